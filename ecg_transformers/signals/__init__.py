@@ -1,0 +1,1 @@
+"""Recordings and signals: numpy in, numpy out; neither torch nor transformers is imported here."""

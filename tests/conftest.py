@@ -1,0 +1,30 @@
+"""Fixtures that several parts of the test suite use."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The tiny real recordings that ship with the tests."""
+    return TESTS / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of specifications, fixtures and corpora beside the checkout; tests that need it are skipped without it."""
+    folder = TESTS.parents[1] / "shared"
+    if not folder.is_dir():
+        pytest.skip("../shared (specifications, fixtures, corpora) is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ptbxl_records(data_dir):
+    """Three PTB-XL records at 100 Hz as EcgRecords: two normal, one with atrial fibrillation."""
+    from ecg_transformers.signals.readers import read_record
+
+    return [read_record(data_dir / "ptbxl" / f"{name}_lr.hea") for name in ("00001", "00002", "00152")]

@@ -1,0 +1,293 @@
+"""The source that travels with a checkpoint: a flat folder of modules that import one another by ``from .name``.
+
+The package lives in rooms (``layers/patches.py``); code that is loaded with ``trust_remote_code=True`` must lie flat
+beside the weights, and Transformers finds what to copy by lines of the form ``from .name import ...``. Starting at the
+modules of the entry classes, the imports are followed with ``ast``, every module of ours that is reached becomes one
+file (``layers/patches.py`` -> ``layers_patches.py``), and its imports are rewritten. What inference does not need is
+refused, so that a published folder stays small and asks for nothing but numpy, scipy, torch and transformers.
+"""
+
+import ast
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecg_transformers.errors import CheckpointError
+
+__all__ = ["Bundle", "bundle", "check_flat_source"]
+
+PACKAGE = "ecg_transformers"
+
+# Modules that keep their last name: they are the ones that `auto_map` names.
+ENTRY_PREFIXES = ("configuration_", "modeling_", "pretraining_", "feature_extraction_")
+
+ALLOWED_LIBRARIES = frozenset({"numpy", "scipy", "torch", "transformers", "huggingface_hub", "safetensors"})
+
+# Standard modules with which a model could run a command, open a connection or load a pickle.
+REFUSED_STANDARD = frozenset(
+    {"ctypes", "dbm", "http", "marshal", "multiprocessing", "pickle", "shelve", "socket", "subprocess", "urllib"}
+)
+REFUSED_CALLS = frozenset({"__import__", "import_module", "exec"})
+
+REFUSED_PARTS = {
+    "auto": "the registry of the installed package",
+    "cli": "the command line",
+    "corpora": "corpora",
+    "evaluation": "evaluation",
+    "pipelines": "pipelines",
+    "publishing": "publishing",
+    "trainer": "training",
+    "viz": "plotting",
+    "signals.readers": "reading files",
+    "signals.wfdb_io": "reading files",
+    "signals.tabular_io": "reading files",
+    "signals.matlab_io": "reading files",
+    "signals.vendor_io": "reading files",
+}
+PRETRAINING_PARTS = {"augmentations": "augmentations", "objectives": "objectives"}
+
+# The two patterns by which Transformers looks for further files; they match inside docstrings too.
+RELATIVE_IMPORTS = (
+    re.compile(r"^\s*import\s+\.(\S+)\s*$", flags=re.MULTILINE),
+    re.compile(r"^\s*from\s+\.(\S+)\s+import", flags=re.MULTILINE),
+)
+
+LINE_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The flat copy of a set of modules.
+
+    Attributes:
+        files: File name (``modeling_mae_moco.py``) to source text, in alphabetical order.
+        names: Module inside the package (``layers.patches``) to flat module name (``layers_patches``).
+    """
+
+    files: dict[str, str]
+    names: dict[str, str]
+
+    def reference(self, module: str, class_name: str) -> str:
+        """Gives the ``auto_map`` entry of a class, ``module.Class`` with the flat module name.
+
+        Args:
+            module: Dotted module of the class, with or without the package's name in front.
+            class_name: Name of the class.
+
+        Raises:
+            CheckpointError: If the module is not part of this bundle.
+        """
+        inner = module.removeprefix(f"{PACKAGE}.")
+        if inner not in self.names:
+            raise CheckpointError(f"{class_name} lives in {module}, which is not among the bundled modules.")
+        return f"{self.names[inner]}.{class_name}"
+
+
+def bundle(entries: Iterable[str], *, root: str | Path | None = None, with_pretraining: bool = False) -> Bundle:
+    """Collects the modules that the entry modules need and rewrites them for one flat folder.
+
+    Args:
+        entries: Dotted modules to start from, e.g. ``ecg_transformers.models.mae_moco.modeling_mae_moco``; the name of
+            the package in front may be left out.
+        root: Folder of the package; by default the installed ``ecg_transformers``.
+        with_pretraining: Whether objectives and augmentations may be part of it (only where the state of pretraining is
+            published too).
+
+    Returns:
+        The flat files and their names. The same sources give the same bytes.
+
+    Raises:
+        CheckpointError: If a module needs something that a checkpoint must not carry, or imports in a form that remote
+            loading cannot follow. The message names file and line.
+    """
+    root = Path(root) if root is not None else Path(__file__).resolve().parents[1]
+    refused = dict(REFUSED_PARTS) if with_pretraining else REFUSED_PARTS | PRETRAINING_PARTS
+    names: dict[str, str] = {}
+    files: dict[str, str] = {}
+    queue = deque(dict.fromkeys(entry.removeprefix(f"{PACKAGE}.") for entry in entries))
+    while queue:
+        module = queue.popleft()
+        if module in names:
+            continue
+        flat = _flat_name(module)
+        clash = next((other for other, taken in names.items() if taken == flat), None)
+        if clash is not None:
+            raise CheckpointError(f"{module} and {clash} would both be written as {flat}.py; rename one of them.")
+        names[module] = flat
+        source = _Source(module, root, refused)
+        files[f"{flat}.py"] = source.rewritten()
+        queue.extend(source.needed)
+    for name, text in files.items():
+        check_flat_source(name, text, files)
+    return Bundle(dict(sorted(files.items())), names)
+
+
+def check_flat_source(name: str, text: str, siblings: Iterable[str]) -> None:
+    """Checks one flat file: it parses, and imports only its siblings and the libraries that inference needs.
+
+    Args:
+        name: File name, for messages.
+        text: Source text.
+        siblings: File names that lie beside it.
+
+    Raises:
+        CheckpointError: If it cannot be loaded as remote code from those files alone.
+    """
+    siblings = set(siblings)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise CheckpointError(f"{name} is not valid Python: {error}.") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                _check_library(alias.name, f"{name}:{node.lineno}")
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            _check_library(str(node.module), f"{name}:{node.lineno}")
+            _check_names(node, f"{name}:{node.lineno}")
+        elif isinstance(node, ast.ImportFrom) and (node.level > 1 or not node.module or "." in node.module):
+            raise CheckpointError(
+                f"{name}:{node.lineno} imports from another folder; only `from .name import names` works here."
+            )
+    for pattern in RELATIVE_IMPORTS:
+        for target in pattern.findall(text):
+            if f"{target}.py" not in siblings:
+                raise CheckpointError(
+                    f"{name} has a line that looks like an import of .{target} (docstrings count), but {target}.py is "
+                    "not in the folder. Reword the line or bundle the module."
+                )
+
+
+class _Source:
+    """One module of the package on its way into the flat folder."""
+
+    def __init__(self, module: str, root: Path, refused: dict[str, str]) -> None:
+        self.module = module
+        self.root = root
+        self.refused = refused
+        self.path = root.joinpath(*module.split(".")).with_suffix(".py")
+        self.needed: list[str] = []
+        if not self.path.is_file():
+            raise CheckpointError(
+                f"{PACKAGE}.{module} has no source file {self.path.name}; a bundle is made from files."
+            )
+        self.text = self.path.read_text(encoding="utf-8")
+        self.tree = ast.parse(self.text, filename=str(self.path))
+
+    def rewritten(self) -> str:
+        """Gives the text with every import of ours replaced, and fills ``needed``."""
+        inside_functions = {
+            id(inner)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for inner in ast.walk(node)
+        }
+        edits: list[tuple[ast.ImportFrom, str]] = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                self._check_plain_import(node)
+            elif isinstance(node, ast.ImportFrom):
+                target = self._target(node)
+                if target is None:
+                    continue
+                if id(node) in inside_functions:
+                    self._refuse(
+                        node, f"imports {PACKAGE}.{target} inside a function; import it at the top of the module"
+                    )
+                self._check_target(node, target)
+                self.needed.append(target)
+                edits.append((node, _import_text(_flat_name(target), node)))
+            elif isinstance(node, ast.Call):
+                self._check_call(node)
+        return self._header() + _replace(self.text, edits)
+
+    def _header(self) -> str:
+        path = self.module.replace(".", "/")
+        return f"# {PACKAGE}/{path}.py, copied beside the checkpoint with its imports made flat.\n"
+
+    def _target(self, node: ast.ImportFrom) -> str | None:
+        """Gives the module of ours that the statement names, without the package's name; None for other libraries."""
+        if node.level == 0:
+            if node.module == PACKAGE:
+                return ""
+            return node.module.removeprefix(f"{PACKAGE}.") if str(node.module).startswith(f"{PACKAGE}.") else None
+        parts = self.module.split(".")
+        if node.level > len(parts):
+            self._refuse(node, "imports from outside the package")
+        return ".".join([*parts[: len(parts) - node.level], *(node.module.split(".") if node.module else [])])
+
+    def _check_target(self, node: ast.ImportFrom, target: str) -> None:
+        names = ", ".join(alias.name for alias in node.names)
+        origin = ".".join([PACKAGE, *filter(None, [target])])
+        if not target or not self.root.joinpath(*target.split(".")).with_suffix(".py").is_file():
+            self._refuse(node, f"imports {names} from {origin}, which is no file; import from the file that defines it")
+        for part, subject in self.refused.items():
+            if target == part or target.startswith(f"{part}."):
+                self._refuse(node, f"imports {names} from {origin}; a checkpoint carries no code for {subject}")
+        if any(alias.name == "*" for alias in node.names):
+            self._refuse(node, f"imports * from {origin}; name what is needed")
+
+    def _check_plain_import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            if alias.name == PACKAGE or alias.name.startswith(f"{PACKAGE}."):
+                self._refuse(node, f"imports {alias.name} as a module; write `from {alias.name} import names`")
+
+    def _check_call(self, node: ast.Call) -> None:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if called in REFUSED_CALLS:
+            self._refuse(node, f"calls {called}; code beside a checkpoint imports by plain statements only")
+
+    def _refuse(self, node: ast.AST, reason: str) -> None:
+        path = self.path.relative_to(self.root.parent).as_posix()
+        raise CheckpointError(f"{path}:{getattr(node, 'lineno', 0)} {reason}.")
+
+
+def _flat_name(module: str) -> str:
+    last = module.rpartition(".")[2]
+    return last if last.startswith(ENTRY_PREFIXES) else module.replace(".", "_")
+
+
+def _check_library(module: str, place: str) -> None:
+    top = module.partition(".")[0]
+    if top in REFUSED_STANDARD:
+        raise CheckpointError(f"{place} imports {module}; code beside a checkpoint does not use {top}.")
+    if top not in ALLOWED_LIBRARIES and top not in sys.stdlib_module_names:
+        raise CheckpointError(
+            f"{place} imports {module}; code beside a checkpoint may import only the standard library and "
+            f"{', '.join(sorted(ALLOWED_LIBRARIES))}."
+        )
+    if module.startswith("transformers.trainer"):
+        raise CheckpointError(f"{place} imports {module}; a checkpoint carries no code for training.")
+
+
+def _check_names(node: ast.ImportFrom, place: str) -> None:
+    if str(node.module).partition(".")[0] == "transformers":
+        for alias in node.names:
+            if alias.name.startswith(("Trainer", "TrainingArguments")):
+                raise CheckpointError(f"{place} imports {alias.name}; a checkpoint carries no code for training.")
+
+
+def _import_text(flat: str, node: ast.ImportFrom) -> str:
+    names = [alias.name if alias.asname is None else f"{alias.name} as {alias.asname}" for alias in node.names]
+    line = f"from .{flat} import {', '.join(names)}"
+    if node.col_offset + len(line) <= LINE_LENGTH:
+        return line
+    indent = " " * node.col_offset
+    return "\n".join([f"from .{flat} import (", *(f"{indent}    {name}," for name in names), f"{indent})"])
+
+
+def _replace(text: str, edits: list[tuple[ast.ImportFrom, str]]) -> str:
+    """Puts new statements over the spans of the old ones (``ast`` counts columns in bytes of UTF-8)."""
+    lines = text.encode("utf-8").splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    content = b"".join(lines)
+    for node, replacement in sorted(edits, key=lambda edit: edit[0].lineno, reverse=True):
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[int(node.end_lineno or node.lineno) - 1] + int(node.end_col_offset or 0)
+        content = content[:begin] + replacement.encode("utf-8") + content[end:]
+    return content.decode("utf-8")

@@ -1,0 +1,65 @@
+"""Self-supervised ECG models as ordinary Transformers models.
+
+Importing the package registers its architectures with Transformers' auto classes and its pipelines; everything else is
+imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .auto import ARCHITECTURES, register
+
+if TYPE_CHECKING:
+    from .corpora.folder import load_records
+    from .corpora.labels import map_labels
+    from .corpora.prepared import load_corpus
+    from .features.extractor import EcgFeatureExtractor
+    from .signals.readers import read_record, register_reader
+    from .signals.record import EcgRecord
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "EcgFeatureExtractor": "features.extractor",
+    "EcgRecord": "signals.record",
+    "load_corpus": "corpora.prepared",
+    "load_records": "corpora.folder",
+    "map_labels": "corpora.labels",
+    "read_record": "signals.readers",
+    "register_reader": "signals.readers",
+}
+_CLASSES = {
+    f"{architecture.prefix}{name}": (architecture, attribute)
+    for architecture in ARCHITECTURES.values()
+    for name, attribute in (
+        ("Config", "config"),
+        ("FeatureExtractor", "feature_extractor"),
+        ("Model", "model"),
+        ("ForPreTraining", "pretraining"),
+        ("ForSequenceClassification", "classifier"),
+    )
+}
+
+__all__ = ["__version__", *_PUBLIC, *_CLASSES]
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    if name in _CLASSES:
+        architecture, attribute = _CLASSES[name]
+        return getattr(architecture, attribute)
+    if name in ("pipelines", "viz", "publishing", "signals", "features", "corpora", "trainer", "evaluation"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+try:  # TEMPORARY until every part has landed
+    register()
+except ModuleNotFoundError as e:
+    import warnings
+    warnings.warn(str(e))

@@ -1,0 +1,101 @@
+"""View augmentations as functions of a batch and explicit parameters; nothing here draws a random number.
+
+Every function takes `(batch, leads, samples)`, returns a new tensor of the same shape and type, and has one parameter
+value per record. Zero is the neutral value, since records are normalised. Definitions: specification of MAE-MoCo,
+section 6, after public code of ST-MEM, RandECG and ecg-selfsupervised.
+"""
+
+import torch
+
+__all__ = ["drop_samples", "erase_lead", "partial_noise", "resized_crop", "time_out"]
+
+
+def _window(samples: int, start: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+    """Booleans `(batch, 1, samples)`, True on `[start, start + width)` of each record."""
+    time = torch.arange(samples, device=start.device)
+    return ((time >= start[:, None]) & (time < (start + width)[:, None]))[:, None, :]
+
+
+def resized_crop(
+    signal: torch.Tensor, length: torch.Tensor, start: torch.Tensor, valid: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Stretch the piece `[start, start + length)` of each record to the whole record, linearly, all leads alike.
+
+    `out[t] = signal at start + t * (length - 1) / (valid - 1)`; a crop of the full length gives the signal exactly.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        length: Samples of the crop `(batch,)`, at least 2.
+        start: First sample `(batch,)`.
+        valid: Samples of the record that are signal `(batch,)`, the rest being padding at the end, which becomes 0; all
+            if not given.
+    """
+    samples = signal.shape[-1]
+    full = torch.full_like(length, samples) if valid is None else valid
+    dtype = torch.promote_types(signal.dtype, torch.float32)
+    time = torch.arange(samples, device=signal.device, dtype=dtype)
+    # Numerator first: a crop of the full length must hit whole samples exactly.
+    place = start[:, None] + time * (length - 1)[:, None] / (full - 1).clamp_min(1)[:, None]
+    left = place.floor().clamp(0, samples - 1)
+    weight = (place - left).to(signal.dtype)[:, None, :]
+    left = left.long()
+    right = (left + 1).clamp_max(samples - 1)
+    shape = signal.shape
+    low = signal.gather(-1, left[:, None, :].expand(shape))
+    high = signal.gather(-1, right[:, None, :].expand(shape))
+    crop = low + weight * (high - low)
+    return crop if valid is None else crop.masked_fill((time >= full[:, None])[:, None, :], 0)
+
+
+def erase_lead(signal: torch.Tensor, lead: torch.Tensor) -> torch.Tensor:
+    """Set one lead of each record to 0; a record with a single lead stays as it is.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        lead: Number of the lead `(batch,)`.
+    """
+    leads = signal.shape[1]
+    if leads == 1:
+        return signal.clone()
+    return signal.masked_fill((torch.arange(leads, device=signal.device) == lead[:, None])[:, :, None], 0)
+
+
+def time_out(signal: torch.Tensor, width: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Set all leads to 0 on `[start, start + width)`.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        width: Samples `(batch,)`.
+        start: First sample `(batch,)`.
+    """
+    return signal.masked_fill(_window(signal.shape[-1], start, width), 0)
+
+
+def partial_noise(
+    signal: torch.Tensor, width: torch.Tensor, start: torch.Tensor, noise: torch.Tensor, amplitude: float = 0.3
+) -> torch.Tensor:
+    """Add noise on `[start, start + width)`, independent per lead and sample.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        width: Samples `(batch,)`.
+        start: First sample `(batch,)`.
+        noise: Standard normal `(batch, leads, samples)`; used inside the window only.
+        amplitude: Its factor, in units of the normalised signal.
+    """
+    window = _window(signal.shape[-1], start, width)
+    return torch.where(window, signal + amplitude * noise.to(signal.dtype), signal)
+
+
+def drop_samples(signal: torch.Tensor, uniform: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Set the `count` samples with the smallest `uniform` to 0, at the same places in all leads.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        uniform: One number per sample `(batch, samples)`.
+        count: Samples to drop `(batch,)`.
+    """
+    ordered = uniform.sort(dim=1).values
+    # Everything below the count-th smallest value; drawn values are distinct for all practical purposes.
+    limit = ordered.gather(1, count[:, None].clamp_max(uniform.shape[1] - 1))
+    return signal.masked_fill((uniform < limit)[:, None, :], 0)

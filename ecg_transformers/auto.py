@@ -1,0 +1,76 @@
+"""The one table of architectures, and their registration with Transformers' auto classes."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+__all__ = ["ARCHITECTURES", "Architecture", "register"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One family: where its classes are.
+
+    Args:
+        model_type: Name in `config.json`; also the folder under `models/`.
+        prefix: What its class names begin with.
+        builds_on: Families whose modules it may import.
+    """
+
+    model_type: str
+    prefix: str
+    builds_on: tuple[str, ...] = ()
+
+    def _load(self, kind: str, name: str) -> type:
+        module = import_module(f"ecg_transformers.models.{self.model_type}.{kind}_{self.model_type}")
+        return getattr(module, f"{self.prefix}{name}")
+
+    @property
+    def config(self) -> type:
+        """The configuration class."""
+        return self._load("configuration", "Config")
+
+    @property
+    def feature_extractor(self) -> type:
+        """The feature extractor class."""
+        return self._load("feature_extraction", "FeatureExtractor")
+
+    @property
+    def model(self) -> type:
+        """The encoder."""
+        return self._load("modeling", "Model")
+
+    @property
+    def classifier(self) -> type:
+        """The encoder with a classification head."""
+        return self._load("modeling", "ForSequenceClassification")
+
+    @property
+    def pretraining(self) -> type:
+        """The encoder with everything that pretraining needs."""
+        return self._load("pretraining", "ForPreTraining")
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.model_type: architecture for architecture in (Architecture("mae_moco", "MaeMoco"),)
+}
+
+
+def register() -> None:
+    """Make every architecture known to `AutoConfig`, `AutoModel` and the other stock auto classes."""
+    from transformers import (
+        AutoConfig,
+        AutoFeatureExtractor,
+        AutoModel,
+        AutoModelForAudioClassification,
+        AutoModelForPreTraining,
+        AutoModelForSequenceClassification,
+    )
+
+    for architecture in ARCHITECTURES.values():
+        config = architecture.config
+        AutoConfig.register(architecture.model_type, config, exist_ok=True)
+        AutoFeatureExtractor.register(config, architecture.feature_extractor, exist_ok=True)
+        AutoModel.register(config, architecture.model, exist_ok=True)
+        AutoModelForPreTraining.register(config, architecture.pretraining, exist_ok=True)
+        for auto_class in (AutoModelForSequenceClassification, AutoModelForAudioClassification):
+            auto_class.register(config, architecture.classifier, exist_ok=True)

@@ -1,0 +1,355 @@
+"""From recordings to a prepared corpus: planned in shards, built by several processes, resumable after a kill at any point.
+
+The work lies in ``.<name>.building`` beside the output; a finished shard stays there over a kill and is not built again. The
+output folder appears by one rename at the end. What is stored depends on the records alone: neither on the number of
+processes nor on the size of the shards.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import parent_process
+from multiprocessing.connection import wait as wait_for_objects
+from pathlib import Path
+
+from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
+from ecg_transformers.corpora.layout import FORMAT_VERSION, CorpusRecord, Storage
+from ecg_transformers.corpora.prepared import Corpus, load_corpus
+from ecg_transformers.corpora.shards import Refusal, ShardReport, summarize, write_index, write_shard, write_text
+from ecg_transformers.errors import CorpusError, EcgError
+from ecg_transformers.signals.record import EcgRecord
+
+__all__ = ["build_corpus", "write_corpus"]
+
+logger = logging.getLogger(__name__)
+
+# A shard is closed when its signal files reach this many bytes: small enough that a kill costs little and that a worker's
+# memory stays low, large enough that a corpus of a million records has a thousand files.
+SHARD_BYTES = 24 * 2**20
+SHARD_RECORDS = 1024
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every shard of one build shares; it goes to the workers once."""
+
+    definition: CorpusDefinition
+    root: Path
+    work: Path
+    storage: Storage
+    sampling_rate: float | None
+
+
+def build_corpus(
+    definition: CorpusDefinition,
+    source: str | Path,
+    output: str | Path,
+    *,
+    num_proc: int = 1,
+    sampling_rate: float | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    shard_bytes: int = SHARD_BYTES,
+) -> Corpus:
+    """Builds a prepared corpus from a corpus's official tree.
+
+    A build that was killed goes on where it stopped when the same call is made again; a finished corpus of the same content is
+    returned as it is.
+
+    Args:
+        definition: the corpus.
+        source: folder of its official tree.
+        output: folder to be made.
+        num_proc: processes that read.
+        sampling_rate: Hz at which the signals are stored; None: as they are. A rate that the corpus does not come in is
+            resampled and stored as float32.
+        overwrite: replace what is at ``output``.
+        progress: show a progress bar.
+        shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
+
+    Raises:
+        CorpusError: the tree is not there, the output is something else, or no record could be read.
+    """
+    from filelock import FileLock
+
+    source, output = Path(source).expanduser(), Path(output).expanduser().absolute()
+    if num_proc < 1:
+        raise CorpusError(f"num_proc is {num_proc}; expected 1 or more.")
+    root, records = definition.find(source, sampling_rate)
+    if not records:
+        raise CorpusError(f"{source} holds no records of {definition.name}.")
+    _check_unique(records, definition.name)
+    resampled = sampling_rate is not None and sampling_rate not in definition.native_rates
+    storage = "float32" if resampled else definition.storage
+    plan = _plan_hash(definition, records, sampling_rate, storage)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(output.with_name(f".{output.name}.lock")):
+        finished = _finished(output, plan, overwrite)
+        if finished is not None:
+            return finished
+        work = output.with_name(f".{output.name}.building")
+        shards = _cut(records, shard_bytes)
+        _open_work(work, plan, len(shards), shard_bytes)
+        job = _Job(definition, root, work, storage, sampling_rate if resampled else None)
+        reports = _run(job, shards, num_proc=num_proc, progress=progress)
+        summary = summarize(reports)
+        if not summary["records"]:
+            first = reports[0].refused[0]
+            raise CorpusError(f"none of {len(records)} records of {source} could be read; the first reason: {first.reason}")
+        sets = definition.label_sets(summary["label_counts"])
+        info = definition.facts() | {
+            "format_version": FORMAT_VERSION, "plan_hash": plan, "storage": storage, "stored_sampling_rate": sampling_rate,
+            "contract_hash": None, "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
+            **summary, "label_sets": {name: label_set.to_dict() for name, label_set in sets.items()},
+        }  # fmt: skip
+        write_index(work, reports, info, storage)
+        _publish(work, output)
+    return load_corpus(output)
+
+
+def write_corpus(
+    records: Iterable[EcgRecord | CorpusRecord],
+    output: str | Path,
+    info: Mapping[str, object],
+    *,
+    label_sets: Mapping[str, LabelSet] | None = None,
+    overwrite: bool = False,
+    shard_records: int = SHARD_RECORDS,
+) -> Corpus:
+    """Writes records that are already in memory, or come from a generator, as a prepared corpus.
+
+    Args:
+        records: rows, or records (stored as float32 mV; their position becomes the record id).
+        output: folder to be made; it appears whole at the end.
+        info: facts for ``corpus.json``: ``name`` at least; ``title``, ``version``, ``licence``, ``homepage``, ``citation``,
+            ``label_system`` and whatever else.
+        label_sets: named label lists; without them "all" holds the codes that occur, sorted.
+        overwrite: replace what is at ``output``.
+        shard_records: records in a shard.
+
+    Raises:
+        CorpusError: there are no records, ids are doubled, storage types are mixed, or the output exists.
+
+    Example:
+        >>> corpus = write_corpus(records, "prepared/mine", {"name": "mine", "label_system": "own"})  # doctest: +SKIP
+    """
+    from filelock import FileLock
+
+    output = Path(output).expanduser().absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    rows = (
+        row if isinstance(row, CorpusRecord) else CorpusRecord.from_ecg_record(row, record_id=index)
+        for index, row in enumerate(records)
+    )
+    with FileLock(output.with_name(f".{output.name}.lock")):
+        _finished(output, None, overwrite)
+        work = output.with_name(f".{output.name}.building")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        reports, storage, ids, patients = [], None, set(), set()
+        while shard := list(islice(rows, shard_records)):
+            storage = storage or str(shard[0].signal.dtype)
+            ids.update(row.record_id for row in shard)
+            patients.update(row.patient_id for row in shard)
+            reports.append(write_shard(shard, work / f"data-{len(reports):05d}.arrow", storage))
+        summary = summarize(reports)
+        if len(ids) != summary["records"] or not ids:
+            raise CorpusError(f"{summary['records']} records with {len(ids)} different record ids; expected one id per record.")
+        if label_sets is None:
+            codes = tuple(sorted(summary["label_counts"]))
+            label_sets = {"all": LabelSet(codes, codes, str(info.get("label_system", "own")))} if codes else {}
+        facts = {"title": info["name"], "version": "", "licence": "", "homepage": "", "citation": "", "label_system": "own"} | {
+            **info, "format_version": FORMAT_VERSION, "storage": storage, "patients": len(patients - {-1}), **summary,
+            "label_sets": {name: label_set.to_dict() for name, label_set in label_sets.items()},
+        }  # fmt: skip
+        write_index(work, reports, {"contract_hash": None, "stored_sampling_rate": None} | facts, storage)
+        _publish(work, output, overwrite=overwrite)
+    return load_corpus(output)
+
+
+def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
+    """Refuses a plan in which two records share an id: pairs of a record with itself would go unnoticed."""
+    seen: dict[int, RecordSource] = {}
+    for record in records:
+        other = seen.setdefault(record.record_id, record)
+        if other is not record:
+            raise CorpusError(f"{corpus}: {other.path} and {record.path} have the same record id {record.record_id}.")
+
+
+def _plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], rate: float | None, storage: str) -> str:
+    """What identifies a build: layout, corpus, options and every record with the size of its file."""
+    digest = hashlib.sha256(repr((FORMAT_VERSION, definition.name, definition.version, rate, storage)).encode())
+    for record in records:
+        digest.update(repr(record).encode())
+    return digest.hexdigest()
+
+
+def _cut(records: Sequence[RecordSource], shard_bytes: int) -> list[list[RecordSource]]:
+    """Consecutive records in shards of about ``shard_bytes``."""
+    shards: list[list[RecordSource]] = []
+    size = 0
+    for record in records:
+        if not shards or size >= shard_bytes or len(shards[-1]) >= SHARD_RECORDS:
+            shards.append([])
+            size = 0
+        shards[-1].append(record)
+        size += record.size
+    return shards
+
+
+def _finished(output: Path, plan: str | None, overwrite: bool) -> Corpus | None:
+    """The corpus that is already at ``output`` if it is the one asked for; an error if something else is there."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    facts = output / "corpus.json"
+    if facts.is_file():
+        info = json.loads(facts.read_text(encoding="utf-8"))
+        if plan is not None and info.get("plan_hash") == plan and not overwrite:
+            logger.info("%s is already complete (%d records); nothing to do", output, info["records"])
+            return load_corpus(output)
+        if overwrite:
+            return None
+        raise CorpusError(
+            f"{output} already holds the corpus {info.get('name')!r} ({info.get('records')} records) made from other records or "
+            "options. Choose another output, or replace it with overwrite (--overwrite)."
+        )
+    raise CorpusError(f"{output} exists and is not a prepared corpus; choose another output folder.")
+
+
+def _open_work(work: Path, plan: str, shards: int, shard_bytes: int) -> None:
+    """Makes the working folder, or keeps one that was left by the same build."""
+    state = work / "plan.json"
+    wanted = {"plan": plan, "shards": shards, "shard_bytes": shard_bytes}
+    if work.is_dir():
+        found = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else None
+        if found == wanted:
+            for leftover in work.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            return
+        logger.warning("%s holds an unfinished build from other records or options; it is dropped", work)
+        shutil.rmtree(work)
+    work.mkdir()
+    write_text(state, json.dumps(wanted))
+
+
+def _run(job: _Job, shards: list[list[RecordSource]], *, num_proc: int, progress: bool) -> list[ShardReport]:
+    """Builds the shards that are missing and returns the reports of all, in order."""
+    from tqdm.auto import tqdm
+
+    reports: dict[int, ShardReport] = {}
+    for index in range(len(shards)):
+        path = _report_path(job.work, index)
+        if path.is_file():
+            reports[index] = ShardReport.from_json(path.read_text(encoding="utf-8"))
+    missing = [index for index in range(len(shards)) if index not in reports]
+    if reports:
+        logger.info("going on with an unfinished build: %d of %d shards are there", len(reports), len(shards))
+    total, done = sum(map(len, shards)), sum(len(shards[index]) for index in reports)
+    workers = min(num_proc, len(missing))
+    with tqdm(total=total, initial=done, unit=" records", desc=job.definition.name, disable=not progress) as bar:
+        if workers <= 1:
+            for index in missing:
+                reports[index] = _build_shard(job, index, shards[index])
+                bar.update(len(shards[index]))
+        else:
+            for index, report in _in_processes(job, {index: shards[index] for index in missing}, workers):
+                reports[index] = report
+                bar.update(len(shards[index]))
+    return [reports[index] for index in range(len(shards))]
+
+
+def _in_processes(job: _Job, shards: Mapping[int, list[RecordSource]], workers: int) -> Iterable[tuple[int, ShardReport]]:
+    """Yields the reports as worker processes finish their shards; at most two shards per worker are under way."""
+    with ProcessPoolExecutor(workers, initializer=_leave_with_parent) as pool:
+        waiting = iter(shards.items())
+        running: dict[Future, int] = {}
+        try:
+            while True:
+                for index, records in islice(waiting, 2 * workers - len(running)):
+                    running[pool.submit(_build_shard, job, index, records)] = index
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool:
+            raise CorpusError(
+                "a reading process was killed (out of memory?); finished shards are kept: run the same command again, "
+                "with a smaller num_proc if it happens again."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """Ends a worker when the process that started it is gone: a killed build must not leave readers behind."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            wait_for_objects([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _report_path(work: Path, index: int) -> Path:
+    return work / f"part-{index:05d}.json"
+
+
+def _build_shard(job: _Job, index: int, records: Sequence[RecordSource]) -> ShardReport:
+    """Reads the records of a shard, writes it, and then its report, which marks it as finished."""
+    started = time.perf_counter()
+    rows, refused = [], []
+    for record in records:
+        try:
+            rows.append(_stored(job, job.definition.read(job.root, record)))
+        except Exception as error:
+            # One record must never stop the other 20,000, whatever a strange file does to a reader; what is not one of our
+            # own clear errors is listed with its type.
+            reason = str(error) if isinstance(error, EcgError) else f"{type(error).__name__}: {error}"
+            refused.append(Refusal(record.name, record.path, reason))
+    report = write_shard(rows, job.work / f"data-{index:05d}.arrow", job.storage)
+    report.refused, report.seconds = refused, time.perf_counter() - started
+    write_text(_report_path(job.work, index), report.to_json())
+    return report
+
+
+def _stored(job: _Job, row: CorpusRecord) -> CorpusRecord:
+    """The row as the corpus keeps it: at the stored rate, in the storage type."""
+    if job.storage == "int16":
+        return row
+    from ecg_transformers.signals.resample import resample
+
+    signal = row.in_millivolts()
+    row.gain, row.baseline = row.gain * 0 + 1, row.baseline * 0
+    if job.sampling_rate is not None and row.sampling_rate != job.sampling_rate:
+        if row.annotations is not None:
+            row.annotations.samples = (row.annotations.samples * (job.sampling_rate / row.sampling_rate)).round().astype("int64")
+        signal = resample(signal, row.sampling_rate, job.sampling_rate)
+        row.notes.append(f"resampled {row.sampling_rate:g} -> {job.sampling_rate:g} Hz")
+        row.sampling_rate = job.sampling_rate
+    row.signal = signal
+    return row
+
+
+def _publish(work: Path, output: Path, overwrite: bool = True) -> None:
+    """Moves the finished folder to its place, then drops what only a resume needs."""
+    if output.exists() and any(output.iterdir()) and overwrite:
+        old = output.with_name(f".{output.name}.replaced")
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(output, old)
+        os.rename(work, output)
+        shutil.rmtree(old)
+    else:
+        os.rename(work, output)
+    for leftover in [*output.glob("part-*.json"), output / "plan.json"]:
+        leftover.unlink(missing_ok=True)

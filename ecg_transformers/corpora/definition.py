@@ -1,0 +1,156 @@
+"""What a corpus is to this package: facts, where its records are, and how one record becomes a row."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ecg_transformers.corpora.layout import CorpusRecord, Storage
+from ecg_transformers.errors import CorpusError
+
+__all__ = ["CorpusDefinition", "LabelSet", "PhysioNetProject", "RecordSource", "find_root"]
+
+
+@dataclass(frozen=True)
+class PhysioNetProject:
+    """Where a corpus is published: ``https://physionet.org/content/<slug>/<version>/``.
+
+    Args:
+        slug: the project's short name.
+        version: the release.
+        include: patterns of the files that are needed; empty: all.
+    """
+
+    slug: str
+    version: str
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered list of labels; a label is present in a record when one of its source codes is.
+
+    Args:
+        codes: label codes in the order of the columns.
+        names: the same in words.
+        system: "scp", "snomed-ct", "aami", "own" ...
+        sources: per label, the codes in the corpus that mean it; None: the label's own code.
+        problem_type: Transformers' word: "multi_label_classification", "single_label_classification" or "regression".
+    """
+
+    codes: tuple[str, ...]
+    names: tuple[str, ...]
+    system: str
+    sources: tuple[tuple[str, ...], ...] | None = None
+    problem_type: str = "multi_label_classification"
+
+    def __post_init__(self) -> None:
+        """Fills in the sources and checks that nothing is doubled."""
+        if self.sources is None:
+            object.__setattr__(self, "sources", tuple((code,) for code in self.codes))
+        if not len(self.codes) == len(self.names) == len(self.sources) == len(set(self.codes)):
+            raise CorpusError(
+                f"a label set has {len(self.codes)} codes ({len(set(self.codes))} different), {len(self.names)} names and "
+                f"{len(self.sources)} source lists; expected one of each per label."
+            )
+
+    def to_dict(self) -> dict[str, object]:
+        """The set as it stands in ``corpus.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> "LabelSet":
+        """The set from ``corpus.json``."""
+        return cls(
+            tuple(values["codes"]), tuple(values["names"]), values["system"],
+            tuple(tuple(codes) for codes in values["sources"]), values["problem_type"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """A record before it is read: where it is and what the corpus's tables say about it.
+
+    Args:
+        path: file of the record, relative to the corpus's root, as the corpus's reader wants it.
+        name: name of the record.
+        record_id: integer, unique in the corpus.
+        size: bytes of the signal file, 0 where it is not known; shards are cut by it, and a changed source is noticed by it.
+        extra: further facts for the corpus's reader.
+    """
+
+    path: str
+    name: str
+    record_id: int
+    patient_id: int = -1
+    age: float | None = None
+    sex: str | None = None
+    fold: int = -1
+    labels: tuple[str, ...] = ()
+    targets: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+    size: int = 0
+    extra: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class CorpusDefinition:
+    """One corpus.
+
+    Args:
+        name: short name, the word of the command line.
+        title: name in words.
+        version: the release that was prepared.
+        licence: licence of the recordings.
+        homepage: where it is described.
+        citation: what to cite.
+        label_system: system of the codes in the column ``labels``.
+        find: ``(source, sampling_rate) -> (root, records)``: the official tree's records in a fixed order; raises CorpusError
+            that says what was looked for when the tree is not there.
+        read: ``(root, record) -> row``: reads one record; its errors go to ``refused.csv``.
+        label_sets: ``(codes that occur) -> {name: LabelSet}``.
+        expected: official counts by name ("records", "patients", "fold 9" ...), reported beside what was found.
+        physionet: where ``--download`` gets it, None where it cannot.
+        storage: "int16" or "float32".
+        native_rates: rates in Hz in which the corpus comes; asked for one of them, nothing is resampled.
+    """
+
+    name: str
+    title: str
+    version: str
+    licence: str
+    homepage: str
+    citation: str
+    label_system: str
+    find: Callable[[Path, float | None], tuple[Path, Sequence[RecordSource]]]
+    read: Callable[[Path, RecordSource], CorpusRecord]
+    label_sets: Callable[[Iterable[str]], dict[str, LabelSet]]
+    expected: Mapping[str, int] = field(default_factory=dict)
+    physionet: PhysioNetProject | None = None
+    storage: Storage = "int16"
+    native_rates: tuple[float, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """Name, title, version, licence, homepage and citation, as they stand in ``corpus.json``."""
+        names = ("name", "title", "version", "licence", "homepage", "citation", "label_system")
+        return {key: getattr(self, key) for key in names} | {"expected": dict(self.expected)}
+
+
+def find_root(source: Path, corpus: str, *landmarks: str) -> Path:
+    """The folder that holds all landmarks: ``source`` itself or the one folder below it that does.
+
+    Raises:
+        CorpusError: ``source`` is no folder, or no folder has them; the message names them.
+    """
+    if not source.is_dir():
+        raise CorpusError(f"{source} is not a folder; expected the unpacked tree of {corpus}. Set --source.")
+    candidates = [source, *sorted(path for path in source.iterdir() if path.is_dir())]
+    found = [folder for folder in candidates if all((folder / name).exists() for name in landmarks)]
+    if found and (found[0] == source or len(found) == 1):
+        return found[0]
+    wanted = ", ".join(landmarks)
+    if found:
+        raise CorpusError(f"{len(found)} folders of {source} hold {wanted}; set --source to the one that is meant.")
+    raise CorpusError(
+        f"{source} is not the tree of {corpus}: looked for {wanted} there and in the folders directly below it "
+        f"(found: {', '.join(sorted(path.name for path in source.iterdir())[:8]) or 'nothing'})."
+    )

@@ -1,0 +1,189 @@
+"""The one layout of a prepared corpus: a row per record, the signal as a flat column of variable length.
+
+The samples of a record stand lead after lead in one list (int16 where the source is integer of at most 16 bit, float32 mV
+otherwise), so that a batch is read as a view of the Arrow buffer. ``gain`` (units per mV) and ``baseline`` say per lead how
+integers become mV: ``(value - baseline) / gain``. A float32 corpus has gain 1 and baseline 0.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ecg_transformers.errors import CorpusError
+from ecg_transformers.signals.record import Annotations, EcgRecord
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow
+
+__all__ = ["FORMAT_VERSION", "INVALID_SAMPLE", "CorpusRecord", "corpus_features", "record_digest", "rows_to_table"]
+
+# Goes up when the columns or their meaning change; a corpus of another version is refused by name.
+FORMAT_VERSION = 1
+
+# WFDB's mark of a missing sample in 16-bit signals; read back as NaN.
+INVALID_SAMPLE = -32768
+
+Storage = Literal["int16", "float32"]
+
+
+@dataclass(eq=False)
+class CorpusRecord:
+    """One row of a prepared corpus.
+
+    Args:
+        signal: ``(leads, samples)``, int16 in the units of ``gain`` and ``baseline``, or float32 in mV.
+        sampling_rate: Hz.
+        leads: canonical lead names.
+        gain: units per mV of each lead; None for a float32 signal.
+        baseline: the value that means 0 mV, per lead; None for a float32 signal.
+        record_id: integer that is unique in the corpus.
+        name: name of the record in its corpus.
+        patient_id: integer, the same for all records of a patient; -1 where it is not known.
+        age: years, None where it is not known.
+        sex: "male", "female" or None.
+        fold: the corpus's official part, -1 where there is none.
+        labels: codes as the corpus states them.
+        targets: numbers to be predicted, for regression.
+        notes: what was repaired or looks wrong.
+        annotations: marks in time.
+        source: path of the record below the corpus's root.
+    """
+
+    signal: np.ndarray
+    sampling_rate: float
+    leads: tuple[str, ...]
+    gain: np.ndarray | None = None
+    baseline: np.ndarray | None = None
+    record_id: int = -1
+    name: str = ""
+    patient_id: int = -1
+    age: float | None = None
+    sex: str | None = None
+    fold: int = -1
+    labels: tuple[str, ...] = ()
+    targets: tuple[float, ...] | None = None
+    notes: list[str] = field(default_factory=list)
+    annotations: Annotations | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Brings the signal into one of the two storage types and fills in gain and baseline."""
+        if self.signal.dtype != np.int16:
+            self.signal = np.ascontiguousarray(self.signal, dtype=np.float32)
+        leads = len(self.leads)
+        self.gain = np.ones(leads) if self.gain is None else np.asarray(self.gain, dtype=np.float64)
+        self.baseline = np.zeros(leads, np.int32) if self.baseline is None else np.asarray(self.baseline, np.int32)
+        shapes = (self.signal.shape[:1], self.gain.shape, self.baseline.shape)
+        if self.signal.ndim != 2 or shapes != ((leads,),) * 3:
+            raise CorpusError(
+                f"record {self.name}: signal {self.signal.shape}, {leads} leads, gain {self.gain.shape}, baseline "
+                f"{self.baseline.shape}; expected (leads, samples) and one gain and one baseline per lead."
+            )
+
+    @classmethod
+    def from_ecg_record(cls, record: EcgRecord, *, record_id: int, fold: int = -1) -> "CorpusRecord":
+        """The row of a record in memory: float32 mV, its patient's number kept where it is one."""
+        if record.leads is None:
+            raise CorpusError(f"record {record.name or record_id} has leads without names; name them with leads=[...].")
+        patient = record.patient_id
+        return cls(
+            record.signal, record.sampling_rate, record.leads, record_id=record_id, name=record.name or str(record_id),
+            patient_id=int(patient) if str(patient).lstrip("-").isdecimal() else -1, age=record.age, sex=record.sex,
+            fold=fold, labels=tuple(record.labels), notes=list(record.notes), annotations=record.annotations,
+            source=record.source or "",
+        )  # fmt: skip
+
+    @property
+    def invalid_samples(self) -> int:
+        """How many samples are marked as missing."""
+        missing = self.signal == INVALID_SAMPLE if self.signal.dtype == np.int16 else np.isnan(self.signal)
+        return int(np.count_nonzero(missing))
+
+    def in_millivolts(self) -> np.ndarray:
+        """The signal as float32 ``(leads, samples)`` in mV, NaN where a sample is missing."""
+        if self.signal.dtype != np.int16:
+            return self.signal
+        signal = (self.signal - self.baseline[:, None].astype(np.float32)) / self.gain[:, None].astype(np.float32)
+        signal[self.signal == INVALID_SAMPLE] = np.nan
+        return signal
+
+
+def corpus_features(storage: Storage) -> "datasets.Features":
+    """The columns of a prepared corpus as ``datasets`` features."""
+    from datasets import Features, List, Value
+
+    return Features(
+        {
+            "signal": List(Value(storage)),
+            "leads": List(Value("string")),
+            "gain": List(Value("float64")),
+            "baseline": List(Value("int32")),
+            "sampling_rate": Value("float64"),
+            "record_id": Value("int64"),
+            "name": Value("string"),
+            "patient_id": Value("int64"),
+            "age": Value("float32"),
+            "sex": Value("string"),
+            "fold": Value("int32"),
+            "labels": List(Value("string")),
+            "targets": List(Value("float64")),
+            "notes": List(Value("string")),
+            "invalid_samples": Value("int32"),
+            "source": Value("string"),
+            "annotation_samples": List(Value("int64")),
+            "annotation_symbols": List(Value("string")),
+            "annotation_aux": List(Value("string")),
+        }
+    )
+
+
+def rows_to_table(rows: Sequence[CorpusRecord], storage: Storage) -> "pyarrow.Table":
+    """An Arrow table of these rows; the signals are copied once, into one flat buffer.
+
+    Raises:
+        CorpusError: a row's signal is of the other storage type.
+    """
+    import pyarrow as pa
+
+    for row in rows:
+        if row.signal.dtype != storage:
+            raise CorpusError(f"record {row.name} has {row.signal.dtype} samples; this corpus stores {storage}.")
+    values = np.concatenate([row.signal.reshape(-1) for row in rows]) if rows else np.empty(0, storage)
+    offsets = np.concatenate([[0], np.cumsum([row.signal.size for row in rows], dtype=np.int64)]).astype(np.int32)
+    marks = [row.annotations for row in rows]
+    columns = {
+        "leads": [list(row.leads) for row in rows],
+        "gain": [row.gain for row in rows],
+        "baseline": [row.baseline for row in rows],
+        "labels": [list(row.labels) for row in rows],
+        "targets": [None if row.targets is None else list(row.targets) for row in rows],
+        "notes": [list(row.notes) for row in rows],
+        "annotation_samples": [None if mark is None else mark.samples for mark in marks],
+        "annotation_symbols": [None if mark is None else mark.symbols for mark in marks],
+        "annotation_aux": [None if mark is None else mark.aux for mark in marks],
+    }
+    for name in ("sampling_rate", "record_id", "name", "patient_id", "age", "sex", "fold", "invalid_samples", "source"):
+        columns[name] = [getattr(row, name) for row in rows]
+    schema = corpus_features(storage).arrow_schema
+    signal = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), type=schema.field("signal").type)
+    arrays = [signal if item.name == "signal" else pa.array(columns[item.name], type=item.type) for item in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def record_digest(row: CorpusRecord) -> str:
+    """SHA-256 over a record's samples and everything that training or evaluation can see (notes are left out)."""
+    facts = [
+        row.record_id, row.name, row.patient_id, row.age, row.sex, row.fold, row.labels, row.targets, row.leads,
+        row.gain.tolist(), row.baseline.tolist(), float(row.sampling_rate), row.signal.dtype.str, row.signal.shape,
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest.update(np.ascontiguousarray(row.signal))
+    if row.annotations is not None:
+        digest.update(row.annotations.samples)
+        digest.update(json.dumps([row.annotations.symbols, row.annotations.aux]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,155 @@
+"""Files of a prepared corpus: Arrow shards, the ``save_to_disk`` index around them, ``corpus.json`` and ``refused.csv``.
+
+Every file is written under a temporary name and renamed, so that it is there whole or not at all.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ecg_transformers.corpora.layout import FORMAT_VERSION, CorpusRecord, Storage, corpus_features, record_digest, rows_to_table
+
+__all__ = ["Refusal", "ShardReport", "content_hash", "replace_file", "summarize", "write_index", "write_shard", "write_text"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record that could not be read, its file and the reason."""
+
+    name: str
+    file: str
+    reason: str
+
+
+@dataclass
+class ShardReport:
+    """What one shard holds; its JSON file beside the shard marks it as finished.
+
+    Args:
+        file: name of the Arrow file, None where no record of the shard could be read.
+        digests: SHA-256 of each record, in order.
+        counts: how often each value occurs, by column: leads, sampling_rate, fold, labels, invalid_samples.
+        samples: number of stored values.
+    """
+
+    file: str | None = None
+    digests: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ShardReport":
+        """The report from its JSON."""
+        values = json.loads(text)
+        return cls(**{**values, "refused": [Refusal(**item) for item in values["refused"]]})
+
+
+@contextmanager
+def replace_file(path: Path):
+    """A temporary path beside ``path`` that takes its place, synced to the disk, when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> ShardReport:
+    """Writes rows as one Arrow file (stream format, as ``datasets`` reads it) and says what it holds."""
+    import pyarrow as pa
+
+    if not rows:
+        return ShardReport()
+    table = rows_to_table(rows, storage)
+    with replace_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    counts = {
+        "leads": Counter(" ".join(row.leads) for row in rows),
+        "sampling_rate": Counter(f"{row.sampling_rate:g}" for row in rows),
+        "fold": Counter(str(row.fold) for row in rows),
+        "labels": Counter(label for row in rows for label in set(row.labels)),
+        "seconds_rounded": Counter(str(round(row.signal.shape[1] / row.sampling_rate)) for row in rows),
+        "storage": Counter({"invalid_samples": sum(row.invalid_samples for row in rows), "values": sum(row.signal.size for row in rows)}),
+    }
+    return ShardReport(path.name, [record_digest(row) for row in rows], [], {key: dict(value) for key, value in counts.items()})
+
+
+def content_hash(digests: Iterable[str]) -> str:
+    """The hash of a corpus from those of its records in order: neither shards nor processes change it."""
+    digest = hashlib.sha256(f"layout {FORMAT_VERSION}".encode())
+    for item in digests:
+        digest.update(bytes.fromhex(item))
+    return digest.hexdigest()
+
+
+def summarize(reports: Sequence[ShardReport]) -> dict[str, object]:
+    """The totals that ``corpus.json`` states: records, refusals, hash, lead sets, rates, folds, labels."""
+    totals: dict[str, Counter] = {}
+    for report in reports:
+        for key, values in report.counts.items():
+            totals.setdefault(key, Counter()).update(values)
+    ordered = {key: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))) for key, values in totals.items()}
+    return {
+        "records": sum(len(report.digests) for report in reports),
+        "refused": sum(len(report.refused) for report in reports),
+        "content_hash": content_hash(digest for report in reports for digest in report.digests),
+        "lead_sets": ordered.get("leads", {}),
+        "sampling_rates": ordered.get("sampling_rate", {}),
+        "folds": dict(sorted(ordered.get("fold", {}).items(), key=lambda item: int(item[0]))),
+        "durations_seconds": ordered.get("seconds_rounded", {}),
+        "label_counts": ordered.get("labels", {}),
+        "invalid_samples": ordered.get("storage", {}).get("invalid_samples", 0),
+        "values": ordered.get("storage", {}).get("values", 0),
+    }
+
+
+def write_index(folder: Path, reports: Sequence[ShardReport], info: Mapping[str, object], storage: Storage) -> None:
+    """Writes ``refused.csv``, ``corpus.json`` and what ``datasets.load_from_disk`` wants, around finished shards."""
+    from datasets import DatasetInfo
+
+    files = [report.file for report in reports if report.file]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["name", "file", "reason"])
+    writer.writerows((item.name, item.file, " ".join(item.reason.split())) for report in reports for item in report.refused)
+    write_text(folder / "refused.csv", table.getvalue())
+    described = DatasetInfo(
+        description=str(info.get("title", "")), citation=str(info.get("citation", "")), homepage=str(info.get("homepage", "")),
+        license=str(info.get("licence", "")), features=corpus_features(storage),
+    )  # fmt: skip
+    facts = {key: value for key, value in asdict(described).items() if value is not None}
+    write_text(folder / "dataset_info.json", json.dumps(facts, indent=2, sort_keys=True))
+    state = {
+        "_data_files": [{"filename": name} for name in files], "_fingerprint": str(info["content_hash"])[:16],
+        "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
+    }  # fmt: skip
+    write_text(folder / "state.json", json.dumps(state, indent=2, sort_keys=True))
+    write_text(folder / "corpus.json", json.dumps(info, indent=1, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    """JSON's form of what is not JSON: numpy numbers and paths."""
+    return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,0 +1,214 @@
+"""An electrocardiogram on standard paper, true to scale."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SignalError
+from ..signals.filters import bandpass as apply_bandpass
+from ..signals.filters import notch as apply_notch
+from ..signals.record import EcgRecord
+from .layouts import Layout, Order, Stretch, arrange
+from .page import LABEL_WIDTH_MM, PEN_LIMIT_MM, PRINT, Page, label_height, row_envelope
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PAGE_SECONDS", "describe_patient", "lead_names", "medians", "plot_ecg", "shown_part"]
+
+PAGE_SECONDS = 10.0  # what a page shows unless told otherwise
+MAX_WIDTH_MM = 4000.0
+
+
+def plot_ecg(
+    record: EcgRecord,
+    layout: Layout = "3x4+II",
+    speed: float = 25.0,
+    gain: float = 10.0,
+    order: Order = "standard",
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    bandpass: tuple[float, float] | None = None,
+    notch: float | None = None,
+    title: str | None = None,
+) -> "Figure":
+    """The record on ECG paper: 1-mm grid, calibration pulse, lead names, speed, gain, rate and filter printed.
+
+    The grid is true to scale at any resolution and on paper: one small square is 1 mm = 0.04 s and 0.1 mV at the
+    standard 25 mm/s and 10 mm/mV. Each lead is moved to its base line by its median over the shown time (paper
+    recorders are AC-coupled: a constant offset is no finding). Rows move apart where their signals would touch; the pen
+    stops 40 mm from the base line, which the page says.
+
+    Args:
+        record: 1 to 12 leads, or more; NaN samples leave gaps.
+        layout: `"3x4"`, `"3x4+II"`, `"stacked"` or `"12x1"` (see `viz.layouts`).
+        speed: Paper speed in mm/s.
+        gain: mm per mV.
+        order: `"standard"` or `"cabrera"` (with aVR inverted).
+        start: First second shown.
+        duration: Seconds shown; by default the first 10 s, or what the record has of them.
+        bandpass: Edges in Hz of a zero-phase band-pass for the picture alone; printed on the page.
+        notch: Frequency in Hz of a zero-phase notch for the picture alone; printed on the page.
+        title: Printed instead of the record's name.
+
+    Returns:
+        A matplotlib figure, sized in mm by its content; `figure.savefig("ecg.pdf")` prints to scale.
+
+    Raises:
+        SignalError: A scale, layout or stretch of time that cannot be drawn.
+
+    Example:
+        >>> from ecg_transformers.signals.synthesis import synthesize_record
+        >>> figure = plot_ecg(synthesize_record("SR"), layout="3x4+II")
+        >>> figure.savefig("ecg.pdf")  # doctest: +SKIP
+    """
+    for name, value in (("speed", speed), ("gain", gain)):
+        if not (np.isfinite(value) and value > 0):
+            raise SignalError(
+                f"{name} is {value}; expected a positive number of {'mm/s' if name == 'speed' else 'mm/mV'}."
+            )
+    filtered = record
+    if bandpass is not None or notch is not None:
+        filtered = _filtered(record, bandpass=bandpass, notch=notch)
+    signal, first = shown_part(filtered, start=start, duration=duration, speed=speed)
+    seconds = signal.shape[1] / record.sampling_rate
+    signal = signal - medians(signal)
+    rate = record.sampling_rate
+    rows = arrange(lead_names(record), layout=layout, order=order, duration=seconds)
+    page = Page(
+        seconds=seconds,
+        speed=speed,
+        gain=gain,
+        envelopes=[
+            _row_envelope(signal, row, sampling_rate=rate, seconds=seconds, speed=speed, gain=gain) for row in rows
+        ],
+        min_pitch=25.0 if len(rows) <= 4 else 15.0,
+    )
+    stopped = [name for index, row in enumerate(rows) for name in _draw_row(page, index, row, signal, rate)]
+    shown = {stretch.lead for row in rows for stretch in row}
+    left_out = [name for index, name in enumerate(lead_names(record)) if index not in shown]
+    page.header(
+        title if title is not None else record.name or "ECG",
+        below=describe_patient(record),
+        right=f"{seconds:.4g} s from {first:.4g} s of {record.duration:.6g} s",
+    )
+    page.time_axis(first)
+    remarks = [f"pen stopped at {PEN_LIMIT_MM / gain:g} mV: {', '.join(dict.fromkeys(stopped))}"] if stopped else []
+    remarks += [f"not shown: {', '.join(left_out)}"] if left_out else []
+    scale = f"{speed:g} mm/s   {gain:g} mm/mV   {record.sampling_rate:g} Hz"
+    page.footer(f"{scale}   {_filter_text(bandpass, notch)}", "; ".join(remarks))
+    return page.figure
+
+
+def shown_part(record: EcgRecord, *, start: float, duration: float | None, speed: float) -> tuple[np.ndarray, float]:
+    """The samples of `start` to `start + duration` seconds as float64 (leads, samples), and the time of the first.
+
+    Raises:
+        SignalError: The stretch lies outside the record, is empty or longer than a page can be.
+    """
+    if not 0 <= start < record.duration:
+        raise SignalError(f"start is {start:g} s; this record goes from 0 to {record.duration:g} s.")
+    wanted = PAGE_SECONDS if duration is None else duration
+    if not wanted > 0:
+        raise SignalError(
+            f"duration is {wanted:g} s; expected a positive number of seconds, or None for the first 10 s."
+        )
+    wanted = min(wanted, record.duration - start)
+    if wanted * speed > MAX_WIDTH_MM:
+        raise SignalError(
+            f"{wanted:g} s at {speed:g} mm/s are {wanted * speed / 1000:g} m of paper; "
+            f"a page holds {MAX_WIDTH_MM / 1000:g} m. Pass a shorter duration or a lower speed."
+        )
+    begin = round(start * record.sampling_rate)
+    stop = max(begin + 1, round((start + wanted) * record.sampling_rate))
+    return np.asarray(record.signal[:, begin:stop], dtype=np.float64), begin / record.sampling_rate
+
+
+def describe_patient(record: EcgRecord) -> str:
+    """Age, sex and labels of a record in one line, as far as they are known."""
+    words = []
+    if record.age is not None:
+        words.append(f"{record.age:g} years")
+    if record.sex:
+        words.append(str(record.sex))
+    if record.labels:
+        words.append(", ".join(str(label) for label in record.labels))
+    return "   ".join(words)
+
+
+def lead_names(record: EcgRecord) -> tuple[str, ...]:
+    """The record's lead names, or numbers where it has none."""
+    return record.leads or tuple(f"lead {number}" for number in range(1, record.num_leads + 1))
+
+
+def _filtered(record: EcgRecord, *, bandpass: tuple[float, float] | None, notch: float | None) -> EcgRecord:
+    signal = record.signal.astype(np.float64)
+    missing = ~np.isfinite(signal)
+    for lead, gaps in zip(signal, missing, strict=True):
+        # a filter would spread one missing sample over the whole lead: bridge the gap, and open it again afterwards
+        if gaps.any() and not gaps.all():
+            lead[gaps] = np.interp(np.flatnonzero(gaps), np.flatnonzero(~gaps), lead[~gaps])
+    if bandpass is not None:
+        signal = apply_bandpass(signal, record.sampling_rate, *bandpass)
+    if notch is not None:
+        signal = apply_notch(signal, record.sampling_rate, notch)
+    return EcgRecord(np.where(missing, np.nan, signal), record.sampling_rate, leads=record.leads, name=record.name)
+
+
+def _filter_text(bandpass: tuple[float, float] | None, notch: float | None) -> str:
+    words = [f"filter {bandpass[0]:g}\N{EN DASH}{bandpass[1]:g} Hz"] if bandpass is not None else []
+    words += [f"notch {notch:g} Hz"] if notch is not None else []
+    return ", ".join(words) or "filter off"
+
+
+def medians(signal: np.ndarray) -> np.ndarray:
+    """Medians (leads, 1) over the samples that are not NaN; 0 for a lead without any."""
+    middle = np.zeros((len(signal), 1))
+    known = np.isfinite(signal).any(axis=1)
+    middle[known, 0] = np.nanmedian(signal[known], axis=1)
+    return middle
+
+
+def _cut_out(signal: np.ndarray, stretch: Stretch, sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times on the page and mV of a stretch; nothing for an absent lead."""
+    if stretch.lead is None:
+        return np.empty(0), np.empty(0)
+    begin, stop = round(stretch.start * sampling_rate), round(stretch.stop * sampling_rate)
+    values = signal[stretch.lead, begin:stop] * (-1.0 if stretch.inverted else 1.0)
+    return np.arange(begin, begin + values.size) / sampling_rate, values
+
+
+def _draw_row(page: Page, index: int, row: list[Stretch], signal: np.ndarray, sampling_rate: float) -> list[str]:
+    """Draws one row of stretches; gives the names of the leads at which the pen had to stop."""
+    page.pulse(index)
+    stopped = []
+    for stretch in row:
+        times, values = _cut_out(signal, stretch, sampling_rate)
+        height = _label_height(times, values, stretch, page.speed, page.gain)
+        if stretch.start > 0:
+            page.divider(index, stretch.start)
+        page.label(index, stretch.start, stretch.label, height=height)
+        if not np.isfinite(values).any():
+            word = "absent" if stretch.lead is None else "no signal"
+            page.label(index, stretch.start + LABEL_WIDTH_MM / page.speed, word, height=height, color=PRINT)
+        elif page.trace(index, times, values, gid=f"trace {stretch.label}"):
+            stopped.append(stretch.label)
+    return stopped
+
+
+def _label_height(times: np.ndarray, values: np.ndarray, stretch: Stretch, speed: float, gain: float) -> float:
+    return label_height(values[times < stretch.start + LABEL_WIDTH_MM / speed] * gain)
+
+
+def _row_envelope(
+    signal: np.ndarray, row: list[Stretch], *, sampling_rate: float, seconds: float, speed: float, gain: float
+) -> tuple[np.ndarray, np.ndarray]:
+    cuts = [_cut_out(signal, stretch, sampling_rate) for stretch in row]
+    labels = [
+        (stretch.start * speed, _label_height(*cut, stretch, speed, gain))
+        for stretch, cut in zip(row, cuts, strict=True)
+    ]
+    x = np.concatenate([times for times, _ in cuts]) * speed
+    heights = np.concatenate([values for _, values in cuts]) * gain
+    return row_envelope(x, heights, labels, width=seconds * speed)

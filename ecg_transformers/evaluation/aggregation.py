@@ -1,0 +1,54 @@
+"""From the windows of a record to the record: one function for evaluation and for the pipelines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..errors import EcgError
+
+__all__ = ["aggregate_windows"]
+
+
+def aggregate_windows(
+    values: np.ndarray, record_index: np.ndarray, *, aggregate: Literal["mean", "max"] = "mean"
+) -> np.ndarray:
+    """The mean or the largest value over the windows of each record.
+
+    The literature takes the mean of probabilities over windows (ecg-selfsupervised; the PTB-XL benchmark the maximum).
+    Hand in probabilities, not logits: the mean of logits is another quantity.
+
+    Args:
+        values: `(windows, ...)`, for example probabilities `(windows, labels)`.
+        record_index: `(windows,)`: the number of the record that each window is of, from 0.
+        aggregate: `"mean"` or `"max"`.
+
+    Returns:
+        `(records, ...)` in float64, records in the order of their numbers.
+
+    Raises:
+        EcgError: Lengths differ, a record has no window, or `aggregate` is unknown.
+
+    Example:
+        >>> aggregate_windows(np.array([[0.2], [0.4], [0.9]]), np.array([0, 0, 1]))
+        array([[0.3],
+               [0.9]])
+    """
+    values, record_index = np.asarray(values, np.float64), np.asarray(record_index, np.int64)
+    if aggregate not in ("mean", "max"):
+        raise EcgError(f'aggregate is {aggregate!r}; expected "mean" or "max".')
+    if len(values) != len(record_index) or not len(values):
+        raise EcgError(
+            f"{len(values)} windows have {len(record_index)} record numbers; expected one each, and at least one. "
+            "Pass the record_index that the feature extractor returned."
+        )
+    counts = np.bincount(record_index)
+    if (counts == 0).any():
+        raise EcgError(f"record {int(np.argmin(counts))} has no window; expected one or more. Number records from 0.")
+    order = np.argsort(record_index, kind="stable")
+    starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    if aggregate == "max":
+        return np.maximum.reduceat(values[order], starts, axis=0)
+    sums = np.add.reduceat(values[order], starts, axis=0)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))

@@ -35,6 +35,8 @@ class EcgConfig(PreTrainedConfig):
         hidden_size: Width of the token vectors.
         pooling: What the classification head reads: `"cls"` (the model's `pooler_output`), `"mean"`, `"max"`,
             `"cls_mean"` or `"attention"` (one learned query over the tokens).
+        layer: Whose tokens it reads: -1 is the model's output after its final norm, 0 the input of the first layer,
+            k the output of layer k.
         label_names: Readable names of the labels, in the order of `id2label` (which holds the codes).
         label_system: Where the codes come from: `"scp"`, `"snomed-ct"`, `"aami"` or `"own"`.
         thresholds: One decision threshold on the probability of each label, fitted on validation data.
@@ -52,6 +54,7 @@ class EcgConfig(PreTrainedConfig):
     window_size: int = 3600
     hidden_size: int = 512
     pooling: str = "cls"
+    layer: int = -1
     label_names: list[str] | tuple[str, ...] | None = None
     label_system: str | None = None
     thresholds: list[float] | tuple[float, ...] | None = None

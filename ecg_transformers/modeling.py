@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .errors import SignalError
+from .errors import CheckpointError, SignalError
 from .layers.pooling import Pooling
 
 __all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
@@ -143,19 +143,37 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
             attention_mask=attention_mask,
             lead_mask=lead_mask,
             **({} if patches is None else {"patches": patches}),
-            output_hidden_states=output_hidden_states,
+            output_hidden_states=output_hidden_states if self.config.layer == -1 else True,
             output_attentions=output_attentions,
             return_dict=True,
         )
-        token_mask = self.base_model.token_mask(attention_mask)
-        pooled = self.pooling(outputs.last_hidden_state, token_mask, outputs.pooler_output)
-        logits = self.classifier(pooled)
+        logits = self.classifier(self.pooling(*self.pooling_input(outputs, attention_mask)))
         loss = None if labels is None else self.classification_loss(logits, labels)
+        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         result = EcgClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states if want_states else None,
+            attentions=outputs.attentions,
         )
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return result if use_dict else result.to_tuple()
+
+    def pooling_input(
+        self, outputs: EcgModelOutput, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Tokens, their mask and the encoder's own pooled vector at the layer that `config.layer` names."""
+        token_mask = self.base_model.token_mask(attention_mask)
+        layer = self.config.layer
+        if layer == -1:
+            return outputs.last_hidden_state, token_mask, outputs.pooler_output
+        if not 0 <= layer < len(outputs.hidden_states):
+            raise CheckpointError(
+                f"layer is {layer}; this encoder has the hidden states 0 to {len(outputs.hidden_states) - 1}, "
+                "and -1 is its output. Set config.layer to one of them."
+            )
+        tokens = outputs.hidden_states[layer]
+        return tokens, token_mask, tokens[:, 0] if self.encoder_class.has_cls_token else None
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss by `config.problem_type`, found from the labels at first use if it is not set."""

@@ -33,7 +33,7 @@ class EcgAuroc(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, average: str | None = "macro", missing: str = "skip") -> dict:
+    def _compute(self, predictions, references, average: str | None = "macro", missing: Literal["skip", "half", "raise"] = "skip":
         labels, scores = np.asarray(references), np.asarray(predictions)
         if average == "micro":
             return {"auroc": micro_auroc(labels, scores), "num_labels": labels.shape[1]}

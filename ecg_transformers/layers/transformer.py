@@ -132,9 +132,7 @@ class TransformerLayer(GradientCheckpointingLayer):
     ):
         super().__init__()
         self.layernorm_before = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.attention = Attention(
-            config, hidden_size, num_heads, config.attention_probs_dropout_prob, config.qkv_bias
-        )
+        self.attention = Attention(config, hidden_size, num_heads, config.attention_probs_dropout_prob, config.qkv_bias)
         self.layernorm_after = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.intermediate = Intermediate(hidden_size, intermediate_size, config.hidden_act)
         self.output = Output(hidden_size, intermediate_size)
@@ -158,9 +156,7 @@ class TransformerStack(nn.Module):
     def __init__(self, config, *, num_layers: int, hidden_size: int, num_heads: int, intermediate_size: int):
         super().__init__()
         self.layer = nn.ModuleList(
-            TransformerLayer(
-                config, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=intermediate_size
-            )
+            TransformerLayer(config, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=intermediate_size)
             for _ in range(num_layers)
         )
 

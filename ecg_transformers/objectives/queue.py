@@ -42,9 +42,7 @@ class KeyQueue(nn.Module):
         init.zeros_(self.filled)
         init.constant_(self.sources, -1)
 
-    def negative_mask(
-        self, sources: torch.Tensor | None = None, ignore_unfilled: bool = False
-    ) -> torch.Tensor | None:
+    def negative_mask(self, sources: torch.Tensor | None = None, ignore_unfilled: bool = False) -> torch.Tensor | None:
         """Booleans `(batch or 1, length)`: True = this key is no negative for this query, None = all count.
 
         Args:

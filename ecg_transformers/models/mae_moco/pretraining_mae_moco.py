@@ -10,7 +10,7 @@ from transformers.utils import ModelOutput
 
 from ...augmentations.views import MaeMocoViews
 from ...layers.heads import ProjectionHead
-from ...layers.transformer import TransformerStack
+from ...layers.transformer import TransformerStack, additive_attention_mask
 from ...objectives.gather import all_gather, shuffled_key_pass, world_size
 from ...objectives.infonce import info_nce
 from ...objectives.masking import PatchMask, random_patch_mask, restore_patches, select_patches
@@ -75,12 +75,15 @@ class MaeMocoDecoder(nn.Module):
         self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.head = nn.Linear(width, config.patch_size * config.num_leads)
 
-    def forward(self, visible: torch.Tensor, ids_restore: torch.Tensor) -> torch.Tensor:
-        """Decode `(batch, kept, hidden)` to `(batch, patches, patch_size * leads)`."""
+    def forward(
+        self, visible: torch.Tensor, ids_restore: torch.Tensor, patch_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Decode `(batch, kept, hidden)` to `(batch, patches, patch_size * leads)`; padding is not attended to."""
         tokens = restore_patches(self.embed(visible), self.mask_token, ids_restore)
         tokens = tokens + self.position_embeddings.to(tokens.dtype)
+        attention_mask = additive_attention_mask(patch_weight, tokens.dtype)
         for layer in self.layer:
-            tokens, _ = layer(tokens)
+            tokens, _ = layer(tokens, attention_mask)
         return self.head(self.layernorm(tokens))
 
 
@@ -275,7 +278,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             None if valid is None else valid.gather(1, mask.ids_keep),
             self.config.mae_use_cls_token,
         )
-        reconstruction = self.decoder(visible, mask.ids_restore)
+        reconstruction = self.decoder(visible, mask.ids_restore, valid)
         counted = mask.patch_mask if self.config.reconstruction_scope == "masked" else torch.ones_like(mask.patch_mask)
         loss = masked_reconstruction_loss(
             reconstruction,

@@ -1,0 +1,486 @@
+"""What the specification of MAE-MoCo asks of the model beyond the recorded fixtures (its section 11)."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining, MaeMocoForSequenceClassification, MaeMocoModel
+from ecg_transformers.errors import CheckpointError, SignalError
+from ecg_transformers.layers.patches import patchify
+from ecg_transformers.objectives.masking import random_patch_mask, select_patches
+
+TINY = {
+    "num_leads": 12,
+    "sampling_rate": 100,
+    "window_size": 200,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "decoder_hidden_size": 16,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 32,
+    "projector_hidden_size": 16,
+    "projection_size": 16,
+    "queue_size": 20,
+}
+
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    return MaeMocoForPreTraining(MaeMocoConfig(**{**TINY, **changes}))
+
+
+def records(batch=4, seed=1, **changes):
+    config = {**TINY, **changes}
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, config["num_leads"], config["window_size"], generator=generator)
+
+
+def with_draws(model, x, seed=2):
+    return model.apply_draws(x, model.draw(len(x), torch.Generator().manual_seed(seed)))
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_published_size_has_the_published_parameter_counts():
+    model = MaeMocoForPreTraining(MaeMocoConfig())
+    encoder = model.mae_moco
+    assert count(encoder.embeddings.patch_embeddings) == 154_112
+    assert encoder.embeddings.cls_token.numel() + encoder.embeddings.position_embeddings.numel() == 74_752
+    assert count(encoder.encoder.layer[0]) == 2_102_784
+    assert count(encoder) == 12_846_592
+    assert count(model.projector) == 98_816
+    assert count(model.decoder) == 773_164
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 13_718_572
+    assert count(model) == 26_663_980
+    assert model.queue.keys.numel() == 8_388_608
+    full = MaeMocoConfig(projector_bias=True, projector_last_norm_affine=True)
+    assert count(MaeMocoForPreTraining._projection_head(full)) == 99_456
+
+
+def gflop_per_record(run):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def test_published_size_has_the_published_shapes_and_cost():
+    model = MaeMocoForPreTraining(MaeMocoConfig(attn_implementation="eager")).eval()
+    x = torch.randn(2, 12, 3600)
+    with torch.no_grad():
+        output = model(x, **with_draws(model, x))
+        encoded = model.mae_moco(x)
+    assert encoded.last_hidden_state.shape == output.last_hidden_state.shape == (2, 145, 512)
+    assert torch.equal(encoded.pooler_output, encoded.last_hidden_state[:, 0])
+    assert output.reconstruction.shape == (2, 144, 300)
+    assert output.logits.shape == (2, 1 + 65536)
+
+    mask = random_patch_mask(torch.rand(2, 144), 0.75)
+    visible = select_patches(patchify(x, 25), mask.ids_keep)
+    # As the specification has them; it embeds all patches in the masked pass (0.966), ours only the visible ones.
+    assert gflop_per_record(lambda: model.mae_moco(x)) == pytest.approx(3.952, abs=0.001)
+    masked = gflop_per_record(lambda: model.mae_moco.encode_visible(visible, mask.ids_keep, None, False))
+    assert masked == pytest.approx(0.966 - 0.75 * 2 * 144 * 300 * 512 / 1e9, abs=0.001)
+    latents = torch.randn(2, 36, 512)
+    assert gflop_per_record(lambda: model.decoder(latents, mask.ids_restore)) == pytest.approx(0.204, abs=0.001)
+
+
+def test_masks_repeat_with_their_noise_and_remove_three_quarters():
+    noise = torch.rand(5, 144)
+    mask = random_patch_mask(noise, 0.75)
+    assert mask.patch_mask.sum(1).eq(108).all()
+    assert torch.equal(random_patch_mask(noise, 0.75).ids_keep, mask.ids_keep)
+    assert not torch.equal(random_patch_mask(torch.rand(5, 144), 0.75).ids_keep, mask.ids_keep)
+
+
+def test_only_visible_patches_reach_the_latents():
+    model = tiny().mae_moco.eval()
+    x = records()
+    mask = random_patch_mask(torch.rand(4, 8), 0.75)
+
+    def latents(values):
+        visible = select_patches(patchify(values, 25), mask.ids_keep)
+        return model.encode_visible(visible, mask.ids_keep, None, False)
+
+    removed = mask.patch_mask.bool().repeat_interleave(25, dim=1)[:, None]
+    with torch.no_grad():
+        before = latents(x)
+        assert torch.equal(latents(torch.where(removed, x + 5, x)), before)
+        assert not torch.equal(latents(torch.where(removed, x, x + 5)), before)
+
+
+def test_reconstruction_scopes():
+    x = records()
+    model = tiny().eval()
+    draws = with_draws(model, x)
+    masked = model(x, **draws).reconstruction_loss
+    model.config.reconstruction_scope = "all"
+    output = model(x, **draws)
+    error = (output.reconstruction - patchify(x, 25)).square().mean(-1)
+    visible = error[output.patch_mask == 0].mean()
+    torch.testing.assert_close(output.reconstruction_loss, masked * 6 / 8 + visible * 2 / 8)
+
+
+def test_without_removal_the_masked_pass_is_the_full_pass():
+    model = tiny(mask_ratio=0.0).mae_moco.eval()
+    x = records()
+    ids = random_patch_mask(torch.arange(8.0).expand(4, -1), 0.0).ids_keep
+    with torch.no_grad():
+        masked = model.encode_visible(select_patches(patchify(x, 25), ids), ids, None, True)
+        torch.testing.assert_close(masked, model(x).last_hidden_state[:, 1:], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0, 0.9])
+def test_keys_come_from_the_twin_after_its_update(momentum):
+    model = tiny(momentum=momentum).train()
+    with torch.no_grad():
+        for parameter in model.momentum_encoder.parameters():
+            parameter.add_(0.01)
+    online = {n: p.clone() for n, p in model.mae_moco.named_parameters()}
+    twin = {n: p.clone() for n, p in model.momentum_encoder.named_parameters()}
+    x = records()
+    draws = with_draws(model, x)
+    output = model(x, **draws)
+    for name, parameter in model.momentum_encoder.named_parameters():
+        expected = momentum * twin[name] + (1 - momentum) * online[name]
+        torch.testing.assert_close(parameter, expected, rtol=0, atol=1e-6)
+    if momentum == 0.0:
+        fresh = tiny(momentum=0.0).train()
+        same = fresh(x, views=draws["views"].flip(1), patch_noise=draws["patch_noise"])
+        torch.testing.assert_close(output.keys, same.queries.detach(), rtol=0, atol=1e-5)
+
+
+def test_twin_is_a_frozen_copy_with_its_own_storage():
+    model = tiny()
+    online = dict(model.mae_moco.named_parameters())
+    for name, parameter in model.momentum_encoder.named_parameters():
+        assert not parameter.requires_grad
+        assert torch.equal(parameter, online[name])
+        assert parameter.data_ptr() != online[name].data_ptr()
+
+
+def test_evaluation_changes_no_state():
+    model = tiny().eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = records()
+    with torch.no_grad():
+        first = model(x, **with_draws(model, x))
+        second = model(x, **with_draws(model, x))
+    assert torch.equal(first.loss, second.loss)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_own_key_becomes_a_negative_only_in_the_next_step():
+    model = tiny().train()
+    x = records()
+    first = model(x, **with_draws(model, x, seed=3))
+    keys = first.keys
+    difference = (model.queue.keys.T[None] - keys[:, None]).abs().amax(-1).amin(1)
+    assert difference.max() == 0
+    assert torch.allclose(first.logits[:, 0], (first.queries * keys).sum(1) / 0.2)
+    assert first.logits[:, 1:].max() < 0.99 / 0.2
+
+
+def test_keys_of_the_same_source_are_no_negatives():
+    model = tiny(exclude_same_source=True).eval()
+    x = records()
+    with torch.no_grad():
+        model.queue.sources[:4] = torch.tensor([7, 8, 7, -1])
+        draws = with_draws(model, x)
+        output = model(x, **draws, patient_ids=torch.tensor([7, 8, 9, -1]))
+    excluded = output.logits[:, 1:].isneginf()
+    assert excluded.sum(1).tolist() == [2, 1, 0, 0]
+    rows = [torch.cat([row[:1], row[1:][~gone]]) for row, gone in zip(output.logits, excluded, strict=True)]
+    expected = torch.stack([-row.log_softmax(0)[0] for row in rows]).mean()
+    torch.testing.assert_close(output.contrastive_loss, expected)
+
+
+def test_record_ids_stand_in_for_missing_patients():
+    model = tiny(exclude_same_source=True).train()
+    x = records()
+    model(x, **with_draws(model, x), record_ids=torch.arange(4))
+    assert model.queue.sources[:4].tolist() == [0, 1, 2, 3]
+
+
+def test_unfilled_columns_can_be_left_out():
+    model = tiny(queue_ignore_unfilled=True).train()
+    x = records()
+    assert model(x, **with_draws(model, x)).contrastive_loss == 0
+    second = model(x, **with_draws(model, x, seed=9))
+    assert second.logits.isfinite().sum(1).eq(1 + 4).all()
+
+
+def test_each_task_trains_its_own_parts():
+    x = records()
+    model = tiny().train()
+    output = model(x, **with_draws(model, x))
+    output.reconstruction_loss.backward(retain_graph=True)
+    cls = model.mae_moco.embeddings.cls_token
+    assert cls.grad is None or cls.grad.abs().max() == 0
+    assert all(p.grad is None or p.grad.abs().max() == 0 for p in model.projector.parameters())
+    decoder = {n: p.grad.clone() for n, p in model.decoder.named_parameters()}
+    output.contrastive_loss.backward()
+    assert cls.grad.abs().max() > 0
+    assert any(p.grad.abs().max() > 0 for p in model.projector.parameters())
+    assert all(torch.equal(p.grad, decoder[n]) for n, p in model.decoder.named_parameters())
+
+
+def test_total_is_the_weighted_sum():
+    x = records()
+    model = tiny(reconstruction_weight=7.0).eval()
+    output = model(x, **with_draws(model, x))
+    torch.testing.assert_close(output.loss, output.contrastive_loss + 7 * output.reconstruction_loss, rtol=1e-6, atol=0)
+    model.loss_weights["reconstruction_loss"] = 0.0
+    torch.testing.assert_close(model(x, **with_draws(model, x)).loss, output.contrastive_loss)
+
+
+def test_padding_neither_attends_nor_counts():
+    model = tiny().eval()
+    x = records()
+    mask = torch.ones(4, 200)
+    mask[:, 120:] = 0
+    x = x * mask[:, None]
+    noisy = x + 3 * (1 - mask[:, None]) * (torch.arange(200) >= 125)
+    with torch.no_grad():
+        short, same = (model.mae_moco(values, attention_mask=mask) for values in (x, noisy))
+        torch.testing.assert_close(short.pooler_output, same.pooler_output, rtol=0, atol=1e-6)
+        draws = with_draws(model, x)
+        loss = model(x, **draws, attention_mask=mask).reconstruction_loss
+        changed = model(noisy, **draws, attention_mask=mask).reconstruction_loss
+    torch.testing.assert_close(loss, changed, rtol=0, atol=1e-6)
+
+
+def test_absent_lead_is_zero():
+    model = tiny().mae_moco.eval()
+    x = records()
+    lead_mask = torch.ones(4, 12)
+    lead_mask[:, 3] = 0
+    zeroed = x.clone()
+    zeroed[:, 3] = 0
+    with torch.no_grad():
+        assert torch.equal(model(x, lead_mask=lead_mask).pooler_output, model(zeroed).pooler_output)
+
+
+def test_patches_and_signal_give_the_same():
+    model = tiny().mae_moco.eval()
+    x = records()
+    with torch.no_grad():
+        assert torch.equal(model(x).pooler_output, model(patches=patchify(x, 25)).pooler_output)
+    with pytest.raises(SignalError, match="exactly one"):
+        model()
+
+
+def test_wrong_shape_says_what_is_expected():
+    with pytest.raises(SignalError, match=r"\(2, 12, 250\).*12 leads, 200 samples"):
+        tiny().mae_moco(torch.zeros(2, 12, 250))
+
+
+@pytest.mark.parametrize("embedding", ["linear", "convolution"])
+@pytest.mark.parametrize("leads", [1, 2, 12])
+def test_any_number_of_leads_and_both_embeddings_train(embedding, leads):
+    model = tiny(num_leads=leads, patch_embedding=embedding).train()
+    x = records(num_leads=leads)
+    model(x, **with_draws(model, x)).loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_convolutions_stay_inside_their_patch():
+    model = tiny(patch_embedding="convolution").mae_moco.eval()
+    x = records()
+    other = x.clone()
+    other[..., 50:75] += 1
+    with torch.no_grad():
+        a, b = (model.embeddings(patchify(values, 25)) for values in (x, other))
+    changed = (a != b).any(-1)
+    assert changed[:, 2].all()
+    assert not changed[:, [0, 1, 3, 4, 5, 6, 7]].any()
+
+
+def test_save_and_load_reproduce_the_loss(tmp_path):
+    model = tiny().train()
+    x = records()
+    model(x, **with_draws(model, x))
+    model.eval()
+    draws = with_draws(model, x, seed=5)
+    loss = model(x, **draws).loss
+    model.save_pretrained(tmp_path)
+    again, info = MaeMocoForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert torch.equal(again(x, **draws).loss, loss)
+    assert not any(p.requires_grad for p in again.momentum_encoder.parameters())
+    assert not any(p.requires_grad for p in again.momentum_projector.parameters())
+    encoder, info = MaeMocoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(encoder(x).last_hidden_state, model.mae_moco(x).last_hidden_state)
+
+
+def test_pretraining_from_an_encoder_starts_twin_and_queue_afresh(tmp_path):
+    encoder = tiny().mae_moco
+    with torch.no_grad():
+        encoder.embeddings.cls_token.add_(1)
+    encoder.save_pretrained(tmp_path)
+    model = MaeMocoForPreTraining.from_pretrained(tmp_path)
+    online = dict(model.mae_moco.named_parameters())
+    for name, parameter in model.momentum_encoder.named_parameters():
+        assert torch.equal(parameter, online[name])
+        assert not parameter.requires_grad
+    assert torch.equal(model.mae_moco.embeddings.cls_token, encoder.embeddings.cls_token)
+    torch.testing.assert_close(model.queue.keys.norm(dim=0), torch.ones(20))
+    assert model.queue.pointer.item() == 0
+    assert model.queue.sources.eq(-1).all()
+
+
+def test_another_window_needs_interpolation_on_request(tmp_path):
+    model = tiny().eval()
+    model.save_pretrained(tmp_path)
+    longer = MaeMocoModel.from_pretrained(tmp_path, window_size=400, interpolate_positions=True)
+    assert longer(torch.zeros(1, 12, 400)).last_hidden_state.shape == (1, 17, 32)
+    table = longer.embeddings.position_embeddings
+    assert torch.equal(table[:, 0], model.mae_moco.embeddings.position_embeddings[:, 0])
+    whole = MaeMocoForPreTraining.from_pretrained(tmp_path, window_size=400, interpolate_positions=True)
+    x = torch.randn(2, 12, 400)
+    assert whole(x).reconstruction.shape == (2, 16, 300)
+    with pytest.raises((RuntimeError, ValueError)):
+        MaeMocoModel.from_pretrained(tmp_path, window_size=400)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"window_size": 1010}, "1000 or 1025"),
+        ({"mask_ratio": 0.9, "window_size": 250}, "keeps int"),
+        ({"mask_ratio": 1.0}, "mask_ratio"),
+        ({"num_attention_heads": 7}, "divisible"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"lead_names": ["I", "II"]}, "num_leads"),
+        ({"mask_ration": 0.5}, "Did you mean 'mask_ratio'"),
+        ({"pooling": "median"}, "pooling"),
+    ],
+)
+def test_contradictions_are_refused(fields, words):
+    with pytest.raises(CheckpointError, match=words):
+        MaeMocoConfig(**fields)
+
+
+def test_wrong_type_is_refused():
+    with pytest.raises(Exception, match="patch_size"):
+        MaeMocoConfig(patch_size="25")
+
+
+def test_bfloat16_step_keeps_float32_keys():
+    model = tiny().train()
+    x = records()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(x, **with_draws(model, x))
+    assert output.loss.isfinite()
+    assert output.keys.dtype == model.queue.keys.dtype == torch.float32
+    assert (output.keys.norm(dim=1) - 1).abs().max() < 1e-3
+    output.loss.backward()
+
+
+def test_sincos_start():
+    model = tiny(position_initialization="sincos")
+    table = model.mae_moco.embeddings.position_embeddings
+    assert table[:, 0].abs().max() == 0
+    assert table[0, 1, :16].abs().max() == 0
+    assert table[0, 1, 16:].eq(1).all()
+    assert torch.equal(model.decoder.position_embeddings[0, 1, 8:9], torch.tensor([math.cos(1.0)]))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "cls_mean", "attention"])
+def test_classifier(pooling, tmp_path):
+    config = MaeMocoConfig(**TINY, num_labels=3, pooling=pooling, problem_type="multi_label_classification")
+    model = MaeMocoForSequenceClassification(config).eval()
+    x = records()
+    output = model(x, labels=torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]]))
+    assert output.logits.shape == (4, 3)
+    assert output.loss > 0
+    model.save_pretrained(tmp_path)
+    again = MaeMocoForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(again(x).logits, output.logits)
+
+
+def test_start_values_follow_the_specification():
+    torch.manual_seed(0)
+    model = MaeMocoModel(MaeMocoConfig(**{**TINY, "hidden_size": 128}))
+    bound = math.sqrt(6 / (300 + 128))
+    weight = model.embeddings.patch_embeddings.weight
+    assert bound * 0.97 < weight.abs().max() <= bound
+    linear = model.encoder.layer[0].attention.query
+    assert math.sqrt(6 / 256) * 0.95 < linear.weight.abs().max() <= math.sqrt(6 / 256)
+    assert linear.bias.abs().max() == 0
+    assert model.embeddings.position_embeddings.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def learning_model(**changes):
+    torch.manual_seed(0)
+    fields = {
+        **TINY,
+        "num_leads": 12,
+        "window_size": 900,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "decoder_hidden_size": 32,
+        "decoder_intermediate_size": 64,
+        "projector_hidden_size": 32,
+        "projection_size": 32,
+        "queue_size": 64,
+        "exclude_same_source": True,
+        **changes,
+    }
+    return MaeMocoForPreTraining(MaeMocoConfig(**fields)).train()
+
+
+def synthetic_records(number):
+    """Beats at a rate of its own for each record, with lead amplitudes of its own."""
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(900) / 360
+    rate = 0.8 + torch.rand(number, 1, generator=generator)
+    phase = (time * rate + torch.rand(number, 1, generator=generator)) % 1
+    beat = torch.exp(-(((phase - 0.5) / 0.03) ** 2)) + 0.3 * torch.exp(-(((phase - 0.75) / 0.08) ** 2))
+    x = beat[:, None] * torch.randn(number, 12, 1, generator=generator)
+    x = x + 0.02 * torch.randn(number, 12, 900, generator=generator)
+    return (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True)
+
+
+def test_contrast_is_learned():
+    model = learning_model(reconstruction_weight=1.0)
+    x = synthetic_records(32)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    losses = []
+    for step in range(300):
+        generator = torch.Generator().manual_seed(step)
+        chosen = torch.randperm(32, generator=generator)[:16]
+        output = model(x[chosen], **model.apply_draws(x[chosen], model.draw(16, generator)), record_ids=chosen)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(output.contrastive_loss.item())
+    assert sum(losses[-20:]) <= 0.5 * sum(losses[10:30])
+    model.eval()
+    with torch.no_grad():
+        output = model(x, **with_draws(model, x))
+    nearest = (output.queries @ output.keys.T).argmax(1)
+    assert (nearest == torch.arange(32)).float().mean() >= 0.9
+
+
+def test_reconstruction_is_learned():
+    model = learning_model(reconstruction_weight=40.0, queue_size=16)
+    x = synthetic_records(8)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    losses = []
+    for step in range(300):
+        draws = model.draw(8, torch.Generator().manual_seed(step))
+        output = model(x, **model.apply_draws(x, draws), record_ids=torch.arange(8))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(output.reconstruction_loss.item())
+    assert sum(losses[-20:]) <= 0.5 * sum(losses[:20])

@@ -1,0 +1,327 @@
+"""The model card: a Markdown template whose placeholders are filled from the checkpoint and from ``results.json``.
+
+A template is a Markdown file with a YAML head and ``{{placeholders}}``. Prose is written by hand, facts and figures
+never are: the renderer puts in the contract of the extractor, the usage snippet, licences, results and hashes. The keys
+``corpora``, ``code_license``, ``weights_license``, ``commercial_use`` and ``citation`` of the head are values for the
+renderer; the others become metadata of the card (``license``, ``tags``, ``datasets``, ``language`` ...).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.publishing.results import evaluation_results, results_table
+
+__all__ = ["CardFacts", "PublishedFile", "check_card", "read_card", "render_card"]
+
+DEFAULT_TEMPLATE = Path(__file__).with_name("card_template.md")
+PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
+REQUIRED_PLACEHOLDERS = frozenset(
+    {"usage", "contract", "intended_use", "licences", "training", "results", "files", "citation"}
+)
+RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation")
+REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags")
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of a published folder: name, size in bytes, SHA-256 in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says that comes from the checkpoint and not from its author.
+
+    Attributes:
+        name: Name of the checkpoint.
+        checkpoint: What a user passes to ``from_pretrained``: a repository or a folder.
+        kind: ``"encoder"``, ``"classifier"`` or ``"pretraining"``.
+        architecture: Class name of the published model.
+        parameters: Number of parameters.
+        lead_names: Leads of the input in order.
+        sampling_rate: Rate of the input in Hz.
+        window_size: Length of the input in samples.
+        embedding_size: Width of ``pooler_output``.
+        labels: Codes and names of the outputs of a classifier, in order.
+        contract: ``extractor.describe()``.
+        contract_hash: ``extractor.contract_hash()``.
+        intended_use: ``config.intended_use``.
+        license: ``config.license``.
+        golden: Name, leads and rate of the golden recording in words.
+        files: Everything in the folder but the card.
+        results: Entries of ``results.json``.
+        corpora: Name, version, licence, homepage and citation of the corpora it was trained on, for templates that name
+            none themselves.
+    """
+
+    name: str
+    checkpoint: str
+    kind: str
+    architecture: str
+    parameters: int
+    lead_names: Sequence[str]
+    sampling_rate: float
+    window_size: int
+    embedding_size: int
+    contract: str
+    contract_hash: str
+    intended_use: str
+    license: str
+    golden: str
+    files: Sequence[PublishedFile]
+    labels: Sequence[tuple[str, str]] = ()
+    results: Sequence[Mapping] = ()
+    corpora: Sequence[Mapping] = field(default_factory=tuple)
+
+
+def render_card(facts: CardFacts, template: str | None = None) -> str:
+    """Renders the card.
+
+    Args:
+        facts: What the checkpoint says about itself.
+        template: Text of the template; the package's own by default.
+
+    Returns:
+        The whole ``README.md``: metadata with ``model-index``, then Markdown.
+
+    Raises:
+        CheckpointError: If the template has no YAML head, an unknown placeholder, or lacks one that every card has.
+    """
+    head, body = _split(DEFAULT_TEMPLATE.read_text(encoding="utf-8") if template is None else template)
+    values = {key: head.pop(key) for key in RENDERER_KEYS if key in head}
+    corpora = values.get("corpora") or facts.corpora
+    parts = {
+        "name": facts.name,
+        "checkpoint": facts.checkpoint,
+        "summary": _summary(facts),
+        "usage": _usage(facts),
+        "contract": _contract(facts),
+        "intended_use": facts.intended_use,
+        "licences": _licences(facts, values, corpora),
+        "training": _training(facts.results),
+        "results": results_table(facts.results),
+        "files": _files(facts),
+        "citation": _citation(values, corpora),
+    }
+    used = set(PLACEHOLDER.findall(body))
+    if used - set(parts):
+        raise CheckpointError(
+            f"The card template has unknown placeholders {', '.join(sorted(used - set(parts)))}; "
+            f"known are {', '.join(sorted(parts))}."
+        )
+    if REQUIRED_PLACEHOLDERS - used:
+        missing = ", ".join(f"{{{{{name}}}}}" for name in sorted(REQUIRED_PLACEHOLDERS - used))
+        raise CheckpointError(f"The card template lacks {missing}; every card of this package has them.")
+    text = PLACEHOLDER.sub(lambda match: parts[match.group(1)], body)
+    return f"---\n{_metadata(facts, head, corpora).to_yaml()}\n---\n{text}"
+
+
+def read_card(text: str) -> tuple[ModelCardData, str]:
+    """Splits a card into its metadata and its Markdown.
+
+    Raises:
+        CheckpointError: If there is no YAML head or the metadata cannot be read.
+    """
+    head, body = _split(text)
+    try:
+        return ModelCardData(**head), body
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The metadata of the card cannot be read: {error}.") from error
+
+
+def check_card(text: str, results: Sequence[Mapping] | None = None) -> None:
+    """Checks that a card is complete and that its ``model-index`` is what the results say.
+
+    Args:
+        text: The card.
+        results: Entries of ``results.json``; without them the figures are not compared.
+
+    Raises:
+        CheckpointError: If metadata is missing, a placeholder was left, or a figure differs.
+    """
+    data, body = read_card(text)
+    missing = [key for key in REQUIRED_METADATA if not data.get(key)]
+    if missing:
+        raise CheckpointError(f"The card lacks the metadata {', '.join(missing)}.")
+    left = PLACEHOLDER.search(body)
+    if left is not None:
+        raise CheckpointError(f"The card still has the placeholder {left.group(0)}.")
+    if results is not None:
+        expected, found = _figures(evaluation_results(results)), _figures(data.eval_results or [])
+        if expected != found:
+            raise CheckpointError(
+                f"The card's model-index has {len(found)} figures that are not the {len(expected)} of results.json; "
+                "render the card again."
+            )
+
+
+def _figures(results: Sequence[EvalResult]) -> list[str]:
+    return sorted(
+        repr(
+            (
+                one.dataset_type,
+                one.dataset_config,
+                one.dataset_split,
+                one.metric_type,
+                one.metric_value,
+                one.metric_args,
+            )
+        )
+        for one in results
+    )
+
+
+def _split(text: str) -> tuple[dict, str]:
+    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
+    if match is None:
+        raise CheckpointError("A card begins with a YAML head between two lines `---`; none was found.")
+    try:
+        head = yaml.safe_load(match.group(1))
+    except yaml.YAMLError as error:
+        raise CheckpointError(f"The YAML head of the card cannot be read: {error}.") from error
+    if not isinstance(head, dict):
+        raise CheckpointError("The YAML head of the card is not a table of names and values.")
+    return head, text[match.end() :]
+
+
+def _metadata(facts: CardFacts, head: dict, corpora: Sequence[Mapping]) -> ModelCardData:
+    results = evaluation_results(facts.results)
+    head = {
+        "license": facts.license,
+        "datasets": [str(corpus["name"]) for corpus in corpora] or None,
+        "metrics": list(dict.fromkeys(result.metric_type for result in results)) or None,
+        "pipeline_tag": "audio-classification" if facts.kind == "classifier" else "feature-extraction",
+        **head,
+        "library_name": "transformers",
+        "model_name": facts.name,
+    }
+    head["tags"] = list(dict.fromkeys(["ecg", *(head.get("tags") or [])]))
+    return ModelCardData(**head, eval_results=results or None)
+
+
+def _summary(facts: CardFacts) -> str:
+    seconds = facts.window_size / facts.sampling_rate
+    leads = f"{len(facts.lead_names)} lead{'s' if len(facts.lead_names) > 1 else ''}"
+    text = (
+        f"`{facts.architecture}` with {facts.parameters / 1e6:.2f} million parameters for recordings of {leads} "
+        f"at {facts.sampling_rate:g} Hz, windows of {facts.window_size} samples ({seconds:g} s)."
+    )
+    if facts.kind == "classifier":
+        return f"{text} It gives one logit for each of {len(facts.labels)} labels."
+    return f"{text} It gives one embedding of {facts.embedding_size} numbers per window."
+
+
+def _usage(facts: CardFacts) -> str:
+    head = "AutoModelForSequenceClassification" if facts.kind == "classifier" else "AutoModel"
+    if facts.kind == "classifier":
+        last = ['logits = model(**extractor(record, return_tensors="pt")).logits    # (windows, labels)']
+    else:
+        last = [
+            'embedding = model(**extractor(record, return_tensors="pt")).pooler_output   # (windows, '
+            f"{facts.embedding_size})"
+        ]
+    with_package = [
+        "import ecg_transformers",
+        f"from transformers import AutoFeatureExtractor, {head}",
+        "",
+        f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}")',
+        f'model = {head}.from_pretrained("{facts.checkpoint}")',
+        'record = ecg_transformers.read_record("my_record")    # WFDB, CSV, NPY ... with rate, units and lead names',
+        *last,
+    ]
+    output = "logits" if facts.kind == "classifier" else "pooler_output"
+    without_package = [
+        "import numpy as np",
+        f"from transformers import AutoFeatureExtractor, {head}",
+        "",
+        f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
+        f'model = {head}.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
+        f'signal = np.load("signal.npy")                         # ({len(facts.lead_names)} leads, samples) in mV',
+        'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
+        f"output = model(**inputs).{output}",
+    ]
+    blocks = ["With the package:", _code(with_package)]
+    blocks += ["Without it (the code in this folder is run; read it first):", _code(without_package)]
+    if facts.kind == "classifier":
+        listed = ", ".join(code if code == name else f"{code} ({name})" for code, name in facts.labels)
+        blocks.append(f"Labels in the order of the logits: {listed}.")
+    return "\n\n".join(blocks)
+
+
+def _code(lines: Sequence[str]) -> str:
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _contract(facts: CardFacts) -> str:
+    return "\n".join(
+        [
+            "The feature extractor does all of this; it is saved in `preprocessor_config.json` beside the weights.",
+            "",
+            "```text",
+            facts.contract.strip(),
+            "```",
+            "",
+            f"Hash of the contract: `{facts.contract_hash}`. Golden recording: {facts.golden}; "
+            "`golden.safetensors` holds it with its `input_values` and its `pooler_output`, and "
+            "`ecg-transformers inspect` compares.",
+        ]
+    )
+
+
+def _licences(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> str:
+    lines = [
+        f"- Code: {values.get('code_license', 'Apache-2.0')}.",
+        f"- Weights: {values.get('weights_license', facts.license)}.",
+    ]
+    for corpus in corpora:
+        title = str(corpus.get("title") or corpus["name"])
+        title = f"[{title}]({corpus['homepage']})" if corpus.get("homepage") else title
+        version = f" {corpus['version']}" if corpus.get("version") else ""
+        use = f" ({corpus['use']})" if corpus.get("use") else ""
+        lines.append(f"- Recordings: {title}{version}, {corpus.get('licence') or 'no licence stated'}{use}.")
+    if not corpora:
+        lines.append("- Recordings: the publisher of this checkpoint names no corpus; ask before any commercial use.")
+    if values.get("commercial_use"):
+        lines.append(f"- Commercial use: {str(values['commercial_use']).strip()}")
+    return "\n".join(lines)
+
+
+def _training(results: Sequence[Mapping]) -> str:
+    runs = {repr(entry["pretraining"]): entry for entry in results if entry["initialisation"] == "pretrained"}
+    if not runs:
+        return "No training facts have been recorded for this checkpoint."
+    lines = []
+    for entry in runs.values():
+        run = entry["pretraining"]
+        facts = [
+            f"{run[key]:,} {key}" if isinstance(run.get(key), int) else f"{run[key]} {key}"
+            for key in ("records", "epochs", "steps", "hours")
+            if run.get(key)
+        ]
+        facts += [str(run["hardware"])] if run.get("hardware") else []
+        facts += [f"configuration `{entry['config']}`"] if entry.get("config") else []
+        facts += [f"commit `{entry['commit']}`"] if entry.get("commit") else []
+        lines.append(f"- Pretraining: {', '.join(facts) if facts else 'no facts recorded'}.")
+    return "\n".join(lines)
+
+
+def _files(facts: CardFacts) -> str:
+    lines = ["| file | bytes | SHA-256 |", "| --- | --- | --- |"]
+    lines += [f"| `{file.name}` | {file.size:,} | `{file.sha256}` |" for file in facts.files]
+    return "\n".join(lines)
+
+
+def _citation(values: Mapping, corpora: Sequence[Mapping]) -> str:
+    texts = [str(values["citation"]).strip()] if values.get("citation") else []
+    texts += [f"- {corpus.get('title') or corpus['name']}: {str(corpus['citation']).strip()}"
+              for corpus in corpora if corpus.get("citation")]  # fmt: skip
+    return "\n\n".join(texts) or "Name this checkpoint and the corpora above."

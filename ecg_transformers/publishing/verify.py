@@ -1,0 +1,287 @@
+"""Verification of a published folder: files, privacy, code, contract, card, golden recording, a clean process."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.publishing import clean_load
+from ecg_transformers.publishing.bundle import check_flat_source
+from ecg_transformers.publishing.card import check_card
+from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, read_golden_record
+
+__all__ = [
+    "Verification",
+    "check_contract",
+    "check_files",
+    "open_in_clean_process",
+    "read_json",
+    "read_weights_header",
+    "verify",
+]
+
+CONFIG_FILE = "config.json"
+EXTRACTOR_FILE = "preprocessor_config.json"
+CARD_FILE = "README.md"
+LICENSE_FILE = "LICENSE"
+REQUIRED_FILES = (CONFIG_FILE, EXTRACTOR_FILE, GOLDEN_FILE, CARD_FILE, LICENSE_FILE)
+ALLOWED_FILE = re.compile(
+    r"config\.json|preprocessor_config\.json|golden\.safetensors|README\.md|LICENSE|\.gitattributes|"
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[A-Za-z_]\w*\.py"
+)
+
+# A path in running text: it follows a blank, a quote or a bracket and has two folders or more.
+PATH_IN_TEXT = re.compile(
+    r"(?:^|[\s\"'`(=\[])((?:~|/[A-Za-z0-9_.-]+)(?:/[A-Za-z0-9_.-]+)+|[A-Za-z]:\\\w[^\s\"'`]*)", re.M
+)
+PATIENT_KEY = re.compile(r"patients?(_?(ids?|names?|identifiers?))?|age|sex|birth\w*|date_of_birth|mrn", re.I)
+
+# Files that describe a checkpoint hold some kilobytes; a larger one is damaged or hostile.
+MAX_JSON_BYTES = 16 * 2**20
+CLEAN_PROCESS_SECONDS = 300
+
+CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked.
+
+    Attributes:
+        files: Names of all files of the folder.
+        golden: The golden recording in the clean process; None if no such process was started.
+        opened: Auto class to the module that it was opened from, in the clean process.
+    """
+
+    files: tuple[str, ...]
+    golden: GoldenReport | None
+    opened: Mapping[str, str]
+
+
+def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clean_process: bool = True) -> Verification:
+    """Checks a published folder from its file list to its numbers.
+
+    Args:
+        folder: The folder.
+        results: Entries of ``results.json``; the card's figures must be theirs.
+        clean_process: Whether to open every class in a fresh process that cannot import this package, from the code in
+            the folder, and to compare the golden recording there (about five seconds).
+
+    Raises:
+        CheckpointError: At the first thing that is wrong.
+    """
+    folder = Path(folder)
+    files = check_files(folder)
+    config = read_json(folder / CONFIG_FILE)
+    extractor = read_json(folder / EXTRACTOR_FILE)
+    read_weights_header(folder)
+    _check_privacy(folder, files)
+    _check_code(folder, files, config, extractor)
+    check_contract(config, extractor)
+    check_card((folder / CARD_FILE).read_text(encoding="utf-8"), results)
+    golden, opened = open_in_clean_process(folder) if clean_process else (None, {})
+    if golden is not None and not golden.passed:
+        raise CheckpointError(f"{folder.name}: the golden recording comes out otherwise than stored ({golden}).")
+    return Verification(tuple(files), golden, opened)
+
+
+def check_contract(config: object, extractor: object) -> None:
+    """Compares what config and feature extractor both say about the signal.
+
+    The extractor's file is the truth about the signal; the config repeats rate, leads and window because shapes hang on
+    them. Either may be an object or the dictionary of its file.
+
+    Raises:
+        CheckpointError: If sampling rate, lead names, window or patch size differ; the message has both values.
+    """
+    for field in CONTRACT_FIELDS:
+        ours, theirs = _value(config, field), _value(extractor, field)
+        if ours is None or theirs is None:
+            continue
+        if isinstance(ours, list | tuple | np.ndarray):
+            ours, theirs = list(ours), list(theirs)
+        if ours != theirs:
+            raise CheckpointError(
+                f"{field} is {ours} in {CONFIG_FILE} but {theirs} in {EXTRACTOR_FILE}; both must describe the same "
+                "input. Save model and feature extractor of the same run together."
+            )
+
+
+def check_files(folder: str | Path) -> list[str]:
+    """Checks that a folder holds what a published checkpoint holds, and nothing else.
+
+    Returns:
+        The file names in alphabetical order.
+
+    Raises:
+        CheckpointError: If a file is missing, of a kind that is never published, a link or a sub-folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; expected a published checkpoint.")
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            raise CheckpointError(f"{folder.name} has {path.name}, which is no file; a published checkpoint is flat.")
+        if not ALLOWED_FILE.fullmatch(path.name):
+            raise CheckpointError(
+                f"{folder.name} has {path.name}, which is never published: a checkpoint holds weights as safetensors, "
+                "config, preprocessor, golden recording, card, licence and source; no pickle, no state of a training."
+            )
+    names = sorted(path.name for path in folder.iterdir())
+    missing = [name for name in REQUIRED_FILES if name not in names]
+    if missing:
+        raise CheckpointError(f"{folder.name} lacks {', '.join(missing)}; publish the checkpoint again.")
+    return names
+
+
+def read_json(path: str | Path) -> dict:
+    """Reads a JSON object of a checkpoint, refusing what is too large, damaged or no object.
+
+    Raises:
+        CheckpointError: With the file and the reason.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise CheckpointError(f"{path} has {size:,} bytes; expected at most {MAX_JSON_BYTES:,}.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}; expected an object of names and values.")
+    return values
+
+
+def read_weights_header(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """Reads names and shapes of the weights from the headers of their files; the tensors stay on the disk.
+
+    Raises:
+        CheckpointError: If there are no safetensors weights, shards are missing, or a header is damaged.
+    """
+    folder = Path(folder)
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise CheckpointError(f"{index} has no weight_map of tensor names and file names.")
+        names = sorted(set(weight_map.values()))
+        outside = [name for name in names if not re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name)]
+        if outside:
+            raise CheckpointError(f"{index} names {outside[0]}; expected model-00001-of-0000N.safetensors beside it.")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{folder} has no {name}; expected weights as safetensors (pickles are not read).")
+        try:
+            with safe_open(str(path), framework="np") as file:
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from error
+    return shapes
+
+
+def open_in_clean_process(folder: str | Path) -> tuple[GoldenReport, dict[str, str]]:
+    """Opens the folder in a fresh process that cannot import this package, and compares the golden recording there.
+
+    Returns:
+        The comparison, and for each auto class the module it was opened from.
+
+    Raises:
+        CheckpointError: If a class cannot be opened; the message ends with what the process said.
+    """
+    folder = Path(folder).resolve()
+    golden = read_golden_record(folder)
+    with tempfile.TemporaryDirectory(prefix="ecg_modules_") as modules:
+        environment = os.environ | {"HF_MODULES_CACHE": modules, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-P", clean_load.__file__, str(folder)]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                env=environment,
+                cwd=modules,
+                timeout=CLEAN_PROCESS_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckpointError(f"{folder.name} did not open within {CLEAN_PROCESS_SECONDS} s.") from error
+    if done.returncode != 0 or golden is None:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CheckpointError(f"{folder.name} does not open from its own code in a clean process: {last}")
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    differences = answer["differences"]
+    report = GoldenReport(golden[0].name, differences["input_values"], differences["pooler_output"])
+    return report, answer["opened"]
+
+
+def _check_privacy(folder: Path, files: Sequence[str]) -> None:
+    """No path of the machine it was made on, nothing that names a patient."""
+    for name in files:
+        path = folder / name
+        if name.endswith(".json"):
+            _check_values(read_json(path), name)
+        elif name.endswith(".safetensors"):
+            with safe_open(str(path), framework="np") as file:
+                _check_values(dict(file.metadata() or {}), name)
+        elif name.endswith((".md", ".py")):
+            found = PATH_IN_TEXT.search(path.read_text(encoding="utf-8"))
+            if found is not None:
+                raise CheckpointError(
+                    f"{name} holds the path {found.group(1)}; published files name no path of a machine."
+                )
+
+
+def _check_values(value: object, place: str) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if PATIENT_KEY.fullmatch(str(key)):
+                raise CheckpointError(f"{place} has the field {key!r}; nothing about patients is published.")
+            _check_values(inner, f"{place}: {key}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_values(inner, place)
+    elif isinstance(value, str):
+        posix, windows = len(value) > 1 and PurePosixPath(value).is_absolute(), PureWindowsPath(value).is_absolute()
+        if posix or windows or value.startswith(("~/", "file:")) or PATH_IN_TEXT.search(value):
+            raise CheckpointError(f"{place} holds the path {value!r}; published files name no path of a machine.")
+
+
+def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: Mapping) -> None:
+    """Every source file stands alone with its neighbours, and every class of both ``auto_map`` is defined there."""
+    sources = {name: (folder / name).read_text(encoding="utf-8") for name in files if name.endswith(".py")}
+    for name, text in sources.items():
+        check_flat_source(name, text, sources)
+    for place, values in ((CONFIG_FILE, config), (EXTRACTOR_FILE, extractor)):
+        auto_map = values.get("auto_map")
+        if not isinstance(auto_map, dict) or not auto_map:
+            raise CheckpointError(f"{place} has no auto_map; without it the folder opens only where this package is.")
+        for auto_class, reference in auto_map.items():
+            module, _, name = str(reference).partition(".")
+            tree = ast.parse(sources.get(f"{module}.py", ""))
+            if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
+                raise CheckpointError(f"{place}: {auto_class} is {reference}, which is not defined in the folder.")
+    for needed in ("AutoConfig", "AutoModel", "AutoFeatureExtractor"):
+        if needed not in config["auto_map"]:
+            raise CheckpointError(f"{CONFIG_FILE} has no {needed} in its auto_map; publish the checkpoint again.")
+    if "AutoFeatureExtractor" not in extractor["auto_map"]:
+        raise CheckpointError(f"{EXTRACTOR_FILE} has no AutoFeatureExtractor in its auto_map; publish again.")
+
+
+def _value(source: object, field: str) -> object:
+    return source.get(field) if isinstance(source, Mapping) else getattr(source, field, None)

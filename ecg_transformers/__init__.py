@@ -5,17 +5,8 @@ imported when it is first asked for.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from .auto import ARCHITECTURES, register
-
-if TYPE_CHECKING:
-    from .corpora.folder import load_records
-    from .corpora.labels import map_labels
-    from .corpora.prepared import load_corpus
-    from .features.extractor import EcgFeatureExtractor
-    from .signals.readers import read_record, register_reader
-    from .signals.record import EcgRecord
 
 __version__ = "0.1.0"
 
@@ -58,8 +49,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-try:  # TEMPORARY until every part has landed
-    register()
-except ModuleNotFoundError as e:
-    import warnings
-    warnings.warn(str(e))
+register()

@@ -1,0 +1,1 @@
+"""Views of a batch of records: functions of explicit parameters, and the recipes that draw them."""

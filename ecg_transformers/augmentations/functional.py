@@ -52,7 +52,7 @@ def erase_lead(signal: torch.Tensor, lead: torch.Tensor) -> torch.Tensor:
 
     Args:
         signal: `(batch, leads, samples)`.
-        lead: Number of the lead `(batch,)`.
+        lead: Number of the lead `(batch,)`; -1 = none.
     """
     leads = signal.shape[1]
     if leads == 1:
@@ -83,8 +83,8 @@ def partial_noise(
         noise: Standard normal `(batch, leads, samples)`; used inside the window only.
         amplitude: Its factor, in units of the normalised signal.
     """
-    window = _window(signal.shape[-1], start, width)
-    return torch.where(window, signal + amplitude * noise.to(signal.dtype), signal)
+    window = _window(signal.shape[-1], start, width).to(signal.dtype)
+    return torch.addcmul(signal, noise.to(signal.dtype), window, value=amplitude)
 
 
 def drop_samples(signal: torch.Tensor, uniform: torch.Tensor, count: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from .functional import drop_samples, erase_lead, partial_noise, resized_crop, t
 
 __all__ = ["MaeMocoViews"]
 
-_OPERATIONS = ("resized_crop", "erase_lead", "time_out", "partial_noise", "drop_samples")
+# Resized crop, erase lead, time out, partial noise, drop.
+_OPERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class MaeMocoViews:
             return torch.rand(batch_size, *shape, generator=generator, device=device)
 
         return {
-            "chance": uniform(len(_OPERATIONS)),
+            "chance": uniform(_OPERATIONS),
             "crop": uniform(2),
             "lead": uniform(),
             "time_out": uniform(2),
@@ -69,49 +70,40 @@ class MaeMocoViews:
             draws: From `draw`.
             attention_mask: `(batch, samples)`, 1 = signal; padding at the end stays 0.
         """
-        samples = signal.shape[-1]
-        valid = None if attention_mask is None else attention_mask.sum(dim=1)
-        for chosen in self._schedule(draws["chance"]):
-            for operation, applies in zip(_OPERATIONS, chosen.unbind(1), strict=True):
-                changed = getattr(self, f"_{operation}")(signal, draws, samples, valid)
-                signal = torch.where(applies[:, None, None], changed, signal)
+        if attention_mask is None:
+            valid, samples = None, torch.full_like(draws["lead"], signal.shape[-1], dtype=torch.long)
+        else:
+            valid = samples = attention_mask.sum(dim=1).long()
+        for chosen in self._rounds(draws["chance"]):
+            crop, erase, silence, noise, drop = chosen.unbind(1)
+            # A record that an operation passes over gets the parameter that changes nothing.
+            length, start = self._span(draws["crop"], self.crop_ratio, samples, least=2)
+            length, start = torch.where(crop, length, samples), torch.where(crop, start, 0)
+            signal = resized_crop(signal, length, start, valid)
+            lead = (draws["lead"] * signal.shape[1]).long()
+            signal = erase_lead(signal, torch.where(erase, lead, -1))
+            width, start = self._span(draws["time_out"], self.time_out_ratio, samples)
+            signal = time_out(signal, torch.where(silence, width, 0), start)
+            width, start = self._span(draws["noise_window"], self.noise_ratio, samples)
+            width = torch.where(noise, width, 0)
+            signal = partial_noise(signal, width, start, draws["noise"], self.noise_amplitude)
+            count = (draws["drop_count"] * int(self.drop_ratio * signal.shape[-1])).long()
+            signal = drop_samples(signal, draws["drop"], torch.where(drop, count, 0))
         return signal if attention_mask is None else signal * attention_mask[:, None, :].to(signal.dtype)
 
-    def _schedule(self, chance: torch.Tensor) -> list[torch.Tensor]:
-        """Rounds of operations: booleans `(batch, operations)`, one per round."""
+    def _rounds(self, chance: torch.Tensor) -> list[torch.Tensor]:
+        """Booleans `(batch, operations)` for each round through the operations: which of them a record gets."""
         if self.policy == "all":
             return [chance < self.probability]
         order = chance.argsort(dim=1)[:, : self.picks]
-        return [order[:, i, None] == torch.arange(len(_OPERATIONS), device=chance.device) for i in range(self.picks)]
+        return [order[:, i, None] == torch.arange(_OPERATIONS, device=chance.device) for i in range(self.picks)]
 
     @staticmethod
-    def _span(draw: torch.Tensor, ratio: tuple[float, float], total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Width `int(r * total)` and a start drawn from `{0 ... total - width}`."""
+    def _span(
+        draw: torch.Tensor, ratio: tuple[float, float], samples: torch.Tensor, least: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Width `int(r * samples)` and a start drawn from `{0 ... samples - width}`, for each record."""
         low, high = ratio
-        width = ((low + (high - low) * draw[:, 0]) * total).long()
-        start = (draw[:, 1] * (total - width + 1)).long()
-        return width, torch.minimum(start, total - width)
-
-    def _total(self, draws: dict, samples: int, valid: torch.Tensor | None) -> torch.Tensor:
-        return torch.full_like(draws["lead"], samples).long() if valid is None else valid.long()
-
-    def _resized_crop(self, signal, draws, samples, valid):
-        total = self._total(draws, samples, valid)
-        low, high = self.crop_ratio
-        length = ((low + (high - low) * draws["crop"][:, 0]) * total).long().clamp_min(2).minimum(total)
-        start = (draws["crop"][:, 1] * (total - length + 1)).long().minimum(total - length)
-        return resized_crop(signal, length, start, valid)
-
-    def _erase_lead(self, signal, draws, samples, valid):
-        return erase_lead(signal, (draws["lead"] * signal.shape[1]).long())
-
-    def _time_out(self, signal, draws, samples, valid):
-        return time_out(signal, *self._span(draws["time_out"], self.time_out_ratio, self._total(draws, samples, valid)))
-
-    def _partial_noise(self, signal, draws, samples, valid):
-        width, start = self._span(draws["noise_window"], self.noise_ratio, self._total(draws, samples, valid))
-        return partial_noise(signal, width, start, draws["noise"], self.noise_amplitude)
-
-    def _drop_samples(self, signal, draws, samples, valid):
-        most = int(self.drop_ratio * samples)
-        return drop_samples(signal, draws["drop"], (draws["drop_count"] * most).long())
+        width = ((low + (high - low) * draw[:, 0]) * samples).long().clamp_min(least).minimum(samples)
+        start = (draw[:, 1] * (samples - width + 1)).long()
+        return width, start.minimum(samples - width)

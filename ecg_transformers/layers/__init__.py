@@ -1,0 +1,1 @@
+"""Neural building blocks that two architectures or more share."""

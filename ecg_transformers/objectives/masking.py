@@ -32,7 +32,7 @@ def random_patch_mask(patch_noise: torch.Tensor, mask_ratio: float) -> PatchMask
 
     Source: masked autoencoders (He et al. 2021), public code.
     """
-    batch, patches = patch_noise.shape
+    patches = patch_noise.shape[1]
     kept = int(patches * (1 - mask_ratio))
     ids_shuffle = patch_noise.argsort(dim=1)
     ids_restore = ids_shuffle.argsort(dim=1)

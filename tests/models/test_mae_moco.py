@@ -152,7 +152,7 @@ def test_keys_come_from_the_twin_after_its_update(momentum):
     if momentum == 0.0:
         fresh = tiny(momentum=0.0).train()
         same = fresh(x, views=draws["views"].flip(1), patch_noise=draws["patch_noise"])
-        torch.testing.assert_close(output.keys, same.queries.detach(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(output.positive_keys, same.queries.detach(), rtol=0, atol=1e-5)
 
 
 def test_twin_is_a_frozen_copy_with_its_own_storage():
@@ -380,8 +380,8 @@ def test_bfloat16_step_keeps_float32_keys():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(x, **with_draws(model, x))
     assert output.loss.isfinite()
-    assert output.keys.dtype == model.queue.keys.dtype == torch.float32
-    assert (output.keys.norm(dim=1) - 1).abs().max() < 1e-3
+    assert output.positive_keys.dtype == model.queue.keys.dtype == torch.float32
+    assert (output.positive_keys.norm(dim=1) - 1).abs().max() < 1e-3
     output.loss.backward()
 
 
@@ -467,7 +467,7 @@ def test_contrast_is_learned():
     model.eval()
     with torch.no_grad():
         output = model(x, **with_draws(model, x))
-    nearest = (output.queries @ output.keys.T).argmax(1)
+    nearest = (output.queries @ output.positive_keys.T).argmax(1)
     assert (nearest == torch.arange(32)).float().mean() >= 0.9
 
 

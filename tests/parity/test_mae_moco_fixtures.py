@@ -139,7 +139,7 @@ def test_one_training_step(step):
         "reconstruction_loss": "loss_reconstruction",
         "last_hidden_state": "last_hidden_state_query",
         "queries": "query",
-        "keys": "key",
+        "positive_keys": "key",
         "logits": "logits",
         "contrastive_loss": "loss_contrastive",
         "loss": "loss",

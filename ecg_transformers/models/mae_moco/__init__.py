@@ -1,0 +1,1 @@
+"""MAE-MoCo: masked reconstruction and momentum contrast on one encoder."""

@@ -1,6 +1,6 @@
 """MAE-MoCo: the one-dimensional vision transformer that is kept after pretraining, and its classifier.
 
-Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialisation and masking as in
+Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialisation, masking as in
 masked autoencoders (He et al. 2021), in one dimension.
 """
 

@@ -36,8 +36,11 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
         patch_mask: `(batch, patches)`, 1 = removed, 0 = visible.
         ids_restore: Place of each patch in the shuffled order `(batch, patches)`.
         queries: Unit vectors `(batch, projection_size)` of the first view.
-        keys: Unit vectors `(batch, projection_size)` of the second view, from the momentum encoder.
+        positive_keys: Unit vectors `(batch, projection_size)` of the second view, from the momentum encoder. (Not
+            `keys`: an output is a mapping, and its method of that name would be hidden.)
         last_hidden_state: Tokens of the first view `(batch, 1 + patches, hidden_size)`.
+        hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
+        attentions: Of the first view, as in `EcgModelOutput`, if asked for.
     """
 
     loss: torch.FloatTensor | None = None
@@ -48,8 +51,10 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
     patch_mask: torch.FloatTensor | None = None
     ids_restore: torch.LongTensor | None = None
     queries: torch.FloatTensor | None = None
-    keys: torch.FloatTensor | None = None
+    positive_keys: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class MaeMocoMomentumEncoder(MaeMocoModel):
@@ -205,6 +210,8 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         record_index: torch.Tensor | None = None,
         shuffle_indices: torch.Tensor | None = None,
         return_loss: bool = True,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> MaeMocoForPreTrainingOutput | tuple:
         """Compute both losses; in training mode also move the twin and fill the queue.
@@ -220,6 +227,8 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             record_index: Accepted and ignored.
             shuffle_indices: Permutation of the combined batch, the same on every process (shuffling BN).
             return_loss: Accepted so that the Trainer evaluates with a loss.
+            output_hidden_states: Return the hidden states of every layer for the query view.
+            output_attentions: Return its attention weights (eager attention).
             return_dict: Return a tuple if False.
         """
         if views is None or patch_noise is None:
@@ -233,7 +242,14 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         mask, reconstruction, reconstruction_loss = self._reconstruct(patches, patch_noise, attention_mask)
 
         # Task 2, on two views: queries from the online encoder ...
-        encoded = self.mae_moco(views[:, 0], attention_mask=attention_mask, lead_mask=lead_mask, return_dict=True)
+        encoded = self.mae_moco(
+            views[:, 0],
+            attention_mask=attention_mask,
+            lead_mask=lead_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
         queries = self._unit_projection(self.projector, encoded.pooler_output)
         # ... keys from the twin, which moves before it encodes ...
         if self.training and self.config.momentum_update_in_forward:
@@ -261,8 +277,10 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             patch_mask=mask.patch_mask,
             ids_restore=mask.ids_restore,
             queries=queries,
-            keys=keys,
+            positive_keys=keys,
             last_hidden_state=encoded.last_hidden_state,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
         )
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return result if use_dict else result.to_tuple()

@@ -1,0 +1,49 @@
+# make demo : environment, then the main job from end to end on data it makes itself
+# make test : the same environment and the test tools, lint, types, the whole suite
+VENV ?= .venv
+PYTHON ?= python3
+PY = $(VENV)/bin/python
+PIP = $(VENV)/bin/pip
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: demo test test-slow test-floor lint types clean
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 demo") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the package with pinned versions into $(VENV); the first time this takes some minutes ..."
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(PY) training/demo.py --output_dir demo
+
+test: $(VENV)/.test-installed lint types
+	$(PY) tests/conformance/fetch_sources.py
+	$(PY) -m pytest -n 2 --dist loadscope -q
+
+lint: $(VENV)/.test-installed
+	$(VENV)/bin/ruff check ecg_transformers training tests benchmarks
+	$(VENV)/bin/ruff format --check -q ecg_transformers training tests benchmarks
+
+types: $(VENV)/.test-installed
+	$(VENV)/bin/mypy ecg_transformers
+
+test-slow: $(VENV)/.test-installed
+	$(PY) -m pytest -m slow -q
+
+# The oldest supported Transformers, in an environment of its own.
+test-floor:
+	$(MAKE) VENV=.venv-floor .venv-floor/.test-installed
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check transformers==5.17.0 huggingface_hub==1.33.0
+	.venv-floor/bin/python tests/conformance/fetch_sources.py
+	.venv-floor/bin/python -m pytest -n 2 --dist loadscope -q
+
+clean:
+	rm -rf demo .cache .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,262 @@
+"""Windows of a prepared corpus as batches: one tensor in memory or on the device, a whole batch at a time."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers.utils import logging
+
+from ..errors import CorpusError
+from ..features.steps import cut_stored_windows, scale_to_millivolts
+from ..signals.leads import lead_indices
+from .draws import integer_hash, window_starts
+
+if TYPE_CHECKING:
+    from ..corpora.prepared import Corpus
+    from ..features.extractor import EcgFeatureExtractor
+
+__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "patient_fraction", "split_off_patients"]
+
+logger = logging.get_logger(__name__)
+
+
+def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Collator for a dataset whose `__getitems__` already returns the batch."""
+    return batch
+
+
+class EpochSampler(Sampler):
+    """Order of the records, a new permutation each epoch that depends on (seed, epoch) alone.
+
+    Args:
+        num_records: Records of the dataset.
+        seed: Seed of the order.
+        carry_epoch: Yield `epoch * num_records + index`, from which `WindowDataset` takes the epoch: the epoch then
+            reaches the dataset in every process and every worker.
+    """
+
+    def __init__(self, num_records: int, *, seed: int = 0, carry_epoch: bool = True):
+        self.num_records = num_records
+        self.seed = seed
+        self.carry_epoch = carry_epoch
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_records
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(int(integer_hash(self.seed, self.epoch)))
+        order = torch.randperm(self.num_records, generator=generator)
+        return iter((order + self.epoch * self.num_records if self.carry_epoch else order).tolist())
+
+
+class WindowDataset(Dataset):
+    """Normalised windows of a prepared corpus, cut and scaled for a whole batch at once.
+
+    The signals stay as they are stored (int16 or float32), in memory or on the device. Nothing is drawn: the window
+    of a record longer than `window_size` starts at a hash of (seed, epoch, record id); a shorter one is padded at the
+    right and gets an `attention_mask`. Index `epoch * len(dataset) + i` is record i in that epoch.
+
+    Args:
+        corpus: The prepared corpus, or a selection of it. Records with missing samples are left out and counted.
+        extractor: The checkpoint's feature extractor: leads, rate, window, normalisation.
+        seed: Seed of the window starts.
+        device: Where the signals are kept and the batches made; the CPU if not given.
+
+    Attributes:
+        corpus: The records that are used, in the order of the indices.
+
+    Raises:
+        CorpusError: If no record is left, the rate differs from the extractor's, or records are shorter than the
+            window and the extractor forbids it.
+        LeadError: If leads of the extractor are absent.
+    """
+
+    def __init__(
+        self,
+        corpus: "Corpus",
+        extractor: "EcgFeatureExtractor",
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ):
+        complete = corpus.invalid_samples == 0
+        if not complete.all():
+            logger.warning(f"{int((~complete).sum())} records of {corpus.name} have missing samples and are left out.")
+            corpus = corpus.select(complete)
+        self.corpus = corpus
+        self.extractor = extractor
+        self.seed = seed
+        self.device = torch.device("cpu" if device is None else device)
+        self.window_size = int(extractor.window_size)
+        packed = corpus.packed()
+        if packed.sampling_rate != extractor.sampling_rate:
+            raise CorpusError(
+                f"{corpus.name} is stored at {packed.sampling_rate:g} Hz, the feature extractor takes "
+                f"{extractor.sampling_rate:g} Hz. Prepare the corpus at that rate: training/prepare.py ... "
+                f"--sampling_rate {extractor.sampling_rate:g}."
+            )
+        self.lengths = packed.num_samples
+        self._check_lengths()
+        order = lead_indices(packed.leads, extractor.lead_names)
+        self._order = None if list(order) == list(range(len(packed.leads))) else torch.as_tensor(order).to(self.device)
+        self._stored_leads = len(packed.leads)
+        self._values = _as_tensor(packed.values).to(self.device)
+        self._offsets = torch.as_tensor(packed.offsets).to(self.device)
+        self._device_lengths = torch.as_tensor(self.lengths).to(self.device)
+        self._gain = torch.as_tensor(_one_row_if_equal(packed.gain)).to(self.device)
+        self._baseline = torch.as_tensor(_one_row_if_equal(packed.baseline)).to(self.device)
+        # Where every record is exactly one window, a batch is a plain selection of rows.
+        self._rows = None
+        if bool((self.lengths == self.window_size).all()):
+            self._rows = self._values.view(len(self), self._stored_leads * self.window_size)
+        self.record_ids = torch.as_tensor(corpus.record_ids)
+        self.patient_ids = _patients_or_strangers(corpus)
+
+    def _check_lengths(self) -> None:
+        short = self.lengths < self.window_size
+        self.has_short_records = bool(short.any())
+        if self.has_short_records and not self.extractor.allow_short:
+            raise CorpusError(
+                f"{int(short.sum())} of {len(short)} records are shorter than the window of {self.window_size} samples "
+                f"(shortest: {int(self.lengths.min())} samples at {self.extractor.sampling_rate:g} Hz). Set a smaller "
+                "window_size, allow_short if the model takes an attention mask, or leave these records out."
+            )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Return one record, without the batch axis."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Make the batch of these records.
+
+        Args:
+            indices: Record numbers, each plus a multiple of `len(self)` that names the epoch.
+
+        Returns:
+            `input_values (batch, leads, window_size)` float32, `attention_mask (batch, window_size)` int64 if the
+            corpus has records shorter than the window, `record_ids (batch,)` int64, and `patient_ids (batch,)` int64 if
+            the corpus knows any patient.
+        """
+        epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
+        rows = torch.as_tensor(records)
+        windows, mask = self._stored_windows(epochs, records, rows.to(self.device))
+        windows = scale_to_millivolts(windows, *self._units(rows.to(self.device)))
+        if self._order is not None:
+            windows = windows[:, self._order]
+        batch = {"input_values": self.extractor.normalize_batch(windows, attention_mask=mask)}
+        if mask is not None:
+            batch["attention_mask"] = mask.long()
+        batch["record_ids"] = self.record_ids[rows]
+        if self.patient_ids is not None:
+            batch["patient_ids"] = self.patient_ids[rows]
+        return batch
+
+    def millivolts(self, records: Sequence[int]) -> torch.Tensor:
+        """Return the windows of these records in mV, before normalisation: `(batch, leads, window_size)`."""
+        records = np.asarray(records, dtype=np.int64)
+        rows = torch.as_tensor(records).to(self.device)
+        windows, _ = self._stored_windows(np.zeros_like(records), records, rows)
+        windows = scale_to_millivolts(windows, *self._units(rows))
+        return windows if self._order is None else windows[:, self._order]
+
+    def _stored_windows(
+        self, epochs: np.ndarray, records: np.ndarray, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Windows as stored `(batch, leads, window_size)`, and their mask if any record of the corpus is short."""
+        if self._rows is not None:
+            return self._rows.index_select(0, rows).view(-1, self._stored_leads, self.window_size), None
+        starts = window_starts(
+            self.seed, epochs, self.corpus.record_ids[records], self.lengths[records], self.window_size
+        )
+        windows, mask = cut_stored_windows(
+            self._values,
+            self._offsets[rows],
+            self._device_lengths[rows],
+            torch.as_tensor(starts).to(self.device),
+            num_leads=self._stored_leads,
+            window_size=self.window_size,
+        )
+        return windows, mask if self.has_short_records else None
+
+    def _units(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gain and baseline, `(1, leads)` where all records agree, else `(batch, leads)`."""
+        gain, baseline = (table if len(table) == 1 else table[rows] for table in (self._gain, self._baseline))
+        return gain, baseline
+
+
+def _as_tensor(values: np.ndarray) -> torch.Tensor:
+    """Share the memory of an array, also of one that is mapped read-only (nothing here writes into it)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(values)
+
+
+def _one_row_if_equal(table: np.ndarray) -> np.ndarray:
+    """Keep one row of a `(records, leads)` table whose rows are all alike."""
+    table = np.asarray(table, dtype=np.float32)
+    return table[:1] if (table == table[:1]).all() else table
+
+
+def _patients_or_strangers(corpus: "Corpus") -> torch.Tensor | None:
+    """Patient numbers; a record whose patient is not known counts as a patient of its own. None if none is known."""
+    patients = np.asarray(corpus.patient_ids, dtype=np.int64)
+    unknown = patients < 0
+    if unknown.all():
+        return None
+    return torch.as_tensor(np.where(unknown, patients.max() + 1 + np.arange(len(patients)), patients))
+
+
+def patient_fraction(corpus: "Corpus", fraction: float, *, seed: int = 0) -> "Corpus":
+    """Take the records of a share of the patients; a larger share contains every smaller one of the same seed.
+
+    Args:
+        corpus: The records to choose from.
+        fraction: Share of the patients, above 0 and at most 1.
+        seed: Seed of the choice.
+
+    Raises:
+        CorpusError: If the fraction is out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise CorpusError(f"data_fraction is {fraction}; it must be above 0 and at most 1.")
+    if fraction == 1:
+        return corpus
+    chosen, _ = _divide_patients(corpus, fraction, seed)
+    return corpus.select(chosen)
+
+
+def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> tuple["Corpus", "Corpus"]:
+    """Split a corpus without folds by patient into training and validation records.
+
+    Args:
+        corpus: The records to split.
+        fraction: Share of the patients that go to validation; at least one patient does.
+        seed: Seed of the split.
+
+    Returns:
+        Training records and validation records.
+    """
+    held_out, rest = _divide_patients(corpus, fraction, seed)
+    if not len(rest):
+        raise CorpusError(
+            f"{corpus.name} has one patient only; a validation set needs another. Set eval_strategy: 'no'."
+        )
+    return corpus.select(rest), corpus.select(held_out)
+
+
+def _divide_patients(corpus: "Corpus", fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the records of the first `fraction` of the patients, in the order of their hashes, and the rest."""
+    sources = _patients_or_strangers(corpus)
+    sources = corpus.record_ids if sources is None else sources.numpy()
+    patients, record_of = np.unique(sources, return_inverse=True)
+    rank = np.empty(len(patients), dtype=np.int64)
+    rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))
+    first = rank[record_of] < max(1, round(fraction * len(patients)))
+    return np.flatnonzero(first), np.flatnonzero(~first)

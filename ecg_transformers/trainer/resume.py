@@ -1,0 +1,156 @@
+"""Checkpoints that are whole or do not count: written aside, synced, renamed, marked; the newest whole one is found."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ..errors import CheckpointError
+
+__all__ = [
+    "MARKER",
+    "check_checkpoint",
+    "checkpoint_folders",
+    "discard_unfinished",
+    "keep_newest",
+    "newest_complete_checkpoint",
+    "seal_checkpoint",
+    "what_is_missing",
+    "write_whole",
+]
+
+logger = logging.get_logger(__name__)
+
+MARKER = "complete.json"
+UNFINISHED = ".unfinished"
+_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+
+
+def seal_checkpoint(unfinished: str | Path, final: str | Path) -> None:
+    """Make a checkpoint count: sync its files, rename the folder into place, write the marker last.
+
+    The marker lists every file with its size, so that a file that was cut short or removed later is noticed too.
+
+    Args:
+        unfinished: Folder in which the checkpoint was written.
+        final: Its final name; an older checkpoint of that name is replaced.
+    """
+    unfinished, final = Path(unfinished), Path(final)
+    sizes = {}
+    for file in sorted(path for path in unfinished.rglob("*") if path.is_file()):
+        _sync(file)
+        sizes[file.relative_to(unfinished).as_posix()] = file.stat().st_size
+    _sync(unfinished)
+    remove_checkpoint(final)
+    os.replace(unfinished, final)
+    _sync(final.parent)
+    write_whole(final / MARKER, json.dumps({"files": sizes}, indent=1))
+
+
+def remove_checkpoint(folder: str | Path) -> None:
+    """Delete a checkpoint, its marker first: half deleted it no longer counts as complete."""
+    (Path(folder) / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file so that it appears whole or not at all, and survives a power cut."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def what_is_missing(folder: str | Path) -> str | None:
+    """Say why a checkpoint folder is not complete; `None` if it is."""
+    folder = Path(folder)
+    try:
+        sizes = json.loads((folder / MARKER).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return "no marker"
+    except (ValueError, KeyError, TypeError):
+        return "unreadable marker"
+    for name, size in sizes.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def checkpoint_folders(output_dir: str | Path) -> list[Path]:
+    """All folders named `checkpoint-N`, newest first, complete or not."""
+    found = [path for path in Path(output_dir).glob("checkpoint-*") if path.is_dir() and _CHECKPOINT.match(path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
+    """Find the newest checkpoint that is complete, and say which incomplete ones were passed over.
+
+    Args:
+        output_dir: Folder of the run.
+
+    Returns:
+        Its path, or `None` if there is none.
+    """
+    skipped = [f"{path.name} is incomplete: it was being written" for path in _unfinished(output_dir)]
+    newest = None
+    for folder in checkpoint_folders(output_dir):
+        reason = what_is_missing(folder)
+        if reason is None:
+            newest = folder
+            break
+        skipped.append(f"{folder.name} is incomplete: {reason}")
+    ignored = f" ({'; '.join(skipped)}; ignored)" if skipped else ""
+    if newest is not None:
+        logger.warning(f"resuming from {newest}{ignored}")
+    elif skipped:
+        logger.warning(f"no complete checkpoint in {output_dir}{ignored}")
+    return newest
+
+
+def check_checkpoint(folder: str | Path) -> Path:
+    """Return the folder if it is a complete checkpoint, else raise `CheckpointError`."""
+    reason = what_is_missing(folder) if Path(folder).is_dir() else "no such folder"
+    if reason is not None:
+        raise CheckpointError(
+            f"{folder} is not a complete checkpoint: {reason}. Use resume_from_checkpoint=True for the newest complete "
+            "one of the run."
+        )
+    return Path(folder)
+
+
+def _unfinished(output_dir: str | Path) -> list[Path]:
+    return sorted(path for path in Path(output_dir).glob(f"checkpoint-*{UNFINISHED}") if path.is_dir())
+
+
+def discard_unfinished(output_dir: str | Path) -> None:
+    """Delete the folders in which a killed run was writing a checkpoint."""
+    for folder in _unfinished(output_dir):
+        logger.warning(f"removing {folder}: it was being written when an earlier run ended")
+        remove_checkpoint(folder)
+
+
+def keep_newest(output_dir: str | Path, limit: int | None, best: str | Path | None = None) -> None:
+    """Delete the oldest checkpoints beyond `limit`, but neither the newest nor the best one."""
+    folders = checkpoint_folders(output_dir)
+    if limit is None or limit <= 0 or not folders:
+        return
+    protected = {folders[0].name} | ({Path(best).name} if best else set())
+    others = [folder for folder in folders if folder.name not in protected]
+    for folder in others[max(0, limit - (len(folders) - len(others))) :]:
+        remove_checkpoint(folder)

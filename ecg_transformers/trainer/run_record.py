@@ -1,0 +1,170 @@
+"""What a run leaves behind to be repeated and judged: `run.json`, its speed, its figures."""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+from .resume import write_whole
+
+__all__ = ["RunRecord", "SpeedCallback", "describe_hardware", "find_commit", "peak_memory"]
+
+logger = logging.get_logger(__name__)
+
+_PACKAGES = ("ecg_transformers", "torch", "transformers", "accelerate", "safetensors", "numpy")
+
+
+def find_commit() -> str | None:
+    """Commit of the source tree this package runs from, with `+changes` if files differ; None outside a repository."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    result = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+    return result.stdout.strip()
+
+
+def describe_hardware(world_size: int = 1) -> str:
+    """Name the processor or accelerator, and how many of them the run used."""
+    if torch.cuda.is_available():
+        return f"{world_size} x {torch.cuda.get_device_name()}"
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return f"{world_size} x {torch.get_num_threads()} CPU threads, {model}"
+
+
+def peak_memory() -> int:
+    """Most memory used so far in bytes: of the accelerator if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    # Linux counts in KiB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a run."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name.replace("_", "-"))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class SpeedCallback(TrainerCallback):
+    """Measures the time of the steps alone: no evaluation, no checkpoint, no probe, and not the first step."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.steps = 0
+        self._since: float | None = None
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Add the step that ended."""
+        if torch.cuda.is_available() and (control.should_evaluate or control.should_save):
+            # Work in the queue belongs to the steps, not to what comes next.
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if self._since is not None:
+            self.seconds += now - self._since
+            self.steps += 1
+        self._since = now
+
+    def _leave_out(self, args, state, control, **kwargs):
+        if self._since is not None:
+            self._since = time.perf_counter()
+
+    on_evaluate = on_save = _leave_out
+
+    def pause(self) -> None:
+        """Leave out what happened since the last step."""
+        self._leave_out(None, None, None)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean seconds of a step; None before the second step."""
+        return self.seconds / self.steps if self.steps else None
+
+
+@dataclass
+class RunRecord(TrainerCallback):
+    """Keeps `run.json` up to date: at the start, at each checkpoint, at the end.
+
+    Args:
+        folder: Output folder of the run.
+        facts: What is known beforehand: settings, corpus, folds, records.
+        batch_size: Records of an optimizer step, over all processes and micro-batches.
+        speed: Where the speed is measured.
+        resumed: Whether the hours of an earlier part of this run are to be added.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    batch_size: int
+    speed: SpeedCallback
+    resumed: bool = False
+
+    def __post_init__(self):
+        self.path = Path(self.folder) / "run.json"
+        self._earlier = 0.0
+        if self.resumed and self.path.is_file():
+            self._earlier = json.loads(self.path.read_text(encoding="utf-8")).get("hours", 0.0)
+        self._started = time.monotonic()
+
+    @property
+    def hours(self) -> float:
+        """Hours of the run, all parts that reached a checkpoint together."""
+        return self._earlier + (time.monotonic() - self._started) / 3600
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Write what is known."""
+        self._started = time.monotonic()
+        self._write(args, state)
+
+    def on_save(self, args, state, control, **kwargs):
+        """Write the state of this checkpoint."""
+        self._write(args, state)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        """Write the final state."""
+        self._write(args, state)
+
+    def _write(self, args, state) -> None:
+        if not state.is_world_process_zero:
+            return
+        seconds = self.speed.step_seconds
+        record = {
+            **self.facts,
+            "steps": state.global_step,
+            "max_steps": state.max_steps,
+            "epochs": state.epoch,
+            "records_seen": state.global_step * self.batch_size,
+            "batch_size": self.batch_size,
+            "hours": round(self.hours, 5),
+            "records_per_second": None if seconds is None else round(self.batch_size / seconds, 2),
+            "step_seconds": None if seconds is None else round(seconds, 5),
+            "peak_memory_bytes": peak_memory(),
+            "hardware": describe_hardware(args.world_size),
+            "world_size": args.world_size,
+            "versions": versions(),
+        }
+        write_whole(self.path, json.dumps(record, indent=1, default=str))

@@ -1,0 +1,43 @@
+"""Pretrain a self-supervised ECG model on a prepared corpus.
+
+    accelerate launch training/pretrain.py CONFIG.yaml --corpus DIR --output_dir DIR [--model CHECKPOINT]
+        [--data_fraction F] [--max_steps N] [--max_seconds S] [--resume] [--any_other_setting VALUE]
+
+CONFIG is a flat YAML file. Its names, and those on the command line, which win, are fields of the model's config, of
+the feature extractor, of `EcgTrainingArguments` or of `PretrainingArguments`.
+"""
+
+import sys
+import time
+
+from transformers import HfArgumentParser, set_seed
+from transformers.utils import logging
+
+from ecg_transformers.errors import EcgError
+from ecg_transformers.trainer import EcgTrainingArguments, PretrainingArguments
+from ecg_transformers.trainer.run import PretrainingRun
+from ecg_transformers.trainer.settings import read_settings
+
+
+def main(words: list[str] | None = None) -> PretrainingRun | None:
+    words = sys.argv[1:] if words is None else words
+    if not words or "--help" in words or "-h" in words:
+        print(__doc__)
+        HfArgumentParser((PretrainingArguments, EcgTrainingArguments), prog="pretrain.py CONFIG.yaml").print_help()
+        return None
+    started = time.monotonic()
+    settings = read_settings(words)
+    logging.set_verbosity_info() if settings.training.should_log else logging.set_verbosity_error()
+    set_seed(settings.training.seed)
+    run = PretrainingRun(settings, started=started)
+    run.train()
+    if run.trainer.is_world_process_zero():
+        print(run.summary())
+    return run
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EcgError as error:
+        sys.exit(f"pretrain.py: {type(error).__name__}: {error}")

@@ -1,11 +1,12 @@
 """Lead names: the canonical twelve, their spellings, and the algebra of the limb leads.
 
-Names are matched without regard to case, blanks, ``-``, ``_`` and the word "lead"; ``DI``, ``DII``, ``DIII`` are I, II,
-III. A spelling is an alias only where it means the same electrodes: ``MLII`` (a Holter lead), ``ML5`` and the Frank leads
-``X Y Z`` keep their own names.
+Names are matched without regard to case, blanks, ``-``, ``_`` and the word "lead"; ``DI``, ``DII``, ``DIII`` are
+I, II, III. A spelling is an alias only where it means the same electrodes: ``MLII`` (a Holter lead), ``ML5`` and the
+Frank leads ``X Y Z`` keep their own names.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,6 +38,7 @@ _OTHER_LEADS = ("MLI", "MLII", "MLIII", "ML5", "MV1", "MV2", "MV5", "V7", "V8", 
 _OTHER_LEADS += ("V5R", "V6R", "X", "Y", "Z", "ECG")
 
 
+@lru_cache(maxsize=4096)
 def _key(name: str) -> str:
     """The form in which two spellings of one lead are equal."""
     key = "".join(name.split()).replace("_", "").casefold()
@@ -120,8 +122,8 @@ def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
 def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Adds those of III, aVR, aVL, aVF that are absent, computed from I and II (Einthoven, Goldberger).
 
-    III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Leads that are present stay as they are; without
-    both I and II nothing is derived.
+    III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Leads that are present stay as they are;
+    without both I and II nothing is derived.
 
     Args:
         signal: ``(..., leads, samples)``, mV.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from numbers import Real
 from pathlib import Path
 
@@ -31,13 +32,17 @@ def unit_scale(units: str) -> float:
         >>> unit_scale("uV"), unit_scale("mV"), unit_scale("V")
         (0.001, 1.0, 1000.0)
     """
-    if isinstance(units, str):
-        # Two code points look like the micro sign.
-        key = units.strip().replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").casefold()
-        scale = _MILLIVOLTS.get(key, _MILLIVOLTS.get(key.removesuffix("s")))
-        if scale is not None:
-            return scale
+    scale = _scale(units) if isinstance(units, str) else None
+    if scale is not None:
+        return scale
     raise SignalError(f"the unit is {units!r}; expected 'mV', 'uV', 'V' or 'nV'. Set units=.")
+
+
+@lru_cache(maxsize=64)
+def _scale(units: str) -> float | None:
+    # Two code points look like the micro sign.
+    key = units.strip().replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").casefold()
+    return _MILLIVOLTS.get(key, _MILLIVOLTS.get(key.removesuffix("s")))
 
 
 def check_sampling_rate(sampling_rate: float | None) -> float:
@@ -105,8 +110,8 @@ class EcgRecord:
     """One recording of one patient.
 
     Args:
-        signal: ``(leads, samples)``, any real numeric type, in ``units``; kept as float32 in mV, C-contiguous. A
-            one-dimensional array is accepted where exactly one lead is named. NaN marks missing samples.
+        signal: ``(leads, samples)``, real numbers, in ``units``; kept as float32 in mV, C-contiguous.
+            A one-dimensional array is accepted where exactly one lead is named. NaN marks missing samples.
         sampling_rate: Hz.
         leads: a name per lead; kept in canonical spelling. None: the names are not known.
         units: unit of ``signal``: mV, uV, V or nV. The record itself is always in mV.
@@ -160,7 +165,7 @@ class EcgRecord:
         try:
             signal = np.asarray(self.signal)
         except (ValueError, TypeError) as error:
-            raise SignalError(f"the signal of {self._title} is no array ({error}); expected (leads, samples).") from None
+            raise SignalError(f"the signal of {self._title} is no array: {error}; expected (leads, samples)") from None
         if signal.dtype.kind not in "iuf":
             raise SignalError(
                 f"{self._title} has a signal of type {signal.dtype} and shape {signal.shape}; "
@@ -236,7 +241,9 @@ class EcgRecord:
         for key in ("signal", "sampling_rate"):
             if values.get(key) is None:
                 keys = ", ".join(map(str, values)) or "none"
-                raise SignalError(f"the mapping has no {key!r} (keys: {keys}); expected 'signal' and 'sampling_rate'.")
+                raise SignalError(
+                    f"the mapping has no {key!r} (keys: {keys}); expected 'signal' and 'sampling_rate'."
+                )
         arguments = {key: value for key, value in values.items() if value is not None}
         if isinstance(arguments.get("annotations"), Mapping):
             arguments["annotations"] = Annotations(**arguments["annotations"])
@@ -258,12 +265,14 @@ class EcgRecord:
             LeadError: a lead is not there, or the record's leads have no names.
         """
         if self.leads is None:
-            raise LeadError(f"{self._title} has {self.num_leads} leads without names. Name them: EcgRecord(..., leads=[...]).")
+            raise LeadError(
+                f"{self._title} has {self.num_leads} leads without names. Name them: EcgRecord(..., leads=[...])."
+            )
         indices = lead_indices(self.leads, leads)
         return replace(self, signal=self.signal[indices], leads=tuple(self.leads[index] for index in indices))
 
     def crop(self, start_s: float = 0.0, end_s: float | None = None) -> "EcgRecord":
-        """The piece from ``start_s`` to ``end_s`` seconds (to the end without it), its annotations counted from its start.
+        """The piece from ``start_s`` to ``end_s`` seconds (to the end without it), annotations with it.
 
         Raises:
             SignalError: the piece is empty or not inside the record.
@@ -273,7 +282,8 @@ class EcgRecord:
         if not 0 <= start < stop <= self.num_samples:
             end = self.duration if end_s is None else end_s
             raise SignalError(
-                f"{self._title} lasts {self.duration:g} s; the piece from {start_s:g} to {end:g} s is empty or not inside it."
+                f"{self._title} lasts {self.duration:g} s; "
+                f"the piece from {start_s:g} to {end:g} s is empty or not inside it."
             )
         annotations = None if self.annotations is None else self.annotations.crop(start, stop)
         return replace(self, signal=self.signal[:, start:stop], annotations=annotations)
@@ -288,7 +298,7 @@ class EcgRecord:
             return self.annotations
         if self.source is not None and self.source.endswith(".hea"):
             path = Path(self.source).with_suffix(".atr")
-            raise RecordFileError(f"{self._title} has no annotations: {path} is not there. Put it beside the header.")
+            raise RecordFileError(f"{self._title} has no annotations: {path} is not there; put it beside the header.")
         raise RecordFileError(
             f"{self._title} has no annotations (source: {self.source}). Pass annotations=Annotations(samples, symbols)."
         )
@@ -310,7 +320,9 @@ def _clean_sex(value: str | None) -> str | None:
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return None
     if not isinstance(value, str):
-        raise SignalError(f"sex is {value!r}; expected 'male', 'female', another text or None: numbers mean different things.")
+        raise SignalError(
+            f"sex is {value!r}; expected 'male', 'female', another text or None (corpora number it differently)."
+        )
     text = value.strip().casefold()
     if text in ("", "unknown", "unk", "nan", "none", "n/a", "u"):
         return None

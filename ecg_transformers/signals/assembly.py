@@ -1,0 +1,183 @@
+"""From the numbers of a file to an EcgRecord: what all readers do alike, and what they note about every recording."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ecg_transformers.errors import LeadError, RecordFileError
+from ecg_transformers.signals.leads import STANDARD_LEADS, canonical_lead, canonical_leads
+from ecg_transformers.signals.record import Annotations, EcgRecord, check_sampling_rate
+
+__all__ = ["assemble_record", "settle_sampling_rate", "signal_notes"]
+
+# mV. Half of the leads swing (peak to peak) at most 4.3 mV in every third of 19,601 PTB-XL records, and at least
+# 0.4; the largest lead at least 0.8. Outside of these bounds a gain or unit is more likely than a heart.
+HIGH_MEDIAN_SWING = 4.5
+LOW_LARGEST_SWING = 0.6
+# mV. Beyond these values without a stated unit are no millivolts: microvolts and converter units lie above.
+_MILLIVOLT_SWING = (0.05, 50.0)
+
+
+def signal_notes(signal: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
+
+    Args:
+        signal: ``(leads, samples)``, mV, NaN where missing.
+        names: how to call the leads.
+    """
+    notes = []
+    low, high = signal.min(axis=1), signal.max(axis=1)
+    if not np.isfinite(low + high).all():
+        missing = np.count_nonzero(~np.isfinite(signal), axis=1)
+        counts = ", ".join(f"{name} {count}" for name, count in zip(names, missing, strict=True) if count)
+        notes.append(f"{missing.sum()} missing samples ({counts})")
+        valid = np.where(np.isfinite(signal), signal, np.float32(np.nan))[missing < signal.shape[1]]
+        names = [name for name, count in zip(names, missing, strict=True) if count < signal.shape[1]]
+        low, high = np.nanmin(valid, axis=1, initial=np.inf), np.nanmax(valid, axis=1, initial=-np.inf)
+    swing = high - low
+    flat = [name for name, value in zip(names, swing.tolist(), strict=True) if value == 0]
+    if flat:
+        notes.append(f"flat (constant) throughout: {', '.join(flat)}")
+    swing = np.sort(swing[swing > 0])
+    if swing.size and (middle := swing[(swing.size - 1) // 2]) > HIGH_MEDIAN_SWING:
+        notes.append(
+            f"implausible amplitude: half of the leads swing {middle:.1f} mV or more, "
+            f"usual are up to {HIGH_MEDIAN_SWING:g} mV; the gain may be wrong (override: gain=)"
+        )
+    elif swing.size and swing[-1] < LOW_LARGEST_SWING:
+        notes.append(
+            f"implausible amplitude: the largest lead swings {swing[-1]:.2g} mV, "
+            f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
+        )
+    return notes
+
+
+def settle_sampling_rate(stated: float | None, given: float | None, *, where: str) -> float:
+    """The sampling rate out of what the file states and what the caller gives.
+
+    Raises:
+        SignalError: neither is known, or it is no rate.
+        RecordFileError: both are known and differ.
+    """
+    if given is None:
+        return check_sampling_rate(stated)
+    given = check_sampling_rate(given)
+    # 1e-3: a time column states the rate only as exactly as its digits.
+    if stated is not None and abs(stated - given) > 1e-3 * given:
+        raise RecordFileError(
+            f"{where} states {stated:g} Hz and sampling_rate={given:g} was passed. Leave sampling_rate out to use the "
+            "file's; if the file is wrong, read it so and set record.sampling_rate."
+        )
+    return given
+
+
+def assemble_record(
+    signal: np.ndarray,
+    *,
+    sampling_rate: float,
+    file_leads: Sequence[str | None] | None,
+    where: str,
+    units: str | None = "mV",
+    leads: Sequence[str] | None = None,
+    name: str = "",
+    age: float | None = None,
+    sex: str | None = None,
+    patient_id: str | None = None,
+    labels: Sequence[str] = (),
+    annotations: Annotations | None = None,
+    notes: Sequence[str] = (),
+) -> EcgRecord:
+    """Names and orders the leads, settles the unit and notes what is remarkable.
+
+    Records whose leads are all among the twelve get the canonical order; others keep the order of the file.
+
+    Args:
+        signal: ``(leads, samples)`` in ``units``.
+        sampling_rate: Hz.
+        file_leads: the names in the file, None where there are none.
+        where: the file, for messages; also the record's source.
+        units: unit of the signal. None: nobody says; taken as mV with a note if the amplitude allows it.
+        leads: names given by the caller, one per lead in the order of the file.
+        name: name of the record.
+        age: years.
+        sex: "male", "female" or None.
+        patient_id: the patient.
+        labels: codes.
+        annotations: marks in time.
+        notes: what the reader noted already.
+
+    Raises:
+        LeadError: names are doubled, or given names contradict the file's.
+        RecordFileError: the unit is unknown and the amplitude is none in mV.
+    """
+    notes = list(notes)
+    names, name_notes = _name_leads(file_leads, leads, signal.shape[0], where)
+    notes += name_notes
+    if names is not None and set(names) <= set(STANDARD_LEADS):
+        ordered = tuple(lead for lead in STANDARD_LEADS if lead in names)
+        if ordered != names:
+            notes.append(f"leads put into canonical order (file: {', '.join(names)})")
+            signal, names = signal[[names.index(lead) for lead in ordered]], ordered
+    if units is None:
+        finite = signal[np.isfinite(signal)]
+        swing = float(finite.max() - finite.min()) if finite.size else 0.0
+        if swing != 0 and not _MILLIVOLT_SWING[0] <= swing <= _MILLIVOLT_SWING[1]:
+            raise RecordFileError(
+                f"{where} does not state its unit, and values from {finite.min():g} to {finite.max():g} are no "
+                "millivolts. Set units= ('mV', 'uV', 'V'), or gain= for converter units per mV."
+            )
+        notes.append("the file does not state a unit: taken as mV")
+        units = "mV"
+    record = EcgRecord(
+        signal,
+        sampling_rate,
+        leads=names,
+        units=units,
+        name=name,
+        patient_id=patient_id,
+        age=age,
+        sex=sex,
+        labels=tuple(labels),
+        annotations=annotations,
+        source=where,
+        notes=notes,
+    )
+    called = names or [f"lead {index}" for index in range(record.num_leads)]
+    record.notes += signal_notes(record.signal, called)
+    return record
+
+
+def _name_leads(
+    file_leads: Sequence[str | None] | None, given: Sequence[str] | None, count: int, where: str
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    """The canonical names out of the file's and the caller's, and notes."""
+    written = [None] * count if file_leads is None else [name.strip() if name else None for name in file_leads]
+    if given is None:
+        if not any(written):
+            return None, ["the file does not name its leads"]
+        if not all(written):
+            unnamed = [str(index) for index, name in enumerate(written) if not name]
+            raise LeadError(
+                f"{where} names no lead at position {', '.join(unnamed)} (names: {', '.join(map(str, written))}). "
+                "Name them with leads=[...], one per lead in the order of the file."
+            )
+        try:
+            return canonical_leads(written), []
+        except LeadError as error:
+            raise LeadError(f"{where}: {error}") from None
+    names = canonical_leads(given)
+    if len(names) != count:
+        raise LeadError(
+            f"{where} has {count} leads ({', '.join(map(str, written))}) and leads= names {len(names)}; expected one "
+            "name per lead in the order of the file. To choose leads, read all and use record.select([...])."
+        )
+    known = [canonical_lead(name) if name else None for name in written]
+    for found, name in zip(known, names, strict=True):
+        # A lead that the file names clearly is not renamed by position: that is how leads get exchanged.
+        if found in STANDARD_LEADS and known.count(found) == 1 and found != name:
+            raise LeadError(
+                f"{where} names its leads {', '.join(map(str, written))}, leads= says {', '.join(names)}. Leave leads= "
+                "out to use the file's; record.select([...]) orders leads, treat_as={'MLII': 'II'} renames them."
+            )
+    renamed = [f"{old} -> {new}" for old, new in zip(known, names, strict=True) if old is not None and old != new]
+    return names, [f"leads named by the caller: {', '.join(renamed)}"] if renamed else []

@@ -179,7 +179,7 @@ def test_own_key_becomes_a_negative_only_in_the_next_step():
     model = tiny().train()
     x = records()
     first = model(x, **with_draws(model, x, seed=3))
-    keys = first.keys
+    keys = first.positive_keys
     difference = (model.queue.keys.T[None] - keys[:, None]).abs().amax(-1).amin(1)
     assert difference.max() == 0
     assert torch.allclose(first.logits[:, 0], (first.queries * keys).sum(1) / 0.2)

@@ -1,0 +1,124 @@
+"""Transformers' own common tests on every registered configuration, model and feature extractor."""
+
+import tempfile
+import unittest
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+from transformers import AutoModelForSequenceClassification
+from transformers.models.auto import modeling_auto
+
+from ecg_transformers.auto import ARCHITECTURES, Architecture
+
+from .library_suite import load_library_suite
+from .testers import TESTERS
+
+suite = load_library_suite()
+
+
+_set_all_spellings = suite.modeling.set_config_for_less_flaky_test
+
+
+def _set_known_fields(config):
+    """Do what the library's function of that name does, for fields that the configuration has.
+
+    The library sets every spelling of "epsilon"; our configurations refuse a near miss of a field when they are loaded.
+    """
+    wanted = SimpleNamespace()
+    _set_all_spellings(wanted)
+    for name, value in vars(wanted).items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+
+
+class _ModelTests(suite.modeling.ModelTesterMixin):
+    """The library's model tests, fitted to models that take signals."""
+
+    architecture: Architecture
+    pipeline_model_mapping: dict[str, Any] = {}  # noqa: RUF012
+    test_resize_embeddings = False
+    test_resize_position_embeddings = False
+    # The exporter tests are not in the source distribution; test_export.py of this folder has its own.
+    test_torch_exportable = False
+    # Without this switch the library skips its check of _init_weights for files without a recent copyright line.
+    test_can_init_all_missing_weights_before_2023 = True
+    # Up to 5.17 this test wants a gradient on the frozen twin too; test_training.py of this folder checks that every
+    # trainable parameter has one, and no other.
+    test_all_params_have_gradient = False
+
+    def setUp(self):
+        # The mixins find out what a class is for from the library's static name tables.
+        architecture = self.architecture
+        for table, model_class in (
+            (modeling_auto.MODEL_MAPPING_NAMES, architecture.model),
+            (modeling_auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES, architecture.pretraining),
+            (modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
+            (modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
+        ):
+            self._enter(mock.patch.dict(table, {architecture.model_type: model_class.__name__}))
+        self._enter(mock.patch.object(suite.modeling, "set_config_for_less_flaky_test", _set_known_fields))
+        self.model_tester = TESTERS[architecture.model_type](self)
+        self.all_model_classes = self.model_tester.model_classes
+        self.has_attentions = self.model_tester.has_attentions
+        self.config_tester = suite.configuration.ConfigTester(
+            self,
+            config_class=architecture.config,
+            has_text_modality=False,
+            common_properties=["num_leads", "sampling_rate", "window_size", "hidden_size"],
+            **self.model_tester.config_fields,
+        )
+
+    def _enter(self, patch):
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
+        if model_class is self.architecture.pretraining:
+            signal = inputs["input_values"]
+            inputs.update(self.model_tester.pretraining_draws(self.model_tester.get_config(), signal))
+        return inputs
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def test_model_get_set_embeddings(self):
+        """The stock test wants a token table; here the input meets a layer of its own, and no output table exists."""
+        for model_class in self.all_model_classes:
+            model = model_class(self.model_tester.get_config())
+            assert isinstance(model.get_input_embeddings(), torch.nn.Module)
+            assert model.get_output_embeddings() is None
+
+    def test_load_with_mismatched_shapes(self):
+        """The stock test changes the vocabulary; here the number of labels and the window do not fit."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        with tempfile.TemporaryDirectory() as folder:
+            self.architecture.classifier(config).save_pretrained(folder)
+            with self.assertRaises(RuntimeError):
+                AutoModelForSequenceClassification.from_pretrained(folder, num_labels=42)
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder, num_labels=42, ignore_mismatched_sizes=True, output_loading_info=True
+            )
+        assert {name.split(".")[0] for name, *_ in info["mismatched_keys"]} == {"classifier"}
+        assert not info["missing_keys"]
+        assert model(**inputs).logits.shape == (self.model_tester.batch_size, 42)
+
+
+class _FeatureExtractorTests(suite.feature_extraction.FeatureExtractionSavingTestMixin):
+    """The library's saving tests for feature extractors."""
+
+    architecture: Architecture
+
+    def setUp(self):
+        self.feature_extraction_class = self.architecture.feature_extractor
+        self.feat_extract_dict = TESTERS[self.architecture.model_type].feature_extractor_fields
+
+
+for _architecture in ARCHITECTURES.values():
+    for _kind, _tests in (("Model", _ModelTests), ("FeatureExtractor", _FeatureExtractorTests)):
+        _name = f"{_architecture.prefix}{_kind}Test"
+        globals()[_name] = type(
+            _name, (_tests, unittest.TestCase), {"architecture": _architecture, "__module__": __name__}
+        )

@@ -1,0 +1,128 @@
+"""What the conformance tests must know of each architecture: a tiny configuration and inputs with every draw fixed.
+
+A new architecture joins all tests of this folder by an entry in `TESTERS`.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from ecg_transformers.auto import ARCHITECTURES, Architecture
+
+
+class EcgModelTester:
+    """A tiny instance of one architecture.
+
+    Attributes (the library's names):
+        config_fields: Fields of the tiny configuration.
+        input_shape: Leads and samples of its input.
+        num_hidden_layers: Layers whose hidden states the encoder returns (and their input).
+        seq_length: Tokens that the attention sees, [CLS] included.
+        hidden_size: Their width.
+        num_attention_heads: Heads.
+        takes_attention_mask: Whether padded records are accepted (DESIGN: convolutions and LSTMs take none).
+        twins: Momentum twins of the pretraining class: name of the twin, name of what it follows.
+        feature_extractor_fields: Non-default fields of the extractor.
+    """
+
+    model_type: ClassVar[str]
+    config_fields: ClassVar[dict[str, Any]]
+    input_shape: ClassVar[tuple[int, int]]
+    num_hidden_layers: ClassVar[int]
+    seq_length: ClassVar[int]
+    hidden_size: ClassVar[int]
+    num_attention_heads: ClassVar[int]
+    has_attentions: ClassVar[bool] = True
+    takes_attention_mask: ClassVar[bool] = True
+    twins: ClassVar[dict[str, str]] = {}
+    feature_extractor_fields: ClassVar[dict[str, Any]] = {}
+
+    batch_size = 4
+    is_training = True
+
+    def __init__(self, parent: Any = None):
+        self.parent = parent
+        self.encoder_seq_length = self.key_length = self.seq_length
+        self.base_model_class = self.architecture.model
+
+    @property
+    def architecture(self) -> Architecture:
+        """The row of the table."""
+        return ARCHITECTURES[self.model_type]
+
+    @property
+    def model_classes(self) -> tuple[type, ...]:
+        """Every registered model class."""
+        return (self.architecture.model, self.architecture.pretraining, self.architecture.classifier)
+
+    def get_config(self, **changes: Any) -> Any:
+        """The tiny configuration."""
+        return self.architecture.config(**{**self.config_fields, **changes})
+
+    def input_values(self, seed: int = 0) -> torch.Tensor:
+        """Random records `(batch, leads, samples)`."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(self.batch_size, *self.input_shape, generator=generator)
+
+    def signal_inputs(self) -> dict[str, torch.Tensor]:
+        """Random records, the last of them padded from the middle on where the architecture takes a mask."""
+        inputs = {"input_values": self.input_values()}
+        if self.takes_attention_mask:
+            inputs["attention_mask"] = torch.ones(self.batch_size, self.input_shape[1], dtype=torch.long)
+            inputs["attention_mask"][-1, self.input_shape[1] // 2 :] = 0
+        return inputs
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, torch.Tensor]]:
+        """The tiny configuration and the input that every class takes (the library's name for it)."""
+        return self.get_config(), self.signal_inputs()
+
+    def pretraining_draws(self, config: Any, input_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Everything that the pretraining class would otherwise draw, for a batch of any size and type."""
+        model = self.architecture.pretraining(config)
+        generator = torch.Generator().manual_seed(1)
+        draws = model.draw(len(input_values), generator=generator, device="cpu")
+        keywords = model.apply_draws(input_values.float(), draws)
+        return {
+            name: value.to(input_values.dtype) if value.is_floating_point() else value
+            for name, value in keywords.items()
+        }
+
+    def inputs_for(self, model_class: type) -> dict[str, torch.Tensor]:
+        """Fixed keywords of `forward` for one class; heads get what they need for a loss."""
+        inputs = self.signal_inputs()
+        if model_class is self.architecture.pretraining:
+            inputs.update(self.pretraining_draws(self.get_config(), inputs["input_values"]))
+        elif model_class is self.architecture.classifier:
+            inputs["labels"] = torch.arange(self.batch_size) % 2
+        return inputs
+
+
+class MaeMocoTester(EcgModelTester):
+    """MAE-MoCo with two blocks on 10 patches; the library's tests pad by two samples: one patch."""
+
+    model_type = "mae_moco"
+    config_fields: ClassVar = {
+        "window_size": 20,
+        "patch_size": 2,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "decoder_hidden_size": 16,
+        "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 32,
+        "projector_hidden_size": 16,
+        "projection_size": 8,
+        # No multiple of the batch, so that the queue wraps round inside a batch.
+        "queue_size": 10,
+    }
+    input_shape = (12, 20)
+    num_hidden_layers = 2
+    seq_length = 11
+    hidden_size = 32
+    num_attention_heads = 4
+    twins: ClassVar = {"momentum_encoder": "mae_moco", "momentum_projector": "projector"}
+    feature_extractor_fields: ClassVar = {"sampling_rate": 100, "window_size": 1000}
+
+
+TESTERS: dict[str, type[EcgModelTester]] = {tester.model_type: tester for tester in (MaeMocoTester,)}

@@ -1,0 +1,1 @@
+"""The saved preprocessing of a checkpoint: from recordings to model input."""

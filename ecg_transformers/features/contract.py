@@ -1,7 +1,7 @@
 """The saved preprocessing as one typed, checked object: its fields, its order of steps, its words, its hash.
 
-An extractor's attributes are these fields and nothing else, so that ``preprocessor_config.json`` is the whole truth about
-the signal. What each field means stands once, in :class:`SignalContract`.
+An extractor's attributes are these fields and nothing else, so that ``preprocessor_config.json`` is the whole truth
+about the signal. What each field means stands once, in :class:`SignalContract`.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from typing import Any, Literal
 
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass_sections, notch_sections
@@ -21,8 +22,8 @@ __all__ = ["STEPS", "SignalContract"]
 
 STEPS = ("leads", "units", "resample", "filter", "window", "normalize", "pad")
 
-# The fields that decide what each step does to a sound signal; a hash over them tells whether a stored corpus went through
-# the same step. What happens to absent leads, flat leads and gaps is a policy of the moment and does not count.
+# The fields that decide what each step does to a sound signal; a hash over them tells whether a stored corpus went
+# through the same step. What happens to absent leads, flat leads and gaps is a policy of the moment and does not count.
 STEP_FIELDS = {
     "leads": ("lead_names", "derive_leads"),
     "units": (),
@@ -52,10 +53,11 @@ class SignalContract:
         sampling_rate: Hz of the model's input.
         window_size: samples of one window at that rate.
         window_stride: distance of two windows of ``"slide"`` in samples.
-        window_mode: what becomes of a recording longer than a window, unless the call says otherwise: ``"slide"`` (all of
-            it, window after window), ``"crop"`` (its start), ``"center"``, ``"random"``.
-        allow_short: the model takes an attention mask, so that what is shorter than a window is padded at the right with
-            zeros. Otherwise a shorter recording is an error, and the last of several windows ends with the recording.
+        window_mode: what becomes of a recording longer than a window, unless the call says otherwise: ``"slide"`` (all
+            of it, window after window), ``"crop"`` (its start), ``"center"``, ``"random"``.
+        allow_short: the model takes an attention mask, so that what is shorter than a window is padded at the right
+            with zeros. Otherwise a shorter recording is an error, and the last of several windows ends with the
+            recording.
         min_window_seconds: a last window that would hold less signal than this ends with the recording (overlapping its
             neighbour) instead of being padded.
         patch_size: samples of a patch, of which a window must be a whole number; None: the model has no patches.
@@ -64,7 +66,8 @@ class SignalContract:
         return_attention_mask: hand out the attention mask; False for models that take none.
         normalization: ``"none"``, ``"record_lead"``, ``"record"``, ``"constants"`` or ``"minmax_lead"``, as
             :func:`~ecg_transformers.features.steps.normalize_windows` defines them.
-        normalization_mean: for ``"constants"``: mV per lead to subtract; None: the window's own lead mean is subtracted.
+        normalization_mean: for ``"constants"``: mV per lead to subtract; None: the window's own lead mean is
+            subtracted.
         normalization_std: for ``"constants"``: mV per lead to divide by.
         normalization_epsilon: mV; a lead whose deviation (range for ``"minmax_lead"``) is below it is flat.
         resampling: ``"polyphase"`` with an anti-alias filter, or ``"linear"``.
@@ -75,10 +78,10 @@ class SignalContract:
         notch_quality: frequency over width of the notch.
         derive_leads: compute III, aVR, aVL, aVF from I and II where they are absent.
         missing_leads: ``"error"``, or ``"mask"``: zeros after normalisation and 0 in ``lead_mask``.
-        flat_lead: a constant lead is ``"mask"``: zeros and 0 in ``lead_mask``; ``"keep"``: zeros, but counted as present;
-            ``"error"``.
-        nan_policy: missing samples (NaN, infinite) are an ``"error"``; ``"interpolate"``: gaps up to ``max_gap_seconds`` are
-            bridged, longer ones an error; ``"mask_lead"``: the lead counts as absent.
+        flat_lead: a constant lead is ``"mask"``: zeros and 0 in ``lead_mask``; ``"keep"``: zeros, but counted as
+            present; ``"error"``.
+        nan_policy: missing samples (NaN, infinite) are an ``"error"``; ``"interpolate"``: gaps up to
+            ``max_gap_seconds`` are bridged, longer ones an error; ``"mask_lead"``: the lead counts as absent.
         max_gap_seconds: the longest gap that ``"interpolate"`` bridges.
         order: the steps in the order in which they are done.
         padding_value: what padding holds; always 0.
@@ -102,7 +105,7 @@ class SignalContract:
     normalization_mean: Sequence[float] | None = None
     normalization_std: Sequence[float] | None = None
     normalization_epsilon: float = FLAT_EPSILON
-    resampling: str = "polyphase"
+    resampling: Literal["polyphase", "linear"] = "polyphase"
     bandpass: Sequence[float | None] | None = None
     filter_order: int = 4
     zero_phase: bool = True
@@ -139,11 +142,14 @@ class SignalContract:
     def _check_sizes(self) -> None:
         for name in ("window_size", "filter_order"):
             self._set(name, _whole(name, getattr(self, name)))
-        self._set("window_stride", self.window_size if self.window_stride is None else _whole("window_stride", self.window_stride))
-        if self.window_stride > self.window_size:
+        self._set(
+            "window_stride",
+            self.window_size if self.window_stride is None else _whole("window_stride", self.window_stride),
+        )
+        if self.stride > self.window_size:
             raise SignalError(
-                f"window_stride is {self.window_stride} samples and window_size {self.window_size}; expected a stride not "
-                "above the window, else samples between two windows are lost. Set window_stride=."
+                f"window_stride is {self.window_stride} samples and window_size {self.window_size}; expected a stride "
+                "not above the window, else samples between two windows are lost. Set window_stride=."
             )
         if self.patch_size is not None:
             self._set("patch_size", _whole("patch_size", self.patch_size))
@@ -151,20 +157,24 @@ class SignalContract:
             if below != self.window_size:
                 near = " or ".join(str(length) for length in (below, below + self.patch_size) if length)
                 raise SignalError(
-                    f"window_size is {self.window_size} samples, no whole number of patches of {self.patch_size}; expected "
-                    f"{near}. Set window_size= or patch_size=."
+                    f"window_size is {self.window_size} samples, no whole number of patches of {self.patch_size}; "
+                    f"expected {near}. Set window_size= or patch_size=."
                 )
         elif self.return_patches:
-            raise SignalError("return_patches is set without a patch_size; expected a number of samples. Set patch_size=.")
+            raise SignalError(
+                "return_patches is set without a patch_size; expected a number of samples. Set patch_size=."
+            )
         if self.allow_short and not self.return_attention_mask:
             raise SignalError(
-                "allow_short pads what is short, but return_attention_mask is False; expected a model that takes the mask. "
-                "Set allow_short=False or return_attention_mask=True."
+                "allow_short pads what is short, but return_attention_mask is False; expected a model that takes the "
+                "mask. Set allow_short=False or return_attention_mask=True."
             )
         for name in ("min_window_seconds", "max_gap_seconds"):
             self._set(name, _number(name, getattr(self, name), least=0.0))
         if self.padding_value != 0:
-            raise SignalError(f"padding_value is {self.padding_value!r}; expected 0: padding is zero after normalisation.")
+            raise SignalError(
+                f"padding_value is {self.padding_value!r}; expected 0: padding is zero after normalisation."
+            )
 
     def _check_normalization(self) -> None:
         self._set("normalization_epsilon", _number("normalization_epsilon", self.normalization_epsilon, least=0.0))
@@ -173,15 +183,17 @@ class SignalContract:
             if values is None:
                 continue
             if self.normalization != "constants":
-                raise SignalError(f"{name} is set with normalization={self.normalization!r}; expected 'constants' with it.")
+                raise SignalError(
+                    f"{name} is set with normalization={self.normalization!r}; expected 'constants' with it."
+                )
             values = [_number(name, value) for value in _sequence(name, values)]
             if len(values) != len(self.lead_names):
                 raise SignalError(f"{name} has {len(values)} values; expected one per lead, {len(self.lead_names)}.")
             self._set(name, values)
         if self.normalization == "constants" and (self.normalization_std is None or min(self.normalization_std) <= 0):
             raise SignalError(
-                f"normalization is 'constants' and normalization_std is {self.normalization_std}; expected one positive "
-                "deviation in mV per lead. Set normalization_std=[...]."
+                f"normalization is 'constants' and normalization_std is {self.normalization_std}; expected one "
+                "positive deviation in mV per lead. Set normalization_std=[...]."
             )
 
     def _check_filters(self) -> None:
@@ -192,7 +204,7 @@ class SignalContract:
                 raise SignalError(f"bandpass is {self.bandpass!r}; expected [low, high] in Hz. Set bandpass=[0.5, 40].")
             self._set("bandpass", [None if edge is None else _number("bandpass", edge) for edge in edges])
             if self.order_of("resample") < self.order_of("filter"):
-                bandpass_sections(*self.bandpass, self.sampling_rate, order=self.filter_order)
+                bandpass_sections(edges[0], edges[1], self.sampling_rate, order=self.filter_order)
         if self.notch is not None:
             self._set("notch", _number("notch", self.notch))
             if self.order_of("resample") < self.order_of("filter"):
@@ -215,6 +227,11 @@ class SignalContract:
         return list(self.order).index(step) if step in self.order else len(STEPS)
 
     @property
+    def stride(self) -> int:
+        """The distance of two windows in samples."""
+        return self.window_size if self.window_stride is None else self.window_stride
+
+    @property
     def window_seconds(self) -> float:
         """The length of a window in seconds."""
         return self.window_size / self.sampling_rate
@@ -233,7 +250,7 @@ class SignalContract:
         values = {name: float(value) if isinstance(value, int) else value for name, value in values.items()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
-    def remaining_steps(self, preprocessed_by: dict[str, object] | None) -> list[str]:
+    def remaining_steps(self, preprocessed_by: dict[str, Any] | None) -> list[str]:
         """The steps still to do on a signal that was stored after some of them.
 
         Args:
@@ -248,8 +265,8 @@ class SignalContract:
         if preprocessed_by.get("hash") != self.hash(done):
             raise SignalError(
                 f"the signal was stored after the steps {', '.join(done)} of another contract (hash "
-                f"{preprocessed_by.get('hash')}, this one {self.hash(done)}); doing them again would do them twice. Expected "
-                "the original signal or a corpus prepared for this checkpoint. Prepare the corpus again."
+                f"{preprocessed_by.get('hash')}, this one {self.hash(done)}); doing them again would do them twice. "
+                "Expected the original signal or a corpus prepared for this checkpoint. Prepare the corpus again."
             )
         idle = {"leads", "units"} | ({"filter"} if self.bandpass is None and self.notch is None else set())
         idle |= {"normalize"} if self.normalization == "none" else set()
@@ -303,7 +320,7 @@ class SignalContract:
         seconds = f"{self.window_seconds:.4g} s at {self.sampling_rate:g} Hz"
         text = f"{self.window_size} samples ({seconds})"
         if self.window_mode == "slide":
-            text += f", stride {self.window_stride} ({self.window_stride / self.sampling_rate:.4g} s), all of a recording"
+            text += f", stride {self.stride} ({self.stride / self.sampling_rate:.4g} s), all of a recording"
         else:
             pieces = {"crop": "the start", "center": "the middle", "random": "a random piece"}
             text += f", {pieces[self.window_mode]} of a longer recording"
@@ -320,7 +337,8 @@ class SignalContract:
             center = f"minus the lead's mean in the {unit}"
             if self.normalization_mean is not None:
                 center = f"minus fixed means {_listed(self.normalization_mean)} mV"
-            return f"{center}, divided by fixed deviations {_listed(self.normalization_std)} mV; flat leads zero ({epsilon})"
+            deviations = _listed(self.normalization_std)
+            return f"{center}, divided by fixed deviations {deviations} mV; flat leads zero ({epsilon})"
         manner = {
             "record_lead": f"each lead of each {unit} to mean 0 and deviation 1",
             "record": f"each {unit} to mean 0 and deviation 1 over all its leads together",
@@ -331,8 +349,8 @@ class SignalContract:
     def _pad_words(self) -> str:
         if not self.allow_short:
             return (
-                f"never: a recording below {self.window_seconds:.4g} s is an error, a last incomplete window ends with the "
-                "recording"
+                f"never: a recording below {self.window_seconds:.4g} s is an error, a last incomplete window ends with "
+                "the recording"
             )
         return (
             "right, with 0, marked in attention_mask; a last window of less than "
@@ -352,8 +370,8 @@ class SignalContract:
 FIELD_NAMES = tuple(item.name for item in fields(SignalContract))
 
 
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)
+def _listed(values: Sequence[float] | None) -> str:
+    return ", ".join(f"{value:.3g}" for value in values or ())
 
 
 def _known_steps(steps: Iterable[str]) -> list[str]:
@@ -381,5 +399,7 @@ def _whole(name: str, value: object) -> int:
 
 def _number(name: str, value: object, *, least: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < least:
-        raise SignalError(f"{name} is {value!r}; expected a number{f' of at least {least:g}' if least > -math.inf else ''}.")
+        raise SignalError(
+            f"{name} is {value!r}; expected a number{f' of at least {least:g}' if least > -math.inf else ''}."
+        )
     return float(value)

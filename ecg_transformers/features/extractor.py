@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from .inputs import as_records
 from .preparation import PreparedRecord, prepare_record
 from .steps import (
     FLAT_EPSILON,
+    apply_lead_mask,
     draw_lead_mask,
+    is_flat,
+    lead_statistics,
     normalize_windows,
     patch_attention_mask,
     patchify,
@@ -28,21 +32,25 @@ __all__ = ["EcgFeatureExtractor"]
 
 logger = logging.get_logger(__name__)
 
-# Keys that Transformers writes into preprocessor files. `auto_map` is not kept: it names source files beside the file it
-# was read from, and saving elsewhere would point at nothing (publishing sets it anew).
+# Keys that Transformers writes into preprocessor files. `auto_map` is not kept: it names source files beside the file
+# it was read from, and saving elsewhere would point at nothing (publishing sets it anew).
 FOREIGN_KEYS = ("auto_map", "feature_extractor_type", "processor_class")
+
+# mV; below it a lead is looked at again in the recording: the resampler's filter turns a constant into a ripple of up
+# to a thousandth of its offset, which normalisation would blow up to a signal.
+SUSPICIOUS_DEVIATION = 0.01
 
 
 class EcgFeatureExtractor(FeatureExtractionMixin):
-    """Recordings in, model input out: leads, unit, rate, filter, windows, normalisation, padding as the checkpoint wants.
+    """Recordings in, model input out, prepared as the checkpoint wants.
 
     All arguments are attributes of the same name, are saved in ``preprocessor_config.json`` and are explained in
     :class:`~ecg_transformers.features.contract.SignalContract`; every one has a default. The class for one architecture
     (``MaeMocoFeatureExtractor``) differs in its defaults.
 
-    ``normalization="constants"`` subtracts from each lead its own mean in the window (or ``normalization_mean``, mV per lead,
-    where it is set) and divides by ``normalization_std``, one fixed deviation in mV per lead: amplitudes between leads and
-    between patients survive, which per-lead z-scoring removes.
+    ``normalization="constants"`` subtracts from each lead its own mean in the window (or ``normalization_mean``, mV per
+    lead, where it is set) and divides by ``normalization_std``, one fixed deviation in mV per lead: amplitudes between
+    leads and between patients survive, which per-lead z-scoring removes.
 
     Example:
         >>> extractor = EcgFeatureExtractor(sampling_rate=100, window_size=1000)
@@ -52,6 +60,16 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     """
 
     model_input_names = ["input_values"]
+
+    lead_names: list[str]
+    sampling_rate: float
+    window_size: int
+    window_stride: int
+    patch_size: int | None
+    normalization: str
+    normalization_mean: list[float] | None
+    normalization_std: list[float] | None
+    normalization_epsilon: float
 
     def __init__(
         self,
@@ -94,7 +112,11 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     @property
     def contract(self) -> SignalContract:
         """The attributes as one checked object; raises if an attribute was set to something that does not fit."""
-        return SignalContract(**{name: getattr(self, name) for name in FIELD_NAMES})
+        values = tuple(getattr(self, name) for name in FIELD_NAMES)
+        try:
+            return _contract(tuple(tuple(value) if isinstance(value, list) else value for value in values))
+        except TypeError:  # an attribute was set to an array
+            return _contract.__wrapped__(values)
 
     @property
     def num_leads(self) -> int:
@@ -116,13 +138,23 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         saved = dict(feature_extractor_dict)
         changes = {name: kwargs.pop(name) for name in FIELD_NAMES if name in kwargs}
         _refuse_misspelt(kwargs, where=f"{cls.__name__}.from_pretrained")
-        if "window_size" in changes and "window_stride" not in changes and saved.get("window_stride") == saved.get("window_size"):
+        if (
+            "window_size" in changes
+            and "window_stride" not in changes
+            and saved.get("window_stride") == saved.get("window_size")
+        ):
             saved.pop("window_stride", None)
         loaded = super().from_dict(saved | changes, **kwargs)
         extractor = loaded[0] if isinstance(loaded, tuple) else loaded
-        changed = {name: getattr(extractor, name) for name in changes if _plain(feature_extractor_dict.get(name)) != getattr(extractor, name)}
+        changed = {
+            name: getattr(extractor, name)
+            for name in changes
+            if _plain(feature_extractor_dict.get(name)) != getattr(extractor, name)
+        }
         if changed:
-            words = "; ".join(f"{name} {feature_extractor_dict.get(name)!r} -> {value!r}" for name, value in changed.items())
+            words = "; ".join(
+                f"{name} {feature_extractor_dict.get(name)!r} -> {value!r}" for name, value in changed.items()
+            )
             logger.warning(f"The preprocessing differs from the one that this checkpoint was published with: {words}.")
         return loaded
 
@@ -145,14 +177,15 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         """Model input from one recording or several of any length, rate, unit and lead order.
 
         Args:
-            records: an EcgRecord, an array or tensor ``(leads, samples)`` or ``(records, leads, samples)``, a mapping with
-                ``signal`` and ``sampling_rate``, or a list of these.
+            records: an EcgRecord, an array or tensor ``(leads, samples)`` or ``(records, leads, samples)``, a mapping
+                with ``signal`` and ``sampling_rate``, or a list of these.
             sampling_rate: Hz of bare arrays: one number, or one per record.
-            leads: lead names of bare arrays; without them an array must have exactly the extractor's leads in its order.
+            leads: lead names of bare arrays; without them an array must have exactly the extractor's leads in its
+                order.
             units: unit of bare arrays: mV, uV, V or nV.
             window: ``"slide"``, ``"crop"``, ``"center"`` or ``"random"``; None: the saved choice.
-            lead_mask: the leads to keep: their names, or flags ``(leads,)`` or ``(records, leads)`` with 1 = present. The
-                others become zero after normalisation.
+            lead_mask: the leads to keep: their names, or flags ``(leads,)`` or ``(records, leads)`` with 1 = present.
+                The others become zero after normalisation.
             random_lead_mask: probability with which each lead of each window becomes zero; one lead always stays.
             generator: source of every draw (window ``"random"``, ``random_lead_mask``); None: torch's own.
             return_tensors: ``"pt"`` for tensors; ``"np"`` or None for arrays.
@@ -161,11 +194,11 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             **kwargs: nothing else is known; a misspelt name is refused.
 
         Returns:
-            ``input_values`` float32 ``(windows, leads, window_size)``; ``attention_mask`` int64 ``(windows, window_size)``, 1 =
-            signal, if the model takes one; ``lead_mask`` int64 ``(windows, leads)``, 1 = present; ``record_index`` int64
-            ``(windows,)``, which record each window is of. With patches: ``patches`` float32
-            ``(windows, patches, leads * patch_size)``, sample-major, and ``patch_attention_mask`` int64 ``(windows, patches)``
-            in place of the first two.
+            ``input_values`` float32 ``(windows, leads, window_size)``; ``attention_mask`` int64 ``(windows,
+            window_size)``, 1 = signal, if the model takes one; ``lead_mask`` int64 ``(windows, leads)``, 1 = present;
+            ``record_index`` int64 ``(windows,)``, which record each window is of. With patches: ``patches`` float32
+            ``(windows, patches, leads * patch_size)``, sample-major, and ``patch_attention_mask`` int64 ``(windows,
+            patches)`` in place of the first two.
 
         Raises:
             SignalError: array, rate, unit, length or samples cannot be used.
@@ -195,9 +228,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             patches=contract.return_patches if return_patches is None else return_patches,
         )
         batch["record_index"] = torch.from_numpy(record_index)
-        if return_tensors != "pt":
-            batch = {name: value.numpy() for name, value in batch.items()}
-        return BatchFeature(batch)
+        return BatchFeature(batch if return_tensors == "pt" else {name: value.numpy() for name, value in batch.items()})
 
     def _batch(
         self,
@@ -212,57 +243,36 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     ) -> dict[str, torch.Tensor]:
         """The batched steps over the windows of all records: normalise, mask, pad, patch."""
         windows = torch.from_numpy(_joined([one.windows for one in prepared]))
-        lengths = torch.from_numpy(_joined([one.lengths for one in prepared]))
-        present = torch.from_numpy(_joined([one.present for one in prepared]).copy())
-        flat = torch.from_numpy(_joined([one.flat for one in prepared]))
-        if contract.flat_lead == "error" and bool(flat.any()):
-            raise SignalError(_flat_words(flat, prepared, contract))
+        lengths = _joined([one.lengths for one in prepared])
+        present = _joined([np.broadcast_to(one.present, (len(one.starts), len(one.present))) for one in prepared])
+        lead_mask = torch.from_numpy(present.copy())
         mask = None
-        if int(lengths.min()) < contract.window_size:
-            mask = torch.arange(contract.window_size) < lengths.unsqueeze(1)
+        if lengths.min() < contract.window_size:
+            mask = torch.from_numpy(np.arange(contract.window_size) < lengths[:, np.newaxis])
+        statistics = lead_statistics(windows, mask)
+        flat = _flat_windows(prepared, *statistics, epsilon=contract.normalization_epsilon)
         if normalize and contract.order_of("window") < contract.order_of("normalize"):
-            windows = self.normalize_batch(windows, attention_mask=mask, lead_mask=present)
-        zero = flat & (contract.flat_lead == "mask" or contract.normalization != "none")
-        lead_mask = present & ~flat if contract.flat_lead == "mask" else present
+            lead_mask_or_none = None if present.all() else lead_mask
+            windows = self._normalize(windows, mask, lead_mask_or_none, statistics, any_flat=flat is not None)
+        if flat is not None:
+            windows, lead_mask = _treat_flat(windows, lead_mask, flat, contract)
         if kept is not None:
             lead_mask = lead_mask & kept
         if random_lead_mask is not None:
             if not 0 <= random_lead_mask <= 1:
                 raise SignalError(f"random_lead_mask is {random_lead_mask!r}; expected a probability from 0 to 1.")
             lead_mask = draw_lead_mask(lead_mask, random_lead_mask, generator)
-        absent = ~lead_mask | zero
-        if bool(absent.any()):
-            windows = windows.masked_fill(absent.unsqueeze(-1), 0.0)
-        return self._outputs(windows, lengths, lead_mask, contract, patches=patches)
-
-    def _outputs(
-        self,
-        windows: torch.Tensor,
-        lengths: torch.Tensor,
-        lead_mask: torch.Tensor,
-        contract: SignalContract,
-        *,
-        patches: bool,
-    ) -> dict[str, torch.Tensor]:
-        """The tensors under the names of the model's arguments."""
-        batch = {"input_values": windows}
-        attention_mask = (torch.arange(contract.window_size) < lengths.unsqueeze(1)).to(torch.int64)
-        if contract.return_attention_mask:
-            batch["attention_mask"] = attention_mask
-        if patches:
-            if contract.patch_size is None:
-                raise SignalError("return_patches is set without a patch_size; expected a number of samples. Set patch_size=.")
-            batch = {"patches": patchify(windows, contract.patch_size)}
-            if contract.return_attention_mask:
-                batch["patch_attention_mask"] = patch_attention_mask(attention_mask, contract.patch_size)
-        batch["lead_mask"] = lead_mask.to(torch.int64)
-        return batch
+        if kept is not None or random_lead_mask is not None:
+            windows = apply_lead_mask(windows, lead_mask)
+        return _outputs(windows, mask, lead_mask, contract, patches=patches)
 
     def _kept_leads(self, lead_mask: Any, num_records: int) -> torch.Tensor | None:
         """The explicit lead mask as bool ``(records, leads)``, or None."""
         if lead_mask is None:
             return None
-        if isinstance(lead_mask, str) or (isinstance(lead_mask, Sequence) and any(isinstance(item, str) for item in lead_mask)):
+        if isinstance(lead_mask, str) or (
+            isinstance(lead_mask, Sequence) and any(isinstance(item, str) for item in lead_mask)
+        ):
             names = [lead_mask] if isinstance(lead_mask, str) else lead_mask
             kept = [canonical_lead(name) for name in names]
             unknown = [name for name in kept if name not in self.lead_names]
@@ -275,8 +285,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             flags = torch.as_tensor(lead_mask).bool().cpu()
         if flags.shape not in ((self.num_leads,), (num_records, self.num_leads)):
             raise LeadError(
-                f"lead_mask has shape {tuple(flags.shape)}; expected ({self.num_leads},) or ({num_records}, {self.num_leads}): "
-                "1 for each lead that stays."
+                f"lead_mask has shape {tuple(flags.shape)}; expected ({self.num_leads},) or ({num_records}, "
+                f"{self.num_leads}): 1 for each lead that stays."
             )
         flags = flags.expand(num_records, self.num_leads)
         if not bool(flags.any(dim=1).all()):
@@ -298,17 +308,32 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
             lead_mask: ``(batch, leads)``, 1 = present; None: all are.
         """
-        constants = {}
-        if self.normalization == "constants":
-            for name, values in (("mean", self.normalization_mean), ("std", self.normalization_std)):
-                constants[name] = None if values is None else torch.tensor(values, device=windows.device)
+        return self._normalize(windows, attention_mask, lead_mask, None, any_flat=True)
+
+    def _normalize(
+        self,
+        windows: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        lead_mask: torch.Tensor | None,
+        statistics: tuple[torch.Tensor, torch.Tensor] | None,
+        *,
+        any_flat: bool,
+    ) -> torch.Tensor:
+        """The normalisation, with the statistics of the windows where they are at hand."""
+        mean, std = (
+            None if values is None else torch.tensor(values, device=windows.device)
+            for values in (self.normalization_mean, self.normalization_std)
+        )
         return normalize_windows(
             windows,
             normalization=self.normalization,
+            mean=mean,
+            std=std,
             epsilon=self.normalization_epsilon,
             attention_mask=attention_mask,
             lead_mask=lead_mask,
-            **constants,
+            statistics=statistics,
+            any_flat=any_flat,
         )
 
     def unpatchify(self, patches: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
@@ -351,6 +376,12 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         return "\n\n".join(_explain_one(item, contract, steps, mode) for item in items)
 
 
+@lru_cache(maxsize=256)
+def _contract(values: tuple) -> SignalContract:
+    """The checked contract of these field values; kept, because every call asks for it."""
+    return SignalContract(**dict(zip(FIELD_NAMES, values, strict=True)))
+
+
 CALL_NAMES = (
     "sampling_rate",
     "leads",
@@ -366,28 +397,85 @@ CALL_NAMES = (
 EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "window", "preprocessed_by")
 
 
+def _outputs(
+    windows: torch.Tensor,
+    mask: torch.Tensor | None,
+    lead_mask: torch.Tensor,
+    contract: SignalContract,
+    *,
+    patches: bool,
+) -> dict[str, torch.Tensor]:
+    """The tensors under the names of the model's arguments; without a mask everything is signal."""
+    batch = {"input_values": windows}
+    patch_size = contract.patch_size if patches else None
+    if patches and patch_size is None:
+        raise SignalError("return_patches is set without a patch_size; expected a number of samples. Set patch_size=.")
+    if patch_size is not None:
+        batch = {"patches": patchify(windows, patch_size)}
+    if contract.return_attention_mask:
+        shape = (windows.shape[0], contract.window_size)
+        attention_mask = torch.ones(shape, dtype=torch.int64) if mask is None else mask.to(torch.int64)
+        if patch_size is not None:
+            batch["patch_attention_mask"] = patch_attention_mask(attention_mask, patch_size)
+        else:
+            batch["attention_mask"] = attention_mask
+    batch["lead_mask"] = lead_mask.to(torch.int64)
+    return batch
+
+
 def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], mode: str) -> str:
     """What is done to one record."""
     trace: list[str] = []
     prepared = prepare_record(record, contract, steps=steps, window_mode=mode, trace=trace)
     trace = [*record.notes, *trace]
-    for window, lead in np.argwhere(prepared.flat):
+    mask = torch.from_numpy(np.arange(contract.window_size) < prepared.lengths[:, np.newaxis])
+    statistics = lead_statistics(torch.from_numpy(prepared.windows), mask)
+    flat = _flat_windows([prepared], *statistics, epsilon=contract.normalization_epsilon)
+    flat = torch.zeros(0, 2) if flat is None else (flat & torch.from_numpy(prepared.present)).nonzero()
+    for window, lead in flat.tolist():
         result = {"mask": "zeros, 0 in lead_mask", "keep": "zeros", "error": "an error"}[contract.flat_lead]
         trace.append(f"{contract.lead_names[lead]} is flat in window {window}: {result}")
     if contract.normalization != "none" and contract.order_of("window") < contract.order_of("normalize"):
         trace.append(f"normalised each window ({contract.normalization})")
-    title = f"{record.name or 'record'}: {record.num_leads} leads, {record.duration:.4g} s at {record.sampling_rate:g} Hz"
+    title = (
+        f"{record.name or 'record'}: {record.num_leads} leads, {record.duration:.4g} s at {record.sampling_rate:g} Hz"
+    )
     return "\n".join([title, *(f"{number}. {line}" for number, line in enumerate(trace, start=1))])
 
 
-def _flat_words(flat: torch.Tensor, prepared: list[PreparedRecord], contract: SignalContract) -> str:
-    """The message for flat leads under ``flat_lead="error"``."""
-    names = [contract.lead_names[lead] for lead in flat.any(dim=0).nonzero()[:, 0].tolist()]
-    windows = int(flat.any(dim=1).sum())
-    return (
-        f"{windows} of {flat.shape[0]} windows of {len(prepared)} records have flat leads ({', '.join(names)}); expected signal "
-        "in every lead. Set flat_lead='mask' or flat_lead='keep'."
-    )
+def _flat_windows(
+    prepared: list[PreparedRecord], mean: torch.Tensor, deviation: torch.Tensor, *, epsilon: float
+) -> torch.Tensor | None:
+    """Which leads of which windows are constant, bool ``(windows, leads)``, absent leads included; None: none is.
+
+    A lead that hardly moves in its window is looked at in the recording itself, where constant still is constant.
+    """
+    if float(deviation.min()) >= max(SUSPICIOUS_DEVIATION, epsilon):
+        return None
+    flat = is_flat(mean, deviation, epsilon)[..., 0]
+    suspicious = (deviation[..., 0] < SUSPICIOUS_DEVIATION) & ~flat
+    if bool(suspicious.any()):
+        places = [(one, window) for one in prepared for window in range(len(one.starts))]
+        for row in suspicious.any(dim=1).nonzero()[:, 0].tolist():
+            one, window = places[row]
+            flat[row] |= suspicious[row] & torch.from_numpy(one.flat_in_source(window, epsilon))
+    return flat if bool(flat.any()) else None
+
+
+def _treat_flat(
+    windows: torch.Tensor, lead_mask: torch.Tensor, flat: torch.Tensor, contract: SignalContract
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows and lead mask after the contract's rule for flat leads."""
+    flat = flat & lead_mask
+    if contract.flat_lead == "error" and bool(flat.any()):
+        names = [contract.lead_names[lead] for lead in flat.any(dim=0).nonzero()[:, 0].tolist()]
+        raise SignalError(
+            f"{int(flat.any(dim=1).sum())} of {flat.shape[0]} windows have flat leads ({', '.join(names)}); expected "
+            "signal in every lead. Set flat_lead='mask' or flat_lead='keep'."
+        )
+    if contract.flat_lead == "mask" or contract.normalization != "none":
+        windows = windows.masked_fill(flat.unsqueeze(-1), 0.0)
+    return windows, lead_mask & ~flat if contract.flat_lead == "mask" else lead_mask
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -11,8 +11,8 @@ from ..signals.record import EcgRecord, check_sampling_rate, unit_scale
 __all__ = ["as_records"]
 
 ACCEPTED = (
-    "an EcgRecord, an array (leads, samples) or (records, leads, samples), a mapping with 'signal' and 'sampling_rate', "
-    "or a list of them"
+    "an EcgRecord, an array (leads, samples) or (records, leads, samples), a mapping with 'signal' and "
+    "'sampling_rate', or a list of them"
 )
 
 
@@ -69,7 +69,9 @@ def _items(records: object) -> list:
         try:
             return _items(np.asarray(records))
         except ValueError as error:
-            raise SignalError(f"the list is no array ({error}); expected rows of equal length, (leads, samples).") from None
+            raise SignalError(
+                f"the list is no array ({error}); expected rows of equal length, (leads, samples)."
+            ) from None
     if len(records) > 0 and all(isinstance(item, list | tuple) for item in records):
         return [_items(item)[0] for item in records]
     return list(records)
@@ -89,7 +91,9 @@ def _rates(sampling_rate: float | Sequence[float] | None, count: int) -> list[fl
     if isinstance(sampling_rate, list | tuple | np.ndarray | torch.Tensor) and np.ndim(sampling_rate) > 0:
         rates = sampling_rate.tolist() if hasattr(sampling_rate, "tolist") else list(sampling_rate)
         if len(rates) != count:
-            raise SignalError(f"sampling_rate has {len(rates)} values for {count} records; expected one number or one each.")
+            raise SignalError(
+                f"sampling_rate has {len(rates)} values for {count} records; expected one number or one each."
+            )
         return [check_sampling_rate(rate) for rate in rates]
     rate = sampling_rate.item() if hasattr(sampling_rate, "item") else sampling_rate
     return [check_sampling_rate(rate)] * count
@@ -112,8 +116,8 @@ def _as_record(
     _check_array(item, num_leads=num_leads, named=leads is not None)
     if rate is None:
         raise SignalError(
-            f"sampling_rate is missing for a bare array of shape {item.shape}. Pass sampling_rate=..., or an EcgRecord that "
-            "knows it."
+            f"sampling_rate is missing for a bare array of shape {item.shape}. Pass sampling_rate=..., or an EcgRecord "
+            "that knows it."
         )
     return EcgRecord(item, rate, leads, units=units)
 
@@ -122,8 +126,8 @@ def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:
     """Refuses what is no recording, before its rate is asked for."""
     if array.dtype.kind not in "iuf" or array.ndim != 2 or 0 in array.shape:
         raise SignalError(
-            f"the array has type {array.dtype} and shape {array.shape}; expected real numbers of shape (leads, samples) = "
-            f"({num_leads}, samples), with at least one of each. Pass several recordings as a list."
+            f"the array has type {array.dtype} and shape {array.shape}; expected real numbers of shape (leads, "
+            f"samples) = ({num_leads}, samples), with at least one of each. Pass several recordings as a list."
         )
     if not named and array.shape[0] != num_leads and array.shape[1] == num_leads:
         raise SignalError(
@@ -152,16 +156,18 @@ def _known_record(record: EcgRecord, *, rate: float | None, leads: Sequence[str]
     title = record.name or "the record"
     if rate is not None and rate != record.sampling_rate:
         raise SignalError(
-            f"{title} has {record.sampling_rate:g} Hz and the call says sampling_rate={rate:g}; expected one of them. Leave "
-            "sampling_rate out: the record knows it."
+            f"{title} has {record.sampling_rate:g} Hz and the call says sampling_rate={rate:g}; expected one of them. "
+            "Leave sampling_rate out: the record knows it."
         )
     if unit_scale(units) != 1.0:
-        raise SignalError(f"{title} is an EcgRecord, which is in mV, and the call says units={units!r}. Leave units out.")
+        raise SignalError(
+            f"{title} is an EcgRecord, which is in mV, and the call says units={units!r}. Leave units out."
+        )
     if leads is not None:
         if record.leads is not None:
             raise LeadError(
-                f"{title} has leads {', '.join(record.leads)} and the call names {', '.join(leads)}; expected one of them. "
-                "Leave leads out: the record knows them."
+                f"{title} has leads {', '.join(record.leads)} and the call names {', '.join(leads)}; expected one of "
+                "them. Leave leads out: the record knows them."
             )
         named = record.to_dict() | {"leads": leads}
         return EcgRecord.from_dict(named)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass, notch
@@ -14,13 +15,13 @@ from ..signals.record import EcgRecord
 from ..signals.resample import resample
 from ..signals.windows import cut_windows, window_starts
 from .contract import SignalContract
-from .steps import lead_statistics, normalize_windows
+from .steps import normalize_windows
 
-__all__ = ["PreparedRecord", "normalize_record", "prepare_record"]
+__all__ = ["PreparedRecord", "prepare_record"]
 
-# mV; a lead that moves less than this in a window is looked at in the original signal: the resampler's filter turns a
-# constant into a ripple of up to a thousandth of its offset, which normalisation would blow up to a signal.
-SUSPICIOUS_DEVIATION = 0.01
+logger = logging.get_logger(__name__)
+
+DERIVABLE_LEADS = ("III", "aVR", "aVL", "aVF")
 
 
 @dataclass
@@ -31,15 +32,23 @@ class PreparedRecord:
         windows: float32 ``(windows, leads, window_size)``, zero beyond the end of the recording.
         lengths: how many samples of each window are signal, ``(windows,)``.
         starts: first sample of each window at the model's rate, ``(windows,)``.
-        present: bool ``(windows, leads)``, False where a lead is absent from the recording.
-        flat: bool ``(windows, leads)``, True where a lead is constant in the original signal.
+        present: bool ``(leads,)``, False where a lead is absent from the recording.
+        source: the contract's leads as recorded, float32 ``(leads, samples)``, mV.
+        ratio: samples of ``source`` per sample of the windows.
     """
 
     windows: np.ndarray
     lengths: np.ndarray
     starts: np.ndarray
     present: np.ndarray
-    flat: np.ndarray
+    source: np.ndarray
+    ratio: float
+
+    def flat_in_source(self, window: int, epsilon: float) -> np.ndarray:
+        """Which leads are constant in the recording where this window lies, bool ``(leads,)``."""
+        first = int(self.starts[window] * self.ratio)
+        last = int(np.ceil((self.starts[window] + self.lengths[window]) * self.ratio))
+        return flat_leads(self.source[:, first:last], epsilon)
 
 
 def prepare_record(
@@ -65,34 +74,34 @@ def prepare_record(
         SignalError: a gap, a filter or a length that the contract does not allow.
         LeadError: leads are missing.
     """
-    trace = [] if trace is None else trace
-    signal, present = select_leads(record, contract, trace)
-    signal, present = close_gaps(record, signal, present, contract, trace)
+    done = [] if trace is None else trace
+    signal, present = _select_leads(record, contract, done)
+    signal, present = _close_gaps(record, signal, present, contract, done)
     source, rate = signal, record.sampling_rate
     for step in steps:
         if step == "resample" and rate != contract.sampling_rate:
             signal = resample(signal, rate, contract.sampling_rate, contract.resampling)
-            trace.append(_resampling_words(rate, source.shape[1], signal.shape[1], contract))
+            if trace is not None:
+                trace.append(_resampling_words(rate, source.shape[1], signal.shape[1], contract))
             rate = contract.sampling_rate
         elif step == "filter":
-            signal = _filter(signal, rate, contract, trace)
+            signal = _filter(signal, rate, contract, done)
         elif step == "normalize" and contract.order_of("normalize") < contract.order_of("window"):
-            signal = normalize_record(signal, present, contract)
+            signal = _normalize_record(signal, present, contract)
             signal[flat_leads(source, contract.normalization_epsilon)] *= contract.normalization == "none"
-            trace.append(f"normalised the whole recording ({contract.normalization})")
+            done.append(f"normalised the whole recording ({contract.normalization})")
     if rate != contract.sampling_rate:
         raise SignalError(
             f"{_title(record)} is said to be resampled and has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
         )
     starts = _starts(record, signal.shape[1], contract, window_mode, generator)
     windows, lengths = cut_windows(signal, starts, contract.window_size)
-    trace.append(_window_words(starts, lengths, signal.shape[1], contract))
-    ratio = record.sampling_rate / contract.sampling_rate
-    flat = _flat_windows(windows, lengths, source, starts, ratio, contract.normalization_epsilon)
-    return PreparedRecord(windows, lengths, starts, np.broadcast_to(present, flat.shape), flat & present)
+    if trace is not None:
+        trace.append(_window_words(starts, lengths, signal.shape[1], contract))
+    return PreparedRecord(windows, lengths, starts, present, source, record.sampling_rate / contract.sampling_rate)
 
 
-def normalize_record(signal: np.ndarray, present: np.ndarray, contract: SignalContract) -> np.ndarray:
+def _normalize_record(signal: np.ndarray, present: np.ndarray, contract: SignalContract) -> np.ndarray:
     """A whole recording ``(leads, samples)`` normalised, for contracts that do so before they cut."""
     normalized = normalize_windows(
         torch.from_numpy(signal[np.newaxis]),
@@ -105,7 +114,7 @@ def normalize_record(signal: np.ndarray, present: np.ndarray, contract: SignalCo
     return normalized[0].numpy()
 
 
-def select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The contract's leads in its order, zeros where one is absent, and which are present."""
     wanted, signal, names = contract.lead_names, record.signal, record.leads
     if names is None:
@@ -141,20 +150,26 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
     """Refuses missing leads, unless the contract masks them and some are left."""
     count = len(contract.lead_names)
     if contract.missing_leads == "mask" and len(absent) < count:
+        logger.warning_once(
+            f"{_title(record)} lacks {', '.join(absent)}: zeros stand for them (missing_leads='mask'). The checkpoint's card "
+            "says whether it was trained with masked leads."
+        )
         return
-    derivable = {"III", "aVR", "aVL", "aVF"} & set(absent) and {"I", "II"} <= set(record.leads) and not contract.derive_leads
-    cures = ["derive_leads=True computes III, aVR, aVL, aVF from I and II"] if derivable else []
+    names = record.leads or ()
+    cures = []
+    if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
+        cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
     if contract.missing_leads == "error" and len(absent) < count:
         cures.append("missing_leads='mask' gives zeros for them, at your own risk if the checkpoint was not trained so")
     cures = cures or ["name a lead's equivalent with read_record(..., treat_as={'MLII': 'II'})"]
     number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
     raise LeadError(
-        f"{_title(record)} has {number} ({', '.join(record.leads)}); this checkpoint needs {count}, missing: "
+        f"{_title(record)} has {number} ({', '.join(names)}); this checkpoint needs {count}, missing: "
         f"{', '.join(absent)}. {'; '.join(cures)}."
     )
 
 
-def close_gaps(
+def _close_gaps(
     record: EcgRecord, signal: np.ndarray, present: np.ndarray, contract: SignalContract, trace: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The signal without NaN, as the contract says, and the leads that are left."""
@@ -209,9 +224,9 @@ def _starts(
     size, rate = contract.window_size, contract.sampling_rate
     if num_samples < size and not contract.allow_short:
         raise SignalError(
-            f"{_title(record)} lasts {record.duration:.4g} s and a window {contract.window_seconds:.4g} s ({num_samples} and "
-            f"{size} samples at {rate:g} Hz); this model takes no padded windows. Pass a longer recording, or set "
-            "allow_short=True where the model takes an attention_mask."
+            f"{_title(record)} lasts {record.duration:.4g} s and a window {contract.window_seconds:.4g} s "
+            f"({num_samples} and {size} samples at {rate:g} Hz); this model takes no padded windows. Pass a longer "
+            "recording, or set allow_short=True where the model takes an attention_mask."
         )
     if window_mode == "slide":
         return window_starts(
@@ -226,22 +241,6 @@ def _starts(
     if start is None:
         start = int(torch.randint(surplus + 1, (), generator=generator)) if surplus else 0
     return np.array([start], dtype=np.int64)
-
-
-def _flat_windows(
-    windows: np.ndarray, lengths: np.ndarray, source: np.ndarray, starts: np.ndarray, ratio: float, epsilon: float
-) -> np.ndarray:
-    """Which leads of which windows are constant in the original signal, bool ``(windows, leads)``."""
-    short = lengths < windows.shape[-1]
-    mask = torch.from_numpy(np.arange(windows.shape[-1]) < lengths[:, np.newaxis]) if short.any() else None
-    _, deviation, flat = lead_statistics(torch.from_numpy(windows), mask, epsilon=epsilon)
-    flat = flat[..., 0].numpy().copy()
-    suspicious = (deviation[..., 0].numpy() < SUSPICIOUS_DEVIATION) & ~flat
-    for window in np.flatnonzero(suspicious.any(axis=1)):
-        first = int(starts[window] * ratio)
-        last = int(np.ceil((starts[window] + lengths[window]) * ratio))
-        flat[window] |= suspicious[window] & flat_leads(source[:, first:last], epsilon)
-    return flat
 
 
 def _resampling_words(rate: float, before: int, after: int, contract: SignalContract) -> str:

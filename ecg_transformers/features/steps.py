@@ -1,7 +1,7 @@
 """The last, cheap steps of the signal contract as batched tensor functions: scale, cut, normalise, mask, patch.
 
-They exist once. The feature extractor runs them on the windows of a call; training runs them on a corpus that lies on the
-device as integers. Nothing here knows a file, a lead's name or a sampling rate.
+They exist once. The feature extractor runs them on the windows of a call; training runs them on a corpus that lies on
+the device as integers. Nothing here knows a file, a lead's name or a sampling rate.
 """
 
 import torch
@@ -13,6 +13,7 @@ __all__ = [
     "apply_lead_mask",
     "cut_stored_windows",
     "draw_lead_mask",
+    "is_flat",
     "lead_statistics",
     "normalize_windows",
     "patch_attention_mask",
@@ -26,8 +27,9 @@ NORMALIZATIONS = ("none", "record_lead", "record", "constants", "minmax_lead")
 # mV; below this deviation (or range) a lead is flat and becomes zeros. MAE-MoCo's specification, section 1.3.
 FLAT_EPSILON = 1e-6
 
-# A constant of 30 mV (an amplifier at its limit) has a float32 mean that is off by some units in the last place, and with
-# it a deviation above FLAT_EPSILON. So many units of the mean count as flat too: 0.05 uV at 100 mV, far below any noise.
+# A constant of 30 mV (an amplifier at its limit) has a float32 mean that is off by some units in the last place, and
+# with it a deviation above FLAT_EPSILON. So many units of the mean count as flat too: 0.05 uV at 100 mV, far below any
+# noise.
 ROUNDING_UNITS = 4.0
 
 
@@ -83,29 +85,30 @@ def cut_stored_windows(
 
 
 def lead_statistics(
-    windows: torch.Tensor, attention_mask: torch.Tensor | None = None, *, epsilon: float = FLAT_EPSILON
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean, population deviation and flatness of each lead of each window, over the samples that are signal.
+    windows: torch.Tensor, attention_mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and population deviation of each lead of each window, over the samples that are signal.
 
     Args:
         windows: ``(batch, leads, samples)``, floating.
         attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
-        epsilon: mV, the deviation below which a lead is flat.
 
     Returns:
-        Three tensors ``(batch, leads, 1)``: mean, deviation, and bool flat.
+        Mean and deviation, ``(batch, leads, 1)`` each.
     """
     # Sums, not torch.mean, so that a window has the same bits with and without padded neighbours.
     if attention_mask is None:
         mean = windows.sum(-1, keepdim=True) / windows.shape[-1]
-        deviation = ((windows - mean).square_().sum(-1, keepdim=True) / windows.shape[-1]).sqrt_()
-    else:
-        valid = attention_mask.unsqueeze(1).to(windows.dtype)
-        count = valid.sum(-1, keepdim=True).clamp_(min=1)
-        mean = (windows * valid).sum(-1, keepdim=True) / count
-        deviation = (((windows - mean) * valid).square_().sum(-1, keepdim=True) / count).sqrt_()
-    rounding = ROUNDING_UNITS * torch.finfo(windows.dtype).eps * mean.abs()
-    return mean, deviation, deviation < rounding.add_(epsilon)
+        return mean, ((windows - mean).square_().sum(-1, keepdim=True) / windows.shape[-1]).sqrt_()
+    valid = attention_mask.unsqueeze(1).to(windows.dtype)
+    count = valid.sum(-1, keepdim=True).clamp_(min=1)
+    mean = (windows * valid).sum(-1, keepdim=True) / count
+    return mean, (((windows - mean) * valid).square_().sum(-1, keepdim=True) / count).sqrt_()
+
+
+def is_flat(mean: torch.Tensor, deviation: torch.Tensor, epsilon: float = FLAT_EPSILON) -> torch.Tensor:
+    """Which leads are constant, in the shape of the two: the deviation (mV) is below ``epsilon`` and some rounding."""
+    return deviation < ROUNDING_UNITS * torch.finfo(mean.dtype).eps * mean.abs() + epsilon
 
 
 def normalize_windows(
@@ -117,12 +120,13 @@ def normalize_windows(
     epsilon: float = FLAT_EPSILON,
     attention_mask: torch.Tensor | None = None,
     lead_mask: torch.Tensor | None = None,
-    statistics: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None,
+    any_flat: bool = True,
 ) -> torch.Tensor:
     """Windows in mV, normalised; samples that are padding become zero.
 
-    With x one lead of one window, and means and deviations over the samples that are signal (population form, divided by
-    their number):
+    With x one lead of one window, and means and deviations over the samples that are signal (population form, divided
+    by their number):
 
     - ``"none"``: x.
     - ``"record_lead"``: (x - mean(x)) / deviation(x).
@@ -139,8 +143,10 @@ def normalize_windows(
         std: mV per lead, ``(leads,)``, for ``"constants"``.
         epsilon: mV, the deviation (range for ``"minmax_lead"``) below which a lead is flat.
         attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
-        lead_mask: ``(batch, leads)``, 1 = present; absent leads do not enter the statistics of ``"record"`` and become zero.
+        lead_mask: ``(batch, leads)``, 1 = present; absent leads do not enter the statistics of ``"record"`` and become
+            zero.
         statistics: what :func:`lead_statistics` gave for these windows, where it is at hand.
+        any_flat: False spares the look for flat leads where it is known that there are none.
 
     Returns:
         float32 ``(batch, leads, samples)`` (float64 for float64).
@@ -154,17 +160,20 @@ def normalize_windows(
     if normalization == "minmax_lead":
         values = _scale_to_range(values, attention_mask, epsilon)
     elif normalization != "none":
-        center, deviation, flat = statistics or lead_statistics(values, attention_mask, epsilon=epsilon)
+        center, deviation = statistics or lead_statistics(values, attention_mask)
+        flat = is_flat(center, deviation, epsilon) if any_flat else None
         if normalization == "record":
             center, deviation = _over_leads(center, deviation, lead_mask)
-            flat = flat | (deviation < epsilon)
         elif normalization == "constants":
             if std is None:
                 raise SignalError("normalization='constants' has no std; expected one deviation in mV per lead.")
             deviation = std.to(values).unsqueeze(-1)
             center = center if mean is None else mean.to(values).unsqueeze(-1)
-        values = (values - center) / deviation.masked_fill(flat, 1.0)
-        values = values.masked_fill_(flat, 0.0)
+        if flat is not None:
+            deviation = torch.where(flat, torch.ones_like(flat, dtype=values.dtype), deviation)
+        values = (values - center) / deviation
+        if flat is not None:
+            values = values.masked_fill_(flat, 0.0)
     if attention_mask is not None:
         values = values * attention_mask.unsqueeze(1).to(values.dtype)
     return values if lead_mask is None else apply_lead_mask(values, lead_mask)
@@ -199,11 +208,13 @@ def _scale_to_range(values: torch.Tensor, attention_mask: torch.Tensor | None, e
 
 
 def apply_lead_mask(windows: torch.Tensor, lead_mask: torch.Tensor) -> torch.Tensor:
-    """The windows ``(batch, leads, samples)`` with every absent lead zero; ``lead_mask (batch, leads)``, 1 = present."""
+    """The windows with every absent lead zero; ``lead_mask`` is ``(batch, leads)``, 1 = present."""
     return windows * lead_mask.unsqueeze(-1).to(windows.dtype)
 
 
-def draw_lead_mask(lead_mask: torch.Tensor, probability: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def draw_lead_mask(
+    lead_mask: torch.Tensor, probability: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Takes each present lead away with this probability, for each window on its own.
 
     A window never loses all its leads: where all would go, the one with the largest draw stays.
@@ -226,7 +237,8 @@ def draw_lead_mask(lead_mask: torch.Tensor, probability: float, generator: torch
 def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
     """Cuts ``(batch, leads, samples)`` into ``(batch, patches, patch_size * leads)``, sample-major, lead fastest.
 
-    Element ``s * leads + c`` of patch ``n`` is sample ``n * patch_size + s`` of lead ``c`` (specification of MAE-MoCo, 3.5).
+    Element ``s * leads + c`` of patch ``n`` is sample ``n * patch_size + s`` of lead ``c`` (specification of MAE-MoCo,
+    3.5).
     """
     batch, leads, samples = windows.shape
     split = windows.reshape(batch, leads, samples // patch_size, patch_size)
@@ -234,7 +246,7 @@ def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
 
 
 def unpatchify(patches: torch.Tensor, num_leads: int) -> torch.Tensor:
-    """The exact inverse of :func:`patchify`: ``(batch, patches, patch_size * leads)`` to ``(batch, leads, samples)``."""
+    """The exact inverse of :func:`patchify`: ``(batch, leads, samples)`` again."""
     batch, count, width = patches.shape
     split = patches.reshape(batch, count, width // num_leads, num_leads)
     return split.permute(0, 3, 1, 2).reshape(batch, num_leads, count * (width // num_leads))

@@ -1,7 +1,8 @@
 """Band-pass and notch filters, forwards and backwards without shift of time, or forwards alone.
 
-Designs are SciPy's Butterworth and second-order notch, as second-order sections. The zero-phase form runs the sections in
-both directions, so its attenuation in dB is twice that of the design; the cut-off frequencies lie at -6 dB instead of -3.
+Designs are SciPy's Butterworth and second-order notch, as second-order sections. The zero-phase form runs the sections
+in both directions, so its attenuation in dB is twice that of the design; the cut-off frequencies lie at -6 dB instead
+of -3.
 """
 
 import numpy as np
@@ -30,8 +31,8 @@ def bandpass_sections(
     edges = [edge for edge in (low_hz, high_hz) if edge is not None]
     if not edges or not all(0 < edge < nyquist for edge in edges) or (len(edges) == 2 and edges[0] >= edges[1]):
         raise SignalError(
-            f"the band-pass is {low_hz} to {high_hz} Hz at {sampling_rate:g} Hz; expected rising frequencies between 0 and "
-            f"{nyquist:g} Hz (half the rate). Set bandpass=[low, high], with None where there is no edge."
+            f"the band-pass is {low_hz} to {high_hz} Hz at {sampling_rate:g} Hz; expected rising frequencies between 0 "
+            f"and {nyquist:g} Hz (half the rate). Set bandpass=[low, high], with None where there is no edge."
         )
     kind = "bandpass" if len(edges) == 2 else "lowpass" if low_hz is None else "highpass"
     return butter(order, edges if len(edges) == 2 else edges[0], kind, fs=sampling_rate, output="sos")
@@ -45,8 +46,8 @@ def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float 
     """
     if not 0 < frequency_hz < sampling_rate / 2:
         raise SignalError(
-            f"the notch is at {frequency_hz:g} Hz and the rate is {sampling_rate:g} Hz; expected a frequency between 0 and "
-            f"{sampling_rate / 2:g} Hz (half the rate). Set notch=None where mains hum is above that."
+            f"the notch is at {frequency_hz:g} Hz and the rate is {sampling_rate:g} Hz; expected a frequency between 0 "
+            f"and {sampling_rate / 2:g} Hz (half the rate). Set notch=None where mains hum is above that."
         )
     return tf2sos(*iirnotch(frequency_hz, quality, fs=sampling_rate))
 
@@ -54,7 +55,8 @@ def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float 
 def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
     """After how many samples the slowest part of the impulse response has fallen to ``tolerance`` of its start.
 
-    From the pole nearest to the unit circle. So much signal on each side makes a piece of a recording filter like the whole.
+    From the pole nearest to the unit circle. So much signal on each side makes a piece of a recording filter like the
+    whole.
     """
     poles = np.concatenate([np.roots(section[3:]) for section in sections])
     radius = float(np.abs(poles).max())
@@ -64,9 +66,9 @@ def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
 def apply_sections(signal: np.ndarray, sections: np.ndarray, *, zero_phase: bool = True) -> np.ndarray:
     """Runs second-order sections over the last axis, in float64; the result has the type of ``signal``.
 
-    Zero-phase, the ends are continued by their odd mirror image, as far as the filter needs to settle or the signal reaches.
-    Forwards alone, the filter starts settled at the first sample, so that a recording with an offset does not begin with a
-    step.
+    Zero-phase, the ends are continued by their odd mirror image, as far as the filter needs to settle or the signal
+    reaches. Forwards alone, the filter starts settled at the first sample, so that a recording with an offset does not
+    begin with a step.
 
     Args:
         signal: ``(..., samples)``, floating.

@@ -45,12 +45,10 @@ class LeadGaps:
 
 def find_gaps(signal: np.ndarray) -> list[LeadGaps]:
     """The leads of ``(leads, samples)`` that have samples which are NaN or infinite; usually an empty list."""
-    # A sum is not finite if one of its terms is not: a quick look at the good case, which is nearly every record. (Large
-    # finite values may overflow; the exact look below then finds nothing.)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(signal.sum()):
-            return []
-    missing = ~np.isfinite(signal)
+    missing = np.isfinite(signal)
+    if missing.all():
+        return []
+    missing = ~missing
     return [
         LeadGaps(lead, int(missing[lead].sum()), int(missing[lead].argmax()), int(_run_lengths(missing[lead]).max()))
         for lead in np.flatnonzero(missing.any(axis=-1)).tolist()

@@ -1,6 +1,7 @@
 """Change of the sampling rate, with one rule for the length.
 
-A signal of ``n`` samples at ``source`` Hz has ``floor(n * target / source + 1/2)`` samples at ``target`` Hz, whatever the
+A signal of ``n`` samples at ``source`` Hz has ``floor(n * target / source + 1/2)`` samples at ``target`` Hz, whatever
+the
 method: the same recording at two rates then has the same window edges.
 """
 
@@ -34,8 +35,10 @@ def _exact(rate: float) -> Fraction:
     return Fraction(repr(float(rate)))
 
 
+@lru_cache(maxsize=1024)
 def resampled_length(num_samples: int, source_rate: float, target_rate: float) -> int:
-    """The number of samples after resampling, ``floor(num_samples * target_rate / source_rate + 1/2)`` in exact arithmetic.
+    """The number of samples after resampling, ``floor(num_samples * target_rate / source_rate + 1/2)`` in exact
+    arithmetic.
 
     Example:
         >>> resampled_length(5000, 500, 360), resampled_length(2573, 257.3, 100), resampled_length(7, 500, 250)
@@ -44,11 +47,12 @@ def resampled_length(num_samples: int, source_rate: float, target_rate: float) -
     return math.floor(num_samples * _exact(target_rate) / _exact(source_rate) + Fraction(1, 2))
 
 
+@lru_cache(maxsize=1024)
 def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tuple[int, int]:
     """The factors ``(up, down)`` of a polyphase resampler.
 
-    Exact wherever the numbers stay usable; else the nearest ratio that displaces the last of ``num_samples`` samples by at
-    most 0.05 samples.
+    Exact wherever the numbers stay usable; else the nearest ratio that displaces the last of ``num_samples`` samples by
+    at most 0.05 samples.
 
     Raises:
         SignalError: no usable ratio is that near.
@@ -65,14 +69,14 @@ def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tupl
         if ratio and abs(ratio - exact) * num_samples <= MAX_DRIFT_SAMPLES:
             return ratio.numerator, ratio.denominator
     raise SignalError(
-        f"resampling {num_samples} samples from {source_rate:g} to {target_rate:g} Hz has no ratio of whole numbers up to "
-        f"{MAX_FACTOR} that is near enough; expected rates such as 257.3. Round sampling_rate to fewer digits."
+        f"resampling {num_samples} samples from {source_rate:g} to {target_rate:g} Hz has no ratio of whole numbers up "
+        f"to {MAX_FACTOR} that is near enough; expected rates such as 257.3. Round sampling_rate to fewer digits."
     )
 
 
 @lru_cache(maxsize=64)
 def _antialias_filter(up: int, down: int, dtype: str) -> np.ndarray:
-    """The low-pass filter that ``scipy.signal.resample_poly`` designs by default, kept because it costs a tenth of a call."""
+    """The low-pass filter that SciPy's ``resample_poly`` designs by default, kept: it costs a tenth of a call."""
     factor = max(up, down)
     taps = firwin(2 * HALF_WIDTH * factor + 1, 1.0 / factor, window=("kaiser", KAISER_BETA)).astype(dtype)
     taps.flags.writeable = False
@@ -87,12 +91,13 @@ def resample(
 ) -> np.ndarray:
     """The signal at another rate.
 
-    ``"polyphase"`` is ``scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")``, its surplus sample at the
-    end trimmed. The edge value is repeated beyond the ends: SciPy's default of zeros bends the first and last samples of a
-    recording whose baseline is not at zero (0.11 mV at the start of the median PTB-XL record, against 0.02 mV).
+    ``"polyphase"`` is ``scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")``, its surplus sample at
+    the end trimmed. The edge value is repeated beyond the ends: SciPy's default of zeros bends the first and last
+    samples of a recording whose baseline is not at zero (0.11 mV at the start of the median PTB-XL record, against 0.02
+    mV).
 
-    ``"linear"`` interpolates between neighbours without an anti-alias filter: end points stay end points. It is there for
-    checkpoints that were trained so (Wav2Vec 2.0 with CMSC, ECG-FM).
+    ``"linear"`` interpolates between neighbours without an anti-alias filter: end points stay end points. It is there
+    for checkpoints that were trained so (Wav2Vec 2.0 with CMSC, ECG-FM).
 
     Args:
         signal: ``(..., samples)``.
@@ -101,8 +106,8 @@ def resample(
         method: as above.
 
     Returns:
-        ``(..., resampled_length(samples, source_rate, target_rate))`` in the type of ``signal`` (float64 for whole numbers);
-        at equal rates the array itself.
+        ``(..., resampled_length(samples, source_rate, target_rate))`` in the type of ``signal`` (float64 for whole
+        numbers); at equal rates the array itself.
 
     Raises:
         SignalError: a rate is no positive number, or nothing is left of the signal.
@@ -122,7 +127,8 @@ def resample(
     length = resampled_length(num_samples, source_rate, target_rate)
     if length < 1:
         raise SignalError(
-            f"{num_samples} samples at {source_rate:g} Hz become no sample at {target_rate:g} Hz; expected a longer signal."
+            f"{num_samples} samples at {source_rate:g} Hz become no sample at {target_rate:g} Hz; expected a longer "
+            "signal."
         )
     if method == "linear":
         return _interpolate(signal, length)

@@ -19,18 +19,18 @@ def window_starts(
 ) -> np.ndarray:
     """The first sample of each window that slides over a recording.
 
-    Complete windows start at 0, stride, 2 stride, ... What the last complete window leaves over becomes one more window:
-    ``"pad"`` starts it one stride later, so that it reaches beyond the end and has to be padded; ``"align"`` ends it at the
-    end of the recording, overlapping its neighbour; ``"drop"`` leaves it out. A recording shorter than one window has one
-    window at 0 (none with ``"drop"``).
+    Complete windows start at 0, stride, 2 stride, ... What the last complete window leaves over becomes one more
+    window: ``"pad"`` starts it one stride later, so that it reaches beyond the end and has to be padded; ``"align"``
+    ends it at the end of the recording, overlapping its neighbour; ``"drop"`` leaves it out. A recording shorter than
+    one window has one window at 0 (none with ``"drop"``).
 
     Args:
         num_samples: length of the recording.
         window_size: length of a window.
         stride: distance of two starts, at most ``window_size``; None: ``window_size``.
         incomplete: what happens to the rest, as above.
-        min_samples: with ``"pad"``, a rest that would hold fewer samples than this is aligned instead: a window of a few
-            samples says nothing about a heart, and would count like a whole one.
+        min_samples: with ``"pad"``, a rest that would hold fewer samples than this is aligned instead: a window of a
+            few samples says nothing about a heart, and would count like a whole one.
 
     Returns:
         int64 ``(windows,)``, ascending.
@@ -45,8 +45,8 @@ def window_starts(
     stride = window_size if stride is None else stride
     if num_samples < 1 or not 1 <= stride <= window_size:
         raise SignalError(
-            f"{num_samples} samples, window of {window_size}, stride {stride}; expected at least one sample and a stride "
-            "from 1 to the window's length."
+            f"{num_samples} samples, window of {window_size}, stride {stride}; expected at least one sample and a "
+            "stride from 1 to the window's length."
         )
     if incomplete not in ("pad", "align", "drop"):
         raise SignalError(f"incomplete is {incomplete!r}; expected 'pad', 'align' or 'drop'.")

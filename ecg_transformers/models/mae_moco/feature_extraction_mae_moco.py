@@ -12,8 +12,8 @@ __all__ = ["MaeMocoFeatureExtractor"]
 class MaeMocoFeatureExtractor(EcgFeatureExtractor):
     """Twelve leads, 10 s at 360 Hz = 3600 samples = 144 patches of 25, each lead of each window z-scored.
 
-    Patch length and number are the publication's; it says "z-score" without an axis and gives no sampling rate (all three
-    of its corpora hold mostly 10 s). The encoder takes an attention mask, so short recordings are padded.
+    Patch length and number are the publication's; it says "z-score" without an axis and gives no sampling rate (all
+    three of its corpora hold mostly 10 s). The encoder takes an attention mask, so short recordings are padded.
 
     Args:
         lead_names: the twelve standard leads.

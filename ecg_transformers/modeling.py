@@ -73,22 +73,30 @@ class EcgPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory, **kwargs):
         """Save weights and config; code that was loaded with the checkpoint is saved with it, else `auto_map` goes.
 
-        `auto_map` in a config promises source files beside it. A model that came from such files keeps the promise by
-        copying them; every other save drops the entry (`ecg_transformers.publishing` bundles anew).
+        `auto_map` in a config promises source files beside it. A model that came from such files copies them and
+        promises only what is there; every other save drops the entry (`ecg_transformers.publishing` bundles anew).
         """
         super().save_pretrained(save_directory, **kwargs)
         if not (kwargs.get("is_main_process", True) and getattr(self.config, "auto_map", None)):
             return
         folder = Path(save_directory)
+        kept = {}
         if type(self).__module__.startswith("transformers_modules."):
             source = Path(sys.modules[type(self).__module__].__file__).parent
             for file in source.glob("*.py"):
                 if file.name != "__init__.py":
                     shutil.copyfile(file, folder / file.name)
-        else:
-            auto_map, self.config.auto_map = self.config.auto_map, None
-            self.config.save_pretrained(folder)
-            self.config.auto_map = auto_map
+            kept = {
+                auto_class: reference
+                for auto_class, reference in self.config.auto_map.items()
+                if (folder / f"{reference.partition('.')[0]}.py").is_file()
+            }
+        # The attribute is taken away, not set to None: Transformers cannot read `"auto_map": null`.
+        promised = vars(self.config).pop("auto_map")
+        if kept:
+            self.config.auto_map = kept
+        self.config.save_pretrained(folder)
+        self.config.auto_map = promised
 
 
 class EcgForSequenceClassification(EcgPreTrainedModel):

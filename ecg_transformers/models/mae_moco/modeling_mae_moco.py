@@ -48,7 +48,7 @@ class MaeMocoEmbeddings(nn.Module):
     def prepend_cls(self, tokens: torch.Tensor) -> torch.Tensor:
         """Put [CLS], with its position, before `(batch, patches, hidden)`."""
         cls = (self.cls_token + self.position_embeddings[:, :1]).to(tokens.dtype)
-        return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=1)
+        return torch.cat([cls.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
 class MaeMocoPreTrainedModel(EcgPreTrainedModel):
@@ -152,7 +152,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         """Turn `(batch, samples)` into booleans `(batch, patches)`: does a patch hold a valid sample."""
         if attention_mask is None:
             return None
-        return attention_mask.reshape(len(attention_mask), -1, self.config.patch_size).amax(dim=2).bool()
+        return attention_mask.unflatten(1, (-1, self.config.patch_size)).amax(dim=2).bool()
 
     def token_mask(self, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
         """Booleans `(batch, 1 + patches)`: which tokens may be attended to; [CLS] always."""

@@ -61,7 +61,7 @@ def load_library_suite() -> LibrarySuite:
     # On import the suite would load the package anew from the repository it normally lies in, and it uses marks that
     # are registered there.
     with (
-        mock.patch("transformers.utils.direct_transformers_import", lambda *args, **kwargs: transformers),
+        mock.patch("transformers.utils.direct_transformers_import", return_value=transformers),
         warnings.catch_warnings(action="ignore", category=pytest.PytestUnknownMarkWarning),
     ):
         return LibrarySuite(

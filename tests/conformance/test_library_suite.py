@@ -3,7 +3,7 @@
 import tempfile
 import unittest
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -37,7 +37,7 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
     """The library's model tests, fitted to models that take signals."""
 
     architecture: Architecture
-    pipeline_model_mapping: dict[str, Any] = {}  # noqa: RUF012
+    pipeline_model_mapping: ClassVar[dict[str, Any]] = {}
     test_resize_embeddings = False
     test_resize_position_embeddings = False
     # The exporter tests are not in the source distribution; test_export.py of this folder has its own.

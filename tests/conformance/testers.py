@@ -96,6 +96,17 @@ class EcgModelTester:
             inputs["labels"] = torch.arange(self.batch_size) % 2
         return inputs
 
+    def trained(self, model_class: type, **config_fields: Any) -> Any:
+        """A model in evaluation mode whose tensors all differ from the initial ones, twins and buffers included."""
+        torch.manual_seed(0)
+        model = model_class(self.get_config(**config_fields)).train()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+            for _ in range(3):
+                model(**self.inputs_for(model_class))
+        return model.eval()
+
 
 class MaeMocoTester(EcgModelTester):
     """MAE-MoCo with two blocks on 10 patches; the library's tests pad by two samples: one patch."""

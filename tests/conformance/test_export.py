@@ -1,0 +1,42 @@
+"""`torch.export` of every encoder: one graph for a fixed batch, one for any batch, the numbers of the eager model."""
+
+import pytest
+import torch
+
+
+def exported(tester, kernel: str, dynamic_shapes=None):
+    model = tester.trained(tester.architecture.model)
+    if tester.has_attentions:
+        model.set_attn_implementation(kernel)
+    inputs = tester.signal_inputs()
+    return model, inputs, torch.export.export(model, (), inputs, dynamic_shapes=dynamic_shapes, strict=False)
+
+
+def assert_equal_outputs(model, program, inputs) -> None:
+    with torch.no_grad():
+        want, got = model(**inputs), program.module()(**inputs)
+    for name in ("last_hidden_state", "pooler_output"):
+        torch.testing.assert_close(got[name], want[name], rtol=1e-5, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_the_encoder_exports_for_a_fixed_batch(tester, kernel):
+    model, inputs, program = exported(tester, kernel)
+    assert_equal_outputs(model, program, inputs)
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_the_encoder_exports_for_any_batch(tester, kernel):
+    batch = torch.export.Dim("batch", min=1, max=512)
+    shapes = {name: {0: batch} for name in tester.signal_inputs()}
+    model, inputs, program = exported(tester, kernel, shapes)
+    assert_equal_outputs(model, program, inputs)
+    for size in (1, 9):
+        generator = torch.Generator().manual_seed(size)
+        other = {
+            name: value[:1].expand(size, *value.shape[1:]).contiguous()
+            if name == "attention_mask"
+            else torch.randn(size, *value.shape[1:], generator=generator)
+            for name, value in inputs.items()
+        }
+        assert_equal_outputs(model, program, other)

@@ -1,0 +1,129 @@
+"""Outputs that every registered class must give: attention kernels, masks, tuples, the extractor's whole batch."""
+
+import numpy as np
+import pytest
+import torch
+
+
+def run(model, inputs, **keywords):
+    with torch.no_grad():
+        return model(**inputs, **keywords)
+
+
+def needs_attention(tester) -> None:
+    if not tester.has_attentions:
+        pytest.skip("this architecture has no attention")
+
+
+def test_eager_and_fused_attention_agree(tester, model_class):
+    needs_attention(tester)
+    model = tester.trained(model_class)
+    inputs = tester.inputs_for(model_class)
+    outputs = {}
+    for kernel in ("eager", "sdpa"):
+        model.set_attn_implementation(kernel)
+        outputs[kernel] = run(model, inputs)
+    for name, value in outputs["eager"].items():
+        torch.testing.assert_close(outputs["sdpa"][name], value, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_attention_weights_are_distributions_over_tokens_with_signal(tester, model_class):
+    needs_attention(tester)
+    model = tester.trained(model_class)
+    model.set_attn_implementation("eager")
+    inputs = tester.inputs_for(model_class)
+    attentions = run(model, inputs, output_attentions=True).attentions
+    shape = (tester.batch_size, tester.num_attention_heads, tester.seq_length, tester.seq_length)
+    assert [tuple(weights.shape) for weights in attentions] == [shape] * tester.num_hidden_layers
+    for weights in attentions:
+        torch.testing.assert_close(weights.sum(-1), torch.ones(shape[:3]))
+        if tester.takes_attention_mask:
+            absent = ~model.base_model.token_mask(inputs["attention_mask"])
+            assert absent.any()
+            assert weights.permute(0, 3, 1, 2)[absent].max() == 0
+
+
+def test_hidden_states_begin_with_the_tokens_and_have_one_entry_per_layer(tester, model_class):
+    model = tester.trained(model_class)
+    states = run(model, tester.inputs_for(model_class), output_hidden_states=True).hidden_states
+    assert len(states) == tester.num_hidden_layers + 1
+    assert all(state.shape == (tester.batch_size, tester.seq_length, tester.hidden_size) for state in states)
+
+
+def test_the_encoder_gives_one_vector_per_token_and_per_record(tester):
+    model = tester.trained(tester.architecture.model)
+    output = run(model, tester.signal_inputs())
+    assert output.last_hidden_state.shape == (tester.batch_size, tester.seq_length, tester.hidden_size)
+    assert output.pooler_output.shape == (tester.batch_size, model.config.pooled_size)
+
+
+def test_tuples_hold_the_same_values_as_named_outputs(tester, model_class):
+    model = tester.trained(model_class)
+    if tester.has_attentions:
+        model.set_attn_implementation("eager")
+    inputs = tester.inputs_for(model_class)
+    for keywords in (
+        {},
+        {"output_hidden_states": True, **({"output_attentions": True} if tester.has_attentions else {})},
+    ):
+        named = run(model, inputs, **keywords)
+        plain = run(model, inputs, return_dict=False, **keywords)
+        assert isinstance(plain, tuple)
+        assert len(plain) == len(named)
+        for number, (name, value) in enumerate(named.items()):
+            assert (
+                torch.equal(torch.stack([*value]), torch.stack([*plain[number]]))
+                if isinstance(value, tuple)
+                else torch.equal(value, plain[number])
+            ), name
+            assert value is named[number]
+
+
+def test_padding_changes_nothing(tester):
+    if not tester.takes_attention_mask:
+        pytest.skip("this architecture takes no attention mask")
+    model = tester.trained(tester.architecture.model)
+    inputs = tester.signal_inputs()
+    other = {**inputs, "input_values": inputs["input_values"].masked_fill(inputs["attention_mask"][:, None] == 0, 7.0)}
+    assert not torch.equal(other["input_values"], inputs["input_values"])
+    torch.testing.assert_close(run(model, other).pooler_output, run(model, inputs).pooler_output, rtol=1e-6, atol=1e-6)
+
+
+def test_an_absent_lead_counts_as_zero(tester):
+    model = tester.trained(tester.architecture.model)
+    inputs = tester.signal_inputs()
+    lead_mask = torch.ones(tester.batch_size, tester.input_shape[0], dtype=torch.long)
+    lead_mask[1, 0] = 0
+    silent = inputs["input_values"].clone()
+    silent[1, 0] = 0
+    masked = run(model, inputs, lead_mask=lead_mask)
+    assert torch.equal(masked.pooler_output, run(model, {**inputs, "input_values": silent}).pooler_output)
+
+
+@pytest.mark.parametrize("kind", ["model", "classifier", "pretraining"])
+def test_a_model_takes_everything_that_its_extractor_gives(tester, kind):
+    model_class = getattr(tester.architecture, kind)
+    extractor = tester.architecture.feature_extractor()
+    config = tester.get_config(
+        **{name: getattr(extractor, name) for name in ("num_leads", "sampling_rate", "window_size")},
+        **({"patch_size": extractor.patch_size} if extractor.patch_size else {}),
+    )
+    model = model_class(config).eval()
+    signal = np.random.default_rng(0).normal(size=(extractor.num_leads, 2 * extractor.window_size + 50))
+    batch = extractor(signal, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    assert len(batch["input_values"]) > 1
+    assert "record_index" in batch
+    output = run(model, batch)
+    assert all(value.isfinite().all() for value in output.values())
+
+
+def test_a_misfit_is_an_error_that_names_both_shapes(tester):
+    from ecg_transformers.errors import SignalError
+
+    model = tester.trained(tester.architecture.model)
+    leads, samples = tester.input_shape
+    for shape in ((2, leads + 1, samples), (2, leads, samples + 1), (leads, samples), (2, samples, leads)):
+        with pytest.raises(
+            SignalError, match=rf"{shape[-2]}.*{shape[-1]}.*{leads} leads.*{samples} samples".replace("(", "")
+        ):
+            model(torch.zeros(shape))

@@ -1,0 +1,74 @@
+"""Gradients: all trainable parameters and no others, the same under gradient checkpointing."""
+
+import pytest
+import torch
+
+
+def with_loss(tester):
+    return [tester.architecture.pretraining, tester.architecture.classifier]
+
+
+def gradients(tester, model_class, checkpointing: dict | None = None, **config_fields) -> dict[str, torch.Tensor]:
+    model = tester.trained(model_class, **config_fields).train()
+    if checkpointing is not None:
+        model.gradient_checkpointing_enable(checkpointing)
+        assert model.is_gradient_checkpointing
+    torch.manual_seed(5)
+    model(**tester.inputs_for(model_class)).loss.backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one(tester):
+    for model_class in with_loss(tester):
+        model = tester.trained(model_class).train()
+        model(**tester.inputs_for(model_class)).loss.backward()
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+            else:
+                assert parameter.grad is None, name
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(tester, use_reentrant):
+    for model_class in with_loss(tester):
+        plain = gradients(tester, model_class)
+        saving = gradients(tester, model_class, {"use_reentrant": use_reentrant})
+        assert plain.keys() == saving.keys()
+        for name, value in plain.items():
+            torch.testing.assert_close(saving[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_gradient_checkpointing_updates_running_state_once(tester):
+    model_class = tester.architecture.pretraining
+    buffers = []
+    for checkpointing in (False, True):
+        model = tester.trained(model_class).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model(**tester.inputs_for(model_class)).loss.backward()
+        buffers.append(dict(model.named_buffers()))
+    for name, value in buffers[0].items():
+        torch.testing.assert_close(buffers[1][name], value, msg=name)
+
+
+def test_the_trainer_is_told_that_losses_are_means(tester, model_class):
+    assert model_class.accepts_loss_kwargs is False
+
+
+def test_draws_of_one_generator_repeat_and_forward_draws_its_own_otherwise(tester):
+    model = tester.trained(tester.architecture.pretraining)
+    x = tester.input_values()
+    draws = [model.draw(len(x), torch.Generator().manual_seed(3), "cpu") for _ in range(2)]
+    assert draws[0].keys() == draws[1].keys()
+    assert all(torch.equal(draws[0][name], draws[1][name]) for name in draws[0])
+    assert all(len(value) == len(x) for name, value in draws[0].items() if name not in model.shared_draws)
+    with torch.no_grad():
+        explicit = [model(x, **model.apply_draws(x, draw)).loss for draw in draws]
+        assert torch.equal(explicit[0], explicit[1])
+        torch.manual_seed(4)
+        own = model(x).loss
+        assert not torch.equal(own, model(x).loss)
+        torch.manual_seed(4)
+        assert torch.equal(own, model(x).loss)

@@ -22,6 +22,9 @@ __all__ = ["EpochSampler", "WindowDataset", "as_it_is", "patient_fraction", "spl
 
 logger = logging.get_logger(__name__)
 
+# Samples that are scaled and normalised together on the CPU: 0.8 MB as float32.
+_CACHE_SAMPLES = 200_000
+
 
 def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Collator for a dataset whose `__getitems__` already returns the batch."""
@@ -145,14 +148,8 @@ class WindowDataset(Dataset):
             the corpus knows any patient.
         """
         epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
+        batch = self._windows(epochs, records)
         rows = torch.as_tensor(records)
-        windows, mask = self._stored_windows(epochs, records, rows.to(self.device))
-        windows = scale_to_millivolts(windows, *self._units(rows.to(self.device)))
-        if self._order is not None:
-            windows = windows[:, self._order]
-        batch = {"input_values": self.extractor.normalize_batch(windows, attention_mask=mask)}
-        if mask is not None:
-            batch["attention_mask"] = mask.long()
         batch["record_ids"] = self.record_ids[rows]
         if self.patient_ids is not None:
             batch["patient_ids"] = self.patient_ids[rows]
@@ -161,10 +158,34 @@ class WindowDataset(Dataset):
     def millivolts(self, records: Sequence[int]) -> torch.Tensor:
         """Return the windows of these records in mV, before normalisation: `(batch, leads, window_size)`."""
         records = np.asarray(records, dtype=np.int64)
+        return self._millivolts(np.zeros_like(records), records)[0]
+
+    def _windows(self, epochs: np.ndarray, records: np.ndarray) -> dict[str, torch.Tensor]:
+        """Windows of these records, normalised, and their masks."""
+        # On the CPU a few records at a time: what is scaled and normalised then stays in the processor's cache, which
+        # is up to twice as fast. An accelerator takes the batch at once.
+        step = max(1, _CACHE_SAMPLES // (len(self.extractor.lead_names) * self.window_size))
+        step = step if self.device.type == "cpu" else len(records)
+        normalized = torch.empty(
+            len(records), len(self.extractor.lead_names), self.window_size, dtype=torch.float32, device=self.device
+        )
+        masks = []
+        for first in range(0, len(records), step):
+            part = slice(first, first + step)
+            windows, mask = self._millivolts(epochs[part], records[part])
+            normalized[part] = self.extractor.normalize_batch(windows, attention_mask=mask)
+            masks += [] if mask is None else [mask]
+        batch = {"input_values": normalized}
+        if masks:
+            batch["attention_mask"] = torch.cat(masks).long()
+        return batch
+
+    def _millivolts(self, epochs: np.ndarray, records: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Windows in mV `(batch, leads, window_size)`, and their mask if any record of the corpus is short."""
         rows = torch.as_tensor(records).to(self.device)
-        windows, _ = self._stored_windows(np.zeros_like(records), records, rows)
+        windows, mask = self._stored_windows(epochs, records, rows)
         windows = scale_to_millivolts(windows, *self._units(rows))
-        return windows if self._order is None else windows[:, self._order]
+        return windows if self._order is None else windows[:, self._order], mask
 
     def _stored_windows(
         self, epochs: np.ndarray, records: np.ndarray, rows: torch.Tensor

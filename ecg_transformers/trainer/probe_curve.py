@@ -28,7 +28,7 @@ def encode(
     *,
     pooling: str = "cls_mean",
     batch_size: int = 256,
-) -> np.ndarray:
+) -> torch.Tensor:
     """Encode records with the frozen encoder.
 
     Args:
@@ -39,7 +39,7 @@ def encode(
         batch_size: Records at a time.
 
     Returns:
-        Features float32 `(records, width)`.
+        Features `(records, width)` float32, on the CPU.
     """
     from ..layers.pooling import Pooling
 
@@ -57,7 +57,7 @@ def encode(
         token_mask = encoder.token_mask(masks.get("attention_mask"))
         features.append(pool(outputs.last_hidden_state, token_mask, outputs.pooler_output).float().cpu())
     encoder.train(was_training)
-    return torch.cat(features).numpy()
+    return torch.cat(features)
 
 
 class ProbeCallback(TrainerCallback):
@@ -111,6 +111,10 @@ class ProbeCallback(TrainerCallback):
 
     def _part(self, data: WindowDataset, max_records: int, seed: int) -> tuple[WindowDataset, np.ndarray, np.ndarray]:
         labels = data.corpus.label_matrix(self.label_set)
+        if labels.problem_type == "regression":
+            raise CorpusError(
+                f"{self.label_set!r} are numbers to predict; a probe needs a label set. Set probe_labels."
+            )
         labeled = np.flatnonzero(labels.has_label)
         if not len(labeled):
             raise CorpusError(
@@ -138,19 +142,29 @@ class ProbeCallback(TrainerCallback):
 
     def _probe(self, args, state, model) -> None:
         if state.is_world_process_zero:
-            from ..evaluation.probe import linear_probe
-
             with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
                 features = [encode(model.encoder, data, chosen, pooling=self.pooling) for data, chosen, _ in self.parts]
-            result = linear_probe(features[0], self.parts[0][2], features[1], self.parts[1][2], l2=self.l2)
-            self.entries.append(
-                {"step": state.global_step, "epoch": state.epoch or 0.0, "macro_auroc": result.macro_auroc}
-            )
+            score = self._judge(*features)
+            self.entries.append({"step": state.global_step, "epoch": state.epoch or 0.0, "macro_auroc": score})
             self._write()
             if self.log is not None:
-                self.log({"probe_macro_auroc": result.macro_auroc})
+                self.log({"probe_macro_auroc": score})
         if self.speed is not None:
             self.speed.pause()
+
+    def _judge(self, train_features: torch.Tensor, test_features: torch.Tensor) -> float:
+        """Macro AUROC over the test records of a linear probe on the training records."""
+        from ..evaluation.encode import Embeddings
+        from ..evaluation.metrics import macro_auroc
+        from ..evaluation.probe import fit_linear_probe
+
+        train, test = (Embeddings(features, np.arange(len(features))) for features in (train_features, test_features))
+        labels, test_labels = self.parts[0][2], self.parts[1][2]
+        # Each label for itself, whatever the kind of task: the curve needs one comparable number, not the best head.
+        probe = fit_linear_probe(
+            train, labels, problem_type="multi_label_classification", num_labels=labels.shape[1], l2=self.l2
+        )[0]
+        return macro_auroc(test_labels, probe.scores(test))
 
     def _write(self) -> None:
         facts = {

@@ -11,6 +11,16 @@ __all__ = ["CORPORA", "corpus_definition"]
 # Name on the command line -> module and name of the definition.
 CORPORA: dict[str, tuple[str, str]] = {
     "ptbxl": ("ptbxl", "PTBXL"),
+    "mitdb": ("mitdb", "MITDB"),
+    "cinc2017": ("cinc2017", "CINC2017"),
+    "cpsc2018": ("challenge2021", "CPSC2018"),
+    "cpsc_extra": ("challenge2021", "CPSC_EXTRA"),
+    "georgia": ("challenge2021", "GEORGIA"),
+    "chapman_shaoxing": ("challenge2021", "CHAPMAN_SHAOXING"),
+    "ningbo": ("challenge2021", "NINGBO"),
+    "ptb": ("challenge2021", "PTB"),
+    "incart": ("challenge2021", "INCART"),
+    "ptbxl_cinc": ("challenge2021", "PTBXL_CINC"),
 }
 
 

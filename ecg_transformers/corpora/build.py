@@ -28,7 +28,7 @@ from ecg_transformers.corpora.shards import Refusal, ShardReport, summarize, wri
 from ecg_transformers.errors import CorpusError, EcgError
 from ecg_transformers.signals.record import EcgRecord
 
-__all__ = ["build_corpus", "write_corpus"]
+__all__ = ["build_corpus", "plan_hash", "write_corpus"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def build_corpus(
     _check_unique(records, definition.name)
     resampled = sampling_rate is not None and sampling_rate not in definition.native_rates
     storage = "float32" if resampled else definition.storage
-    plan = _plan_hash(definition, records, sampling_rate, storage)
+    plan = plan_hash(definition, records, sampling_rate)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):
         finished = _finished(output, plan, overwrite)
@@ -104,6 +104,7 @@ def build_corpus(
         summary = summarize(reports)
         if not summary["records"]:
             first = reports[0].refused[0]
+            shutil.rmtree(work)
             raise CorpusError(f"none of {len(records)} records of {source} could be read; the first reason: {first.reason}")
         sets = definition.label_sets(summary["label_counts"])
         info = definition.facts() | {
@@ -185,9 +186,10 @@ def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
             raise CorpusError(f"{corpus}: {other.path} and {record.path} have the same record id {record.record_id}.")
 
 
-def _plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], rate: float | None, storage: str) -> str:
-    """What identifies a build: layout, corpus, options and every record with the size of its file."""
-    digest = hashlib.sha256(repr((FORMAT_VERSION, definition.name, definition.version, rate, storage)).encode())
+def plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], sampling_rate: float | None = None) -> str:
+    """What identifies a build: layout, corpus, rate and every record with the size of its file."""
+    facts = (FORMAT_VERSION, definition.name, definition.version, definition.storage, sampling_rate)
+    digest = hashlib.sha256(repr(facts).encode())
     for record in records:
         digest.update(repr(record).encode())
     return digest.hexdigest()
@@ -326,6 +328,8 @@ def _build_shard(job: _Job, index: int, records: Sequence[RecordSource]) -> Shar
 def _stored(job: _Job, row: CorpusRecord) -> CorpusRecord:
     """The row as the corpus keeps it: at the stored rate, in the storage type."""
     if job.storage == "int16":
+        if row.signal.dtype != "int16":
+            raise CorpusError("its samples have more than 16 bits or are no integers; this corpus stores 16-bit integers.")
         return row
     from ecg_transformers.signals.resample import resample
 

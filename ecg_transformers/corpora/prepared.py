@@ -4,7 +4,9 @@ Nothing is read before it is asked for; rows are handed out as float32 ``(leads,
 array with offsets.
 """
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -275,6 +277,29 @@ class Corpus:
                 marks += hits
             values[rows, marks] = 1
         return LabelMatrix(values, label_set.codes, label_set.names, label_set.system, label_set.problem_type)
+
+    def with_labels(self, labels: Sequence[Sequence[str]], label_set: LabelSet, *, note: str) -> "Corpus":
+        """The same records with other labels; the signals stay where they are.
+
+        Args:
+            labels: codes of each record of this corpus.
+            label_set: the labels' order and names; becomes the set "all", the only one.
+            note: what was done, kept in ``info["labels_changed"]``; it enters the hash.
+        """
+        if len(labels) != len(self):
+            raise CorpusError(f"{len(labels)} label lists for {len(self)} records; expected one per record.")
+        column: list[list[str]] = [[] for _ in range(len(self._rows))]
+        for index, codes in zip(self.indices, labels, strict=True):
+            column[index] = list(codes)
+        changed = hashlib.sha256(f"{self.hash} {note} {json.dumps(column)}".encode()).hexdigest()
+        rows = self._rows.remove_columns("labels").add_column("labels", column, new_fingerprint=changed[:16])
+        own = LabelSet(label_set.codes, label_set.names, label_set.system, None, label_set.problem_type)
+        counts = Counter(code for codes in labels for code in set(codes))
+        info = self.info | {
+            "content_hash": changed, "labels_changed": note, "label_system": own.system, "label_sets": {"all": own.to_dict()},
+            "label_counts": dict(counts.most_common()),
+        }  # fmt: skip
+        return Corpus(rows, info, self.path, self.indices)
 
     @cached_property
     def _chunks(self) -> list[tuple[np.ndarray, np.ndarray]]:

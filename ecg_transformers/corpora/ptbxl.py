@@ -10,7 +10,9 @@ import numpy as np
 from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, PhysioNetProject, RecordSource, find_root
 from ecg_transformers.corpora.labels import scp_label_sets
 from ecg_transformers.corpora.layout import CorpusRecord
+from ecg_transformers.corpora.wfdb_rows import find_headers, wfdb_row
 from ecg_transformers.errors import CorpusError
+from ecg_transformers.signals.leads import STANDARD_LEADS
 
 __all__ = ["PTBXL", "parse_statements"]
 
@@ -47,6 +49,7 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
     arrays = {} if folder.is_dir() else _fold_arrays(root, rate)
     if not folder.is_dir() and not arrays:
         raise CorpusError(f"{root} has no {folder.name}; expected the official tree of PTB-XL at {rate:g} Hz.")
+    sizes = {f"{folder.name}/{item.path}": item.size for item in find_headers(folder, "PTB-XL")} if not arrays else {}
     column = "filename_hr" if rate == 500 else "filename_lr"
     records = []
     for row in rows:
@@ -60,7 +63,7 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
                 path=path, name=Path(row[column]).name, record_id=record_id,
                 patient_id=int(float(row["patient_id"])), age=None if age == _AGE_WITHHELD else age,
                 sex={"0": "male", "1": "female"}.get(row["sex"]), fold=int(row["strat_fold"]),
-                labels=tuple(parse_statements(row["scp_codes"])), notes=notes, size=rate * 240,
+                labels=tuple(parse_statements(row["scp_codes"])), notes=notes, size=rate * 240 if arrays else sizes.get(path, 0),
                 extra=() if position is None else (("row", position[1]),),
             )  # fmt: skip
         )
@@ -78,15 +81,14 @@ def _fold_arrays(root: Path, rate: float) -> dict[int, tuple[str, int]]:
 
 
 def _read(root: Path, record: RecordSource) -> CorpusRecord:
-    """The samples of one record as stored in the corpus, with what the table says about it."""
-    lines = (root / record.path).read_text().split("\n")
-    rate = float(lines[0].split()[2])
-    signal = np.fromfile((root / record.path).with_suffix(".dat"), "<i2").reshape(-1, 12).T
-    leads = tuple({"AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}.get(n, n) for n in (line.split()[-1] for line in lines[1:13]))
+    """One record of the official tree, or of the fold arrays, with what the table says about it."""
+    if not record.extra:
+        return wfdb_row(root, record)
+    signal = np.load(root / record.path, mmap_mode="r", allow_pickle=False)[dict(record.extra)["row"]]
     return CorpusRecord(
-        np.ascontiguousarray(signal), rate, leads, np.full(12, 1000.0), np.zeros(12), record.record_id, record.name,
+        np.array(signal), 100, STANDARD_LEADS, np.full(12, 1000.0), np.zeros(12), record.record_id, record.name,
         record.patient_id, record.age, record.sex, record.fold, record.labels, None, list(record.notes), None, record.path,
-    )
+    )  # fmt: skip
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:

@@ -37,8 +37,8 @@ class ShardReport:
     Args:
         file: name of the Arrow file, None where no record of the shard could be read.
         digests: SHA-256 of each record, in order.
-        counts: how often each value occurs, by column: leads, sampling_rate, fold, labels, invalid_samples.
-        samples: number of stored values.
+        counts: how often each value occurs, by column: leads, sampling_rate, fold, labels, durations; "totals" sums.
+        seconds: how long reading and writing took.
     """
 
     file: str | None = None
@@ -92,7 +92,11 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
         "fold": Counter(str(row.fold) for row in rows),
         "labels": Counter(label for row in rows for label in set(row.labels)),
         "seconds_rounded": Counter(str(round(row.signal.shape[1] / row.sampling_rate)) for row in rows),
-        "storage": Counter({"invalid_samples": sum(row.invalid_samples for row in rows), "values": sum(row.signal.size for row in rows)}),
+        "totals": Counter(
+            invalid_samples=sum(table.column("invalid_samples").to_pylist()),
+            values=len(table.column("signal").combine_chunks().values),
+            annotations=sum(len(row.annotations.samples) for row in rows if row.annotations is not None),
+        ),
     }
     return ShardReport(path.name, [record_digest(row) for row in rows], [], {key: dict(value) for key, value in counts.items()})
 
@@ -121,8 +125,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, object]:
         "folds": dict(sorted(ordered.get("fold", {}).items(), key=lambda item: int(item[0]))),
         "durations_seconds": ordered.get("seconds_rounded", {}),
         "label_counts": ordered.get("labels", {}),
-        "invalid_samples": ordered.get("storage", {}).get("invalid_samples", 0),
-        "values": ordered.get("storage", {}).get("values", 0),
+        **{name: totals.get("totals", {}).get(name, 0) for name in ("values", "annotations", "invalid_samples")},
     }
 
 

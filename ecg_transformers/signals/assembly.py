@@ -1,14 +1,15 @@
 """From the numbers of a file to an EcgRecord: what all readers do alike, and what they note about every recording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ecg_transformers.errors import LeadError, RecordFileError
+from ecg_transformers.errors import LeadError, RecordFileError, SignalError
 from ecg_transformers.signals.leads import STANDARD_LEADS, canonical_lead, canonical_leads
-from ecg_transformers.signals.record import Annotations, EcgRecord, check_sampling_rate
+from ecg_transformers.signals.record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
-__all__ = ["assemble_record", "settle_sampling_rate", "signal_notes"]
+__all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_units", "signal_notes", "treat_leads_as"]
 
 # mV. Half of the leads swing (peak to peak) at most 4.3 mV in every third of 19,601 PTB-XL records, and at least
 # 0.4; the largest lead at least 0.8. Outside of these bounds a gain or unit is more likely than a heart.
@@ -71,6 +72,58 @@ def settle_sampling_rate(stated: float | None, given: float | None, *, where: st
     return given
 
 
+def settle_units(stated: str | None, given: str | None, *, where: str) -> str | None:
+    """The unit out of what the file states and what the caller gives; None if neither does.
+
+    Raises:
+        RecordFileError: both are known and differ.
+    """
+    if stated and given and unit_scale(stated) != unit_scale(given):
+        raise RecordFileError(
+            f"{where} states {stated}, and units={given!r} was passed. Leave units= out; if the file is wrong, "
+            "set gain= too."
+        )
+    return stated or given
+
+
+def apply_gain(signal: np.ndarray, gain: float, units: str | None, *, notes: list[str]) -> tuple[np.ndarray, str]:
+    """The signal divided by a gain in values per unit (mV if none is given), with its unit.
+
+    Raises:
+        SignalError: the gain is no finite number other than 0.
+    """
+    if not np.isfinite(gain) or gain == 0:
+        raise SignalError(f"gain is {gain}; expected a number of values per mV (or per units=) such as 1000.")
+    notes.append(f"gain {gain:g}/{units or 'mV'} set by the caller")
+    return signal / float(gain), units or "mV"
+
+
+def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:
+    """The record with leads renamed where the caller says that one may stand for another, which is noted.
+
+    Leads that the record does not have are passed over, so that one mapping fits a whole folder.
+
+    Raises:
+        LeadError: the record has the other lead too.
+    """
+    names = {canonical_lead(old): canonical_lead(new) for old, new in treat_as.items()}
+    used = [lead for lead in record.leads or () if lead in names]
+    if not used:
+        return record
+    leads = canonical_leads(names.get(lead, lead) for lead in record.leads or ())
+    order, leads = _canonical_order(leads)
+    notes = [*record.notes, *(f"lead {old} treated as {names[old]}" for old in used)]
+    return replace(record, signal=record.signal[order], leads=leads, notes=notes)
+
+
+def _canonical_order(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    """Positions and names in canonical order if all leads are among the twelve, else as they are."""
+    order = list(range(len(names)))
+    if set(names) <= set(STANDARD_LEADS):
+        order.sort(key=lambda index: STANDARD_LEADS.index(names[index]))
+    return order, tuple(names[index] for index in order)
+
+
 def assemble_record(
     signal: np.ndarray,
     *,
@@ -113,11 +166,11 @@ def assemble_record(
     notes = list(notes)
     names, name_notes = _name_leads(file_leads, leads, signal.shape[0], where)
     notes += name_notes
-    if names is not None and set(names) <= set(STANDARD_LEADS):
-        ordered = tuple(lead for lead in STANDARD_LEADS if lead in names)
+    if names is not None:
+        order, ordered = _canonical_order(names)
         if ordered != names:
             notes.append(f"leads put into canonical order (file: {', '.join(names)})")
-            signal, names = signal[[names.index(lead) for lead in ordered]], ordered
+            signal, names = signal[order], ordered
     if units is None:
         finite = signal[np.isfinite(signal)]
         swing = float(finite.max() - finite.min()) if finite.size else 0.0

@@ -7,7 +7,6 @@ the package are blocked there, so that every class comes from the folder's own c
 import json
 import math
 import sys
-from collections.abc import Mapping
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from safetensors import safe_open
 __all__ = ["golden_differences", "main"]
 
 BLOCKED = "ecg_transformers"
+# Entry of the golden file's metadata: JSON with record, sampling_rate, leads, units, source.
+METADATA_KEY = "recording"
 
 
 class BlockedPackage(MetaPathFinder):
@@ -42,12 +43,12 @@ def golden_differences(extractor: object, model: torch.nn.Module, path: str | Pa
         infinite where the shapes differ.
     """
     with safe_open(str(path), framework="pt") as file:
-        metadata: Mapping[str, str] = file.metadata()
+        recording = json.loads(file.metadata()[METADATA_KEY])
         stored = {name: file.get_tensor(name) for name in ("signal", "input_values", "pooler_output")}
     inputs = extractor(
         stored["signal"].numpy(),
-        sampling_rate=float(metadata["sampling_rate"]),
-        leads=metadata["leads"].split(","),
+        sampling_rate=recording["sampling_rate"],
+        leads=recording["leads"],
         return_tensors="pt",
     )
     with torch.no_grad():

@@ -5,6 +5,7 @@ difference of preprocessing, one in ``pooler_output`` alone a difference of weig
 recording, its rate and its leads, and nothing about the patient.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.clean_load import golden_differences
+from ecg_transformers.publishing.clean_load import METADATA_KEY, golden_differences
 from ecg_transformers.signals.record import EcgRecord
 
 __all__ = ["GOLDEN_FILE", "GoldenReport", "compare_golden", "describe_golden", "read_golden_record", "write_golden"]
@@ -77,14 +78,15 @@ def write_golden(
         output = model(**inputs).pooler_output
     path = Path(folder) / GOLDEN_FILE
     tensors = {"signal": signal, "input_values": inputs["input_values"].contiguous(), "pooler_output": output.float()}
-    metadata = {
-        "format": "pt",
+    recording = {
         "record": record.name,
-        "sampling_rate": f"{record.sampling_rate:g}",
-        "leads": ",".join(record.leads),
+        "sampling_rate": record.sampling_rate,
+        "leads": list(record.leads),
         "units": "mV",
         "source": source,
     }
+    # One entry: safetensors writes several in an order that changes from run to run, and with it the file's hash.
+    metadata = {METADATA_KEY: json.dumps(recording)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path), metadata=metadata)
     return path
 
@@ -100,12 +102,13 @@ def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
         return None
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+            recording = json.loads((file.metadata() or {})[METADATA_KEY])
             signal = file.get_tensor("signal").numpy()
-        leads, rate = metadata["leads"].split(","), float(metadata["sampling_rate"])
+        facts = {"leads": list(recording["leads"]), "sampling_rate": float(recording["sampling_rate"])}
+        name, source = str(recording["record"]), str(recording["source"])
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a golden file: {error}. Publish the checkpoint again.") from error
-    return EcgRecord(signal, rate, leads=leads, name=metadata.get("record", "")), metadata.get("source", "")
+    return EcgRecord(signal, **facts, name=name), source
 
 
 def describe_golden(folder: str | Path) -> str:

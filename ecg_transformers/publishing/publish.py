@@ -227,7 +227,7 @@ def _open(checkpoint: Path, with_pretraining_state: bool) -> _Opened:
 
 @contextmanager
 def _quiet_report() -> Iterator[None]:
-    """No load report: what pretraining leaves behind is unexpected on purpose, and missing tensors are an error here."""
+    """No load report: what pretraining leaves is unexpected on purpose, and missing tensors are an error here."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

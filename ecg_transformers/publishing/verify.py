@@ -85,6 +85,7 @@ def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clea
     config = read_json(folder / CONFIG_FILE)
     extractor = read_json(folder / EXTRACTOR_FILE)
     read_weights_header(folder)
+    read_golden_record(folder)
     _check_privacy(folder, files)
     _check_code(folder, files, config, extractor)
     check_contract(config, extractor)
@@ -238,13 +239,20 @@ def _check_privacy(folder: Path, files: Sequence[str]) -> None:
             _check_values(read_json(path), name)
         elif name.endswith(".safetensors"):
             with safe_open(str(path), framework="np") as file:
-                _check_values(dict(file.metadata() or {}), name)
+                _check_values({key: _parsed(text) for key, text in (file.metadata() or {}).items()}, name)
         elif name.endswith((".md", ".py")):
             found = PATH_IN_TEXT.search(path.read_text(encoding="utf-8"))
             if found is not None:
                 raise CheckpointError(
                     f"{name} holds the path {found.group(1)}; published files name no path of a machine."
                 )
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _check_values(value: object, place: str) -> None:

@@ -1,0 +1,152 @@
+"""The two ways of loading, in fresh processes: with the package, and by the folder's own code without it."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
+
+from ecg_transformers import read_record
+
+COMPUTE = """
+import json, sys
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForAudioClassification
+
+def compute(encoder_folder, classifier_folder, signal_file, trust):
+    signal = load_file(signal_file)["signal"].numpy()
+    extractor = AutoFeatureExtractor.from_pretrained(encoder_folder, trust_remote_code=trust)
+    inputs = extractor(signal, sampling_rate=500, return_tensors="pt")
+    encoder = AutoModel.from_pretrained(encoder_folder, trust_remote_code=trust)
+    classifier = AutoModelForSequenceClassification.from_pretrained(classifier_folder, trust_remote_code=trust)
+    audio = AutoModelForAudioClassification.from_pretrained(classifier_folder, trust_remote_code=trust)
+    with torch.no_grad():
+        result = {
+            "input_values": inputs["input_values"],
+            "pooler_output": encoder(**inputs).pooler_output,
+            "logits": classifier(**inputs).logits,
+            "audio_logits": audio(**inputs).logits,
+        }
+    modules = [type(one).__module__ for one in (extractor, encoder, classifier, audio, classifier.config)]
+    return result, modules, (extractor, encoder, classifier, inputs)
+"""
+
+
+@pytest.fixture(scope="module")
+def signal_file(tmp_path_factory, record_file):
+    path = tmp_path_factory.mktemp("signal") / "signal.safetensors"
+    save_file({"signal": torch.from_numpy(read_record(record_file).signal)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def remote(published, published_classifier, signal_file, in_process, tmp_path_factory):
+    """What a process without the package computed; there a step was trained too, and everything saved again."""
+    out = tmp_path_factory.mktemp("remote")
+    modules = in_process(
+        COMPUTE
+        + f"""
+folders = {[str(published.folder), str(published_classifier.folder)]!r}
+out, signal_file = {str(out)!r}, {str(signal_file)!r}
+result, modules, (extractor, encoder, classifier, inputs) = compute(*folders, signal_file, True)
+save_file(result, out + "/computed.safetensors")
+classifier.train()
+labels = torch.tensor([[1.0, 0, 0, 1, 0]]).expand(len(inputs["input_values"]), -1)
+optimizer = torch.optim.SGD(classifier.parameters(), lr=0.5)
+loss = classifier(**inputs, labels=labels).loss
+loss.backward()
+optimizer.step()
+classifier.eval().save_pretrained(out + "/trained")
+extractor.save_pretrained(out + "/trained")
+encoder.save_pretrained(out + "/encoder")
+with torch.no_grad():
+    save_file({{"logits": classifier(**inputs).logits}}, out + "/trained.safetensors")
+try:
+    import ecg_transformers
+    blocked = False
+except ModuleNotFoundError:
+    blocked = True
+print(json.dumps([modules, blocked, loss.item()]))
+""",
+        package=False,
+    )
+    return out, modules
+
+
+def test_both_ways_give_the_same_numbers_bit_for_bit(remote, published, published_classifier, signal_file):
+    out, (modules, blocked, _) = remote
+    assert blocked
+    assert all(module.startswith("transformers_modules.") for module in modules)
+    found = load_file(out / "computed.safetensors")
+    signal = load_file(signal_file)["signal"].numpy()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        inputs = AutoFeatureExtractor.from_pretrained(published.folder)(signal, sampling_rate=500, return_tensors="pt")
+        with torch.no_grad():
+            pooled = AutoModel.from_pretrained(published.folder)(**inputs).pooler_output
+            classifier = AutoModelForSequenceClassification.from_pretrained(published_classifier.folder)
+            logits = classifier(**inputs).logits
+    finally:
+        torch.set_num_threads(threads)
+    assert type(classifier).__module__ == "ecg_transformers.models.mae_moco.modeling_mae_moco"
+    assert torch.equal(found["input_values"], inputs["input_values"])
+    assert torch.equal(found["pooler_output"], pooled)
+    assert torch.equal(found["logits"], logits)
+    assert torch.equal(found["audio_logits"], logits)
+
+
+def test_what_was_trained_by_remote_code_opens_again_by_remote_code(remote, signal_file, in_process, tmp_path):
+    out, _ = remote
+    moved = tmp_path / "moved"
+    shutil.move(out / "trained", moved)
+    modules = in_process(
+        COMPUTE
+        + f"""
+result, modules, _ = compute({str(moved)!r}, {str(moved)!r}, {str(signal_file)!r}, True)
+save_file(result, {str(tmp_path / "again.safetensors")!r})
+AutoModel.from_pretrained({str(out / "encoder")!r}, trust_remote_code=True)
+print(json.dumps(modules))
+""",
+        package=False,
+    )
+    assert all(module.startswith("transformers_modules.") for module in modules)
+    found = load_file(tmp_path / "again.safetensors")["logits"]
+    assert torch.equal(found, load_file(out / "trained.safetensors")["logits"])
+    assert not torch.equal(found, load_file(out / "computed.safetensors")["logits"])
+    # With the package the same folder opens too.
+    assert AutoModelForSequenceClassification.from_pretrained(moved).config.id2label[1] == "MI"
+
+
+def test_a_published_checkpoint_saved_by_the_package_promises_no_code(published, tmp_path):
+    model = AutoModel.from_pretrained(published.folder)
+    extractor = AutoFeatureExtractor.from_pretrained(published.folder)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.py"))
+    for name in ("config.json", "preprocessor_config.json"):
+        assert "auto_map" not in (tmp_path / name).read_text(), name
+    again = AutoModel.from_pretrained(tmp_path)
+    assert torch.equal(again.layernorm.weight, model.layernorm.weight)
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).contract_hash() == extractor.contract_hash()
+
+
+def snippets(text):
+    return [part.partition("```")[0] for part in text.split("```python\n")[1:]]
+
+
+def test_the_snippets_of_the_card_run_as_printed(published, record_file, in_process, tmp_path):
+    first, second = snippets((published.folder / "README.md").read_text())
+    assert f'from_pretrained("{published.folder.name}")' in first
+    (tmp_path / "tiny").symlink_to(published.folder)
+    for suffix in (".hea", ".dat"):
+        shutil.copyfile(record_file.with_suffix(suffix), tmp_path / record_file.with_suffix(suffix).name)
+    np.save(tmp_path / "signal.npy", read_record(record_file).signal)
+    show = "\nimport json\nprint(json.dumps(list({name}.shape)))\n"
+    first = first.replace("my_record", record_file.name)
+    assert in_process(first + show.format(name="embedding"), package=True, cwd=tmp_path) == [1, 32]
+    assert in_process(second + show.format(name="output"), package=False, cwd=tmp_path) == [1, 32]

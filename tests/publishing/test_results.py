@@ -1,0 +1,90 @@
+"""The figures of a card: checked, in a table, and as model-index equal to results.json."""
+
+import json
+
+import pytest
+
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.publishing.results import evaluation_results, find_fold_role, load_results, results_table
+
+
+def write(path, entries):
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_a_file_of_results_is_read_as_it_stands(tmp_path, results):
+    assert load_results(write(tmp_path / "results.json", results)) == results
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"low": 0.9}, "outside its interval"),
+        ({"value": "0.9"}, "finite"),
+        ({"value": float("nan")}, "finite"),
+    ],
+)
+def test_a_figure_that_cannot_be_right_is_refused(tmp_path, results, change, reason):
+    with pytest.raises(CheckpointError, match=reason):
+        load_results(write(tmp_path / "results.json", [results[0] | change]))
+
+
+def test_an_entry_without_its_seed_or_no_list_is_refused(tmp_path, results):
+    entry = {key: value for key, value in results[0].items() if key != "seed"}
+    with pytest.raises(CheckpointError, match="lacks seed"):
+        load_results(write(tmp_path / "results.json", [entry]))
+    with pytest.raises(CheckpointError, match="list of entries"):
+        load_results(write(tmp_path / "results.json", {"value": 1}))
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(CheckpointError, match="JSON"):
+        load_results(tmp_path / "results.json")
+
+
+def test_the_role_of_a_fold_is_never_guessed(results):
+    assert find_fold_role(results[0]) == "validation"
+    assert find_fold_role(results[0] | {"evaluate_folds": [10]}) == "test"
+    assert find_fold_role(results[0] | {"evaluate_folds": [9, 10]}) == "folds 9, 10"
+    assert find_fold_role(results[0] | {"corpus": "own"}) == "folds 9"
+
+
+def test_the_table_has_intervals_baseline_gain_and_an_empty_test_column(results):
+    table = results_table(results)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(results)
+    assert "validation (fold 9)" in rows[0]
+    assert "test (fold 10)" in rows[0]
+    pretrained = next(row for row in rows if "0.871 (0.860-0.882)" in row)
+    assert "+0.061 (+0.050 to +0.072) over random" in pretrained
+    assert any("0.810 (0.800-0.820)" in row and "random" in row for row in rows)
+    assert "must not be read as test figures" in table
+    assert "1,000 resamples" in table
+
+
+def test_validation_and_test_figures_of_one_setting_share_a_row(results):
+    table = results_table([results[0], results[0] | {"evaluate_folds": [10], "value": 0.865, "records": 2158}])
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    assert "0.871 (0.860-0.882) | 0.865 (0.860-0.882)" in rows[2]
+    assert "must not be read" not in table
+
+
+def test_settings_that_differ_become_columns_and_rows(results):
+    table = results_table([results[0], results[0] | {"seed": 1}, results[0] | {"train_fraction": 0.1}])
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert "train fraction" in rows[0]
+    assert "seed" in rows[0]
+    assert len(rows) == 5
+
+
+def test_figures_without_a_random_encoder_say_so(results):
+    assert "No randomly initialised encoder" in results_table(results[:1])
+    assert "No evaluation" in results_table([])
+
+
+def test_the_model_index_holds_the_pretrained_entries(results):
+    found = evaluation_results(results)
+    assert [one.metric_value for one in found] == [0.871234, 0.9, 0.8]
+    assert {one.dataset_split for one in found} == {"validation"}
+    assert found[0].metric_type == "roc_auc"
+    assert found[0].metric_args["low"] == 0.86

@@ -13,7 +13,7 @@ from ecg_transformers.signals.time_column import TIME_UNITS, is_ramp, rate_of_ti
 
 __all__ = ["is_table", "read_table"]
 
-_TIMES = {"time", "times", "t", "timestamp", "timestamps", "elapsedtime", "zeit", "sec", "seconds", "ms", "milliseconds"}
+_TIMES = {"time", "times", "t", "timestamp", "timestamps", "elapsedtime", "zeit", *TIME_UNITS}
 _COUNTS = {"", "sample", "samples", "sample#", "samplenumber", "index", "idx", "n", "#", "no", "row", "unnamed:0"}
 # Without names, a file of at most so many rows and more columns has its leads in rows.
 _MAX_LEAD_ROWS = 32
@@ -89,7 +89,7 @@ def _meaning(table: Table, notes: list[str], *, where: str) -> tuple[list[int], 
         counts = len(values) > 1 and bool((np.diff(values) == 1).all())
         ramp = index == 0 and not key and is_ramp(values)
         if counts and (key in _COUNTS if table.columns else index == 0):
-            notes.append(f"column {name!r} left out: it counts the rows" if name else "a column of row numbers left out")
+            notes.append(f"column {name!r} left out: it counts the rows" if name else "column of row numbers left out")
         elif rate is None and (key in _TIMES or (unit or "").casefold() in TIME_UNITS or ramp):
             rate, time_notes = rate_of_times(values, unit or _unit_in_name(key), where=where)
             notes += time_notes

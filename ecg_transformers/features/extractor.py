@@ -13,20 +13,11 @@ from transformers.utils import logging
 from ..errors import LeadError, SignalError
 from ..signals.leads import STANDARD_LEADS, canonical_lead
 from ..signals.record import EcgRecord
+from .batch import flat_places, make_batch
 from .contract import CHOICES, FIELD_NAMES, STEPS, SignalContract
 from .inputs import as_records
-from .preparation import PreparedRecord, prepare_record
-from .steps import (
-    FLAT_EPSILON,
-    apply_lead_mask,
-    draw_lead_mask,
-    is_flat,
-    lead_statistics,
-    normalize_windows,
-    patch_attention_mask,
-    patchify,
-    unpatchify,
-)
+from .preparation import normalize, prepare_record
+from .steps import FLAT_EPSILON, unpatchify
 
 __all__ = ["EcgFeatureExtractor"]
 
@@ -35,10 +26,6 @@ logger = logging.get_logger(__name__)
 # Keys that Transformers writes into preprocessor files. `auto_map` is not kept: it names source files beside the file
 # it was read from, and saving elsewhere would point at nothing (publishing sets it anew).
 FOREIGN_KEYS = ("auto_map", "feature_extractor_type", "processor_class")
-
-# mV; below it a lead is looked at again in the recording: the resampler's filter turns a constant into a ripple of up
-# to a thousandth of its offset, which normalisation would blow up to a signal.
-SUSPICIOUS_DEVIATION = 0.01
 
 
 class EcgFeatureExtractor(FeatureExtractionMixin):
@@ -218,53 +205,17 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         ]
         record_index = np.repeat(np.arange(len(items)), [len(one.starts) for one in prepared])
         kept = self._kept_leads(lead_mask, len(items))
-        batch = self._batch(
+        batch = make_batch(
             prepared,
             contract,
             kept=None if kept is None else kept[record_index],
             random_lead_mask=random_lead_mask,
             generator=generator,
-            normalize="normalize" in steps,
+            steps=steps,
             patches=contract.return_patches if return_patches is None else return_patches,
         )
         batch["record_index"] = torch.from_numpy(record_index)
         return BatchFeature(batch if return_tensors == "pt" else {name: value.numpy() for name, value in batch.items()})
-
-    def _batch(
-        self,
-        prepared: list[PreparedRecord],
-        contract: SignalContract,
-        *,
-        kept: torch.Tensor | None,
-        random_lead_mask: float | None,
-        generator: torch.Generator | None,
-        normalize: bool,
-        patches: bool,
-    ) -> dict[str, torch.Tensor]:
-        """The batched steps over the windows of all records: normalise, mask, pad, patch."""
-        windows = torch.from_numpy(_joined([one.windows for one in prepared]))
-        lengths = _joined([one.lengths for one in prepared])
-        present = _joined([np.broadcast_to(one.present, (len(one.starts), len(one.present))) for one in prepared])
-        lead_mask = torch.from_numpy(present.copy())
-        mask = None
-        if lengths.min() < contract.window_size:
-            mask = torch.from_numpy(np.arange(contract.window_size) < lengths[:, np.newaxis])
-        statistics = lead_statistics(windows, mask)
-        flat = _flat_windows(prepared, *statistics, epsilon=contract.normalization_epsilon)
-        if normalize and contract.order_of("window") < contract.order_of("normalize"):
-            lead_mask_or_none = None if present.all() else lead_mask
-            windows = self._normalize(windows, mask, lead_mask_or_none, statistics, any_flat=flat is not None)
-        if flat is not None:
-            windows, lead_mask = _treat_flat(windows, lead_mask, flat, contract)
-        if kept is not None:
-            lead_mask = lead_mask & kept
-        if random_lead_mask is not None:
-            if not 0 <= random_lead_mask <= 1:
-                raise SignalError(f"random_lead_mask is {random_lead_mask!r}; expected a probability from 0 to 1.")
-            lead_mask = draw_lead_mask(lead_mask, random_lead_mask, generator)
-        if kept is not None or random_lead_mask is not None:
-            windows = apply_lead_mask(windows, lead_mask)
-        return _outputs(windows, mask, lead_mask, contract, patches=patches)
 
     def _kept_leads(self, lead_mask: Any, num_records: int) -> torch.Tensor | None:
         """The explicit lead mask as bool ``(records, leads)``, or None."""
@@ -308,33 +259,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
             lead_mask: ``(batch, leads)``, 1 = present; None: all are.
         """
-        return self._normalize(windows, attention_mask, lead_mask, None, any_flat=True)
-
-    def _normalize(
-        self,
-        windows: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        lead_mask: torch.Tensor | None,
-        statistics: tuple[torch.Tensor, torch.Tensor] | None,
-        *,
-        any_flat: bool,
-    ) -> torch.Tensor:
-        """The normalisation, with the statistics of the windows where they are at hand."""
-        mean, std = (
-            None if values is None else torch.tensor(values, device=windows.device)
-            for values in (self.normalization_mean, self.normalization_std)
-        )
-        return normalize_windows(
-            windows,
-            normalization=self.normalization,
-            mean=mean,
-            std=std,
-            epsilon=self.normalization_epsilon,
-            attention_mask=attention_mask,
-            lead_mask=lead_mask,
-            statistics=statistics,
-            any_flat=any_flat,
-        )
+        return normalize(windows, self.contract, attention_mask=attention_mask, lead_mask=lead_mask)
 
     def unpatchify(self, patches: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
         """The windows ``(batch, leads, samples)`` of patches ``(batch, patches, leads * patch_size)``, exactly."""
@@ -397,42 +322,12 @@ CALL_NAMES = (
 EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "window", "preprocessed_by")
 
 
-def _outputs(
-    windows: torch.Tensor,
-    mask: torch.Tensor | None,
-    lead_mask: torch.Tensor,
-    contract: SignalContract,
-    *,
-    patches: bool,
-) -> dict[str, torch.Tensor]:
-    """The tensors under the names of the model's arguments; without a mask everything is signal."""
-    batch = {"input_values": windows}
-    patch_size = contract.patch_size if patches else None
-    if patches and patch_size is None:
-        raise SignalError("return_patches is set without a patch_size; expected a number of samples. Set patch_size=.")
-    if patch_size is not None:
-        batch = {"patches": patchify(windows, patch_size)}
-    if contract.return_attention_mask:
-        shape = (windows.shape[0], contract.window_size)
-        attention_mask = torch.ones(shape, dtype=torch.int64) if mask is None else mask.to(torch.int64)
-        if patch_size is not None:
-            batch["patch_attention_mask"] = patch_attention_mask(attention_mask, patch_size)
-        else:
-            batch["attention_mask"] = attention_mask
-    batch["lead_mask"] = lead_mask.to(torch.int64)
-    return batch
-
-
 def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], mode: str) -> str:
     """What is done to one record."""
     trace: list[str] = []
     prepared = prepare_record(record, contract, steps=steps, window_mode=mode, trace=trace)
     trace = [*record.notes, *trace]
-    mask = torch.from_numpy(np.arange(contract.window_size) < prepared.lengths[:, np.newaxis])
-    statistics = lead_statistics(torch.from_numpy(prepared.windows), mask)
-    flat = _flat_windows([prepared], *statistics, epsilon=contract.normalization_epsilon)
-    flat = torch.zeros(0, 2) if flat is None else (flat & torch.from_numpy(prepared.present)).nonzero()
-    for window, lead in flat.tolist():
+    for window, lead in flat_places(prepared, contract):
         result = {"mask": "zeros, 0 in lead_mask", "keep": "zeros", "error": "an error"}[contract.flat_lead]
         trace.append(f"{contract.lead_names[lead]} is flat in window {window}: {result}")
     if contract.normalization != "none" and contract.order_of("window") < contract.order_of("normalize"):
@@ -441,46 +336,6 @@ def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], 
         f"{record.name or 'record'}: {record.num_leads} leads, {record.duration:.4g} s at {record.sampling_rate:g} Hz"
     )
     return "\n".join([title, *(f"{number}. {line}" for number, line in enumerate(trace, start=1))])
-
-
-def _flat_windows(
-    prepared: list[PreparedRecord], mean: torch.Tensor, deviation: torch.Tensor, *, epsilon: float
-) -> torch.Tensor | None:
-    """Which leads of which windows are constant, bool ``(windows, leads)``, absent leads included; None: none is.
-
-    A lead that hardly moves in its window is looked at in the recording itself, where constant still is constant.
-    """
-    if float(deviation.min()) >= max(SUSPICIOUS_DEVIATION, epsilon):
-        return None
-    flat = is_flat(mean, deviation, epsilon)[..., 0]
-    suspicious = (deviation[..., 0] < SUSPICIOUS_DEVIATION) & ~flat
-    if bool(suspicious.any()):
-        places = [(one, window) for one in prepared for window in range(len(one.starts))]
-        for row in suspicious.any(dim=1).nonzero()[:, 0].tolist():
-            one, window = places[row]
-            flat[row] |= suspicious[row] & torch.from_numpy(one.flat_in_source(window, epsilon))
-    return flat if bool(flat.any()) else None
-
-
-def _treat_flat(
-    windows: torch.Tensor, lead_mask: torch.Tensor, flat: torch.Tensor, contract: SignalContract
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows and lead mask after the contract's rule for flat leads."""
-    flat = flat & lead_mask
-    if contract.flat_lead == "error" and bool(flat.any()):
-        names = [contract.lead_names[lead] for lead in flat.any(dim=0).nonzero()[:, 0].tolist()]
-        raise SignalError(
-            f"{int(flat.any(dim=1).sum())} of {flat.shape[0]} windows have flat leads ({', '.join(names)}); expected "
-            "signal in every lead. Set flat_lead='mask' or flat_lead='keep'."
-        )
-    if contract.flat_lead == "mask" or contract.normalization != "none":
-        windows = windows.masked_fill(flat.unsqueeze(-1), 0.0)
-    return windows, lead_mask & ~flat if contract.flat_lead == "mask" else lead_mask
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts behind one another along the first axis, without a copy where there is one."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _choice(name: str, value: str | None, saved: str, choices: Sequence[str]) -> str:

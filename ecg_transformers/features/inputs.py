@@ -1,6 +1,7 @@
 """What a caller may hand to an extractor, brought to one form: a list of EcgRecords."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,8 +96,8 @@ def _rates(sampling_rate: float | Sequence[float] | None, count: int) -> list[fl
                 f"sampling_rate has {len(rates)} values for {count} records; expected one number or one each."
             )
         return [check_sampling_rate(rate) for rate in rates]
-    rate = sampling_rate.item() if hasattr(sampling_rate, "item") else sampling_rate
-    return [check_sampling_rate(rate)] * count
+    single: Any = sampling_rate.item() if hasattr(sampling_rate, "item") else sampling_rate
+    return [check_sampling_rate(single)] * count
 
 
 def _as_record(
@@ -119,7 +120,7 @@ def _as_record(
             f"sampling_rate is missing for a bare array of shape {item.shape}. Pass sampling_rate=..., or an EcgRecord "
             "that knows it."
         )
-    return EcgRecord(item, rate, leads, units=units)
+    return EcgRecord(item, rate, None if leads is None else tuple(leads), units=units)
 
 
 def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:

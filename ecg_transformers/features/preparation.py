@@ -17,7 +17,7 @@ from ..signals.windows import cut_windows, window_starts
 from .contract import SignalContract
 from .steps import normalize_windows
 
-__all__ = ["PreparedRecord", "prepare_record"]
+__all__ = ["PreparedRecord", "normalize", "prepare_record"]
 
 logger = logging.get_logger(__name__)
 
@@ -87,7 +87,8 @@ def prepare_record(
         elif step == "filter":
             signal = _filter(signal, rate, contract, done)
         elif step == "normalize" and contract.order_of("normalize") < contract.order_of("window"):
-            signal = _normalize_record(signal, present, contract)
+            whole = torch.from_numpy(np.array(signal[np.newaxis]))
+            signal = normalize(whole, contract, lead_mask=torch.from_numpy(present[np.newaxis]))[0].numpy()
             signal[flat_leads(source, contract.normalization_epsilon)] *= contract.normalization == "none"
             done.append(f"normalised the whole recording ({contract.normalization})")
     if rate != contract.sampling_rate:
@@ -101,17 +102,34 @@ def prepare_record(
     return PreparedRecord(windows, lengths, starts, present, source, record.sampling_rate / contract.sampling_rate)
 
 
-def _normalize_record(signal: np.ndarray, present: np.ndarray, contract: SignalContract) -> np.ndarray:
-    """A whole recording ``(leads, samples)`` normalised, for contracts that do so before they cut."""
-    normalized = normalize_windows(
-        torch.from_numpy(signal[np.newaxis]),
-        normalization=contract.normalization,
-        mean=None if contract.normalization_mean is None else torch.tensor(contract.normalization_mean),
-        std=None if contract.normalization_std is None else torch.tensor(contract.normalization_std),
-        epsilon=contract.normalization_epsilon,
-        lead_mask=torch.from_numpy(present[np.newaxis]),
+def normalize(
+    windows: torch.Tensor,
+    contract: SignalContract,
+    *,
+    attention_mask: torch.Tensor | None = None,
+    lead_mask: torch.Tensor | None = None,
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None,
+    any_flat: bool = True,
+) -> torch.Tensor:
+    """Windows ``(batch, leads, samples)`` in mV normalised as the contract says, on their device.
+
+    The other arguments are those of :func:`~ecg_transformers.features.steps.normalize_windows`.
+    """
+    mean, std = (
+        None if values is None else torch.tensor(values, device=windows.device)
+        for values in (contract.normalization_mean, contract.normalization_std)
     )
-    return normalized[0].numpy()
+    return normalize_windows(
+        windows,
+        normalization=contract.normalization,
+        mean=mean,
+        std=std,
+        epsilon=contract.normalization_epsilon,
+        attention_mask=attention_mask,
+        lead_mask=lead_mask,
+        statistics=statistics,
+        any_flat=any_flat,
+    )
 
 
 def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,8 +169,8 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
     count = len(contract.lead_names)
     if contract.missing_leads == "mask" and len(absent) < count:
         logger.warning_once(
-            f"{_title(record)} lacks {', '.join(absent)}: zeros stand for them (missing_leads='mask'). The checkpoint's card "
-            "says whether it was trained with masked leads."
+            f"{_title(record)} lacks {', '.join(absent)}: zeros stand for them (missing_leads='mask'). The card of the "
+            "checkpoint says whether it was trained with masked leads."
         )
         return
     names = record.leads or ()

@@ -37,8 +37,7 @@ def _exact(rate: float) -> Fraction:
 
 @lru_cache(maxsize=1024)
 def resampled_length(num_samples: int, source_rate: float, target_rate: float) -> int:
-    """The number of samples after resampling, ``floor(num_samples * target_rate / source_rate + 1/2)`` in exact
-    arithmetic.
+    """The number of samples after resampling: ``floor(n * target / source + 1/2)`` in exact arithmetic.
 
     Example:
         >>> resampled_length(5000, 500, 360), resampled_length(2573, 257.3, 100), resampled_length(7, 500, 250)

@@ -1,0 +1,40 @@
+"""Flat leads and missing samples."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecg_transformers.signals.quality import LeadGaps, fill_gaps, find_gaps, flat_leads
+
+
+def test_flat_leads_are_constant_ones_and_those_without_a_sample():
+    signal = np.array([[0.0, 0.0, 0.0], [5.0, 5.0, np.nan], [0.0, 1.0, 0.0], [np.nan] * 3])
+    assert flat_leads(signal).tolist() == [True, True, False, True]
+    assert flat_leads(np.zeros((2, 0))).tolist() == [True, True]
+
+
+def test_gaps_are_counted_per_lead():
+    signal = np.zeros((3, 10))
+    signal[1, [2, 3, 7]] = np.nan
+    signal[2, 0] = np.inf
+    assert find_gaps(signal) == [
+        LeadGaps(lead=1, count=3, first=2, longest=2),
+        LeadGaps(lead=2, count=1, first=0, longest=1),
+    ]
+    assert find_gaps(np.zeros((3, 10))) == []
+    assert find_gaps(np.full((1, 3), 3e38, dtype=np.float32)) == []
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_filled_signal_is_finite_and_keeps_what_was_there(missing):
+    line = np.linspace(0, 1, len(missing))
+    signal = np.where(missing, np.nan, line)[np.newaxis]
+    filled = fill_gaps(signal, find_gaps(signal))
+    assert np.isfinite(filled).all()
+    there = ~np.array(missing)
+    assert np.array_equal(filled[0, there], line[there])
+    if there.any():
+        first, last = np.flatnonzero(there)[[0, -1]]
+        # A straight line is rebuilt between its known ends and held beyond them.
+        np.testing.assert_allclose(filled[0], np.clip(line, line[first], line[last]), atol=1e-12)

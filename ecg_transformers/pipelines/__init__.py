@@ -1,0 +1,35 @@
+"""`pipeline("ecg-classification", ...)` and `pipeline("ecg-feature-extraction", ...)`, tables and long recordings."""
+
+from .classification import EcgClassificationPipeline
+from .feature_extraction import EcgFeatureExtractionPipeline
+from .recordings import LongRecording, open_recording
+from .streaming import StreamedWindow, stream_windows
+from .summary import LabelSummary, StreamSummary, summarize
+from .table_files import WrittenTable
+
+__all__ = [
+    "EcgClassificationPipeline",
+    "EcgFeatureExtractionPipeline",
+    "LabelSummary",
+    "LongRecording",
+    "StreamSummary",
+    "StreamedWindow",
+    "WrittenTable",
+    "open_recording",
+    "register",
+    "stream_windows",
+    "summarize",
+]
+
+
+def register() -> None:
+    """Makes the tasks known to `transformers.pipeline`; a second call changes nothing."""
+    from transformers import AutoModel, AutoModelForAudioClassification
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    for task, pipeline_class, auto_class in (
+        ("ecg-classification", EcgClassificationPipeline, AutoModelForAudioClassification),
+        ("ecg-feature-extraction", EcgFeatureExtractionPipeline, AutoModel),
+    ):
+        if task not in PIPELINE_REGISTRY.supported_tasks:
+            PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=auto_class, type="audio")

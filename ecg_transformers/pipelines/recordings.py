@@ -1,0 +1,110 @@
+"""Recordings of which pieces can be read, however long they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from ..errors import RecordFileError
+from ..signals.readers import read_record
+from ..signals.record import EcgRecord
+from ..signals.wfdb_io import WfdbHeader, read_header, read_wfdb
+
+__all__ = ["LongRecording", "open_recording"]
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LongRecording:
+    """A recording of which pieces can be read.
+
+    Args:
+        name: Its name.
+        sampling_rate: Hz.
+        num_samples: Samples of each lead.
+        start_time: When it began, where the header says so.
+        piece: Reads the samples from the first to before the second number.
+    """
+
+    name: str
+    sampling_rate: float
+    num_samples: int
+    start_time: datetime | None
+    piece: Callable[[int, int], EcgRecord]
+
+    @property
+    def duration(self) -> float:
+        """The length in seconds."""
+        return self.num_samples / self.sampling_rate
+
+    def place(self, start: float, end: float) -> dict[str, Any]:
+        """Name, seconds and time of day of a stretch."""
+        begin = None if self.start_time is None else self.start_time + timedelta(seconds=start)
+        return {"record": self.name, "start": start, "end": end, "time": begin}
+
+
+def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecording:
+    """Makes pieces of a recording readable without taking all of it into memory.
+
+    WFDB records are read piece by piece; every other format is read whole first.
+
+    Args:
+        source: Path of a recording, or an EcgRecord.
+        **reading: As in `read_record`.
+
+    Raises:
+        RecordFileError: The file cannot be read.
+    """
+    if isinstance(source, EcgRecord):
+        record = source
+    elif (header := _wfdb_header(Path(source), reading)) is not None:
+        reading = {name: value for name, value in reading.items() if value is not None}
+
+        def read(start: int, stop: int) -> EcgRecord:
+            return read_wfdb(header.path, start=start, stop=stop, annotator=None, **reading)
+
+        probe = read(0, min(header.num_samples, 64))
+        # a header states frames; a frame may hold several samples of a lead
+        factor = round(probe.sampling_rate / header.sampling_rate)
+        began = _start_time(header.base_date, header.base_time)
+        return LongRecording(header.name, probe.sampling_rate, header.num_samples * factor, began, read)
+    else:
+        record = read_record(source, **reading)
+        logger.warning_once(f"{record.name} is read into memory whole: only WFDB records are read piece by piece.")
+
+    def cut(start: int, stop: int) -> EcgRecord:
+        return EcgRecord(record.signal[:, start:stop], record.sampling_rate, leads=record.leads, name=record.name)
+
+    return LongRecording(record.name, record.sampling_rate, record.num_samples, None, cut)
+
+
+def _wfdb_header(path: Path, reading: dict[str, Any]) -> WfdbHeader | None:
+    """The header of a WFDB record whose pieces can be read; None for what has to be read whole."""
+    if any(reading.get(name) is not None for name in ("treat_as", "key", "index")):
+        return None
+    if not (
+        path.suffix == ".hea" or path.with_name(path.name + ".hea").is_file() or path.with_suffix(".hea").is_file()
+    ):
+        return None
+    header = read_header(path)
+    if header.num_samples is None:
+        return None
+    if header.num_samples < 1:
+        raise RecordFileError(f"{header.path} states no samples; expected a recording.")
+    return header
+
+
+def _start_time(day: date | None, clock: str | None) -> datetime | None:
+    """Date and time of day of a header as one moment; None without a date or with a time that is none."""
+    if day is None:
+        return None
+    hours, minutes, seconds = (*(clock or "0:0:0").split(":"), "0")[:3]
+    try:
+        moment = datetime.combine(day, time(int(hours), int(minutes), int(float(seconds))))
+    except ValueError:
+        return None
+    return moment + timedelta(seconds=float(seconds) % 1)

@@ -1,0 +1,197 @@
+"""What may be handed to a pipeline, and its way through the feature extractor, one window at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ..errors import CheckpointError, SignalError
+from ..features.extractor import EcgFeatureExtractor
+from ..publishing.verify import check_contract
+from ..signals.readers import read_record
+from ..signals.record import EcgRecord
+from ..signals.resample import resampled_length
+from ..signals.windows import window_starts
+
+__all__ = [
+    "READING",
+    "PreparedWindows",
+    "check_parts",
+    "model_inputs",
+    "prepare_windows",
+    "several_inputs",
+    "slide_starts",
+    "stored_steps",
+    "window_chunks",
+]
+
+# what a caller may say about a file, and about a bare array
+READING = ("sampling_rate", "units", "gain", "leads", "treat_as", "key", "index")
+_ARRAY_READING = ("sampling_rate", "units", "leads")
+
+
+@dataclass(frozen=True)
+class PreparedWindows:
+    """The windows of one record, ready for the model.
+
+    Args:
+        features: Tensors of the feature extractor, each `(windows, ...)`.
+        name: The record's name.
+        starts: Second of the record at which each window begins `(windows,)`; NaN where it was drawn at random.
+    """
+
+    features: dict[str, torch.Tensor]
+    name: str
+    starts: np.ndarray
+
+    @property
+    def num_windows(self) -> int:
+        """The number of windows."""
+        return len(self.starts)
+
+
+def check_parts(model: PreTrainedModel, extractor: EcgFeatureExtractor | None) -> None:
+    """Stops unless model and feature extractor describe the same input.
+
+    Raises:
+        CheckpointError: There is no feature extractor, or rate, leads, window or patches differ.
+    """
+    if extractor is None:
+        raise CheckpointError(
+            "the pipeline has no feature extractor; expected the one that was saved with the model. "
+            "Pass feature_extractor=AutoFeatureExtractor.from_pretrained(folder)."
+        )
+    check_contract(model.config, extractor)
+
+
+def several_inputs(inputs: Any) -> Any:
+    """Tells one record from several, for `Pipeline.__call__`: lists stay lists, other collections become generators.
+
+    A stack `(records, leads, samples)` is a list of records. Prepared corpora, `map` objects and whatever else can be
+    walked through are read as they are needed.
+    """
+    if isinstance(inputs, tuple):
+        return list(inputs)
+    if isinstance(inputs, np.ndarray | torch.Tensor):
+        return list(inputs) if inputs.ndim == 3 else inputs
+    if isinstance(inputs, list | str | Path | dict | EcgRecord | PreparedWindows):
+        return inputs
+    if isinstance(inputs, Iterable) or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")):
+        return (item for item in inputs)
+    return inputs
+
+
+def stored_steps(source: Any) -> dict[str, Any]:
+    """What a prepared corpus says about steps that its signals already went through, as a keyword; else nothing."""
+    info = getattr(source, "info", None)
+    steps = info.get("preprocessed_by") if isinstance(info, dict) else None
+    return {} if steps is None else {"preprocessed_by": steps}
+
+
+def prepare_windows(
+    item: Any,
+    extractor: EcgFeatureExtractor,
+    *,
+    window: str | None = None,
+    preprocessed_by: dict[str, Any] | None = None,
+    **reading: Any,
+) -> PreparedWindows:
+    """One record from a path, EcgRecord, array or mapping to its windows.
+
+    Args:
+        item: Path of a recording, EcgRecord, array or tensor `(leads, samples)`, mapping with `signal` and
+            `sampling_rate`, or what this function made before.
+        extractor: The checkpoint's feature extractor.
+        window: As in the extractor's call.
+        preprocessed_by: As in the extractor's call.
+        **reading: For paths what `read_record` takes; for arrays `sampling_rate`, `units`, `leads`.
+
+    Raises:
+        SignalError: The item is no record, or an argument does not fit it.
+    """
+    if isinstance(item, PreparedWindows):
+        return item
+    reading = {name: value for name, value in reading.items() if value is not None}
+    if isinstance(item, str | Path):
+        item, reading = read_record(item, **reading), {}
+    if unfit := [name for name in reading if name not in _ARRAY_READING]:
+        raise SignalError(
+            f"{', '.join(unfit)} is for files and the record is {type(item).__name__}; expected a path with it. "
+            f"For arrays set {', '.join(_ARRAY_READING)}."
+        )
+    # one item of the pipeline is one record: a list inside a list would be several
+    if isinstance(item, list | tuple) or getattr(item, "ndim", 2) != 2:
+        raise SignalError(
+            f"a record is {type(item).__name__} of shape {np.shape(item)}; expected a path, an EcgRecord, an array "
+            "(leads, samples) or a mapping. Pass several records as one flat list."
+        )
+    features = dict(
+        extractor(
+            item,
+            window=window,
+            preprocessed_by=preprocessed_by,
+            return_tensors="pt",
+            return_patches=False,
+            **reading,
+        )
+    )
+    windows = len(features.pop("record_index"))
+    name, samples, rate = _facts(item, reading.get("sampling_rate"))
+    mode = extractor.window_mode if window is None else window
+    starts = _starts(extractor, mode, resampled_length(samples, rate, extractor.sampling_rate))
+    if len(starts) != windows:
+        raise SignalError(f"{name or 'the record'} gave {windows} windows where {len(starts)} were expected.")
+    return PreparedWindows(features, name, starts)
+
+
+def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray:
+    """First samples of all windows that the extractor slides over so many samples at its rate."""
+    return window_starts(
+        num_samples,
+        extractor.window_size,
+        extractor.window_stride,
+        incomplete="pad" if extractor.allow_short else "align",
+        min_samples=int(np.ceil(extractor.min_window_seconds * extractor.sampling_rate)),
+    )
+
+
+def window_chunks(prepared: PreparedWindows) -> Iterator[dict[str, Any]]:
+    """One dictionary for each window, as `ChunkPipeline` wants them: tensors `(1, ...)` and `is_last`."""
+    for index in range(prepared.num_windows):
+        rows = {name: values[index : index + 1] for name, values in prepared.features.items()}
+        yield {"is_last": index == prepared.num_windows - 1, **rows}
+
+
+def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The tensors of a batch as the model takes them.
+
+    A mask of ones says nothing, and without it attention takes its faster form.
+    """
+    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    return {
+        name: value.to(model.dtype) if value.is_floating_point() else value
+        for name, value in tensors.items()
+        if not name.endswith("_mask") or not value.all()
+    }
+
+
+def _facts(item: Any, sampling_rate: float | None) -> tuple[str, int, float]:
+    """Name, samples and rate of a record that the extractor has accepted."""
+    if isinstance(item, EcgRecord):
+        return item.name, item.num_samples, item.sampling_rate
+    if isinstance(item, dict):
+        rate = item.get("sampling_rate")
+        return str(item.get("name") or ""), np.shape(item["signal"])[-1], sampling_rate if rate is None else rate
+    return "", item.shape[-1], float(sampling_rate)
+
+
+def _starts(extractor: EcgFeatureExtractor, mode: str, num_samples: int) -> np.ndarray:
+    """Seconds at which the windows begin."""
+    surplus = max(0, num_samples - extractor.window_size)
+    first = {"crop": 0.0, "center": float(surplus // 2), "random": np.nan if surplus else 0.0}
+    starts = slide_starts(extractor, num_samples) if mode == "slide" else np.array([first[mode]])
+    return starts / extractor.sampling_rate

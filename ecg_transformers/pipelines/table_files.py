@@ -1,0 +1,209 @@
+"""Tables and their parts on disk: Parquet and CSV, each file whole or not at all."""
+
+import csv
+import io
+import itertools
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers.utils import logging
+
+from ..corpora.shards import replace_file, write_text
+from ..errors import CheckpointError, RecordFileError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = [
+    "REFUSED",
+    "WrittenTable",
+    "as_table",
+    "finished_table",
+    "join_parts",
+    "load_pyarrow",
+    "open_parts",
+    "write_parquet",
+]
+
+logger = logging.get_logger(__name__)
+
+REFUSED = ".refused.csv"
+JOB_KEY = b"ecg_transformers"
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """A finished table.
+
+    Args:
+        path: The table.
+        rows: Rows of it.
+        records: Records that were asked for.
+        refused: Records that could not be used.
+        refused_path: The list of these with reasons, where there are any.
+    """
+
+    path: Path
+    rows: int
+    records: int
+    refused: int
+    refused_path: Path | None
+
+    def __str__(self) -> str:
+        listed = f", {self.refused} refused: {self.refused_path}" if self.refused else ""
+        return f"{self.records} records, {self.rows} rows -> {self.path}{listed}"
+
+    def read(self) -> "pyarrow.Table":
+        """The table as pyarrow has it (`.to_pandas()` makes a data frame of it)."""
+        arrow, parquet = load_pyarrow()
+        if self.path.suffix == ".parquet":
+            return parquet.read_table(self.path)
+        return arrow.csv.read_csv(self.path)
+
+
+def finished_table(output: Path, job: dict[str, Any], overwrite: bool) -> WrittenTable | None:
+    """The table, if this very job has made it."""
+    if not output.exists() or overwrite:
+        return None
+    _, parquet = load_pyarrow()
+    if output.suffix == ".parquet":
+        schema = parquet.read_schema(output)
+        stored = (schema.metadata or {}).get(JOB_KEY)
+        if stored is not None and json.loads(stored)["job"] == job:
+            refused = json.loads(stored)["refused"]
+            logger.info(f"{output} is complete.")
+            shutil.rmtree(_parts_folder(output), ignore_errors=True)
+            listed = refused_path(output) if refused else None
+            return WrittenTable(output, parquet.read_metadata(output).num_rows, job["records"], refused, listed)
+    raise CheckpointError(
+        f"{output} exists and is not known to be this job's; expected a free name. Pass overwrite=True to replace it."
+    )
+
+
+def open_parts(output: Path, job: dict[str, Any], overwrite: bool) -> Path:
+    """The folder of the parts: an empty one, or that of the same job."""
+    folder = _parts_folder(output)
+    sheet = folder / "job.json"
+    if folder.exists() and overwrite and not (sheet.is_file() and json.loads(sheet.read_text()) == job):
+        shutil.rmtree(folder)
+    if sheet.is_file():
+        stored = json.loads(sheet.read_text())
+        if differ := [name for name in job if stored.get(name) != job[name]]:
+            raise CheckpointError(
+                f"{folder} holds parts of another job, which differs in {', '.join(differ)}; expected the same "
+                "checkpoint, options and records. Pass overwrite=True to begin anew, or another output."
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(sheet, json.dumps(job))
+    return folder
+
+
+def _parts_folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parts")
+
+
+def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
+    """Makes the table of the parts, writes down what was refused, and clears the parts away."""
+    _, parquet = load_pyarrow()
+    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("part-*.json"))]
+    refused = [entry for report in reports for entry in report["refused"]]
+    if refused:
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([("record", "reason"), *refused])
+        write_text(refused_path(output), lines.getvalue())
+    else:
+        refused_path(output).unlink(missing_ok=True)
+    parts = [path for path in sorted(folder.glob("part-*.parquet")) if path.with_suffix(".json").is_file()]
+    if not parts:
+        raise RecordFileError(
+            f"none of {job['records']} records could be used; the reasons are in {refused_path(output)}."
+        )
+    tables = (parquet.read_table(path) for path in parts)
+    if output.suffix == ".parquet":
+        stamp = json.dumps({"job": job, "refused": len(refused)})
+        count = write_parquet(output, tables, {JOB_KEY: stamp.encode()})
+    else:
+        count = _write_csv(output, tables)
+    shutil.rmtree(folder)
+    return WrittenTable(output, count, job["records"], len(refused), refused_path(output) if refused else None)
+
+
+def refused_path(output: Path) -> Path:
+    """Where the records that could not be used are listed."""
+    return output.with_name(f"{output.stem}{REFUSED}")
+
+
+def as_table(columns: list[dict[str, Any]]) -> "pyarrow.Table":
+    """The columns of many records as one table; a two-dimensional column becomes lists of fixed length."""
+    arrow, _ = load_pyarrow()
+    arrays = {}
+    for name in columns[0]:
+        parts = [record[name] for record in columns]
+        if isinstance(parts[0], list):
+            arrays[name] = arrow.array([value for part in parts for value in part])
+            continue
+        values = np.concatenate(parts)
+        if values.ndim == 2:
+            arrays[name] = arrow.FixedSizeListArray.from_arrays(arrow.array(values.ravel()), values.shape[1])
+        else:
+            arrays[name] = arrow.array(values)
+    return arrow.table(arrays)
+
+
+def write_parquet(path: Path, tables: Iterable["pyarrow.Table"], metadata: dict[bytes, bytes]) -> int:
+    """Writes tables behind one another, whole or not at all; gives the number of rows."""
+    _, parquet = load_pyarrow()
+    tables, count = iter(tables), 0
+    first = next(tables)
+    with (
+        replace_file(path) as temporary,
+        parquet.ParquetWriter(temporary, first.schema.with_metadata(metadata)) as file,
+    ):
+        for table in itertools.chain([first], tables):
+            file.write_table(table.replace_schema_metadata(metadata))
+            count += len(table)
+    return count
+
+
+def _write_csv(path: Path, tables: Iterable["pyarrow.Table"]) -> int:
+    """The same as text: a column for each number of a vector, numbers with all their digits."""
+    count = 0
+    with replace_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for table in tables:
+            columns = _flat_columns(table)
+            if not count:
+                writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+            count += len(table)
+    return count
+
+
+def _flat_columns(table: "pyarrow.Table") -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
+    for name in table.column_names:
+        values = table.column(name)
+        if not str(values.type).startswith("fixed_size_list"):
+            columns[name] = values.to_pylist()
+            continue
+        vectors = values.combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        # as text: the shortest digits that give the same float32 again
+        columns |= {f"{name}_{index}": vectors[:, index].astype(str).tolist() for index in range(vectors.shape[1])}
+    return columns
+
+
+def load_pyarrow() -> tuple[Any, Any]:
+    """`pyarrow` and `pyarrow.parquet`, or an error that names what to install."""
+    try:
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("Tables need pyarrow, which comes with datasets: pip install datasets") from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,215 @@
+"""A folder of recordings to one table, in order and in bounded memory, going on where it was stopped.
+
+The work is cut into parts of some hundred records. A part is written beside the table when it is complete; at the end
+the parts become the table, which appears whole, and vanish. What belongs to a job (checkpoint, options, list of
+records) is written down with the parts: parts of another job are not continued.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from ..corpora.shards import write_text
+from ..errors import EcgError, RecordFileError, SignalError
+from ..features.extractor import EcgFeatureExtractor
+from .records import READING, PreparedWindows, prepare_windows
+from .table_files import (
+    REFUSED,
+    WrittenTable,
+    as_table,
+    finished_table,
+    join_parts,
+    load_pyarrow,
+    open_parts,
+    write_parquet,
+)
+
+__all__ = ["checkpoint_hash", "find_recordings", "write_table"]
+
+logger = logging.get_logger(__name__)
+
+RECORDS_PER_PART = 512
+PREPARING = (*READING, "window", "preprocessed_by")
+SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .xml .dcm .scp .ecg .mwf".split())
+
+
+def checkpoint_hash(model: PreTrainedModel, extractor: EcgFeatureExtractor) -> str:
+    """16 hexadecimal digits over the weights as they are loaded and the preprocessing: what made these numbers."""
+    digest = hashlib.sha256(extractor.contract_hash().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # as bytes: bfloat16 has no numpy type
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def write_table(
+    pipeline: Any,
+    source: Any,
+    output: str | Path,
+    *,
+    rows: Callable[[np.ndarray], dict[str, Any]],
+    options: dict[str, Any],
+    batch_size: int,
+    overwrite: bool,
+    progress: bool,
+    records_per_part: int = RECORDS_PER_PART,
+) -> WrittenTable:
+    """Runs a pipeline over records and writes a table; for the other arguments see `to_table` of the pipelines.
+
+    Args:
+        pipeline: A pipeline that takes `PreparedWindows`.
+        source: A folder, or a sequence of paths, EcgRecords or mappings.
+        output: The table, `.parquet` or `.csv`.
+        rows: The columns that hold the pipeline's result `(rows, ...)` for a record.
+        options: Arguments of the pipeline's call.
+        batch_size: Windows per pass.
+        overwrite: Replace a table or parts of another job.
+        progress: Show a progress bar.
+        records_per_part: Records that are lost at most when the work is stopped.
+
+    Raises:
+        SignalError: The suffix is unknown, or a single record was passed.
+        RecordFileError: The folder holds no recording, or none could be used.
+        CheckpointError: There is a table or there are parts of another job.
+    """
+    output = Path(output)
+    if output.suffix not in (".parquet", ".csv"):
+        raise SignalError(f"output is {output.name}; expected a name that ends in .parquet or .csv.")
+    load_pyarrow()
+    items, names = _items(source, output)
+    checkpoint = checkpoint_hash(pipeline.model, pipeline.feature_extractor)
+    job = {
+        "checkpoint": checkpoint,
+        "options": {name: repr(value) for name, value in sorted(options.items())},
+        "records": len(items),
+        "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+        "records_per_part": records_per_part,
+    }
+    if (finished := finished_table(output, job, overwrite)) is not None:
+        return finished
+    folder = open_parts(output, job, overwrite)
+    with logging.tqdm(total=len(items), desc=output.name, unit="record", disable=not progress) as bar:
+        for number, first in enumerate(range(0, len(items), records_per_part)):
+            span = range(first, min(first + records_per_part, len(items)))
+            report = folder / f"part-{number:06d}.json"
+            if report.is_file():
+                bar.update(len(span))
+                continue
+            part = _Part(pipeline, items, names, span, checkpoint, advance=bar.update)
+            columns = part.columns(rows, options, batch_size=batch_size)
+            if columns:
+                write_parquet(folder / f"part-{number:06d}.parquet", [as_table(columns)], {})
+            # written after the rows, so that it stands for a complete part
+            write_text(report, json.dumps({"refused": part.refused}))
+    return join_parts(output, folder, job)
+
+
+class _Part:
+    """Some records of a job on their way through the pipeline."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        items: Sequence[Any],
+        names: Sequence[str],
+        span: range,
+        checkpoint: str,
+        *,
+        advance: Callable[[], Any],
+    ) -> None:
+        self.pipeline, self.items, self.names, self.span = pipeline, items, names, span
+        self.checkpoint, self.advance = checkpoint, advance
+        self.refused: list[tuple[str, str]] = []
+        self._waiting: deque[PreparedWindows] = deque()
+
+    def columns(
+        self, rows: Callable[[np.ndarray], dict[str, Any]], options: dict[str, Any], *, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """The columns of each record that can be used; the others are in `refused` afterwards."""
+        reading = {name: value for name, value in options.items() if name in PREPARING}
+        options = {name: value for name, value in options.items() if name not in PREPARING}
+        columns = []
+        for result in self.pipeline(self._prepared(reading), batch_size=batch_size, **options):
+            prepared = self._waiting.popleft()
+            result = result if options["windows"] else result[np.newaxis]
+            count = len(result)
+            columns.append(
+                {
+                    "record": [prepared.name] * count,
+                    "window": np.arange(count),
+                    "start": prepared.starts[:count],
+                    "checkpoint": [self.checkpoint] * count,
+                    **rows(result),
+                }
+            )
+            self.advance()
+        return columns
+
+    def _prepared(self, reading: dict[str, Any]) -> Iterator[PreparedWindows]:
+        """The records that can be read and prepared; their names wait until the result comes."""
+        for index in self.span:
+            try:
+                item = self.items[index]
+                prepared = prepare_windows(item, self.pipeline.feature_extractor, **reading)
+            except (EcgError, OSError) as error:
+                self.refused.append((self.names[index], str(error)))
+                self.advance()
+                continue
+            prepared = PreparedWindows(prepared.features, self.names[index], prepared.starts)
+            self._waiting.append(prepared)
+            yield prepared
+
+
+def find_recordings(folder: Path) -> list[Path]:
+    """Every recording below a folder, in the order of the paths.
+
+    A `.mat` beside a header is that record's signal file; hidden folders are left out.
+    """
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.casefold() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.name.endswith(REFUSED)
+    ]
+    headers = {path.with_suffix("") for path in paths if path.suffix == ".hea"}
+    return [path for path in paths if path.suffix.casefold() != ".mat" or path.with_suffix("") not in headers]
+
+
+def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
+    """The records and a name for each."""
+    if isinstance(source, str | Path):
+        folder = Path(source)
+        if not folder.is_dir():
+            raise RecordFileError(f"{folder} is no folder; expected one with recordings, or a list of paths.")
+        paths = [path for path in find_recordings(folder) if path.resolve() != output.resolve()]
+        if not paths:
+            raise RecordFileError(f"{folder} holds no recording; looked for files that end in {', '.join(SUFFIXES)}.")
+        return paths, [path.relative_to(folder).as_posix().removesuffix(".hea") for path in paths]
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, dict | np.ndarray):
+        raise SignalError(
+            f"the source is {type(source).__name__}; expected a folder, or a list of paths or records: only what has a "
+            "length can be taken up again."
+        )
+    if len(source) == 0:
+        raise SignalError("the list of records is empty; expected at least one.")
+    known = getattr(source, "names", None)
+    if isinstance(known, list):
+        return source, known
+    return source, [_name(source[index], index) for index in range(len(source))]
+
+
+def _name(item: Any, index: int) -> str:
+    if isinstance(item, str | Path):
+        return Path(item).as_posix().removesuffix(".hea")
+    name = item.get("name") if isinstance(item, dict) else getattr(item, "name", None)
+    return str(name) if name else str(index)

@@ -1,0 +1,185 @@
+"""Folders to tables: order, resuming, refused files."""
+
+import csv
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from ecg_transformers.errors import CheckpointError, RecordFileError, SignalError
+from ecg_transformers.pipelines import tables
+from ecg_transformers.pipelines.tables import checkpoint_hash, find_recordings, write_table
+from ecg_transformers.signals.wfdb_io import write_wfdb
+
+
+@pytest.fixture
+def folder(make_record, tmp_path):
+    """Seven recordings of 10 to 30 s in two folders, one of them broken."""
+    root = tmp_path / "records"
+    for number in range(7):
+        place = root / ("a" if number < 4 else "b")
+        place.mkdir(parents=True, exist_ok=True)
+        write_wfdb(make_record(10 * (1 + number % 3), 100, seed=number, name=f"r{number}"), place)
+    (root / "a" / "r2.dat").write_bytes(b"\0" * 100)
+    return root
+
+
+NAMES = ["a/r0", "a/r1", "a/r3", "b/r4", "b/r5", "b/r6"]
+WINDOWS = [1, 2, 1, 2, 3, 1]
+
+
+def test_rows_are_in_order_with_window_start_and_hash(embed, folder, tmp_path):
+    table = embed.to_table(folder, batch_size=4, output=tmp_path / "embeddings.parquet")
+    columns = table.read().to_pydict()
+    assert list(columns) == ["record", "window", "start", "checkpoint", "embedding"]
+    assert columns["record"] == [name for name, count in zip(NAMES, WINDOWS, strict=True) for _ in range(count)]
+    assert columns["start"] == [10.0 * index for count in WINDOWS for index in range(count)]
+    assert set(columns["checkpoint"]) == {checkpoint_hash(embed.model, embed.feature_extractor)}
+    last = embed(folder / "b" / "r5.hea", windows=True)
+    np.testing.assert_allclose(columns["embedding"][6:9], last, rtol=1e-4, atol=1e-5)
+
+
+def test_a_broken_file_is_listed_and_loses_no_other(embed, folder, tmp_path):
+    table = embed.to_table(folder, output=tmp_path / "embeddings.parquet")
+    assert (table.records, table.rows, table.refused) == (7, sum(WINDOWS), 1)
+    with open(tmp_path / "embeddings.refused.csv", newline="") as file:
+        header, refused = csv.reader(file)
+    assert header == ["record", "reason"]
+    assert refused[0] == "a/r2"
+    assert "r2.dat" in refused[1]
+    assert "1 refused" in str(table)
+
+
+def test_one_row_for_each_record(classify, folder, tmp_path):
+    table = classify.to_table(folder, output=tmp_path / "labels.csv")
+    columns = table.read().to_pydict()
+    assert columns["record"] == NAMES
+    scores = np.array([columns[f"score_{code}"] for code in classify.codes]).T
+    expected = classify([folder / f"{name}.hea" for name in NAMES], as_array=True)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(columns["score"], scores.max(axis=1))
+    best = [classify.codes[index] for index in scores.argmax(axis=1)]
+    assert columns["label"] == best
+    positive = [";".join(code for code, s in zip(classify.codes, row, strict=True) if s >= 0.5) for row in scores]
+    assert [value or "" for value in columns["positive"]] == positive
+
+
+def test_vectors_survive_a_csv_file_to_the_last_digit(embed, folder, tmp_path):
+    binary = embed.to_table(folder, output=tmp_path / "e.parquet").read()["embedding"].to_pylist()
+    text = embed.to_table(folder, output=tmp_path / "e.csv").read()
+    again = np.array([text[f"embedding_{index}"].to_numpy() for index in range(16)], dtype=np.float32).T
+    np.testing.assert_array_equal(again, np.array(binary, dtype=np.float32))
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def run(embed, folder, output, **options):
+    return write_table(
+        embed,
+        folder,
+        output,
+        rows=lambda vectors: {"embedding": vectors},
+        options={"windows": True, **options},
+        batch_size=2,
+        overwrite=options.pop("overwrite", False),
+        progress=False,
+        records_per_part=2,
+    )
+
+
+def test_a_stopped_job_goes_on_and_gives_the_same_table(embed, folder, tmp_path, monkeypatch):
+    whole = run(embed, folder, tmp_path / "whole.parquet")
+    prepared, output = [], tmp_path / "resumed.parquet"
+
+    def stop_at_the_fifth(item, *args, **kwargs):
+        prepared.append(item)
+        if len(prepared) == 5:
+            raise Stopped
+        return prepare(item, *args, **kwargs)
+
+    prepare = tables.prepare_windows
+    monkeypatch.setattr(tables, "prepare_windows", stop_at_the_fifth)
+    with pytest.raises(Stopped):
+        run(embed, folder, output)
+    assert not output.exists()
+    monkeypatch.setattr(
+        tables, "prepare_windows", lambda item, *a, **k: prepared.append(item) or prepare(item, *a, **k)
+    )
+    prepared.clear()
+    resumed = run(embed, folder, output)
+    assert len(prepared) == 3  # the two complete parts of two records each were not read again
+    assert resumed.read().equals(whole.read())
+    assert (resumed.rows, resumed.refused) == (whole.rows, whole.refused)
+    assert not list(tmp_path.glob("*.parts"))
+    prepared.clear()
+    assert run(embed, folder, output) == resumed
+    assert not prepared
+
+
+def test_another_job_is_not_continued(embed, folder, tmp_path, monkeypatch):
+    output = tmp_path / "e.parquet"
+    prepare = tables.prepare_windows
+    monkeypatch.setattr(tables, "prepare_windows", lambda *a, **k: (_ for _ in ()).throw(Stopped))
+    with pytest.raises(Stopped):
+        run(embed, folder, output)
+    monkeypatch.setattr(tables, "prepare_windows", prepare)
+    with pytest.raises(CheckpointError, match="options"):
+        run(embed, folder, output, pooling="mean")
+    done = embed.to_table(folder, output, pooling="mean", overwrite=True).read()
+    assert len(done) == sum(WINDOWS)
+    with pytest.raises(CheckpointError, match="overwrite=True"):
+        embed.to_table(folder, output)
+    assert embed.to_table(folder, output, overwrite=True).read() != done
+
+
+def test_records_in_memory_and_lists_of_paths(embed, make_record, folder, tmp_path):
+    records = [make_record(10, 500, name="x"), make_record(20, 250, name="y")]
+    assert embed.to_table(records, tmp_path / "a.parquet").read()["record"].to_pylist() == ["x", "y", "y"]
+    paths = [folder / "b" / "r6.hea", folder / "a" / "r0"]
+    listed = embed.to_table(paths, tmp_path / "b.parquet", windows=False).read()["record"].to_pylist()
+    assert listed == [path.as_posix().removesuffix(".hea") for path in paths]
+
+
+def test_checkpoint_hash_follows_weights_and_preprocessing(embed, classify):
+    import copy
+
+    first = checkpoint_hash(embed.model, embed.feature_extractor)
+    assert first == checkpoint_hash(embed.model, embed.feature_extractor)
+    extractor = copy.copy(embed.feature_extractor)
+    extractor.normalization = "record"
+    assert checkpoint_hash(embed.model, extractor) != first
+    assert checkpoint_hash(classify.model, embed.feature_extractor) != first
+    assert len(checkpoint_hash(copy.deepcopy(embed.model).bfloat16(), extractor)) == 16
+
+
+def test_recordings_are_found_once(tmp_path):
+    for name in ("b.hea", "b.dat", "b.mat", "c.mat", "a.csv", ".hidden.csv", "e.refused.csv", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_recordings(tmp_path)] == ["a.csv", "b.hea", "c.mat"]
+
+
+def test_sources_and_outputs_that_cannot_be_used_are_errors(embed, folder, tmp_path):
+    with pytest.raises(SignalError, match=r"\.parquet or \.csv"):
+        embed.to_table(folder, tmp_path / "e.xlsx")
+    with pytest.raises(RecordFileError, match="no folder"):
+        embed.to_table(tmp_path / "nowhere", tmp_path / "e.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordFileError, match="no recording"):
+        embed.to_table(tmp_path / "empty", tmp_path / "e.csv")
+    with pytest.raises(SignalError, match="length"):
+        embed.to_table(iter([]), tmp_path / "e.csv")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "x.hea").write_text("nonsense\n")
+    with pytest.raises(RecordFileError, match="none of 1 records"):
+        embed.to_table(bad, tmp_path / "e.parquet")
+    assert (tmp_path / "e.refused.csv").is_file()
+    assert not (tmp_path / "e.parquet").exists()
+
+
+def test_the_table_is_parquet_that_others_read(embed, folder, tmp_path):
+    embed.to_table(folder, tmp_path / "e.parquet")
+    schema = pyarrow.parquet.read_schema(tmp_path / "e.parquet")
+    assert (str(schema.field("embedding").type.value_type), schema.field("embedding").type.list_size) == ("float", 16)

@@ -27,9 +27,12 @@ def main(words: list[str] | None = None) -> PretrainingRun | None:
         return None
     started = time.monotonic()
     settings = read_settings(words)
-    logging.set_verbosity_info() if settings.training.should_log else logging.set_verbosity_error()
+    if not settings.training.should_log:
+        logging.set_verbosity_error()
     set_seed(settings.training.seed)
     run = PretrainingRun(settings, started=started)
+    if run.trainer.is_world_process_zero():
+        print(run.introduction(), flush=True)
     run.train()
     if run.trainer.is_world_process_zero():
         print(run.summary())

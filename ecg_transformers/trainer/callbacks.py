@@ -100,18 +100,17 @@ class ClockCallback(TrainerCallback):
     Args:
         max_seconds: Seconds after which the step under way is the last.
         started: `time.monotonic()` at which the clock started; now if not given.
-        accelerator: Needed with several processes, which must stop at the same step; the first one decides.
     """
 
-    def __init__(self, max_seconds: float, *, started: float | None = None, accelerator=None):
+    def __init__(self, max_seconds: float, *, started: float | None = None):
         self.max_seconds = max_seconds
         self.started = time.monotonic() if started is None else started
-        self.accelerator = accelerator
 
     def on_step_end(self, args, state, control, **kwargs):
         """Stop if the time is over."""
         over = time.monotonic() - self.started >= self.max_seconds
         if args.world_size > 1:
+            # All processes must stop at the same step: the first one decides.
             from accelerate.utils import broadcast
 
             over = bool(broadcast(torch.tensor([over], dtype=torch.int32, device=args.device)).item())

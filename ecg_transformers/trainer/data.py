@@ -11,8 +11,8 @@ from transformers.utils import logging
 
 from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
-from ..signals.leads import lead_indices
 from .draws import integer_hash, window_starts
+from .stored import check_lengths, complete_records, store_signals
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
@@ -64,7 +64,8 @@ class WindowDataset(Dataset):
     right and gets an `attention_mask`. Index `epoch * len(dataset) + i` is record i in that epoch.
 
     Args:
-        corpus: The prepared corpus, or a selection of it. Records with missing samples are left out and counted.
+        corpus: The prepared corpus, or a selection of it, of any rate and leads that the extractor accepts. Records
+            with missing samples are left out and counted.
         extractor: The checkpoint's feature extractor: leads, rate, window, normalisation.
         seed: Seed of the window starts.
         device: Where the signals are kept and the batches made; the CPU if not given.
@@ -73,9 +74,8 @@ class WindowDataset(Dataset):
         corpus: The records that are used, in the order of the indices.
 
     Raises:
-        CorpusError: If no record is left, the rate differs from the extractor's, or records are shorter than the
-            window and the extractor forbids it.
-        LeadError: If leads of the extractor are absent.
+        CorpusError: If no record is left, or records are shorter than the window and the extractor forbids it.
+        LeadError: If leads are absent and the extractor forbids it.
     """
 
     def __init__(
@@ -86,48 +86,35 @@ class WindowDataset(Dataset):
         seed: int = 0,
         device: torch.device | str | None = None,
     ):
-        complete = corpus.invalid_samples == 0
-        if not complete.all():
-            logger.warning(f"{int((~complete).sum())} records of {corpus.name} have missing samples and are left out.")
-            corpus = corpus.select(complete)
-        self.corpus = corpus
+        self.corpus = complete_records(corpus)
         self.extractor = extractor
         self.seed = seed
         self.device = torch.device("cpu" if device is None else device)
         self.window_size = int(extractor.window_size)
-        packed = corpus.packed()
-        if packed.sampling_rate != extractor.sampling_rate:
-            raise CorpusError(
-                f"{corpus.name} is stored at {packed.sampling_rate:g} Hz, the feature extractor takes "
-                f"{extractor.sampling_rate:g} Hz. Prepare the corpus at that rate: training/prepare.py ... "
-                f"--sampling_rate {extractor.sampling_rate:g}."
+        self.num_leads = len(extractor.lead_names)
+        signals = store_signals(self.corpus, extractor)
+        self.lengths = signals.lengths
+        self.has_short_records = check_lengths(signals.lengths, self.window_size, extractor)
+        self.normalized = signals.normalized
+        self._stored_leads = signals.num_leads
+        self._values, self._offsets, self._device_lengths, self._order, self._gain, self._baseline, self._present = (
+            None if array is None else _as_tensor(np.asarray(array)).to(self.device)
+            for array in (
+                signals.values,
+                signals.offsets,
+                signals.lengths,
+                signals.order,
+                signals.gain,
+                signals.baseline,
+                signals.present,
             )
-        self.lengths = packed.num_samples
-        self._check_lengths()
-        order = lead_indices(packed.leads, extractor.lead_names)
-        self._order = None if list(order) == list(range(len(packed.leads))) else torch.as_tensor(order).to(self.device)
-        self._stored_leads = len(packed.leads)
-        self._values = _as_tensor(packed.values).to(self.device)
-        self._offsets = torch.as_tensor(packed.offsets).to(self.device)
-        self._device_lengths = torch.as_tensor(self.lengths).to(self.device)
-        self._gain = torch.as_tensor(_one_row_if_equal(packed.gain)).to(self.device)
-        self._baseline = torch.as_tensor(_one_row_if_equal(packed.baseline)).to(self.device)
+        )
         # Where every record is exactly one window, a batch is a plain selection of rows.
         self._rows = None
         if bool((self.lengths == self.window_size).all()):
             self._rows = self._values.view(len(self), self._stored_leads * self.window_size)
-        self.record_ids = torch.as_tensor(corpus.record_ids)
-        self.patient_ids = _patients_or_strangers(corpus)
-
-    def _check_lengths(self) -> None:
-        short = self.lengths < self.window_size
-        self.has_short_records = bool(short.any())
-        if self.has_short_records and not self.extractor.allow_short:
-            raise CorpusError(
-                f"{int(short.sum())} of {len(short)} records are shorter than the window of {self.window_size} samples "
-                f"(shortest: {int(self.lengths.min())} samples at {self.extractor.sampling_rate:g} Hz). Set a smaller "
-                "window_size, allow_short if the model takes an attention mask, or leave these records out."
-            )
+        self.record_ids = torch.as_tensor(self.corpus.record_ids)
+        self.patient_ids = _patients_or_strangers(self.corpus)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -143,9 +130,9 @@ class WindowDataset(Dataset):
             indices: Record numbers, each plus a multiple of `len(self)` that names the epoch.
 
         Returns:
-            `input_values (batch, leads, window_size)` float32, `attention_mask (batch, window_size)` int64 if the
-            corpus has records shorter than the window, `record_ids (batch,)` int64, and `patient_ids (batch,)` int64 if
-            the corpus knows any patient.
+            `input_values (batch, leads, window_size)` float32; `attention_mask (batch, window_size)` if the corpus has
+            records shorter than the window; `lead_mask (batch, leads)` if it has records without a lead;
+            `record_ids (batch,)`; `patient_ids (batch,)` if it knows any patient; all int64.
         """
         epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
         batch = self._windows(epochs, records)
@@ -164,18 +151,22 @@ class WindowDataset(Dataset):
         """Windows of these records, normalised, and their masks."""
         # On the CPU a few records at a time: what is scaled and normalised then stays in the processor's cache, which
         # is up to twice as fast. An accelerator takes the batch at once.
-        step = max(1, _CACHE_SAMPLES // (len(self.extractor.lead_names) * self.window_size))
-        step = step if self.device.type == "cpu" else len(records)
-        normalized = torch.empty(
-            len(records), len(self.extractor.lead_names), self.window_size, dtype=torch.float32, device=self.device
-        )
+        step = len(records)
+        if self.device.type == "cpu":
+            step = max(1, _CACHE_SAMPLES // (self.num_leads * self.window_size))
+        normalized = torch.empty(len(records), self.num_leads, self.window_size, device=self.device)
+        batch = {"input_values": normalized}
+        if self._present is not None:
+            batch["lead_mask"] = self._present[torch.as_tensor(records).to(self.device)].long()
         masks = []
         for first in range(0, len(records), step):
             part = slice(first, first + step)
             windows, mask = self._millivolts(epochs[part], records[part])
-            normalized[part] = self.extractor.normalize_batch(windows, attention_mask=mask)
+            if not self.normalized:
+                lead_mask = batch["lead_mask"][part] if "lead_mask" in batch else None
+                windows = self.extractor.normalize_batch(windows, attention_mask=mask, lead_mask=lead_mask)
+            normalized[part] = windows
             masks += [] if mask is None else [mask]
-        batch = {"input_values": normalized}
         if masks:
             batch["attention_mask"] = torch.cat(masks).long()
         return batch
@@ -184,7 +175,9 @@ class WindowDataset(Dataset):
         """Windows in mV `(batch, leads, window_size)`, and their mask if any record of the corpus is short."""
         rows = torch.as_tensor(records).to(self.device)
         windows, mask = self._stored_windows(epochs, records, rows)
-        windows = scale_to_millivolts(windows, *self._units(rows))
+        if self._gain is not None:
+            gain, baseline = (table if len(table) == 1 else table[rows] for table in (self._gain, self._baseline))
+            windows = scale_to_millivolts(windows, gain, baseline)
         return windows if self._order is None else windows[:, self._order], mask
 
     def _stored_windows(
@@ -206,23 +199,12 @@ class WindowDataset(Dataset):
         )
         return windows, mask if self.has_short_records else None
 
-    def _units(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gain and baseline, `(1, leads)` where all records agree, else `(batch, leads)`."""
-        gain, baseline = (table if len(table) == 1 else table[rows] for table in (self._gain, self._baseline))
-        return gain, baseline
-
 
 def _as_tensor(values: np.ndarray) -> torch.Tensor:
     """Share the memory of an array, also of one that is mapped read-only (nothing here writes into it)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(values)
-
-
-def _one_row_if_equal(table: np.ndarray) -> np.ndarray:
-    """Keep one row of a `(records, leads)` table whose rows are all alike."""
-    table = np.asarray(table, dtype=np.float32)
-    return table[:1] if (table == table[:1]).all() else table
 
 
 def _patients_or_strangers(corpus: "Corpus") -> torch.Tensor | None:

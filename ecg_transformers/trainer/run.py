@@ -1,5 +1,6 @@
 """A pretraining run from its settings to its output folder: data, model, Trainer, records, figures."""
 
+import json
 import math
 import time
 from pathlib import Path
@@ -64,6 +65,8 @@ class PretrainingRun:
             checkpoint = newest_complete_checkpoint(self.folder)
             if checkpoint is None:
                 logger.warning(f"{self.folder} has no complete checkpoint: starting from the beginning.")
+            else:
+                self._note_changes()
             return checkpoint
         found = checkpoint_folders(self.folder)
         if found:
@@ -72,6 +75,30 @@ class PretrainingRun:
                 "choose another --output_dir."
             )
         return None
+
+    def _note_changes(self) -> None:
+        """Say which settings differ from those of the interrupted run: it then does not go on bit for bit."""
+        path = self.folder / "run.json"
+        if not path.is_file():
+            return
+        record = json.loads(path.read_text(encoding="utf-8"))
+        # Through JSON, so that both sides have its types.
+        now = json.loads(json.dumps(self._settings(), default=str))
+        before = record.get("settings", {})
+        changed = [
+            f"{name} {before.get(name)} -> {now.get(name)}"
+            for name in sorted({*before, *now} - {"max_seconds"})
+            if before.get(name) != now.get(name)
+        ]
+        if record.get("world_size", 1) != self.settings.training.world_size:
+            changed.append(f"processes {record['world_size']} -> {self.settings.training.world_size}")
+        if changed:
+            logger.warning(f"settings differ from those of the interrupted run: {', '.join(changed)}.")
+
+    def _settings(self) -> dict:
+        """What was set, without the places on this machine."""
+        kept_out = ("corpus", "output_dir", "model", "resume")
+        return {name: value for name, value in self.settings.values.items() if name not in kept_out}
 
     def _split(self, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
         run, training = self.settings.run, self.settings.training
@@ -163,11 +190,10 @@ class PretrainingRun:
 
     def _facts(self) -> dict:
         run, training = self.settings.run, self.settings.training
-        kept_out = ("corpus", "output_dir", "model", "resume")
         return {
             "model_type": self.settings.config.model_type,
             "config": self.settings.config_file,
-            "settings": {name: value for name, value in self.settings.values.items() if name not in kept_out},
+            "settings": self._settings(),
             "continued_from": Path(run.model).name if run.model else None,
             "commit": find_commit(),
             "seed": training.seed,
@@ -202,6 +228,21 @@ class PretrainingRun:
         if planned["max_steps"] > 0:
             return planned["max_steps"]
         return math.ceil(planned["num_train_epochs"] * self.steps_per_epoch)
+
+    def introduction(self) -> str:
+        """What is about to happen, in three lines."""
+        training, model = self.settings.training, self.trainer.core_model
+        steps = training.max_steps if training.max_steps > 0 else self.steps_per_epoch * training.num_train_epochs
+        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
+        validation = 0 if self.validation_data is None else len(self.validation_data)
+        return (
+            f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, {encoder / 1e6:.2f} M of them in the "
+            f"encoder that is kept\n{len(self.train_data):,} training records and {validation:,} validation records of "
+            f"{self.corpus.name} {self.corpus.info.get('version', '')} ({self.corpus.hash[:12]})\n{math.ceil(steps):,} "
+            f"steps of {self.batch_size} records ({steps / self.steps_per_epoch:.1f} epochs) on {training.device}, "
+            f"{training.world_size} process{'es' if training.world_size > 1 else ''}"
+        )
 
     def summary(self) -> str:
         """Speed, memory and time, in three lines."""

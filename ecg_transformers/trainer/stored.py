@@ -1,0 +1,156 @@
+"""The signals of a corpus as one flat array, brought through the steps of the contract that come before the window."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from transformers.utils import logging
+
+from ..errors import CorpusError
+from ..features.preparation import prepare_record
+from ..signals.leads import lead_indices
+from ..signals.resample import resampled_length
+
+if TYPE_CHECKING:
+    from ..corpora.prepared import Corpus
+    from ..features.contract import SignalContract
+    from ..features.extractor import EcgFeatureExtractor
+
+__all__ = ["StoredSignals", "complete_records", "store_signals"]
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredSignals:
+    """All records behind one another, each lead-major, at the rate of the contract.
+
+    Args:
+        values: int16 or float32, one-dimensional.
+        offsets: First value of each record, int64 `(records + 1,)`.
+        lengths: Samples per lead, int64 `(records,)`.
+        num_leads: Leads that are stored of every record.
+        order: Positions of the contract's leads among them; None if they are the same.
+        gain: Units per mV, float32 `(records, leads)`; None if the values are final.
+        baseline: Value that means 0 mV, of the same shape; None likewise.
+        present: Which of the contract's leads each record has, bool `(records, leads)`; None if all.
+        normalized: Whether the contract's normalisation is already done (systems that normalise before they cut).
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    num_leads: int
+    order: list[int] | None = None
+    gain: np.ndarray | None = None
+    baseline: np.ndarray | None = None
+    present: np.ndarray | None = None
+    normalized: bool = False
+
+
+def complete_records(corpus: "Corpus") -> "Corpus":
+    """Leave out the records with missing samples, and say how many they are.
+
+    Raises:
+        CorpusError: If none is left.
+    """
+    complete = corpus.invalid_samples == 0
+    if complete.all():
+        return corpus
+    logger.warning(f"{int((~complete).sum())} records of {corpus.name} have missing samples and are left out.")
+    return corpus.select(complete)
+
+
+def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:
+    """Bring the signals of a corpus to where only window, normalisation and padding are left to do.
+
+    A corpus at the contract's rate with its leads is used as it lies on disk, without a copy where it is one file. Any
+    other one is resampled, filtered and given its leads once, record after record, and kept as float32.
+
+    Raises:
+        SignalError: If a signal cannot be prepared.
+        LeadError: If leads are missing that the contract demands.
+    """
+    contract = extractor.contract
+    if _lies_ready(corpus, contract):
+        packed = corpus.packed()
+        order = lead_indices(packed.leads, contract.lead_names)
+        same = order == list(range(len(packed.leads)))
+        return StoredSignals(
+            packed.values,
+            packed.offsets,
+            packed.num_samples,
+            len(packed.leads),
+            None if same else order,
+            _one_row_if_equal(packed.gain),
+            _one_row_if_equal(packed.baseline),
+        )
+    logger.warning(
+        f"{corpus.name} is not stored as the model takes it ({contract.sampling_rate:g} Hz, "
+        f"{len(contract.lead_names)} leads): its {len(corpus)} records are prepared in memory now. "
+        f"training/prepare.py --sampling_rate {contract.sampling_rate:g} would do most of it once and for all."
+    )
+    return _prepare(corpus, contract)
+
+
+def _lies_ready(corpus: "Corpus", contract: "SignalContract") -> bool:
+    leads = set(corpus.leads)
+    return (
+        len(leads) == 1
+        and set(corpus.sampling_rates.tolist()) == {float(contract.sampling_rate)}
+        and set(contract.lead_names) <= set(next(iter(leads)))
+        and contract.bandpass is None
+        and contract.notch is None
+        and contract.order_of("window") < contract.order_of("normalize")
+    )
+
+
+def _prepare(corpus: "Corpus", contract: "SignalContract") -> StoredSignals:
+    steps = contract.remaining_steps(corpus.info.get("preprocessed_by"))
+    early = [step for step in steps if contract.order_of(step) < contract.order_of("window")]
+    signals, present = [], []
+    # Records differ in rate, length and leads, and each is prepared once in a run.
+    for record in corpus:
+        length = resampled_length(record.num_samples, record.sampling_rate, contract.sampling_rate)
+        whole = dataclasses.replace(
+            contract, window_size=length, window_stride=None, patch_size=None, return_patches=False, allow_short=True
+        )
+        prepared = prepare_record(record, whole, steps=early, window_mode="crop")
+        signals.append(prepared.windows[0])
+        present.append(prepared.present[0])
+    lengths = np.array([signal.shape[1] for signal in signals], dtype=np.int64)
+    num_leads = len(contract.lead_names)
+    offsets = np.concatenate([[0], np.cumsum(lengths * num_leads)])
+    values = np.concatenate([signal.reshape(-1) for signal in signals], dtype=np.float32)
+    flags = np.stack(present)
+    return StoredSignals(
+        values,
+        offsets,
+        lengths,
+        num_leads,
+        present=None if flags.all() else flags,
+        normalized="normalize" in early or "normalize" not in steps,
+    )
+
+
+def _one_row_if_equal(table: np.ndarray) -> np.ndarray:
+    """Keep one row of a `(records, leads)` table whose rows are all alike."""
+    table = np.asarray(table, dtype=np.float32)
+    return table[:1] if (table == table[:1]).all() else table
+
+
+def check_lengths(lengths: np.ndarray, window_size: int, extractor: "EcgFeatureExtractor") -> bool:
+    """Tell whether any record is shorter than the window.
+
+    Raises:
+        CorpusError: If one is and the contract does not allow it.
+    """
+    short = lengths < window_size
+    if short.any() and not extractor.allow_short:
+        raise CorpusError(
+            f"{int(short.sum())} of {len(short)} records are shorter than the window of {window_size} samples "
+            f"(shortest: {int(lengths.min())} samples at {extractor.sampling_rate:g} Hz). Set a smaller window_size, "
+            "allow_short if the model takes an attention mask, or leave these records out."
+        )
+    return bool(short.any())

@@ -15,7 +15,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of specifications, fixtures and corpora beside the checkout; tests that need it are skipped without it."""
+    """The folder of specifications, fixtures and corpora beside the checkout; without it the test is skipped."""
     folder = TESTS.parents[1] / "shared"
     if not folder.is_dir():
         pytest.skip("../shared (specifications, fixtures, corpora) is not beside this checkout")

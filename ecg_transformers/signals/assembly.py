@@ -130,6 +130,7 @@ def assemble_record(
     sampling_rate: float,
     file_leads: Sequence[str | None] | None,
     where: str,
+    source: str | None = None,
     units: str | None = "mV",
     leads: Sequence[str] | None = None,
     name: str = "",
@@ -148,7 +149,8 @@ def assemble_record(
         signal: ``(leads, samples)`` in ``units``.
         sampling_rate: Hz.
         file_leads: the names in the file, None where there are none.
-        where: the file, for messages; also the record's source.
+        where: the file (and the place in it), for messages.
+        source: the file; None: ``where``.
         units: unit of the signal. None: nobody says; taken as mV with a note if the amplitude allows it.
         leads: names given by the caller, one per lead in the order of the file.
         name: name of the record.
@@ -192,7 +194,7 @@ def assemble_record(
         sex=sex,
         labels=tuple(labels),
         annotations=annotations,
-        source=where,
+        source=source or where,
         notes=notes,
     )
     called = names or [f"lead {index}" for index in range(record.num_leads)]

@@ -21,6 +21,8 @@ _VOLTAGES = {"nv", "uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", 
 # "II (mV)", "time [ms]", "V1/uV"; behind "_" or a blank only units that are no lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
+# Control characters that no text has.
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 # Rows that are looked at to find the delimiter; characters that one field may have (csv's own default is the same).
 _SAMPLE_ROWS, _MAX_FIELD = 20, 131_072
 # A first row of one name and at least so many numbers is a lead in a row.
@@ -55,7 +57,7 @@ def is_table(path: Path, head: bytes) -> bool:
     if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return True
     text = head.removeprefix(BOM_UTF8).lstrip()
-    return bool(text) and b"\0" not in head and text[:1] not in (b"<", b"{", b"%") and head[:8] != b"0       "
+    return bool(text) and not _CONTROLS.search(head) and text[:1] not in (b"<", b"{", b"%") and head[:8] != b"0       "
 
 
 def read_numbers(path: Path) -> Table:
@@ -175,9 +177,7 @@ def _is_number(field: str) -> bool:
         return False
 
 
-def _number(
-    field: str, marks: _Marks, columns: list[Column] | None, index: int, path: Path, line: int
-) -> float:
+def _number(field: str, marks: _Marks, columns: list[Column] | None, index: int, path: Path, line: int) -> float:
     """The number in a field that Python's own ``float`` may not understand."""
     if field.casefold() in _GAPS:
         return np.nan
@@ -190,7 +190,7 @@ def _number(
     except ValueError:
         clock = parse_clock(field)
         if clock is None:
-            name = columns[index].name if columns and index < len(columns) else str(index)
+            name = columns[index].name[:40] if columns and index < len(columns) else str(index)
             raise RecordFileError(f"{path}, line {line}: {field[:40]!r} in column {name!r} is no number.") from None
         return clock
 

@@ -73,7 +73,15 @@ def read_hdf5(
         raise RecordFileError(f"{path} cannot be read as HDF5: {type(error).__name__}: {error}.") from error
     name = path.stem if index is None else f"{path.stem}-{index}"
     return assemble_array(
-        values, where=where, name=name, facts=facts, sampling_rate=sampling_rate, units=units, gain=gain, leads=leads
+        values,
+        where=where,
+        source=str(path),
+        name=name,
+        facts=facts,
+        sampling_rate=sampling_rate,
+        units=units,
+        gain=gain,
+        leads=leads,
     )
 
 

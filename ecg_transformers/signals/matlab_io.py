@@ -61,7 +61,8 @@ def read_matlab(
     with path.open("rb") as file:
         needed = _v4_size(file.read(128))
     if needed is not None and needed > path.stat().st_size:
-        raise RecordFileError(f"{path} has {path.stat().st_size} of {needed} bytes; the copy is incomplete: copy it again.")
+        found = path.stat().st_size
+        raise RecordFileError(f"{path} has {found} of {needed} bytes; the copy is incomplete: copy it again.")
     try:
         variables = loadmat(path)
     # scipy has no error class of its own for damaged files: ValueError, TypeError, KeyError, zlib.error ...
@@ -89,6 +90,7 @@ def read_matlab(
     return assemble_array(
         signal,
         where=where,
+        source=str(path),
         name=path.stem if index is None else f"{path.stem}-{index}",
         facts=facts,
         sampling_rate=sampling_rate,

@@ -64,7 +64,15 @@ def read_numpy(
         raise RecordFileError(f"{path} cannot be read as NumPy file: {why}. Save the array of numbers anew.") from error
     name = path.stem if index is None else f"{path.stem}-{index}"
     return assemble_array(
-        values, where=where, name=name, facts=facts, sampling_rate=sampling_rate, units=units, gain=gain, leads=leads
+        values,
+        where=where,
+        source=str(path),
+        name=name,
+        facts=facts,
+        sampling_rate=sampling_rate,
+        units=units,
+        gain=gain,
+        leads=leads,
     )
 
 

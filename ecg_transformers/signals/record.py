@@ -241,9 +241,7 @@ class EcgRecord:
         for key in ("signal", "sampling_rate"):
             if values.get(key) is None:
                 keys = ", ".join(map(str, values)) or "none"
-                raise SignalError(
-                    f"the mapping has no {key!r} (keys: {keys}); expected 'signal' and 'sampling_rate'."
-                )
+                raise SignalError(f"the mapping has no {key!r} (keys: {keys}); expected 'signal' and 'sampling_rate'.")
         arguments = {key: value for key, value in values.items() if value is not None}
         if isinstance(arguments.get("annotations"), Mapping):
             arguments["annotations"] = Annotations(**arguments["annotations"])

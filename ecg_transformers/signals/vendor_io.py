@@ -52,7 +52,7 @@ def read_vendor(
     """
     path = Path(path)
     try:
-        from ecgdatakit import FileParser
+        from ecgdatakit import FileParser, UnsupportedFormatError
     except ImportError:
         raise RecordFileError(
             f"{path} looks like a recorder's format (XML, SCP-ECG, DICOM, EDF, ...); reading it needs ecgdatakit: "
@@ -62,13 +62,18 @@ def read_vendor(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = FileParser.parse(path, auto_scale=True, units="mV")
+    except UnsupportedFormatError:
+        known = ", ".join(kind["name"] for kind in FileParser.supported_formats())
+        raise RecordFileError(f"{path} is of no format that ecgdatakit knows ({known}).") from None
     except ImportError as error:
         raise RecordFileError(f"{path} needs one more package: {error}") from error
     # Whatever a damaged file makes the library raise.
     except Exception as error:
         raise RecordFileError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     notes = [f"read as {found.file_format.name or found.source_format} by ecgdatakit"]
-    notes += [str(warning.message)[:_MAX_NOTE] for warning in caught]
+    # What the library left unconverted is told below.
+    told = [str(warning.message)[:_MAX_NOTE] for warning in caught]
+    notes += [text for text in told if "not in a voltage unit" not in text]
     voltages = [lead for lead in found.leads if lead.is_raw or lead.units == "mV"]
     others = [f"{lead.label} ({lead.units or 'no unit'})" for lead in found.leads if lead not in voltages]
     if others:

@@ -98,8 +98,8 @@ def calibrate(
         per_millivolt = signal.gain / scale
         if not _MIN_GAIN <= abs(per_millivolt) <= _MAX_GAIN:
             raise RecordFileError(
-                f"{header.path}, line {signal.line}: the gain is {signal.gain:g}/{unit or 'mV'}, which no converter has. "
-                "Set gain= (units of the file per mV)."
+                f"{header.path}, line {signal.line}: the gain is {signal.gain:g}/{unit or 'mV'}; expected "
+                f"{_MIN_GAIN:g} to {_MAX_GAIN:g} per mV. Set gain= (units of the file per mV)."
             )
         calibration.append(per_millivolt)
     if without_unit:

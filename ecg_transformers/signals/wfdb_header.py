@@ -329,7 +329,7 @@ def _signal_line(path: Path, number: int, line: str) -> WfdbSignal:
     """One signal line, every field checked."""
     tokens = line.split()
     # The file of a record that its user renamed may have blanks in its name.
-    blanks = _leading_name(path.name, line).count(" ")
+    blanks = _leading_name(path.name, line).count(" ") if " " in path.name else 0
     file_name = " ".join(tokens[: blanks + 1])
     tokens = tokens[blanks + 1 :]
     # "~" stands for no file in the layout segment of a record whose segments differ.
@@ -347,16 +347,14 @@ def _signal_line(path: Path, number: int, line: str) -> WfdbSignal:
         if calibration is None:
             raise _fail(path, number, f"the gain is {tokens[1]!r}; expected a finite number in a form like 1000(0)/mV.")
         (gain, baseline, units), fields_end = calibration, 2
-    numbers: list[int] = []
-    for token in tokens[fields_end : fields_end + 5]:
-        value = _integer(token)
-        if value is None:
-            # Trailing fields may be left out before the name, but a name does not begin like a number.
-            if token[0] in "+-0123456789":
-                what = ("resolution", "zero level", "initial value", "checksum", "block size")[len(numbers)]
-                raise _fail(path, number, f"the {what} is {token!r}; expected a whole number.")
-            break
-        numbers.append(value)
+    numbers = [_integer(token) for token in tokens[fields_end : fields_end + 5]]
+    if None in numbers:
+        # Trailing fields may be left out before the name, but a name does not begin like a number.
+        del numbers[numbers.index(None) :]
+        token = tokens[fields_end + len(numbers)]
+        if token[0] in "+-0123456789":
+            what = ("resolution", "zero level", "initial value", "checksum", "block size")[len(numbers)]
+            raise _fail(path, number, f"the {what} is {token!r}; expected a whole number.")
     zero, initial, checksum = (*numbers, None, None, None, None)[1:4]
     return WfdbSignal(
         line=number,

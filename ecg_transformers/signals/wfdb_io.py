@@ -50,7 +50,7 @@ class _Options(NamedTuple):
 
 
 def read_wfdb(
-    path: str | Path,
+    path: str | Path | WfdbHeader,
     *,
     channels: Sequence[int | str] | None = None,
     start: int = 0,
@@ -66,7 +66,7 @@ def read_wfdb(
     """Reads a WFDB record.
 
     Args:
-        path: the ``.hea`` file, or the record's path without a suffix, or its signal file.
+        path: the ``.hea`` file, the record's path without a suffix, its signal file, or a header that was read already.
         channels: which signals, by position in the header or by name; None: all that are voltages.
         start: first sample to read.
         stop: sample behind the last one to read; None: to the end. Only this range is taken into memory.
@@ -88,7 +88,7 @@ def read_wfdb(
         >>> record.leads, record.duration
         (('MLII', 'V5'), 10.0)
     """
-    header = read_header(path)
+    header = path if isinstance(path, WfdbHeader) else read_header(path)
     where, notes = str(header.path), list(header.notes)
     options = _Options(units, gain, strict, allow_truncated)
     read = _read_segments if header.segments else _read_single

@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ecg_transformers.errors import CheckpointError
@@ -32,6 +33,7 @@ REFUSED_STANDARD = frozenset(
 )
 REFUSED_CALLS = frozenset({"__import__", "import_module", "exec"})
 
+# Modules, sub-packages and patterns of module names, with what they are for.
 REFUSED_PARTS = {
     "auto": "the registry of the installed package",
     "cli": "the command line",
@@ -42,10 +44,8 @@ REFUSED_PARTS = {
     "trainer": "training",
     "viz": "plotting",
     "signals.readers": "reading files",
-    "signals.wfdb_io": "reading files",
-    "signals.tabular_io": "reading files",
-    "signals.matlab_io": "reading files",
-    "signals.vendor_io": "reading files",
+    "signals.*_io": "reading files",
+    "signals.wfdb_*": "reading files",
 }
 PRETRAINING_PARTS = {"augmentations": "augmentations", "objectives": "objectives"}
 
@@ -225,7 +225,7 @@ class _Source:
         if not target or not self.root.joinpath(*target.split(".")).with_suffix(".py").is_file():
             self._refuse(node, f"imports {names} from {origin}, which is no file; import from the file that defines it")
         for part, subject in self.refused.items():
-            if target == part or target.startswith(f"{part}."):
+            if fnmatchcase(target, part) or target.startswith(f"{part}."):
                 self._refuse(node, f"imports {names} from {origin}; a checkpoint carries no code for {subject}")
         if any(alias.name == "*" for alias in node.names):
             self._refuse(node, f"imports * from {origin}; name what is needed")

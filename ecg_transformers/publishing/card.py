@@ -9,7 +9,7 @@ renderer; the others become metadata of the card (``license``, ``tags``, ``datas
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
@@ -59,6 +59,7 @@ class CardFacts:
         golden: Name, leads and rate of the golden recording in words.
         files: Everything in the folder but the card.
         results: Entries of ``results.json``.
+        run: ``run.json`` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
         corpora: Name, version, licence, homepage and citation of the corpora it was trained on, for templates that name
             none themselves.
     """
@@ -80,6 +81,7 @@ class CardFacts:
     files: Sequence[PublishedFile]
     labels: Sequence[tuple[str, str]] = ()
     results: Sequence[Mapping] = ()
+    run: Mapping = field(default_factory=dict)
     corpora: Sequence[Mapping] = field(default_factory=tuple)
 
 
@@ -107,7 +109,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "contract": _contract(facts),
         "intended_use": facts.intended_use,
         "licences": _licences(facts, values, corpora),
-        "training": _training(facts.results),
+        "training": _training(facts.results, facts.run),
         "results": results_table(facts.results),
         "files": _files(facts),
         "citation": _citation(values, corpora),
@@ -295,23 +297,30 @@ def _licences(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> 
     return "\n".join(lines)
 
 
-def _training(results: Sequence[Mapping]) -> str:
-    runs = {repr(entry["pretraining"]): entry for entry in results if entry["initialisation"] == "pretrained"}
-    if not runs:
-        return "No training facts have been recorded for this checkpoint."
-    lines = []
-    for entry in runs.values():
-        run = entry["pretraining"]
-        facts = [
-            f"{run[key]:,} {key}" if isinstance(run.get(key), int) else f"{run[key]} {key}"
-            for key in ("records", "epochs", "steps", "hours")
-            if run.get(key)
-        ]
-        facts += [str(run["hardware"])] if run.get("hardware") else []
-        facts += [f"configuration `{entry['config']}`"] if entry.get("config") else []
-        facts += [f"commit `{entry['commit']}`"] if entry.get("commit") else []
-        lines.append(f"- Pretraining: {', '.join(facts) if facts else 'no facts recorded'}.")
-    return "\n".join(lines)
+def _training(results: Sequence[Mapping], run: Mapping) -> str:
+    """One line per run: the one that left ``run.json``, else those that the results name."""
+    named = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]}
+             for entry in results if entry["initialisation"] == "pretrained"]  # fmt: skip
+    runs = [run] if run else [one for number, one in enumerate(named) if one not in named[:number]]
+    lines = [f"- {_run_words(one)}" for one in runs]
+    return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
+
+
+def _run_words(run: Mapping) -> str:
+    corpus = run.get("corpus") or {}
+    words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
+    for key, unit in (("records", "records"), ("epochs", "epochs"), ("steps", "steps"), ("hours", "hours")):
+        if run.get(key):
+            words.append(f"{run[key]:,.4g} {unit}" if isinstance(run[key], float) else f"{run[key]:,} {unit}")
+    if run.get("train_folds"):
+        words.append(f"training folds {', '.join(map(str, run['train_folds']))}")
+    words += [str(run["hardware"])] if run.get("hardware") else []
+    words += [f"seed {run['seed']}"] if run.get("seed") is not None else []
+    if run.get("config"):
+        path = PurePath(str(run["config"]))
+        words.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
+    words += [f"commit `{run['commit']}`"] if run.get("commit") else []
+    return f"{', '.join(words)}."
 
 
 def _files(facts: CardFacts) -> str:

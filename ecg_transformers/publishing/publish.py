@@ -45,6 +45,9 @@ logger = logging.get_logger(__name__)
 # Stale files of an earlier publication that would be loaded with the new one; others of a repository are kept.
 REPLACED_ON_HUB = ["*.py", "*.safetensors", "*.json"]
 
+# What a pretraining run writes about itself.
+RUN_FILE = "run.json"
+
 Kind = Literal["encoder", "classifier", "pretraining"]
 
 
@@ -143,10 +146,14 @@ def publish(
         encoder = opened.architecture.model.from_pretrained(folder, use_safetensors=True)
         write_golden(folder, record, opened.extractor, encoder.eval(), source=source)
         shutil.copyfile(_licence_file(card_folder, checkpoint), folder / LICENSE_FILE)
-        facts = _facts(folder, opened, name=name, shown=_shown_name(repo_id, target, name), results=results)
+        run = read_json(checkpoint / RUN_FILE) if (checkpoint / RUN_FILE).is_file() else {}
+        shown = _shown_name(repo_id, target, name)
+        facts = _facts(folder, opened, name=name, shown=shown, results=results, run=run)
         template = card_folder / "card.md"
         text = render_card(facts, template.read_text(encoding="utf-8") if template.is_file() else None)
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
+        for path in folder.iterdir():
+            path.chmod(0o644)
         verification = verify(folder, results=results, clean_process=clean_process)
         revision, url = _push(folder, str(repo_id), name, private) if push else (None, None)
         if target is not None:
@@ -358,7 +365,9 @@ def _shown_name(repo_id: str | None, target: Path | None, name: str) -> str:
     return name
 
 
-def _facts(folder: Path, opened: _Opened, *, name: str, shown: str, results: Sequence[Mapping]) -> CardFacts:
+def _facts(
+    folder: Path, opened: _Opened, *, name: str, shown: str, results: Sequence[Mapping], run: Mapping
+) -> CardFacts:
     config = opened.model.config
     names = config.label_names or list(config.id2label.values())
     files = [
@@ -366,7 +375,10 @@ def _facts(folder: Path, opened: _Opened, *, name: str, shown: str, results: Seq
         for path in sorted(folder.iterdir())
         if path.name != CARD_FILE
     ]
-    corpora = dict.fromkeys(str(entry["corpus"]) for entry in results)
+    trained_on = [run["corpus"]] if isinstance(run.get("corpus"), dict) else []
+    corpora = dict.fromkeys(
+        str(name) for name in [*(one["name"] for one in trained_on), *(one["corpus"] for one in results)]
+    )
     return CardFacts(
         name=name,
         checkpoint=shown,
@@ -385,7 +397,8 @@ def _facts(folder: Path, opened: _Opened, *, name: str, shown: str, results: Seq
         files=files,
         labels=list(zip(config.id2label.values(), names, strict=True)) if opened.kind == "classifier" else [],
         results=results,
-        corpora=[corpus_definition(corpus).facts() for corpus in corpora if corpus in CORPORA],
+        run=run,
+        corpora=[corpus_definition(corpus).facts() if corpus in CORPORA else {"name": corpus} for corpus in corpora],
     )
 
 

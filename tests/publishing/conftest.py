@@ -144,7 +144,7 @@ def in_process(tmp_path_factory):
             text=True,
             env=environment,
             cwd=cwd or modules,
-            timeout=120,
+            timeout=280,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

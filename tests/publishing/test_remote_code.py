@@ -43,10 +43,17 @@ def signal_file(tmp_path_factory, record_file):
     return path
 
 
+def snippets(folder):
+    text = (folder / "README.md").read_text()
+    return [part.partition("```")[0] for part in text.split("```python\n")[1:]]
+
+
 @pytest.fixture(scope="module")
 def remote(published, published_classifier, signal_file, in_process, tmp_path_factory):
-    """What a process without the package computed; there a step was trained too, and everything saved again."""
+    """What a process without the package computed, trained and saved there; it ran the card's snippet too."""
     out = tmp_path_factory.mktemp("remote")
+    (out / published.folder.name).symlink_to(published.folder)
+    np.save(out / "signal.npy", load_file(signal_file)["signal"].numpy())
     modules = in_process(
         COMPUTE
         + f"""
@@ -70,15 +77,18 @@ try:
     blocked = False
 except ModuleNotFoundError:
     blocked = True
-print(json.dumps([modules, blocked, loss.item()]))
+names = {{}}
+exec({snippets(published.folder)[1]!r}, names)
+print(json.dumps([modules, blocked, loss.item(), list(names["output"].shape)]))
 """,
         package=False,
+        cwd=out,
     )
     return out, modules
 
 
 def test_both_ways_give_the_same_numbers_bit_for_bit(remote, published, published_classifier, signal_file):
-    out, (modules, blocked, _) = remote
+    out, (modules, blocked, *_) = remote
     assert blocked
     assert all(module.startswith("transformers_modules.") for module in modules)
     found = load_file(out / "computed.safetensors")
@@ -135,18 +145,16 @@ def test_a_published_checkpoint_saved_by_the_package_promises_no_code(published,
     assert AutoFeatureExtractor.from_pretrained(tmp_path).contract_hash() == extractor.contract_hash()
 
 
-def snippets(text):
-    return [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-
-
-def test_the_snippets_of_the_card_run_as_printed(published, record_file, in_process, tmp_path):
-    first, second = snippets((published.folder / "README.md").read_text())
+def test_the_snippets_of_the_card_run_as_printed(remote, published, record_file, tmp_path, monkeypatch):
+    first, second = snippets(published.folder)
     assert f'from_pretrained("{published.folder.name}")' in first
-    (tmp_path / "tiny").symlink_to(published.folder)
+    assert f'from_pretrained("{published.folder.name}", trust_remote_code=True)' in second
+    (tmp_path / published.folder.name).symlink_to(published.folder)
     for suffix in (".hea", ".dat"):
         shutil.copyfile(record_file.with_suffix(suffix), tmp_path / record_file.with_suffix(suffix).name)
-    np.save(tmp_path / "signal.npy", read_record(record_file).signal)
-    show = "\nimport json\nprint(json.dumps(list({name}.shape)))\n"
-    first = first.replace("my_record", record_file.name)
-    assert in_process(first + show.format(name="embedding"), package=True, cwd=tmp_path) == [1, 32]
-    assert in_process(second + show.format(name="output"), package=False, cwd=tmp_path) == [1, 32]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(first.replace("my_record", record_file.name), names)
+    assert names["embedding"].shape == (1, 32)
+    # The second one, without the package, ran in the other process.
+    assert remote[1][3] == [1, 32]

@@ -1,0 +1,161 @@
+"""The command ``ecg-transformers``: it parses and calls."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecg_transformers.errors import CheckpointError, EcgError, RecordFileError
+from ecg_transformers.signals.quality import flat_leads
+from ecg_transformers.signals.readers import read_record
+from ecg_transformers.signals.record import EcgRecord
+
+__all__ = ["build_parser", "describe_record", "main"]
+
+DESCRIPTION = """\
+Say what a checkpoint or a recording is.
+
+  ecg-transformers inspect hub/mae-moco-ecg            a checkpoint: model, input contract, golden recording
+  ecg-transformers inspect me/mae-moco-ecg             the same from the Hub (nothing but data is fetched)
+  ecg-transformers inspect 00001_hr                    a recording: WFDB, CSV, NPY, HDF5, MATLAB ...
+  ecg-transformers inspect patient7.csv --sampling_rate 250 --units uV
+  ecg-transformers inspect 00001_hr --model hub/mae-moco-ecg      what this checkpoint would do to it
+"""
+
+HUB_PATTERNS = ["*.json", "*.safetensors", "*.md"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="ecg-transformers", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    inspect = commands.add_parser(
+        "inspect",
+        help="contract in words and golden check of a checkpoint; contents of a recording",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inspect.add_argument(
+        "what", metavar="CHECKPOINT|RECORD", help="folder, repository on the Hub, or file of a recording"
+    )
+    inspect.add_argument("--model", metavar="CHECKPOINT", help="recording: say what this checkpoint would do to it")
+    inspect.add_argument("--sampling_rate", type=float, metavar="HZ", help="recording: rate, where the file names none")
+    inspect.add_argument("--units", metavar="UNIT", help="recording: mV, uV or V, where the file names none")
+    inspect.add_argument("--leads", metavar="I,II,...", help="recording: lead names, where the file names none")
+    inspect.add_argument("--key", metavar="NAME", help="recording: which array of a container (HDF5, NPZ, MAT)")
+    inspect.add_argument("--index", type=int, metavar="N", help="recording: which record of an array of records")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        words: Arguments; those of the process by default.
+
+    Returns:
+        0; 1 if a golden recording came out otherwise than stored; 2 after an error, which is printed in one line.
+    """
+    options = build_parser().parse_args(words)
+    try:
+        return _inspect(options)
+    except (EcgError, OSError) as error:
+        sys.stderr.write(f"ecg-transformers: {type(error).__name__}: {error}\n")
+        return 2
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    path = Path(options.what)
+    if (path / "config.json").is_file():
+        return _inspect_checkpoint(path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder without config.json; expected a checkpoint or the file of a recording."
+        )
+    if not path.exists() and not path.with_name(f"{path.name}.hea").is_file():
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", options.what) and not path.parent.exists():
+            return _inspect_checkpoint(_fetch(options.what))
+        raise RecordFileError(
+            f"{path} is not there; expected a recording (WFDB: with or without suffix) or a checkpoint."
+        )
+    leads = options.leads.split(",") if options.leads else None
+    given = {"sampling_rate": options.sampling_rate, "units": options.units, "leads": leads}
+    given |= {"key": options.key, "index": options.index}
+    record = read_record(path, **{name: value for name, value in given.items() if value is not None})
+    sys.stdout.write(describe_record(record) + "\n")
+    if options.model is not None:
+        from transformers import AutoFeatureExtractor
+
+        words = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
+        sys.stdout.write(f"\nWhat {options.model} does to it:\n{words}\n")
+    return 0
+
+
+def _inspect_checkpoint(folder: Path) -> int:
+    from ecg_transformers.publishing.inspection import inspect_checkpoint
+
+    found = inspect_checkpoint(folder)
+    sys.stdout.write(found.text + "\n")
+    return 0 if found.golden is None or found.golden.passed else 1
+
+
+def _fetch(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS))
+    except Exception as error:  # the client raises its own, its transport's and the system's
+        raise CheckpointError(
+            f"{repo_id} is neither a recording nor a checkpoint here, and the Hub does not give it: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def describe_record(record: EcgRecord) -> str:
+    """Says what a recording holds, one fact per line.
+
+    Args:
+        record: The recording.
+
+    Returns:
+        Leads, rate, length, range in mV, patient, labels, annotations, and what the reader noted.
+    """
+    leads = ", ".join(record.leads) if record.leads else f"{record.num_leads} without names"
+    lines = [
+        ("record", f"{record.name or 'without a name'}" + (f" ({record.source})" if record.source else "")),
+        ("leads", f"{leads} ({record.num_leads})" if record.leads else leads),
+        ("rate", f"{record.sampling_rate:g} Hz"),
+        ("length", f"{record.duration:g} s, {record.num_samples:,} samples"),
+        ("units", f"mV, values {_range(record.signal)}"),
+    ]
+    patient = [
+        f"{word} {value}" for word, value in (("id", record.patient_id), ("age", record.age)) if value is not None
+    ]
+    patient += [record.sex] if record.sex else []
+    lines.append(("patient", ", ".join(patient) or "not stated"))
+    lines.append(("labels", ", ".join(record.labels) or "none"))
+    marks = record.annotations
+    lines.append(
+        ("annotations", "none" if marks is None else f"{len(marks):,} marks: {' '.join(sorted(set(marks.symbols)))}")
+    )
+    flat = np.flatnonzero(flat_leads(record.signal))
+    if len(flat):
+        lines.append(("flat", ", ".join(record.leads[row] if record.leads else f"lead {row + 1}" for row in flat)))
+    lines += [("note", note) for note in record.notes]
+    return "\n".join(f"{title:<12} {text}" for title, text in lines)
+
+
+def _range(signal: np.ndarray) -> str:
+    finite = signal[np.isfinite(signal)]
+    missing = signal.size - finite.size
+    words = f"{finite.min():.3f} to {finite.max():.3f}" if finite.size else "none"
+    return words + (f", {missing:,} missing" if missing else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

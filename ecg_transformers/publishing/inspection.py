@@ -1,0 +1,121 @@
+"""What a checkpoint is, in words: model, input contract, golden recording."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers.utils import logging
+
+from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, compare_golden
+from ecg_transformers.publishing.verify import (
+    CONFIG_FILE,
+    EXTRACTOR_FILE,
+    check_contract,
+    read_json,
+    read_weights_header,
+)
+
+__all__ = ["Inspection", "check_size", "inspect_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The words about a checkpoint and the golden comparison (None where there is no golden file)."""
+
+    text: str
+    golden: GoldenReport | None
+
+
+def inspect_checkpoint(folder: str | Path) -> Inspection:
+    """Describes a checkpoint folder, published or of a run, and runs its golden recording if it has one.
+
+    No code of the folder is run: the classes are those of this package.
+
+    Args:
+        folder: Folder with ``config.json``, ``preprocessor_config.json`` and safetensors weights.
+
+    Raises:
+        CheckpointError: If a part is missing, damaged, of another package, or contradicts another.
+    """
+    folder = Path(folder)
+    facts = read_json(folder / CONFIG_FILE)
+    if facts.get("model_type") not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{folder} is a {facts.get('model_type')!r}; this package knows {', '.join(ARCHITECTURES)}."
+        )
+    architecture = ARCHITECTURES[facts["model_type"]]
+    shapes = read_weights_header(folder)
+    check_size(folder, facts, shapes)
+    config = architecture.config.from_pretrained(folder)
+    name = str((config.architectures or ["?"])[0])
+    parameters = sum(map(math.prod, shapes.values()))
+    lines = [
+        ("checkpoint", str(folder)),
+        ("model", f"{name} ({config.model_type}), {parameters:,} numbers stored as {_stored_types(folder)}"),
+        ("input", f"{config.num_leads} leads, {config.window_size} samples at {config.sampling_rate:g} Hz"),
+        ("embedding", f"{config.pooled_size} numbers per window"),
+    ]
+    if name == architecture.classifier.__name__:
+        names = config.label_names or config.id2label.values()
+        labels = (
+            code if code == word else f"{code} ({word})"
+            for code, word in zip(config.id2label.values(), names, strict=False)
+        )
+        lines.append(("labels", ", ".join(labels)))
+    lines += [("licence", str(config.license)), ("use", str(config.intended_use))]
+    golden = None
+    if (folder / EXTRACTOR_FILE).is_file():
+        read_json(folder / EXTRACTOR_FILE)
+        extractor = architecture.feature_extractor.from_pretrained(folder)
+        check_contract(config, extractor)
+        if (folder / GOLDEN_FILE).is_file():
+            golden = compare_golden(folder, extractor, _encoder(folder, architecture.model))
+        contract = f"hash {extractor.contract_hash()}\n{extractor.describe().strip()}"
+    else:
+        contract = f"none: there is no {EXTRACTOR_FILE}, so nothing says how recordings are prepared"
+    lines += [
+        ("contract", contract),
+        ("golden", str(golden) if golden else "none: only published checkpoints have one"),
+    ]
+    return Inspection("\n".join(_entry(title, text) for title, text in lines), golden)
+
+
+def check_size(folder: Path, facts: dict, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Compares the depth that a config announces with the number of tensors, before anything of that depth is built.
+
+    Raises:
+        CheckpointError: If more layers are announced than there are tensors.
+    """
+    for key, value in facts.items():
+        if re.fullmatch(r"\w*num\w*_layers", key) and isinstance(value, int) and value > max(len(shapes), 1):
+            raise CheckpointError(
+                f"{folder / CONFIG_FILE} announces {key} = {value:,}, but the weights hold {len(shapes)} tensors."
+            )
+
+
+def _encoder(folder: Path, model_class: type) -> torch.nn.Module:
+    level = logging.get_verbosity()
+    # What a head or pretraining adds is unexpected for the encoder; the report about it would hide the answer.
+    logging.set_verbosity_error()
+    try:
+        model = model_class.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    finally:
+        logging.set_verbosity(level)
+    return model.eval()
+
+
+def _stored_types(folder: Path) -> str:
+    types = set()
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(str(path), framework="np") as file:
+            types |= {str(file.get_slice(key).get_dtype()) for key in file.keys()}
+    return ", ".join(sorted(types))
+
+
+def _entry(title: str, text: str) -> str:
+    return f"{title:<11} " + text.replace("\n", "\n" + " " * 12)

@@ -1,0 +1,92 @@
+"""The command `training/publish.py`, as it is typed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
+from ecg_transformers.errors import CheckpointError
+
+SCRIPT = Path(__file__).parents[2] / "training" / "publish.py"
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "queue_size": 8}
+SIZES |= {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
+WINDOW = {"sampling_rate": 100, "window_size": 1000, "patch_size": 25}
+
+
+@pytest.fixture(scope="module")
+def script():
+    specification = importlib.util.spec_from_file_location("training_publish", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """What is left by a pretraining run, its own record included."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    torch.manual_seed(0)
+    MaeMocoForPreTraining(MaeMocoConfig(**SIZES, **WINDOW)).save_pretrained(folder)
+    MaeMocoFeatureExtractor(**WINDOW).save_pretrained(folder)
+    run = {"corpus": {"name": "ptbxl", "version": "1.0.3"}, "records": 17418, "steps": 12, "epochs": 0.5, "hours": 0.25}
+    run |= {"hardware": "2 CPU threads", "commit": "abc123", "seed": 3, "config": "/home/me/tiny.yaml"}
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder
+
+
+def test_the_command_writes_a_verified_folder_and_says_where(run_folder, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(run_folder), "--output_dir", "hub/tiny"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "golden    equal: record 00001_lr" in done.stdout
+    assert "folder    hub/tiny" in done.stdout
+    card = (tmp_path / "hub" / "tiny" / "README.md").read_text()
+    assert 'from_pretrained("hub/tiny")' in card
+    assert "17,418 records, 0.5 epochs, 12 steps, 0.25 hours" in card
+    assert "configuration `tiny.yaml`" in card
+    assert "PTB-XL" in card
+    assert "CC BY 4.0" in card
+
+
+def test_a_repository_without_push_is_checked_and_nothing_is_sent(script, run_folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    quick = script.publish
+    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    done = script.main([str(run_folder), "--repo_id", "me/tiny"])
+    assert done.folder is None
+    assert done.revision is None
+    assert "not sent  everything is in order for me/tiny; add --push" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_card_of_this_repository_is_found_by_name(script):
+    options = script.parser().parse_args(["run", "--output_dir", "somewhere/mae-moco-ecg"])
+    assert script.find_card(options) == SCRIPT.parents[1] / "hub_cards" / "mae-moco-ecg"
+    options = script.parser().parse_args(["run", "--repo_id", "me/other"])
+    assert script.find_card(options) is None
+
+
+def test_a_call_without_a_target_is_refused(script, run_folder):
+    with pytest.raises(CheckpointError, match="--output_dir DIR or --repo_id"):
+        script.main([str(run_folder)])
+
+
+def test_the_template_of_the_shipped_card_renders(script, run_folder, monkeypatch, tmp_path):
+    quick = script.publish
+    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    done = script.main([str(run_folder), "--output_dir", str(tmp_path / "mae-moco-ecg")])
+    card = (done.folder / "README.md").read_text()
+    assert "- ptb-xl" in card
+    assert "doi:10.13026/kfzx-aw45" in card
+    assert "not the authors' weights" in card

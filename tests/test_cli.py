@@ -1,0 +1,138 @@
+"""`ecg-transformers inspect`: what is said about checkpoints and recordings, and its errors."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ecg_transformers import EcgRecord, MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForSequenceClassification
+from ecg_transformers.cli import describe_record, main
+from ecg_transformers.publishing import publish
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+WINDOW = {"sampling_rate": 100, "window_size": 1000, "patch_size": 25}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, data_dir):
+    """A tiny published classifier."""
+    folder = tmp_path_factory.mktemp("cli")
+    torch.manual_seed(0)
+    labels = {"id2label": {0: "NORM", 1: "AFIB"}, "label2id": {"NORM": 0, "AFIB": 1}}
+    config = MaeMocoConfig(**SIZES, **WINDOW, **labels, label_names=["normal", "atrial fibrillation"])
+    MaeMocoForSequenceClassification(config).save_pretrained(folder / "run")
+    MaeMocoFeatureExtractor(**WINDOW).save_pretrained(folder / "run")
+    record = data_dir / "ptbxl" / "00001_lr"
+    return publish(folder / "run", output_dir=folder / "tiny", golden_record=record, clean_process=False).folder
+
+
+def test_a_checkpoint_is_said_in_words_and_its_golden_recording_is_run(checkpoint, capsys):
+    assert main(["inspect", str(checkpoint)]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "MaeMocoForSequenceClassification (mae_moco)",
+        "stored as BF16",
+        "12 leads, 1000 samples at 100 Hz",
+        "NORM (normal), AFIB (atrial fibrillation)",
+        "1. leads",
+        "apache-2.0",
+        "Not a medical device",
+        "equal: record 00001_lr",
+    ):
+        assert part in text
+
+
+def test_a_changed_weight_fails_the_golden_check(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(tmp_path / "copy" / "model.safetensors")
+    name = next(name for name in weights if name.endswith("cls_token"))
+    weights[name] = weights[name] + 1
+    save_file(weights, tmp_path / "copy" / "model.safetensors", metadata={"format": "pt"})
+    assert main(["inspect", str(tmp_path / "copy")]) == 1
+    assert "DIFFERENT: record 00001_lr, input_values differ by 0.0e+00" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_a_run_has_no_golden_recording(checkpoint, capsys):
+    assert main(["inspect", str(checkpoint.parent / "run")]) == 0
+    assert "only published checkpoints have one" in capsys.readouterr().out
+
+
+def test_config_and_preprocessor_that_differ_are_an_error(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy" / "preprocessor_config.json"
+    values = json.loads(path.read_text())
+    values["lead_names"] = values["lead_names"][::-1]
+    path.write_text(json.dumps(values))
+    assert main(["inspect", str(tmp_path / "copy")]) == 2
+    assert "CheckpointError: lead_names is" in capsys.readouterr().err
+
+
+def test_a_depth_beyond_the_weights_is_found_before_it_is_built(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**9}))
+    assert main(["inspect", str(tmp_path / "copy")]) == 2
+    assert "announces num_hidden_layers = 1,000,000,000" in capsys.readouterr().err
+
+
+def test_a_recording_is_said_in_words(data_dir, capsys):
+    assert main(["inspect", str(data_dir / "mitdb" / "100")]) == 0
+    text = capsys.readouterr().out
+    for part in ("MLII, V5 (2)", "360 Hz", "30 s, 10,800 samples", "age 69", "marks: + A N", "no unit"):
+        assert part in text
+
+
+def test_what_a_checkpoint_would_do_to_a_recording(checkpoint, data_dir, capsys):
+    assert main(["inspect", str(data_dir / "ptbxl" / "00001_hr"), "--model", str(checkpoint)]) == 0
+    assert "resampled 500 -> 100 Hz" in capsys.readouterr().out
+
+
+def test_what_a_file_does_not_say_is_given_by_options(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.full((2, 500), 1000.0))
+    assert main(["inspect", str(tmp_path / "a.npy")]) == 2
+    assert "sampling" in capsys.readouterr().err
+    words = ["inspect", str(tmp_path / "a.npy"), "--sampling_rate", "250", "--units", "uV", "--leads", "I,II"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "I, II (2)" in text
+    assert "2 s, 500 samples" in text
+    assert "1.000 to 1.000" in text
+    assert "flat         I, II" in text
+
+
+def test_labels_missing_samples_and_notes_are_listed():
+    record = EcgRecord(
+        [[0.0, np.nan, 1.0]], 250, name="x", labels=("AFIB",), patient_id=7, sex="female", notes=("repaired",)
+    )
+    text = describe_record(record)
+    for part in ("1 without names", "AFIB", "id 7, female", "0.000 to 1.000, 1 missing", "repaired"):
+        assert part in text
+
+
+@pytest.mark.parametrize("what", ["nothing", "no/such/record.hea"])
+def test_what_is_not_there_is_one_clear_line(what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", what]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ecg-transformers: RecordFileError:")
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_is_no_checkpoint_and_a_foreign_model_are_refused(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "without config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "'bert'" in capsys.readouterr().err
+
+
+def test_help_shows_how_it_is_used(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["inspect", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "ecg-transformers inspect hub/mae-moco-ecg" in text
+    assert "--sampling_rate" in text

@@ -20,13 +20,19 @@ from itertools import islice
 from multiprocessing import parent_process
 from multiprocessing.connection import wait as wait_for_objects
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ecg_transformers.corpora.conversion import STORED_STEPS, at_rate, in_millivolts, through_contract
 from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
 from ecg_transformers.corpora.layout import FORMAT_VERSION, CorpusRecord, Storage
 from ecg_transformers.corpora.prepared import Corpus, load_corpus
 from ecg_transformers.corpora.shards import Refusal, ShardReport, summarize, write_index, write_shard, write_text
 from ecg_transformers.errors import CorpusError, EcgError
 from ecg_transformers.signals.record import EcgRecord
+
+if TYPE_CHECKING:
+    from ecg_transformers.features.contract import SignalContract
+    from ecg_transformers.features.extractor import EcgFeatureExtractor
 
 __all__ = ["build_corpus", "plan_hash", "write_corpus"]
 
@@ -47,6 +53,7 @@ class _Job:
     work: Path
     storage: Storage
     sampling_rate: float | None
+    contract: "SignalContract | None"
 
 
 def build_corpus(
@@ -56,6 +63,7 @@ def build_corpus(
     *,
     num_proc: int = 1,
     sampling_rate: float | None = None,
+    extractor: "EcgFeatureExtractor | None" = None,
     overwrite: bool = False,
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
@@ -72,6 +80,8 @@ def build_corpus(
         num_proc: processes that read.
         sampling_rate: Hz at which the signals are stored; None: as they are. A rate that the corpus does not come in is
             resampled and stored as float32.
+        extractor: a checkpoint's extractor: the signals are stored after its leads, resampling and filters, and the corpus
+            carries the hash of these steps, so that the extractor does not do them again.
         overwrite: replace what is at ``output``.
         progress: show a progress bar.
         shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
@@ -84,13 +94,17 @@ def build_corpus(
     source, output = Path(source).expanduser(), Path(output).expanduser().absolute()
     if num_proc < 1:
         raise CorpusError(f"num_proc is {num_proc}; expected 1 or more.")
+    if extractor is not None and sampling_rate is not None:
+        raise CorpusError("both sampling_rate and an extractor were given; the extractor says the rate. Leave one out.")
     root, records = definition.find(source, sampling_rate)
     if not records:
         raise CorpusError(f"{source} holds no records of {definition.name}.")
     _check_unique(records, definition.name)
     resampled = sampling_rate is not None and sampling_rate not in definition.native_rates
-    storage = "float32" if resampled else definition.storage
-    plan = plan_hash(definition, records, sampling_rate)
+    storage = "float32" if resampled or extractor is not None else definition.storage
+    stamp = None if extractor is None else extractor.stamp(STORED_STEPS)
+    stored_as = stamp["hash"] if stamp else float(sampling_rate) if resampled else None
+    plan = plan_hash(definition, records, stored_as)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):
         finished = _finished(output, plan, overwrite)
@@ -99,7 +113,8 @@ def build_corpus(
         work = output.with_name(f".{output.name}.building")
         shards = _cut(records, shard_bytes)
         _open_work(work, plan, len(shards), shard_bytes)
-        job = _Job(definition, root, work, storage, sampling_rate if resampled else None)
+        contract = None if extractor is None else extractor.contract
+        job = _Job(definition, root, work, storage, sampling_rate if resampled else None, contract)
         reports = _run(job, shards, num_proc=num_proc, progress=progress)
         summary = summarize(reports)
         if not summary["records"]:
@@ -108,8 +123,8 @@ def build_corpus(
             raise CorpusError(f"none of {len(records)} records of {source} could be read; the first reason: {first.reason}")
         sets = definition.label_sets(summary["label_counts"])
         info = definition.facts() | {
-            "format_version": FORMAT_VERSION, "plan_hash": plan, "storage": storage, "stored_sampling_rate": sampling_rate,
-            "contract_hash": None, "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
+            "format_version": FORMAT_VERSION, "plan_hash": plan, "storage": storage, "preprocessed_by": stamp,
+            "contract_hash": None if stamp is None else stamp["hash"], "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
             **summary, "label_sets": {name: label_set.to_dict() for name, label_set in sets.items()},
         }  # fmt: skip
         write_index(work, reports, info, storage)
@@ -172,7 +187,7 @@ def write_corpus(
             **info, "format_version": FORMAT_VERSION, "storage": storage, "patients": len(patients - {-1}), **summary,
             "label_sets": {name: label_set.to_dict() for name, label_set in label_sets.items()},
         }  # fmt: skip
-        write_index(work, reports, {"contract_hash": None, "stored_sampling_rate": None} | facts, storage)
+        write_index(work, reports, {"contract_hash": None, "preprocessed_by": None} | facts, storage)
         _publish(work, output, overwrite=overwrite)
     return load_corpus(output)
 
@@ -186,9 +201,9 @@ def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
             raise CorpusError(f"{corpus}: {other.path} and {record.path} have the same record id {record.record_id}.")
 
 
-def plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], sampling_rate: float | None = None) -> str:
-    """What identifies a build: layout, corpus, rate and every record with the size of its file."""
-    facts = (FORMAT_VERSION, definition.name, definition.version, definition.storage, sampling_rate)
+def plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], stored_as: float | str | None = None) -> str:
+    """What identifies a build: layout, corpus, stored rate or contract, and every record with the size of its file."""
+    facts = (FORMAT_VERSION, definition.name, definition.version, definition.storage, stored_as)
     digest = hashlib.sha256(repr(facts).encode())
     for record in records:
         digest.update(repr(record).encode())
@@ -271,13 +286,13 @@ def _run(job: _Job, shards: list[list[RecordSource]], *, num_proc: int, progress
 
 def _in_processes(job: _Job, shards: Mapping[int, list[RecordSource]], workers: int) -> Iterable[tuple[int, ShardReport]]:
     """Yields the reports as worker processes finish their shards; at most two shards per worker are under way."""
-    with ProcessPoolExecutor(workers, initializer=_leave_with_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(job,)) as pool:
         waiting = iter(shards.items())
         running: dict[Future, int] = {}
         try:
             while True:
                 for index, records in islice(waiting, 2 * workers - len(running)):
-                    running[pool.submit(_build_shard, job, index, records)] = index
+                    running[pool.submit(_build_shard_in_worker, index, records)] = index
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -291,8 +306,16 @@ def _in_processes(job: _Job, shards: Mapping[int, list[RecordSource]], workers: 
             pool.shutdown(cancel_futures=True)
 
 
-def _leave_with_parent() -> None:
-    """Ends a worker when the process that started it is gone: a killed build must not leave readers behind."""
+_worker_job: _Job | None = None
+
+
+def _start_worker(job: _Job) -> None:
+    """Keeps the job for this process's shards, and ends the process when the one that started it is gone.
+
+    A killed build must not leave readers behind.
+    """
+    global _worker_job
+    _worker_job = job
     parent = parent_process()
     if parent is not None:
 
@@ -301,6 +324,10 @@ def _leave_with_parent() -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
+
+
+def _build_shard_in_worker(index: int, records: Sequence[RecordSource]) -> ShardReport:
+    return _build_shard(_worker_job, index, records)
 
 
 def _report_path(work: Path, index: int) -> Path:
@@ -326,22 +353,15 @@ def _build_shard(job: _Job, index: int, records: Sequence[RecordSource]) -> Shar
 
 
 def _stored(job: _Job, row: CorpusRecord) -> CorpusRecord:
-    """The row as the corpus keeps it: at the stored rate, in the storage type."""
-    if job.storage == "int16":
-        if row.signal.dtype != "int16":
-            raise CorpusError("its samples have more than 16 bits or are no integers; this corpus stores 16-bit integers.")
-        return row
-    from ecg_transformers.signals.resample import resample
-
-    signal = row.in_millivolts()
-    row.gain, row.baseline = row.gain * 0 + 1, row.baseline * 0
-    if job.sampling_rate is not None and row.sampling_rate != job.sampling_rate:
-        if row.annotations is not None:
-            row.annotations.samples = (row.annotations.samples * (job.sampling_rate / row.sampling_rate)).round().astype("int64")
-        signal = resample(signal, row.sampling_rate, job.sampling_rate)
-        row.notes.append(f"resampled {row.sampling_rate:g} -> {job.sampling_rate:g} Hz")
-        row.sampling_rate = job.sampling_rate
-    row.signal = signal
+    """The row as the corpus keeps it: through the contract, at the stored rate, in the storage type."""
+    if job.contract is not None:
+        return through_contract(row, job.contract)
+    if job.sampling_rate is not None:
+        return at_rate(row, job.sampling_rate)
+    if job.storage == "float32":
+        return in_millivolts(row)
+    if row.signal.dtype != "int16":
+        raise CorpusError("its samples have more than 16 bits or are no integers; this corpus stores 16-bit integers.")
     return row
 
 

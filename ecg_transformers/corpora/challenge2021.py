@@ -40,7 +40,8 @@ _WRONG_GAINS = {"georgia": {4880.0: 1000.0}, "ptbxl_cinc": {200.0: 1000.0}, "inc
 
 def _find(source: Path, sampling_rate: float | None, *, corpus: str, folder: str, name: str) -> tuple[Path, Sequence[RecordSource]]:
     """The records of one source below the Challenge's tree, below its own folder, or in it."""
-    places = [source / "training" / folder, source / folder, source]
+    downloads = sorted(source.glob(f"*/training/{folder}")) if source.is_dir() else []
+    places = [source / "training" / folder, source / folder, *downloads, source]
     place = next((path for path in places if path.is_dir()), source)
     headers = [item for item in find_headers(place, corpus) if re.fullmatch(name, item.name)]
     if not headers:

@@ -111,6 +111,6 @@ PTBXL = CorpusDefinition(
     read=_read,
     label_sets=_label_sets,
     expected={"records": 21799, "patients": 18869, "fold 9": 2183, "fold 10": 2198},
-    physionet=PhysioNetProject("ptb-xl", "1.0.3"),
+    physionet=PhysioNetProject("ptb-xl", "1.0.3", ("*.csv", "*.txt", "records{rate}/*")),
     native_rates=(100, 500),
 )

@@ -1,0 +1,189 @@
+"""Splits by patient: stratified over many labels, checked for overlap, and nested fractions of a training set.
+
+A patient's records look alike: a patient who is in training and in test makes a figure too good. Records whose patient is not
+known are patients of their own here, with a warning, because leakage cannot be excluded then.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from ecg_transformers.corpora.prepared import Corpus
+from ecg_transformers.errors import CorpusError
+
+__all__ = ["check_disjoint", "nested_fraction", "split_by_patient"]
+
+logger = logging.getLogger(__name__)
+
+
+def split_by_patient(
+    patients: Corpus | Sequence[int] | np.ndarray,
+    folds: int | Sequence[float],
+    *,
+    stratify: np.ndarray | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Divides records into folds so that each patient is in one fold and every label is spread evenly.
+
+    Iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the stratification of multi-label data, ECML 2011) over
+    patients instead of records: the rarest label first, each of its patients to the fold that lacks most of it.
+
+    Args:
+        patients: a corpus, or the patient of each record; -1: not known.
+        folds: number of equal folds, or the share of each fold (they are scaled to sum 1).
+        stratify: ``(records,)`` classes, or 0/1 ``(records, labels)``; None: only the number of records is balanced.
+        seed: decides among equal choices.
+
+    Returns:
+        The fold of each record, int64 ``(records,)``, from 0.
+
+    Raises:
+        CorpusError: fewer patients than folds, shares that are not positive, or labels of another length.
+
+    Example:
+        >>> split_by_patient([7, 7, 8, 9], 3).tolist()[:2] in ([0, 0], [1, 1], [2, 2])
+        True
+    """
+    ids = np.asarray(patients.patient_ids if isinstance(patients, Corpus) else patients, dtype=np.int64)
+    shares = np.full(folds, 1.0) if isinstance(folds, int | np.integer) else np.asarray(folds, dtype=np.float64)
+    if shares.ndim != 1 or not len(shares) or not (np.isfinite(shares) & (shares > 0)).all():
+        raise CorpusError(f"folds is {folds!r}; expected a number of folds or a list of positive shares.")
+    labels = _label_columns(stratify, len(ids))
+    group = _groups(ids)
+    count = int(group.max(initial=-1)) + 1
+    if count < len(shares):
+        raise CorpusError(f"{count} patients cannot be divided into {len(shares)} folds; ask for fewer folds.")
+    weights = np.zeros((count, labels.shape[1] + 1))
+    np.add.at(weights, group, np.concatenate([labels, np.ones((len(ids), 1))], axis=1))
+    result = _assign(weights, shares / shares.sum(), np.random.default_rng(seed))[group]
+    check_disjoint({f"fold {fold}": ids[result == fold] for fold in range(len(shares))})
+    return result
+
+
+def _label_columns(stratify: np.ndarray | None, records: int) -> np.ndarray:
+    """Labels as float64 ``(records, labels)``."""
+    if stratify is None:
+        return np.zeros((records, 0))
+    labels = np.asarray(stratify)
+    if len(labels) != records or labels.ndim not in (1, 2):
+        raise CorpusError(f"stratify has the shape {labels.shape} for {records} records; expected one row per record.")
+    if labels.ndim == 1:
+        labels = np.unique(labels, return_inverse=True)[1][:, None] == np.arange(len(np.unique(labels)))
+    return labels.astype(np.float64)
+
+
+def _groups(ids: np.ndarray) -> np.ndarray:
+    """A number per patient from 0, records of unknown patients each with their own."""
+    unknown = ids < 0
+    if unknown.any():
+        logger.warning(
+            "the patient of %d of %d records is not known: each counts as a patient of its own, so that leakage between "
+            "parts cannot be excluded", unknown.sum(), len(ids),
+        )  # fmt: skip
+    # Unknown patients get keys that no known one has.
+    keys = np.where(unknown, -1 - np.arange(len(ids)), ids)
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The fold of each group. ``weights`` ``(groups, labels + 1)``: positives per label and, last, the number of records."""
+    fold = np.full(len(weights), -1)
+    wanted = shares[:, None] * weights.sum(axis=0)
+    left = weights.sum(axis=0)
+    order = generator.permutation(len(weights))
+    # The greedy rule is sequential: where a patient goes depends on all who went before.
+    while True:
+        open_labels = np.flatnonzero(left[:-1] > 0)
+        if not len(open_labels):
+            break
+        label = open_labels[np.argmin(left[open_labels])]
+        members = order[(fold[order] < 0) & (weights[order, label] > 0)]
+        # Patients with many positives first: they fit worst at the end.
+        for member in members[np.argsort(-weights[members, label], kind="stable")]:
+            fold[member] = _neediest(wanted, (label, -1), generator)
+            wanted[fold[member]] -= weights[member]
+            left -= weights[member]
+        left[label] = 0
+    for member in order[fold[order] < 0]:
+        fold[member] = _neediest(wanted, (-1,), generator)
+        wanted[fold[member]] -= weights[member]
+    return fold
+
+
+def _neediest(wanted: np.ndarray, columns: Sequence[int], generator: np.random.Generator) -> int:
+    """The fold that lacks most of the first column; among equals most of the next; among equals any."""
+    candidates = np.arange(len(wanted))
+    for column in columns:
+        need = wanted[candidates, column]
+        # 1e-9: shares such as 0.1 leave differences of rounding between folds that are equal.
+        candidates = candidates[need >= need.max() - 1e-9]
+    return int(candidates[generator.integers(len(candidates))]) if len(candidates) > 1 else int(candidates[0])
+
+
+def check_disjoint(parts: Mapping[str, Corpus | np.ndarray]) -> None:
+    """Raises if a patient, or a record, is in two parts.
+
+    Args:
+        parts: name -> corpus, or name -> patient ids; unknown patients (-1) are passed over.
+
+    Raises:
+        CorpusError: parts overlap; the message names them, how many patients and which.
+
+    Example:
+        >>> check_disjoint({"train": np.array([1, 2]), "test": np.array([3])})
+    """
+    for (first, one), (second, other) in combinations(parts.items(), 2):
+        kinds = ("patient",)
+        if isinstance(one, Corpus) and isinstance(other, Corpus) and one.hash == other.hash:
+            kinds = ("patient", "record")
+        for kind in kinds:
+            shared = np.intersect1d(_ids(one, kind), _ids(other, kind))
+            shared = shared[shared >= 0]
+            if len(shared):
+                raise CorpusError(
+                    f"{len(shared)} {kind}s are both in {first} and in {second} ({kind} {', '.join(map(str, shared[:5]))}"
+                    f"{' ...' if len(shared) > 5 else ''}); expected disjoint parts. Split with split_by_patient."
+                )
+
+
+def _ids(part: Corpus | np.ndarray, kind: str) -> np.ndarray:
+    if isinstance(part, Corpus):
+        return part.patient_ids if kind == "patient" else part.record_ids
+    return np.asarray(part)
+
+
+def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus:
+    """A share of the records, whole patients only; a smaller share lies inside every larger one.
+
+    Who comes first is a hash of seed and patient alone, so that the same patients are taken whatever else is in the corpus.
+
+    Args:
+        corpus: usually the training folds.
+        fraction: share of the records, in (0, 1]; at least one patient is taken.
+        seed: another seed takes other patients.
+
+    Raises:
+        CorpusError: the fraction is out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise CorpusError(f"the fraction is {fraction!r}; expected a number above 0 and at most 1.")
+    if fraction == 1:
+        return corpus
+    keys = np.where(corpus.patient_ids >= 0, corpus.patient_ids, -1 - corpus.record_ids)
+    order = np.argsort(_mix(keys, seed), kind="stable")
+    # Records in the order of their patients: a patient's records share a key and therefore stand together.
+    last = max(round(fraction * len(corpus)), 1)
+    taken = set(keys[order[:last]].tolist())
+    if last < len(order) and keys[order[last]] in taken and len(taken) > 1:
+        taken.discard(int(keys[order[last]]))  # a patient who would be cut in two stays out
+    return corpus.select(np.flatnonzero(np.isin(keys, list(taken))))
+
+
+def _mix(keys: np.ndarray, seed: int) -> np.ndarray:
+    """A well mixed 64-bit hash of each key (the finalizer of splitmix64; Steele, Lea, Flood 2014)."""
+    state = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

@@ -1,0 +1,152 @@
+"""Prepare a corpus: official tree (or your own folder) -> prepared corpus + refused.csv.
+
+    python training/prepare.py CORPUS --source DIR --output DIR [--download] [--num_proc N] [--sampling_rate HZ]
+    python training/prepare.py folder --source DIR --table labels.csv --output DIR
+    python training/prepare.py synthetic --records 2000 --seed 0 --output DIR
+
+A command that was interrupted, or killed, goes on when it is given again. Records that cannot be read are left out and
+listed with the reason in OUTPUT/refused.csv.
+"""
+
+import argparse
+import logging
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from ecg_transformers.corpora import CORPORA, corpus_definition
+from ecg_transformers.corpora.build import build_corpus
+from ecg_transformers.corpora.definition import CorpusDefinition
+from ecg_transformers.corpora.download import download_corpus
+from ecg_transformers.corpora.prepared import Corpus
+from ecg_transformers.errors import CorpusError, EcgError
+
+OWN = {"folder": "your own recordings, labels from --table", "synthetic": "made recordings, --records and --seed"}
+
+
+def parser() -> argparse.ArgumentParser:
+    known = "\n".join(f"  {name:<17} {corpus_definition(name).title}" for name in CORPORA)
+    known += "".join(f"\n  {name:<17} {words}" for name, words in OWN.items())
+    result = argparse.ArgumentParser(
+        prog="prepare.py",
+        description=__doc__,
+        epilog=f"corpora:\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("corpus", metavar="CORPUS", help="one of the corpora below")
+    result.add_argument(
+        "--source", type=Path, metavar="DIR", help="the official tree, or your folder; with --download: where it goes"
+    )
+    result.add_argument("--output", type=Path, required=True, metavar="DIR", help="the prepared corpus to be made")
+    result.add_argument(
+        "--download", action="store_true", help="fetch the tree from PhysioNet first (extra [download])"
+    )
+    result.add_argument("--base_url", metavar="URL", help="another server with PhysioNet's interface")
+    result.add_argument("--num_proc", type=int, default=1, metavar="N", help="processes that read (default 1)")
+    result.add_argument(
+        "--sampling_rate", type=float, metavar="HZ",
+        help="rate at which signals are stored; PTB-XL has 500 and 100, any other rate is resampled (float32)",
+    )  # fmt: skip
+    result.add_argument("--model", metavar="CHECKPOINT", help="store after this checkpoint's leads, rate and filters")
+    result.add_argument(
+        "--table", type=Path, metavar="CSV", help="folder: columns record[, patient, fold, age, sex], labels"
+    )
+    result.add_argument("--read_sampling_rate", type=float, metavar="HZ", help="folder: rate of files that state none")
+    result.add_argument("--read_units", metavar="UNIT", help="folder: unit of files that state none (mV, uV, V)")
+    result.add_argument("--read_leads", nargs="+", metavar="LEAD", help="folder: leads of files that name none")
+    result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
+    result.add_argument("--seed", type=int, default=0, help="synthetic: another seed, other recordings (default 0)")
+    result.add_argument("--overwrite", action="store_true", help="replace what is at OUTPUT")
+    result.add_argument("--no_progress", action="store_true", help="no progress bar")
+    return result
+
+
+def find_definition(options: argparse.Namespace) -> CorpusDefinition:
+    """The corpus that was asked for; options of another corpus are refused."""
+    name = options.corpus
+    if name not in (*CORPORA, *OWN):
+        near = get_close_matches(name, (*CORPORA, *OWN), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise CorpusError(f"there is no corpus {name!r}; expected {', '.join((*CORPORA, *OWN))}.{hint}")
+    reading = {"sampling_rate": options.read_sampling_rate, "units": options.read_units, "leads": options.read_leads}
+    reading = {key: value for key, value in reading.items() if value is not None}
+    if name != "folder" and (options.table is not None or reading):
+        raise CorpusError(
+            f"--table and --read_... belong to the corpus 'folder'; {name} has its own labels and headers."
+        )
+    if name == "synthetic":
+        from ecg_transformers.corpora.synthetic import synthetic_definition
+
+        return synthetic_definition(options.records, seed=options.seed, sampling_rate=options.sampling_rate or 100)
+    if options.source is None:
+        raise CorpusError(f"--source is missing; set it to the folder of {name}.")
+    if name == "folder":
+        from ecg_transformers.corpora.folder import folder_definition
+        from ecg_transformers.corpora.label_table import read_label_table
+
+        if options.table is not None:
+            print(f"labels: {read_label_table(options.table).describe()}")
+        return folder_definition(options.source, options.table, read_options=reading)
+    return corpus_definition(name)
+
+
+def main(words: list[str] | None = None) -> Corpus:
+    options = parser().parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    definition = find_definition(options)
+    source = options.source or Path()
+    if options.download:
+        source = download_corpus(definition, source, sampling_rate=options.sampling_rate, base_url=options.base_url)
+    extractor = None
+    if options.model is not None:
+        from transformers import AutoFeatureExtractor
+
+        extractor = AutoFeatureExtractor.from_pretrained(options.model)
+    corpus = build_corpus(
+        definition, source, options.output, num_proc=options.num_proc, sampling_rate=options.sampling_rate,
+        extractor=extractor, overwrite=options.overwrite, progress=not options.no_progress,
+    )  # fmt: skip
+    print(report(corpus))
+    return corpus
+
+
+def report(corpus: Corpus) -> str:
+    """What was made, beside what the corpus officially has."""
+    info = corpus.info
+    folds = {name: count for name, count in info["folds"].items() if name != "-1"}
+    found = {"records": info["records"], "patients": info["patients"], "annotations": info["annotations"]}
+    found |= {f"fold {name}": count for name, count in folds.items()}
+    lines = [f"{corpus.path}: {info['title']}, {info['version']}".removesuffix(", ")]
+    complete = True
+    for name, official in info["expected"].items():
+        count = found.get(name, 0)
+        complete = complete and count == official
+        lines.append(
+            f"  {name:<12} {count:>9,} of {official:,} official" + ("" if count == official else "  <- a part")
+        )
+    for name in ("records", "patients"):
+        if name not in info["expected"] and found[name]:
+            lines.append(f"  {name:<12} {found[name]:>9,}")
+    if info["expected"] and not complete:
+        lines.append("  a part of the official corpus: every figure made from it has to say so")
+    if folds:
+        lines.append(f"  folds        {', '.join(f'{name}: {count}' for name, count in folds.items())}")
+    lead_sets = [f"{names} ({count})" for names, count in list(info["lead_sets"].items())[:3]]
+    lines.append(f"  leads        {'; '.join(lead_sets)}{' ...' if len(info['lead_sets']) > 3 else ''}")
+    rates = ", ".join(f"{rate} Hz ({count})" for rate, count in info["sampling_rates"].items())
+    lines.append(f"  stored       {rates}, {info['storage']}")
+    sets = ", ".join(f"{name} {len(values['codes'])}" for name, values in info["label_sets"].items())
+    lines.append(f"  label sets   {sets or 'none'}")
+    if info["refused"]:
+        lines.append(f"  refused      {info['refused']:,}: reasons in {corpus.path / 'refused.csv'}")
+    lines.append(f"  content hash {info['content_hash']}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EcgError as error:
+        sys.exit(f"prepare.py: {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("prepare.py: interrupted; the same command goes on where this one stopped.")

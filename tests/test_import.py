@@ -1,0 +1,79 @@
+"""Importing the package is cheap, and inference needs none of the libraries that only training or files need."""
+
+import json
+import subprocess
+import sys
+
+# What `import ecg_transformers` may cost beyond Transformers' own import, in seconds.
+FLOOR = 0.3
+ATTEMPTS = 4
+
+HEAVY = ("datasets", "evaluate", "accelerate", "wfdb", "matplotlib", "scipy.signal", "pandas", "sklearn", "pyarrow")
+
+MEASURE = f"""
+import json, sys, time
+from transformers import AutoModel, PreTrainedModel
+before = set(sys.modules)
+start = time.process_time()
+import ecg_transformers
+seconds = time.process_time() - start
+print(json.dumps([seconds, [name for name in {HEAVY!r} if name in sys.modules and name not in before]]))
+"""
+
+# The path finder is what finds installed packages: without it these are not installed, for Transformers too.
+INFERENCE = """
+import importlib.machinery, json, sys
+
+blocked = {"datasets", "evaluate", "accelerate", "matplotlib", "wfdb"}
+find_spec = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = staticmethod(
+    lambda name, *args: None if name.split(".")[0] in blocked else find_spec(name, *args)
+)
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
+
+import ecg_transformers
+
+folder = sys.argv[1]
+config = ecg_transformers.MaeMocoConfig(
+    hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, window_size=1000,
+    sampling_rate=100, num_labels=3,
+)
+ecg_transformers.MaeMocoForSequenceClassification(config).save_pretrained(folder)
+ecg_transformers.MaeMocoFeatureExtractor(sampling_rate=100, window_size=1000).save_pretrained(folder)
+
+extractor = AutoFeatureExtractor.from_pretrained(folder)
+model = AutoModel.from_pretrained(folder)
+classifier = AutoModelForSequenceClassification.from_pretrained(folder)
+signal = np.random.default_rng(0).normal(size=(12, 7000))
+record = ecg_transformers.EcgRecord(signal, sampling_rate=500, leads=extractor.lead_names)
+with torch.no_grad():
+    batch = extractor(record, return_tensors="pt")
+    shapes = [list(model(**batch).pooler_output.shape), list(classifier(**batch).logits.shape)]
+print(json.dumps([shapes, sorted(blocked & set(sys.modules))]))
+"""
+
+
+def fresh_process(code: str, *arguments: str):
+    """What a program prints as JSON in its last line, run in a process of its own."""
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_the_import_costs_at_most_its_floor_and_loads_nothing_heavy():
+    # Seconds of the processor, for other programs may own it meanwhile; they only ever add: the least of a few counts.
+    measured = []
+    while len(measured) < ATTEMPTS and min(measured, default=FLOOR + 1) > FLOOR:
+        seconds, heavy = fresh_process(MEASURE)
+        assert not heavy
+        measured.append(seconds)
+    assert min(measured) <= FLOOR, measured
+
+
+def test_inference_needs_no_training_libraries(tmp_path):
+    shapes, loaded = fresh_process(INFERENCE, str(tmp_path))
+    assert shapes == [[2, 32], [2, 3]]
+    assert not loaded

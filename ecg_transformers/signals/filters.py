@@ -6,7 +6,6 @@ of -3.
 """
 
 import numpy as np
-from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, sosfiltfilt, tf2sos
 
 from ..errors import SignalError
 
@@ -27,6 +26,9 @@ def bandpass_sections(
     Raises:
         SignalError: no cut-off is given, or one does not lie between 0 and half the sampling rate.
     """
+    # Imported at use, here and below: a third of a second that loading a model need not wait for.
+    from scipy.signal import butter
+
     nyquist = sampling_rate / 2
     edges = [edge for edge in (low_hz, high_hz) if edge is not None]
     if not edges or not all(0 < edge < nyquist for edge in edges) or (len(edges) == 2 and edges[0] >= edges[1]):
@@ -44,6 +46,8 @@ def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float 
     Raises:
         SignalError: the frequency does not lie between 0 and half the sampling rate.
     """
+    from scipy.signal import iirnotch, tf2sos
+
     if not 0 < frequency_hz < sampling_rate / 2:
         raise SignalError(
             f"the notch is at {frequency_hz:g} Hz and the rate is {sampling_rate:g} Hz; expected a frequency between 0 "
@@ -77,6 +81,8 @@ def apply_sections(signal: np.ndarray, sections: np.ndarray, *, zero_phase: bool
         sections: ``(sections, 6)``.
         zero_phase: both directions, or forwards alone.
     """
+    from scipy.signal import sosfilt, sosfilt_zi, sosfiltfilt
+
     num_samples = signal.shape[-1]
     exact = signal.astype(np.float64)
     if zero_phase:

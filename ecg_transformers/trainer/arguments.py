@@ -76,7 +76,7 @@ class PretrainingArguments:
         data_fraction: Share of the training patients that is used.
         data_on_device: Keep the signals on the accelerator.
         attn_implementation: Attention kernel.
-        compile: `torch.compile` with the default backend.
+        compile: `torch.compile` each transformer block by itself: little to compile, nothing breaks the graph.
         max_seconds: Wall-clock limit.
         resume: Go on from the newest complete checkpoint.
         schedules: Values that change over the run, by name; see `Schedule`.
@@ -102,7 +102,7 @@ class PretrainingArguments:
     data_fraction: float = field(default=1.0, metadata={"help": "Share of the training patients that is used."})
     data_on_device: bool = field(default=False, metadata={"help": "Keep the signals on the accelerator."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, ..."})
-    compile: bool = field(default=False, metadata={"help": "The same as torch_compile."})
+    compile: bool = field(default=False, metadata={"help": "Compile each transformer block."})
     max_seconds: float | None = field(default=None, metadata={"help": "Stop cleanly after this time."})
     resume: bool = field(default=False, metadata={"help": "Go on from the newest complete checkpoint."})
     schedules: dict[str, Any] | None = field(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
@@ -176,8 +177,13 @@ class PretrainingRun:
             callbacks.append(ClockCallback(run.max_seconds, started=self.started))
         if self.probe is not None:
             callbacks.append(self.probe)
+        model = build_model(self.settings)
+        if run.compile:
+            for module in model.modules():
+                if isinstance(module, GradientCheckpointingLayer):
+                    module.compile()
         trainer = EcgTrainer(
-            model=build_model(self.settings),
+            model=model,
             args=training,
             train_dataset=self.train_data,
             eval_dataset=self.validation_data,
@@ -237,8 +243,8 @@ class PretrainingRun:
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
         validation = 0 if self.validation_data is None else len(self.validation_data)
         return (
-            f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, {encoder / 1e6:.2f} M of them in the "
-            f"encoder that is kept\n{len(self.train_data):,} training records and {validation:,} validation records of "
+            f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, {encoder / 1e6:.2f} M in the encoder "
+            f"that is kept\n{len(self.train_data):,} training records and {validation:,} validation records of "
             f"{self.corpus.name} {self.corpus.info.get('version', '')} ({self.corpus.hash[:12]})\n{math.ceil(steps):,} "
             f"steps of {self.batch_size} records ({steps / self.steps_per_epoch:.1f} epochs) on {training.device}, "
             f"{training.world_size} process{'es' if training.world_size > 1 else ''}"

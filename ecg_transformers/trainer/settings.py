@@ -176,8 +176,6 @@ def _dataclasses(owners, values) -> tuple[PretrainingArguments, EcgTrainingArgum
     if missing:
         raise ArgumentsError(f"{' and '.join(f'--{name} DIR' for name in missing)} must be given.")
     given = {name: value for name, value in values.items() if name in owners["run"] or name in owners["training"]}
-    if given.get("compile"):
-        given["torch_compile"] = True
     if given.get("early_stopping_patience") is not None:
         given.setdefault("metric_for_best_model", "loss")
     # Without an accelerator the Trainer takes bf16 only if it is told that the CPU is meant.

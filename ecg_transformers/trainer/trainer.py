@@ -169,9 +169,13 @@ class EcgTrainer(Trainer):
         super().log(logs, start_time)
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
-        """Evaluate with fixed draws; the metrics hold every loss term."""
+        """Evaluate with fixed draws; the metrics hold every loss term, and training goes on as if nothing had been."""
         self._evaluation_batch = 0
-        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        # A loader takes a number from torch's global generator when it starts; dropout must not notice.
+        with torch.random.fork_rng(devices=[]):
+            output = super().evaluation_loop(
+                dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs
+            )
         terms = self._evaluation_log.drain(self.accelerator)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in terms.items()})
         return output

@@ -5,6 +5,7 @@ version and keeps three of its files in `.cache/transformers-<version>/`. It doe
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tarfile
@@ -55,8 +56,13 @@ def fetch() -> Path:
     return folder
 
 
+def required() -> bool:
+    """Whether the conformance tests must run (`ECG_REQUIRE_CONFORMANCE=1`) or may be skipped offline."""
+    return os.environ.get("ECG_REQUIRE_CONFORMANCE", "0") not in ("", "0")
+
+
 def main() -> int:
-    """Fill the cache; 0 if the tests are there afterwards."""
+    """Fill the cache; 1 if that fails and the tests are required."""
     if cached_sources():
         return 0
     try:
@@ -67,7 +73,7 @@ def main() -> int:
             "conformance tests are skipped. With ECG_REQUIRE_CONFORMANCE=1 that is a failure.",
             file=sys.stderr,
         )
-        return 1
+        return int(required())
     print(f"Transformers' own tests are in {folder.relative_to(CACHE.parent)}.")
     return 0
 

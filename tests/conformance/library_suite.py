@@ -5,7 +5,6 @@ source distribution lacks is supplied by empty stand-ins.
 """
 
 import importlib
-import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from unittest import mock
 import pytest
 import transformers
 
-from .fetch_sources import cached_sources
+from .fetch_sources import cached_sources, required
 
 PACKAGE = "_transformers_common_tests"
 
@@ -53,7 +52,7 @@ def load_library_suite() -> LibrarySuite:
             f"CONFORMANCE NOT TESTED: the common tests of transformers {transformers.__version__} are not in .cache. "
             "Run `python tests/conformance/fetch_sources.py` with network access."
         )
-        if os.environ.get("ECG_REQUIRE_CONFORMANCE", "0") not in ("", "0"):
+        if required():
             pytest.fail(message, pytrace=False)
         warnings.warn(message, stacklevel=2)
         pytest.skip(message, allow_module_level=True)

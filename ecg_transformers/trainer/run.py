@@ -181,7 +181,7 @@ class PretrainingRun:
         if run.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
-                    module.compile()
+                    module.compile(dynamic=False)
         trainer = EcgTrainer(
             model=model,
             args=training,

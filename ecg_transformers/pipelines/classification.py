@@ -1,9 +1,10 @@
 """The pipeline `ecg-classification`: recordings in, codes with names, probabilities and decisions out."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from transformers.utils import logging
 from ..errors import CheckpointError, SignalError
 from ..evaluation.aggregation import aggregate_windows
 from ..evaluation.encode import probabilities
+from ..features.extractor import EcgFeatureExtractor
 from .records import (
     READING,
     check_parts,
@@ -52,11 +54,14 @@ class EcgClassificationPipeline(ChunkPipeline):
         [{'label': 'AFIB', 'name': 'atrial fibrillation', 'score': 0.97, 'positive': True}]
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = True
-    _load_tokenizer = False
+    feature_extractor: EcgFeatureExtractor  # type: ignore[assignment]
+
+    # the library declares these as None alone, although it means None, False or True
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_video_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = True  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,7 +69,7 @@ class EcgClassificationPipeline(ChunkPipeline):
         _check_labels(self.model.config)
         self.model.eval()
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Labels of one record or several.
 
         Args:
@@ -84,8 +89,7 @@ class EcgClassificationPipeline(ChunkPipeline):
     @property
     def codes(self) -> list[str]:
         """The label codes in the order of the outputs."""
-        config = self.model.config
-        return [config.id2label[index] for index in range(config.num_labels)]
+        return [str(code) for _, code in sorted((self.model.config.id2label or {}).items())]
 
     def to_table(
         self,
@@ -169,7 +173,7 @@ class EcgClassificationPipeline(ChunkPipeline):
         """The codes that count as present, given scores `(num_labels,)`."""
         return tuple(code for code, positive in zip(self.codes, self._decide(scores), strict=True) if positive)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and feature extractor; the stock method would add an entry that asks for remote code."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.feature_extractor.save_pretrained(save_directory)
@@ -196,18 +200,18 @@ class EcgClassificationPipeline(ChunkPipeline):
         reading = {**reading, **({} if window is None else {"window": window})}
         return reading, {}, {name: value for name, value in given.items() if value is not None}
 
-    def preprocess(self, input_: Any, **reading: Any) -> Iterator[dict[str, Any]]:
+    def preprocess(self, input_: Any, **reading: Any) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """One dictionary of tensors for each window of a record."""
         yield from window_chunks(prepare_windows(input_, self.feature_extractor, **reading))
 
-    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:
+    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         logits = self.model(**model_inputs(input_tensors, self.model), return_dict=True).logits
         return {"is_last": input_tensors["is_last"], "logits": logits.float()}
 
-    def postprocess(
+    def postprocess(  # type: ignore[override]
         self,
         model_outputs: list[dict[str, Any]],
-        aggregate: str = "mean",
+        aggregate: Literal["mean", "max"] = "mean",
         top_k: int | None = None,
         windows: bool = False,
         as_array: bool = False,

@@ -1,5 +1,6 @@
 """The pipeline `ecg-feature-extraction`: recordings in, embeddings out."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from ..errors import CheckpointError, SignalError
 from ..evaluation.aggregation import aggregate_windows
+from ..features.extractor import EcgFeatureExtractor
 from ..layers.pooling import Pooling
 from .records import (
     READING,
@@ -48,18 +50,21 @@ class EcgFeatureExtractionPipeline(ChunkPipeline):
         (128,)
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = True
-    _load_tokenizer = False
+    feature_extractor: EcgFeatureExtractor  # type: ignore[assignment]
+
+    # the library declares these as None alone, although it means None, False or True
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_video_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = True  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_parts(self.model, self.feature_extractor)
         self.model.eval()
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Embeddings of one record or several.
 
         Args:
@@ -149,7 +154,7 @@ class EcgFeatureExtractionPipeline(ChunkPipeline):
         ):
             yield {**row.place, "embedding": row.result, "note": row.note}
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and feature extractor; the stock method would add an entry that asks for remote code."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.feature_extractor.save_pretrained(save_directory)
@@ -173,11 +178,13 @@ class EcgFeatureExtractionPipeline(ChunkPipeline):
         forward = {name: value for name, value in (("pooling", pooling), ("layer", layer)) if value is not None}
         return reading, forward, {} if windows is None else {"windows": windows}
 
-    def preprocess(self, input_: Any, **reading: Any) -> Iterator[dict[str, Any]]:
+    def preprocess(self, input_: Any, **reading: Any) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """One dictionary of tensors for each window of a record."""
         yield from window_chunks(prepare_windows(input_, self.feature_extractor, **reading))
 
-    def _forward(self, input_tensors: dict[str, Any], pooling: str | None = None, layer: int = -1) -> dict[str, Any]:
+    def _forward(  # type: ignore[override]
+        self, input_tensors: dict[str, Any], pooling: str | None = None, layer: int = -1
+    ) -> dict[str, Any]:
         inputs = model_inputs(input_tensors, self.model)
         outputs = self.model(**inputs, output_hidden_states=layer != -1, return_dict=True)
         vectors = outputs.pooler_output
@@ -187,7 +194,8 @@ class EcgFeatureExtractionPipeline(ChunkPipeline):
 
     def _pool(self, outputs: Any, attention_mask: torch.Tensor | None, pooling: str | None, layer: int) -> torch.Tensor:
         """The tokens of a layer pooled; with no pooling named, [CLS] where there is one and the mean elsewhere."""
-        tokens, pooled, has_cls = outputs.last_hidden_state, outputs.pooler_output, self.model.has_cls_token
+        encoder: Any = self.model
+        tokens, pooled, has_cls = outputs.last_hidden_state, outputs.pooler_output, encoder.has_cls_token
         if layer != -1:
             states = outputs.hidden_states
             if not -len(states) <= layer < len(states):
@@ -201,11 +209,13 @@ class EcgFeatureExtractionPipeline(ChunkPipeline):
                 f"pooling {kind!r} of layer {layer} needs a [CLS] token, which this encoder has not; "
                 'expected "mean" or "max".'
             )
-        config = self.model.config
+        config = encoder.config
         pool = Pooling(kind, config.hidden_size, cls_token=has_cls, pooled_size=config.pooled_size)
-        return pool(tokens, self.model.token_mask(attention_mask), pooled)
+        return pool(tokens, encoder.token_mask(attention_mask), pooled)
 
-    def postprocess(self, model_outputs: list[dict[str, Any]], windows: bool = False) -> np.ndarray:
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: list[dict[str, Any]], windows: bool = False
+    ) -> np.ndarray:
         """The embeddings of a record's windows, or their mean."""
         vectors = torch.cat([output["embedding"] for output in model_outputs]).numpy()
         if windows:

@@ -61,17 +61,8 @@ def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecord
     """
     if isinstance(source, EcgRecord):
         record = source
-    elif (header := _wfdb_header(Path(source), reading)) is not None:
-        reading = {name: value for name, value in reading.items() if value is not None}
-
-        def read(start: int, stop: int) -> EcgRecord:
-            return read_wfdb(header.path, start=start, stop=stop, annotator=None, **reading)
-
-        probe = read(0, min(header.num_samples, 64))
-        # a header states frames; a frame may hold several samples of a lead
-        factor = round(probe.sampling_rate / header.sampling_rate)
-        began = _start_time(header.base_date, header.base_time)
-        return LongRecording(header.name, probe.sampling_rate, header.num_samples * factor, began, read)
+    elif (header := _wfdb_header(Path(source), reading)) is not None and header.num_samples is not None:
+        return _wfdb_recording(header, header.num_samples, reading)
     else:
         record = read_record(source, **reading)
         logger.warning_once(f"{record.name} is read into memory whole: only WFDB records are read piece by piece.")
@@ -80,6 +71,20 @@ def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecord
         return EcgRecord(record.signal[:, start:stop], record.sampling_rate, leads=record.leads, name=record.name)
 
     return LongRecording(record.name, record.sampling_rate, record.num_samples, None, cut)
+
+
+def _wfdb_recording(header: WfdbHeader, num_frames: int, reading: dict[str, Any]) -> LongRecording:
+    """A WFDB record of which only the header is in memory."""
+    reading = {name: value for name, value in reading.items() if value is not None}
+
+    def read(start: int, stop: int) -> EcgRecord:
+        return read_wfdb(header.path, start=start, stop=stop, annotator=None, **reading)
+
+    probe = read(0, min(num_frames, 64))
+    # a header states frames; a frame may hold several samples of a lead
+    factor = round(probe.sampling_rate / header.sampling_rate)
+    began = _start_time(header.base_date, header.base_time)
+    return LongRecording(header.name, probe.sampling_rate, num_frames * factor, began, read)
 
 
 def _wfdb_header(path: Path, reading: dict[str, Any]) -> WfdbHeader | None:

@@ -141,7 +141,7 @@ def prepare_windows(
     )
     windows = len(features.pop("record_index"))
     name, samples, rate = _facts(item, reading.get("sampling_rate"))
-    mode = extractor.window_mode if window is None else window
+    mode = extractor.contract.window_mode if window is None else window
     starts = _starts(extractor, mode, resampled_length(samples, rate, extractor.sampling_rate))
     if len(starts) != windows:
         raise SignalError(f"{name or 'the record'} gave {windows} windows where {len(starts)} were expected.")
@@ -150,12 +150,13 @@ def prepare_windows(
 
 def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray:
     """First samples of all windows that the extractor slides over so many samples at its rate."""
+    contract = extractor.contract
     return window_starts(
         num_samples,
-        extractor.window_size,
-        extractor.window_stride,
-        incomplete="pad" if extractor.allow_short else "align",
-        min_samples=int(np.ceil(extractor.min_window_seconds * extractor.sampling_rate)),
+        contract.window_size,
+        contract.window_stride,
+        incomplete="pad" if contract.allow_short else "align",
+        min_samples=int(np.ceil(contract.min_window_seconds * contract.sampling_rate)),
     )
 
 
@@ -179,14 +180,15 @@ def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, tor
     }
 
 
-def _facts(item: Any, sampling_rate: float | None) -> tuple[str, int, float]:
+def _facts(item: Any, sampling_rate: Any) -> tuple[str, int, Any]:
     """Name, samples and rate of a record that the extractor has accepted."""
     if isinstance(item, EcgRecord):
         return item.name, item.num_samples, item.sampling_rate
     if isinstance(item, dict):
-        rate = item.get("sampling_rate")
-        return str(item.get("name") or ""), np.shape(item["signal"])[-1], sampling_rate if rate is None else rate
-    return "", item.shape[-1], float(sampling_rate)
+        known = item.get("sampling_rate")
+        rate = sampling_rate if known is None else known
+        return str(item.get("name") or ""), np.shape(item["signal"])[-1], rate
+    return "", item.shape[-1], sampling_rate
 
 
 def _starts(extractor: EcgFeatureExtractor, mode: str, num_samples: int) -> np.ndarray:

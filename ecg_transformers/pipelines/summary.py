@@ -71,7 +71,8 @@ class _Spans:
     def __init__(self) -> None:
         self.windows, self.runs, self.seconds = 0, 0, 0.0
         self.longest: tuple[float, float, datetime | None] = (0.0, 0.0, None)
-        self._start, self._end, self._time = 0.0, float("-inf"), None
+        self._start, self._end = 0.0, float("-inf")
+        self._time: datetime | None = None
 
     def add(self, start: float, end: float, time: datetime | None) -> None:
         """Takes the next stretch."""

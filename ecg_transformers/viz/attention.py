@@ -133,5 +133,12 @@ def _draw_heads(page: Page, heads: np.ndarray, patch_seconds: float) -> None:
     y = top - np.arange(len(heads) + 1) * HEAD_MM
     page.axes.pcolormesh(x, y, scaled, cmap=colors, vmin=0.0, vmax=1.0, zorder=3, gid="heads", edgecolors="none")
     for head in range(len(heads)):
-        style = {"fontsize": 7, "color": PRINT, "ha": "right", "va": "center", "zorder": 4, "path_effects": halo}
+        style: dict[str, Any] = {
+            "fontsize": 7,
+            "color": PRINT,
+            "ha": "right",
+            "va": "center",
+            "zorder": 4,
+            "path_effects": halo,
+        }
         page.axes.text(x[0] - 1.5, top - (head + 0.5) * HEAD_MM, f"head {head + 1}", **style)

@@ -100,7 +100,7 @@ def _draw_panel(
 ) -> None:
     if name in curves:
         steps, values = curves[name]
-        style = {"color": TRAINING, "marker": "o" if values.size < 3 else None, "markersize": 3}
+        style: dict[str, Any] = {"color": TRAINING, "marker": "o" if values.size < 3 else None, "markersize": 3}
         # a schedule has no noise to take away
         if smooth > 1 and values.size > smooth and name.endswith(("loss", "grad_norm")):
             axes.plot(steps, values, color=TRAINING, linewidth=0.8, alpha=0.3)

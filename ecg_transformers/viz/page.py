@@ -155,7 +155,7 @@ class Page:
         """
         height = millivolts * self.gain
         drawn = np.clip(height, -PEN_LIMIT_MM, PEN_LIMIT_MM)
-        style = {"color": INK, "linewidth": TRACE_POINTS, "solid_joinstyle": "round", "zorder": 3} | style
+        style = {"color": INK, "linewidth": TRACE_POINTS, "solid_joinstyle": "round", "zorder": 3, **style}
         self.axes.plot(self.x(seconds), self.base_lines[row] + drawn, **style)
         return bool(np.any(np.abs(height) > PEN_LIMIT_MM))
 
@@ -214,7 +214,7 @@ class Page:
 
     def _print(self, x: float, y: float, text: str, **style: Any) -> None:
         # a name with a dollar sign is a name, not mathematics
-        self.axes.text(x, y, text, **({"color": PRINT, "va": "baseline", "parse_math": False} | style))
+        self.axes.text(x, y, text, color=style.pop("color", PRINT), va="baseline", parse_math=False, **style)
 
     def _draw_grid(self) -> None:
         from matplotlib.collections import LineCollection

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import SignalError
-from ecg_transformers.pipelines import open_recording, stream_windows, streaming
+from ecg_transformers.pipelines import feature_stream, open_recording, stream_windows
+from ecg_transformers.pipelines.feature_stream import FeatureStream
 from ecg_transformers.signals.record import EcgRecord
 from ecg_transformers.signals.wfdb_io import read_wfdb, write_wfdb
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(streaming, "BLOCK_SECONDS", 40.0)
+    monkeypatch.setattr(feature_stream, "BLOCK_SECONDS", 40.0)
 
 
 def with_extractor(pipeline, **changes):
@@ -45,8 +46,7 @@ def test_streamed_windows_equal_those_of_the_whole_recording(embed, make_record,
     record = make_record(seconds, rate)
     pipeline = with_extractor(embed, **changes)
     expected = pipeline.feature_extractor(record)["input_values"]
-    _, windows = streaming._feature_windows(open_recording(record), pipeline.feature_extractor, start=0.0)
-    windows = list(windows)
+    windows = list(FeatureStream(open_recording(record), pipeline.feature_extractor))
     assert len(windows) == len(expected)
     streamed = np.concatenate([window.features["input_values"] for window in windows])
     tolerance = 1e-4 if "bandpass" in changes else 0.1 if rate == 128.37 else 1e-5
@@ -60,8 +60,7 @@ def test_masks_and_flat_leads_are_those_of_the_whole_recording(embed, make_recor
     record = make_record(95, 250, leads=("I", "II", "V1"))
     record.signal[1, 5000:12_500] = 0.7  # lead II falls off for three windows
     expected = embed.feature_extractor(record)
-    _, windows = streaming._feature_windows(open_recording(record), embed.feature_extractor, start=0.0)
-    streamed = [window.features for window in windows]
+    streamed = [window.features for window in FeatureStream(open_recording(record), embed.feature_extractor)]
     for name in ("lead_mask", "attention_mask"):
         np.testing.assert_array_equal(np.concatenate([one[name] for one in streamed]), expected[name])
     np.testing.assert_array_equal(expected["lead_mask"][:, 1], [1, 1, 0, 0, 0, 1, 1, 1, 1, 1])

@@ -1,0 +1,151 @@
+"""Model input from a long recording, block by block, equal to that of the whole recording.
+
+A block is handed to the feature extractor with so much signal on either side that resampling and filters have settled,
+and begins at a window's start that falls on a whole sample before and after resampling; of the windows that come back,
+those of the block are kept. Everything that the extractor does to a whole recording it therefore does here, and to the
+same samples.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, gcd
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from ..errors import SignalError
+from ..features.extractor import EcgFeatureExtractor
+from ..signals.filters import bandpass_sections, notch_sections, settling_samples
+from ..signals.resample import HALF_WIDTH, resampled_length
+from .recordings import LongRecording
+from .records import slide_starts
+
+__all__ = ["FeatureStream", "FeatureWindow"]
+
+logger = logging.get_logger(__name__)
+
+BLOCK_SECONDS = 300.0
+# a block for rates of an awkward ratio may become longer, so that it begins on a whole sample; not beyond this
+LONGEST_BLOCK_SECONDS = 3600.0
+# what the start of a piece leaves behind in a filter is then below the rounding of float32
+SETTLED = 1e-9
+
+
+@dataclass(frozen=True)
+class FeatureWindow:
+    """A window ready for the model, or the reason why there is none.
+
+    Args:
+        start: Its first second.
+        end: The second at which its signal ends.
+        features: Tensors of the feature extractor `(1, ...)`, or None.
+        note: The reason, where there are none.
+    """
+
+    start: float
+    end: float
+    features: dict[str, torch.Tensor] | None
+    note: str | None = None
+
+
+class FeatureStream:
+    """The windows that an extractor would slide over a whole recording, from block after block of it.
+
+    Args:
+        recording: The recording.
+        extractor: Prepares the blocks; must cut windows before it normalises.
+        start: Second from which windows are wanted; they stay on the lattice of the whole recording.
+    """
+
+    def __init__(self, recording: LongRecording, extractor: EcgFeatureExtractor, *, start: float = 0.0) -> None:
+        self.recording, self.extractor = recording, extractor
+        self.rate = extractor.sampling_rate
+        # exact, as the decimal numbers that the rates were written as
+        self._ratio = Fraction(repr(float(self.rate))) / Fraction(repr(float(recording.sampling_rate)))
+        total = resampled_length(recording.num_samples, recording.sampling_rate, self.rate)
+        self.starts = slide_starts(extractor, total)
+        self._wanted = int(np.searchsorted(self.starts, start * self.rate - 0.5))
+        stride = extractor.window_stride
+        self._source_stride = stride / self._ratio
+        # so many windows are a whole number of source samples; for rates of no simple ratio a block begins up to half a
+        # source sample beside its window's place
+        unit = self._ratio.numerator // gcd(self._ratio.numerator, stride * self._ratio.denominator)
+        self._unit = unit if unit * stride <= LONGEST_BLOCK_SECONDS * self.rate else 1
+        self._margin = ceil(_margin_seconds(extractor, recording.sampling_rate) * self.rate)
+        self._before = max(1, ceil(self._margin / (stride * self._unit))) * self._unit
+
+    def __len__(self) -> int:
+        """The number of windows from `start` on."""
+        return len(self.starts) - self._wanted
+
+    def __iter__(self) -> Iterator[FeatureWindow]:
+        """The windows in order; those of a block that cannot be prepared are tried one by one."""
+        group = max(1, int(BLOCK_SECONDS * self.rate / (self.extractor.window_stride * self._unit))) * self._unit
+        for first in range(self._wanted, len(self.starts), group):
+            stop = min(first + group, len(self.starts))
+            try:
+                features = self._block(first, stop)
+            except SignalError as error:
+                # too short for a window: no other window would do better
+                if len(self.starts) == 1:
+                    raise
+                logger.info(f"{self.recording.name}, windows {first} to {stop - 1} are tried one by one: {error}")
+                yield from (self._tried(number) for number in range(first, stop))
+                continue
+            for row, number in enumerate(range(first, stop)):
+                yield self._window(number, {name: values[row : row + 1] for name, values in features.items()})
+
+    def _block(self, first: int, stop: int) -> dict[str, torch.Tensor]:
+        """Features of the windows `first` to `stop`, out of a piece that reaches beyond them."""
+        lattice = max(0, first - self._before) // self._unit * self._unit
+        end = self.recording.num_samples
+        if stop < len(self.starts):
+            end = min(end, self._source_sample(int(self.starts[stop - 1]) + self.extractor.window_size + self._margin))
+        features = self._features(round(lattice * self._source_stride), end)
+        rows = slice(first - lattice, stop - lattice)
+        return {name: values[rows] for name, values in features.items()}
+
+    def _tried(self, number: int) -> FeatureWindow:
+        """One window on its own, so that a gap beside it does not count; or the reason why it cannot be used."""
+        begin = int(self.starts[number])
+        end = self.recording.num_samples
+        if number < len(self.starts) - 1:
+            end = min(end, self._source_sample(begin + self.extractor.window_size))
+        try:
+            features = self._features(round(begin / self._ratio), end)
+        except SignalError as error:
+            return self._window(number, None, str(error))
+        return self._window(number, {name: values[:1] for name, values in features.items()})
+
+    def _features(self, begin: int, end: int) -> dict[str, torch.Tensor]:
+        piece = self.recording.piece(begin, end)
+        features = dict(self.extractor(piece, window="slide", return_tensors="pt", return_patches=False))
+        features.pop("record_index")
+        return features
+
+    def _window(self, number: int, features: dict[str, torch.Tensor] | None, note: str | None = None) -> FeatureWindow:
+        begin = int(self.starts[number]) / self.rate
+        end = min(begin + self.extractor.window_seconds, self.recording.duration)
+        if features is not None and not features["lead_mask"].any():
+            features, note = None, "no signal in any lead"
+        return FeatureWindow(begin, end, features, note)
+
+    def _source_sample(self, sample: int) -> int:
+        """The first sample of the recording at or behind a sample of the model's rate."""
+        return ceil(sample / self._ratio)
+
+
+def _margin_seconds(extractor: EcgFeatureExtractor, source_rate: float) -> float:
+    """So much signal on either side makes a piece come out of resampling and filters like the whole."""
+    seconds = (HALF_WIDTH + 2) / min(source_rate, extractor.sampling_rate)
+    contract = extractor.contract
+    rate = extractor.sampling_rate if contract.order_of("resample") < contract.order_of("filter") else source_rate
+    sections = []
+    if contract.bandpass is not None:
+        low, high = contract.bandpass
+        sections.append(bandpass_sections(low, high, rate, order=contract.filter_order))
+    if contract.notch is not None:
+        sections.append(notch_sections(contract.notch, rate, quality=contract.notch_quality))
+    return seconds + sum(settling_samples(section, SETTLED) for section in sections) / rate

@@ -1,6 +1,7 @@
 """The configuration fields that every architecture of the package shares."""
 
 import difflib
+import re
 from dataclasses import fields
 
 from huggingface_hub.dataclasses import strict
@@ -21,6 +22,11 @@ _LIBRARY_KEYS = frozenset(
     "tokenizer_class prefix bos_token_id pad_token_id eos_token_id sep_token_id decoder_start_token_id "
     "output_attentions use_cache tie_word_embeddings use_return_dict return_unused_kwargs".split()
 )
+
+# A config file is data from somewhere else: a slip or an attack in it must not take all memory or all time.
+_SIZE_FIELD = re.compile(r"(\w+_)?num_\w+|\w+_size")
+_LARGEST_SIZE = 10_000_000
+_LARGEST_DEPTH = 1_000
 
 
 @strict
@@ -64,6 +70,8 @@ class EcgConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self._refuse_near_misses(kwargs)
+        if type(self.dtype).__name__ not in ("NoneType", "str", "dtype"):
+            raise CheckpointError(f"dtype is {self.dtype!r}; expected the name of a type, 'float32' or 'bfloat16'.")
         super().__post_init__(**kwargs)
         if self.lead_names is None:
             self.lead_names = list(STANDARD_LEADS[: self.num_leads])
@@ -73,9 +81,7 @@ class EcgConfig(PreTrainedConfig):
                 f"lead_names has {len(self.lead_names)} names ({', '.join(self.lead_names)}) but num_leads is "
                 f"{self.num_leads}. Set both to the same number of leads."
             )
-        for name in ("sampling_rate", "window_size", "num_leads", "hidden_size"):
-            if getattr(self, name) <= 0:
-                raise CheckpointError(f"{name} is {getattr(self, name)}; it must be positive.")
+        self._check_sizes()
         if self.pooling not in ("cls", "mean", "max", "cls_mean", "attention"):
             raise CheckpointError(
                 f"pooling is {self.pooling!r}; expected 'cls', 'mean', 'max', 'cls_mean' or 'attention'."
@@ -85,6 +91,18 @@ class EcgConfig(PreTrainedConfig):
     def pooled_size(self) -> int:
         """Width of `pooler_output`: `hidden_size` unless a system joins several poolings."""
         return self.hidden_size
+
+    def _check_sizes(self) -> None:
+        """Stop on counts and sizes that no model has, before anything of that size is built."""
+        if not self.sampling_rate > 0:
+            raise CheckpointError(f"sampling_rate is {self.sampling_rate}; it must be positive.")
+        for name in {field.name for field in fields(self)} - {field.name for field in fields(PreTrainedConfig)}:
+            value = getattr(self, name)
+            if not isinstance(value, int) or not _SIZE_FIELD.fullmatch(name):
+                continue
+            largest = _LARGEST_DEPTH if name.endswith("_layers") else _LARGEST_SIZE
+            if not 0 < value <= largest:
+                raise CheckpointError(f"{name} is {value:,}; it must be positive and at most {largest:,}.")
 
     def _refuse_near_misses(self, unknown: dict) -> None:
         """Stop on a misspelled field; note once what is neither ours nor the library's."""

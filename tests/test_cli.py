@@ -75,7 +75,15 @@ def test_a_depth_beyond_the_weights_is_found_before_it_is_built(checkpoint, tmp_
     path = tmp_path / "copy" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**9}))
     assert main(["inspect", str(tmp_path / "copy")]) == 2
-    assert "announces num_hidden_layers = 1,000,000,000" in capsys.readouterr().err
+    assert "num_hidden_layers is 1,000,000,000" in capsys.readouterr().err
+
+
+def test_a_width_that_is_not_that_of_the_weights_is_found_before_it_is_built(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": 100_000}))
+    assert main(["inspect", str(tmp_path / "copy")]) == 2
+    assert "config and weights are not of the same model" in capsys.readouterr().err
 
 
 def test_a_recording_is_said_in_words(data_dir, capsys):

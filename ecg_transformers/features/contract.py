@@ -34,6 +34,9 @@ STEP_FIELDS = {
     "pad": ("allow_short", "padding_value"),
 }
 
+# Five hours at 500 Hz: a longer window in a preprocessor file is a slip, and padding to it would take all memory.
+MAX_WINDOW_SIZE = 10_000_000
+
 CHOICES = {
     "window_mode": ("slide", "crop", "center", "random"),
     "normalization": NORMALIZATIONS,
@@ -142,6 +145,8 @@ class SignalContract:
     def _check_sizes(self) -> None:
         for name in ("window_size", "filter_order"):
             self._set(name, _whole(name, getattr(self, name)))
+        if self.window_size > MAX_WINDOW_SIZE:
+            raise SignalError(f"window_size is {self.window_size:,} samples; expected at most {MAX_WINDOW_SIZE:,}.")
         self._set(
             "window_stride",
             self.window_size if self.window_stride is None else _whole("window_stride", self.window_stride),

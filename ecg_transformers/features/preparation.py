@@ -33,22 +33,14 @@ class PreparedRecord:
         lengths: how many samples of each window are signal, ``(windows,)``.
         starts: first sample of each window at the model's rate, ``(windows,)``.
         present: bool ``(leads,)``, False where a lead is absent from the recording.
-        source: the contract's leads as recorded, float32 ``(leads, samples)``, mV.
-        ratio: samples of ``source`` per sample of the windows.
+        flat: bool ``(windows, leads)``, True where a lead is constant in the recording as far as the window reaches.
     """
 
     windows: np.ndarray
     lengths: np.ndarray
     starts: np.ndarray
     present: np.ndarray
-    source: np.ndarray
-    ratio: float
-
-    def flat_in_source(self, window: int, epsilon: float) -> np.ndarray:
-        """Which leads are constant in the recording where this window lies, bool ``(leads,)``."""
-        first = int(self.starts[window] * self.ratio)
-        last = int(np.ceil((self.starts[window] + self.lengths[window]) * self.ratio))
-        return flat_leads(self.source[:, first:last], epsilon)
+    flat: np.ndarray
 
 
 def prepare_record(
@@ -99,7 +91,9 @@ def prepare_record(
     windows, lengths = cut_windows(signal, starts, contract.window_size)
     if trace is not None:
         trace.append(_window_words(starts, lengths, signal.shape[1], contract))
-    return PreparedRecord(windows, lengths, starts, present, source, record.sampling_rate / contract.sampling_rate)
+    ratio = record.sampling_rate / contract.sampling_rate
+    flat = _flat_in_source(source, starts * ratio, (starts + lengths - 1) * ratio, contract.normalization_epsilon)
+    return PreparedRecord(windows, lengths, starts, present, flat)
 
 
 def normalize(
@@ -252,13 +246,28 @@ def _starts(
             size,
             contract.window_stride,
             incomplete="pad" if contract.allow_short else "align",
-            min_samples=int(np.ceil(contract.min_window_seconds * rate)),
+            min_samples=int(min(np.ceil(contract.min_window_seconds * rate), size)),
         )
     surplus = max(num_samples - size, 0)
     start = {"crop": 0, "center": surplus // 2}.get(window_mode)
     if start is None:
         start = int(torch.randint(surplus + 1, (), generator=generator)) if surplus else 0
     return np.array([start], dtype=np.int64)
+
+
+def _flat_in_source(source: np.ndarray, first: np.ndarray, last: np.ndarray, epsilon: float) -> np.ndarray:
+    """Which leads are constant between these places of the recording, bool ``(windows, leads)``.
+
+    Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbours; a
+    normalised ripple would look like a signal.
+    """
+    first = np.minimum(np.ceil(first - 1e-6).astype(np.int64), source.shape[1] - 1)
+    last = np.clip(np.floor(last + 1e-6).astype(np.int64), first, source.shape[1] - 1)
+    # The ends of a constant are equal: that finds every flat lead and few others, which are then read whole.
+    flat = np.abs(source[:, first] - source[:, last]).T < epsilon
+    for window in np.flatnonzero(flat.any(axis=1)):
+        flat[window] &= flat_leads(source[:, first[window] : last[window] + 1], epsilon)
+    return flat
 
 
 def _resampling_words(rate: float, before: int, after: int, contract: SignalContract) -> str:

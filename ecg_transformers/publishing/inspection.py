@@ -1,7 +1,7 @@
 """What a checkpoint is, in words: model, input contract, golden recording."""
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from transformers.utils import logging
 
-from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.auto import ARCHITECTURES, Architecture
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.modeling import EcgPreTrainedModel
 from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, compare_golden
 from ecg_transformers.publishing.verify import (
     CONFIG_FILE,
@@ -20,7 +21,7 @@ from ecg_transformers.publishing.verify import (
     read_weights_header,
 )
 
-__all__ = ["Inspection", "check_size", "inspect_checkpoint"]
+__all__ = ["Inspection", "check_shapes", "find_class", "inspect_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,10 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
     """
     folder = Path(folder)
     facts = read_json(folder / CONFIG_FILE)
-    if facts.get("model_type") not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{folder} is a {facts.get('model_type')!r}; this package knows {', '.join(ARCHITECTURES)}."
-        )
-    architecture = ARCHITECTURES[facts["model_type"]]
-    shapes = read_weights_header(folder)
-    check_size(folder, facts, shapes)
+    architecture, model_class = find_class(folder, facts)
     config = architecture.config.from_pretrained(folder)
-    name = str((config.architectures or ["?"])[0])
+    shapes = check_shapes(folder, model_class, config)
+    name = model_class.__name__
     parameters = sum(map(math.prod, shapes.values()))
     lines = [
         ("checkpoint", str(folder)),
@@ -85,17 +81,44 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
     return Inspection("\n".join(_entry(title, text) for title, text in lines), golden)
 
 
-def check_size(folder: Path, facts: dict, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Compares the depth that a config announces with the number of tensors, before anything of that depth is built.
+def find_class(folder: Path, facts: Mapping) -> tuple[Architecture, type[EcgPreTrainedModel]]:
+    """Gives the family of a checkpoint and the class that it was saved from, as its ``config.json`` says.
 
     Raises:
-        CheckpointError: If more layers are announced than there are tensors.
+        CheckpointError: If it is none of this package.
     """
-    for key, value in facts.items():
-        if re.fullmatch(r"\w*num\w*_layers", key) and isinstance(value, int) and value > max(len(shapes), 1):
+    model_type, names = str(facts.get("model_type")), facts.get("architectures")
+    if model_type not in ARCHITECTURES:
+        raise CheckpointError(f"{folder} is a {model_type!r}; this package knows {', '.join(ARCHITECTURES)}.")
+    architecture = ARCHITECTURES[model_type]
+    classes = {one.__name__: one for one in (architecture.model, architecture.classifier, architecture.pretraining)}
+    name = str(names[0]) if isinstance(names, list) and names else "none"
+    if name not in classes:
+        raise CheckpointError(f"{folder} was saved from the class {name}; expected one of {', '.join(classes)}.")
+    return architecture, classes[name]
+
+
+def check_shapes(folder: Path, model_class: type[EcgPreTrainedModel], config: object) -> dict[str, tuple[int, ...]]:
+    """Compares the shapes that a config asks for with those of the weights, before anything is allocated.
+
+    Returns:
+        Name and shape of every stored tensor.
+
+    Raises:
+        CheckpointError: If they differ; loading would take the memory of the model that the config describes.
+    """
+    stored = read_weights_header(folder)
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in model_class(config).state_dict().items()}
+    for name, shape in expected.items():
+        if stored.get(name, shape) != shape:
             raise CheckpointError(
-                f"{folder / CONFIG_FILE} announces {key} = {value:,}, but the weights hold {len(shapes)} tensors."
+                f"{folder / CONFIG_FILE} asks for {name} of shape {shape}, but the weights hold {stored[name]}; "
+                "config and weights are not of the same model."
             )
+    if not set(expected) & set(stored):
+        raise CheckpointError(f"{folder} holds no tensor of {model_class.__name__}.")
+    return stored
 
 
 def _encoder(folder: Path, model_class: type) -> torch.nn.Module:

@@ -16,13 +16,14 @@ import torch
 from huggingface_hub import HfApi, get_token, save_torch_state_dict
 from transformers.utils import logging
 
-from ecg_transformers.auto import ARCHITECTURES, Architecture
+from ecg_transformers.auto import Architecture
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.modeling import EcgPreTrainedModel
 from ecg_transformers.publishing.bundle import bundle
 from ecg_transformers.publishing.card import CardFacts, PublishedFile, render_card
 from ecg_transformers.publishing.golden import describe_golden, read_golden_record, write_golden
+from ecg_transformers.publishing.inspection import check_shapes, find_class
 from ecg_transformers.publishing.results import load_results
 from ecg_transformers.publishing.verify import (
     CARD_FILE,
@@ -32,7 +33,6 @@ from ecg_transformers.publishing.verify import (
     Verification,
     check_contract,
     read_json,
-    read_weights_header,
     verify,
 )
 from ecg_transformers.signals.readers import read_record
@@ -193,23 +193,15 @@ def _open(checkpoint: Path, with_pretraining_state: bool) -> _Opened:
             "Save it with extractor.save_pretrained(folder)."
         )
     facts = read_json(checkpoint / CONFIG_FILE)
-    read_weights_header(checkpoint)
-    model_type = facts.get("model_type")
-    if model_type not in ARCHITECTURES:
-        raise CheckpointError(f"{checkpoint} is a {model_type!r}; this package publishes {', '.join(ARCHITECTURES)}.")
-    architecture = ARCHITECTURES[model_type]
-    class_name = str((facts.get("architectures") or ["none"])[0])
-    classes: dict[str, tuple[Kind, type[EcgPreTrainedModel]]] = {
-        architecture.model.__name__: ("encoder", architecture.model),
-        architecture.classifier.__name__: ("classifier", architecture.classifier),
-        architecture.pretraining.__name__: ("encoder", architecture.model),
-    }
-    if class_name not in classes:
-        raise CheckpointError(f"{checkpoint} says architecture {class_name}; expected one of {', '.join(classes)}.")
-    kind, model_class = classes[class_name]
+    architecture, saved_class = find_class(checkpoint, facts)
+    config = architecture.config.from_pretrained(checkpoint)
+    check_shapes(checkpoint, saved_class, config)
+    pretraining = saved_class is architecture.pretraining
+    if with_pretraining_state and not pretraining:
+        raise CheckpointError(f"{checkpoint} is a {saved_class.__name__} and has no state of pretraining to publish.")
+    kind: Kind = "classifier" if saved_class is architecture.classifier else "encoder"
+    model_class = architecture.model if pretraining else saved_class
     if with_pretraining_state:
-        if class_name != architecture.pretraining.__name__:
-            raise CheckpointError(f"{checkpoint} is a {class_name} and has no state of pretraining to publish.")
         kind, model_class = "pretraining", architecture.pretraining
     with _quiet_report():
         model, info = model_class.from_pretrained(

@@ -120,11 +120,13 @@ class MaeMocoConfig(EcgConfig):
                 raise CheckpointError(
                     f"{width} {getattr(self, width)} is not divisible by {heads} {getattr(self, heads)}."
                 )
-        if not 0 <= self.mask_ratio < 1 or int(self.num_patches * (1 - self.mask_ratio)) < 1:
+        if not 0 <= self.mask_ratio < 1:
+            raise CheckpointError(f"mask_ratio is {self.mask_ratio}; set it from 0 up to, not including, 1.")
+        if int(self.num_patches * (1 - self.mask_ratio)) < 1:
             raise CheckpointError(
                 f"mask_ratio {self.mask_ratio} keeps int({self.num_patches} * (1 - {self.mask_ratio})) = "
                 f"{int(self.num_patches * (1 - self.mask_ratio))} of {self.num_patches} patches; at least one must "
-                "stay visible. Set a smaller mask_ratio (from 0 up to, not including, 1)."
+                "stay visible. Set a smaller mask_ratio."
             )
         if self.temperature <= 0 or not 0 <= self.momentum <= 1:
             raise CheckpointError(

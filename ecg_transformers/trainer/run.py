@@ -238,7 +238,9 @@ class PretrainingRun:
     def introduction(self) -> str:
         """What is about to happen, in three lines."""
         training, model = self.settings.training, self.trainer.core_model
-        steps = training.max_steps if training.max_steps > 0 else self.steps_per_epoch * training.num_train_epochs
+        steps = training.max_steps
+        if steps <= 0:
+            steps = self.steps_per_epoch * training.num_train_epochs
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
         validation = 0 if self.validation_data is None else len(self.validation_data)

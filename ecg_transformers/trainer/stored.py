@@ -118,7 +118,7 @@ def _prepare(corpus: "Corpus", contract: "SignalContract") -> StoredSignals:
         )
         prepared = prepare_record(record, whole, steps=early, window_mode="crop")
         signals.append(prepared.windows[0])
-        present.append(prepared.present[0])
+        present.append(prepared.present)
     lengths = np.array([signal.shape[1] for signal in signals], dtype=np.int64)
     num_leads = len(contract.lead_names)
     offsets = np.concatenate([[0], np.cumsum(lengths * num_leads)])

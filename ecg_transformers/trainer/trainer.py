@@ -171,6 +171,11 @@ class EcgTrainer(Trainer):
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """Evaluate with fixed draws; the metrics hold every loss term, and training goes on as if nothing had been."""
         self._evaluation_batch = 0
+        if self.args.world_size > 1 and self.args.ddp_broadcast_buffers is not False:
+            # Judge the model that is kept: BatchNorm statistics are the first process's, as in DDP's next forward pass.
+            from accelerate.utils import broadcast
+
+            broadcast(list(self.core_model.buffers()))
         # A loader takes a number from torch's global generator when it starts; dropout must not notice.
         with torch.random.fork_rng(devices=[]):
             output = super().evaluation_loop(

@@ -49,10 +49,10 @@ def facts_among(values: Mapping[str, object]) -> Facts:
 
 
 def _texts(value: object) -> list[str]:
-    """The texts in a scalar, list or array of text or bytes."""
+    """The texts in a scalar, list or array of text or bytes, or in a MATLAB cell array of such."""
     if value is None:
         return []
-    items = np.asarray(value).reshape(-1).tolist()
+    items = [item for cell in np.asarray(value).reshape(-1).tolist() for item in np.asarray(cell).reshape(-1).tolist()]
     decoded = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in items]
     return [item.strip() for item in decoded] if all(isinstance(item, str) for item in decoded) else []
 

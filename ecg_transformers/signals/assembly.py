@@ -15,16 +15,19 @@ __all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_unit
 # 0.4; the largest lead at least 0.8. Outside of these bounds a gain or unit is more likely than a heart.
 HIGH_MEDIAN_SWING = 4.5
 LOW_LARGEST_SWING = 0.6
+# A shorter piece may lie between two beats.
+_MIN_SECONDS_TO_JUDGE = 2.0
 # mV. Beyond these values without a stated unit are no millivolts: microvolts and converter units lie above.
 _MILLIVOLT_SWING = (0.05, 50.0)
 
 
-def signal_notes(signal: np.ndarray, names: Sequence[str]) -> list[str]:
+def signal_notes(signal: np.ndarray, names: Sequence[str], *, judge_amplitude: bool = True) -> list[str]:
     """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
 
     Args:
         signal: ``(leads, samples)``, mV, NaN where missing.
         names: how to call the leads.
+        judge_amplitude: whether the signal is long enough to have a beat in it.
     """
     notes = []
     low, high = signal.min(axis=1), signal.max(axis=1)
@@ -39,6 +42,8 @@ def signal_notes(signal: np.ndarray, names: Sequence[str]) -> list[str]:
     flat = [name for name, value in zip(names, swing.tolist(), strict=True) if value == 0]
     if flat:
         notes.append(f"flat (constant) throughout: {', '.join(flat)}")
+    if not judge_amplitude:
+        return notes
     swing = np.sort(swing[swing > 0])
     if swing.size and (middle := swing[(swing.size - 1) // 2]) > HIGH_MEDIAN_SWING:
         notes.append(
@@ -198,7 +203,7 @@ def assemble_record(
         notes=notes,
     )
     called = names or [f"lead {index}" for index in range(record.num_leads)]
-    record.notes += signal_notes(record.signal, called)
+    record.notes += signal_notes(record.signal, called, judge_amplitude=record.duration >= _MIN_SECONDS_TO_JUDGE)
     return record
 
 

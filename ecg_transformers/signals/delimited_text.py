@@ -109,7 +109,7 @@ def _parse(file: Iterator[str], path: Path) -> Table:
             columns = [Column(c.name, _unit(unit) or c.unit) for c, unit in zip(columns, units, strict=False)]
         elif second:
             rows = chain([(number, second)], rows)
-    values, width, notes = array("d"), len(first), _Marks()
+    values, width, marks = array("d"), len(first), set()
     for number, fields in rows:
         if len(fields) != width:
             # One empty field more is a delimiter at the end of every row of numbers.
@@ -122,38 +122,30 @@ def _parse(file: Iterator[str], path: Path) -> Table:
             fields = fields[1:]
         try:
             values.extend(map(float, fields))
+            if "." not in marks and any("." in field for field in fields):
+                marks.add(".")
         except ValueError:
             # array.extend keeps what came before the failure.
             del values[len(values) - len(values) % (width - (row_names is not None)) :]
-            values.extend(_number(field, notes, columns, index, path, number) for index, field in enumerate(fields))
+            values.extend(_number(field, marks, columns, index, path, number) for index, field in enumerate(fields))
     width -= row_names is not None
     if not values:
         raise RecordFileError(f"{path} has names and no row of numbers; expected one row per sample.")
-    if notes.comma and notes.point:
+    if len(marks) > 1:
         raise RecordFileError(f"{path} has numbers with decimal commas and with points; expected one decimal mark.")
     table = np.frombuffer(values, dtype=np.float64).reshape(-1, width)
-    texts = ["decimal commas"] if notes.comma else []
     # A delimiter at the end of every row makes one column of gaps without a name.
     if width > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
         table, columns = table[:, :-1], columns and columns[:-1]
-    return Table(table, columns, row_names, texts)
-
-
-class _Marks:
-    """Decimal marks met so far."""
-
-    comma = False
-    point = False
+    return Table(table, columns, row_names, ["decimal commas"] if "," in marks else [])
 
 
 def _delimiter(lines: list[str]) -> str | None:
     """The character between the fields, None for blanks, "" for a single column."""
-    for candidate in "\t;|":
-        if all(candidate in line for line in lines):
+    # The first row decides: a name above a single column has no comma where "0,12" below has one.
+    for candidate in "\t;|,":
+        if candidate in lines[0]:
             return candidate
-    if all("," in line for line in lines):
-        return ","
-    # A row of names above a single column has no comma where "0,12" below has one.
     return None if all(len(line.split()) > 1 for line in lines) else ""
 
 
@@ -177,16 +169,14 @@ def _is_number(field: str) -> bool:
         return False
 
 
-def _number(field: str, marks: _Marks, columns: list[Column] | None, index: int, path: Path, line: int) -> float:
-    """The number in a field that Python's own ``float`` may not understand."""
+def _number(field: str, marks: set[str], columns: list[Column] | None, index: int, path: Path, line: int) -> float:
+    """The number in a field that Python's own ``float`` may not understand; its decimal mark joins ``marks``."""
     if field.casefold() in _GAPS:
         return np.nan
     try:
-        if "," in field:
-            marks.comma = True
-            return float(field.replace(",", ".", 1)) if "." not in field else float(field)
-        marks.point |= "." in field
-        return float(field)
+        number = float(field if "." in field else field.replace(",", ".", 1))
+        marks.update(mark for mark in ",." if mark in field)
+        return number
     except ValueError:
         clock = parse_clock(field)
         if clock is None:

@@ -95,6 +95,8 @@ def rate_of_times(times: np.ndarray, unit: str | None, *, where: str) -> tuple[f
     uncertainty = rate * (2 * off.max() + np.spacing(np.abs(times).max()) * scale) / span
     nearest = round(rate)
     if nearest and abs(rate - nearest) <= max(uncertainty, 1e-6 * rate):
+        if abs(rate - nearest) > 1e-3 * rate:
+            notes.append(f"{rate:.6g} Hz by rounded times, taken as {nearest} Hz")
         rate = float(nearest)
     if off.max() > 0.1 * step:
         notes.append(f"times deviate by up to {1000 * off.max():.2g} ms from an even step of {1000 * step:.4g} ms")

@@ -38,7 +38,7 @@ _DATES = (
     re.compile(r"(?P<day>\d{1,2})-(?P<month>[A-Za-z]{3})-(?P<year>\d{4})"),
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_FACT = re.compile(r"<?\s*(age|sex|gender|dx)\s*>?\s*:\s*([^<]*)", re.IGNORECASE)
+_FACT = re.compile(r"(?<![A-Za-z])(age|sex|gender|dx)\s*>?\s*:\s*([^<]*)", re.IGNORECASE)
 _AGE_SEX = re.compile(r"(-?\d{1,3}) ([MF?])\b")
 
 
@@ -173,6 +173,9 @@ def read_header(path: str | Path) -> WfdbHeader:
     else:
         _check_count(path, body, segments_stated, "segment")
         segments = tuple(_segment_line(path, number, line) for number, line in body)
+    # Only the layout segment of a record whose segments differ has no samples, and no files.
+    if fields["num_samples"] == 0 and not (signals and all(signal.file_name == "~" for signal in signals)):
+        raise _fail(path, number, "the record is empty: it states 0 samples.")
     name = path.stem
     if fields["written_name"] != name:
         notes.append(f"the header names the record {fields['written_name']}, its file {name}")
@@ -258,8 +261,6 @@ def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
         if not re.fullmatch(r"\d{1,15}", tokens[0]):
             raise _fail(path, number, f"the number of samples is {tokens[0]!r}; expected a whole number.")
         samples = int(tokens.pop(0))
-        if samples == 0:
-            raise _fail(path, number, "the record is empty: it states 0 samples.")
     moment, notes = _moment(tokens)
     values = {"written_name": written, "num_segments": segments, "num_signals": count, "num_samples": samples}
     values["sampling_rate"] = int(rate) if rate.is_integer() else rate

@@ -1,7 +1,7 @@
 """The signal files of a WFDB record: found, compared with the header before anything is read, and decoded.
 
-Formats 16 and 212 (also inside the MATLAB v4 container of the PhysioNet Challenges) are decoded here; the others by
-`wfdb`, which gets a header that was understood and checked.
+Formats 16 and 212 (also inside the MATLAB v4 container of the PhysioNet Challenges) are decoded here, and 61, which is
+16 with the bytes exchanged; the others by `wfdb`, which gets a header that was understood and checked.
 """
 
 import os
@@ -22,6 +22,7 @@ __all__ = ["INVALID_SAMPLE", "SignalFile", "check_signal_files", "decode"]
 # Bytes per sample on disk as a fraction (WFDB signal(5)); formats 310 and 311 put three samples into four bytes.
 _BYTES = {8: (1, 1), 16: (2, 1), 24: (3, 1), 32: (4, 1), 61: (2, 1), 80: (1, 1), 160: (2, 1), 212: (3, 2)}
 _BYTES |= {310: (4, 3), 311: (4, 3)}
+_DIRECT = (16, 61, 212)
 _FLAC = (508, 516, 524)
 # A FLAC frame of constant samples has 14 bytes for at most 65,535 samples of a channel: no file holds more per byte.
 _MAX_FLAC_SAMPLES_PER_BYTE = 65535 / 14
@@ -194,11 +195,11 @@ def decode(file: SignalFile, signals: Sequence[WfdbSignal], start: int, stop: in
         header: the record's header.
 
     Returns:
-        Integers ``(len(signals), stop - start)``, C-contiguous; int16 for formats 16 and 212.
+        Integers ``(len(signals), stop - start)``, C-contiguous; int16 for formats 16, 61 and 212.
     """
     factor = signals[0].samples_per_frame
     first, last = start // factor, -(-stop // factor)
-    if file.signals[0].format in (16, 212) and not any(signal.skew for signal in file.signals):
+    if file.signals[0].format in _DIRECT and not any(signal.skew for signal in file.signals):
         frames = _decode_directly(file, first, last)
         columns = [file.columns[file.signals.index(signal)] for signal in signals]
         if factor == 1:
@@ -211,13 +212,14 @@ def decode(file: SignalFile, signals: Sequence[WfdbSignal], start: int, stop: in
 
 
 def _decode_directly(file: SignalFile, first: int, last: int) -> np.ndarray:
-    """Frames ``[first, last)`` of format 16 or 212 as int16 ``(frames, width)``."""
+    """Frames ``[first, last)`` of format 16, 61 or 212 as int16 ``(frames, width)``."""
     width, format, offset = file.columns[-1], file.signals[0].format, file.signals[0].byte_offset
     begin, count = first * width, (last - first) * width
     with file.path.open("rb") as stream:
-        if format == 16:
+        if format in (16, 61):
             stream.seek(offset + 2 * begin)
-            samples = np.fromfile(stream, dtype="<i2", count=count)
+            samples = np.fromfile(stream, dtype="<i2" if format == 16 else ">i2", count=count)
+            samples = samples.astype(np.int16, copy=False)
         else:
             # Two samples in three bytes: low byte, high nibbles of both, low byte. A range may begin inside a pair.
             pairs = (begin + count + 1) // 2 - begin // 2

@@ -1,0 +1,130 @@
+import doctest
+import shutil
+
+import numpy as np
+import pytest
+
+from ecg_transformers.errors import EcgError, LeadError, RecordFileError, SignalError
+from ecg_transformers.signals import readers as module
+from ecg_transformers.signals.readers import read_record, reader_names, register_reader
+from ecg_transformers.signals.record import EcgRecord
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Readers that a test registers are gone after it."""
+    monkeypatch.setattr(module, "_READERS", list(module._READERS))
+
+
+def test_examples_in_the_docstrings_hold(monkeypatch, data_dir, registry):
+    monkeypatch.chdir(data_dir.parents[1])
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", ["00001_lr", "00001_lr.hea", "00001_lr.dat"])
+def test_a_wfdb_record_is_found_by_any_of_its_names(data_dir, name):
+    assert read_record(str(data_dir / "ptbxl" / name)).name == "00001_lr"
+
+
+def test_a_container_beside_its_header_is_wfdb(data_dir):
+    record = read_record(data_dir / "georgia" / "E03823.mat")
+    assert record.labels == ("428750005", "427084000")
+    assert record.source.endswith("E03823.hea")
+
+
+def test_the_same_recording_in_every_form_is_equal(tmp_path, data_dir, ptbxl_records):
+    h5py = pytest.importorskip("h5py")
+    from scipy.io import savemat
+
+    record = ptbxl_records[1]
+    np.save(tmp_path / "npy", record.signal)
+    np.savez(tmp_path / "npz.npz", record.signal)
+    savemat(tmp_path / "mat.bin", {"x": record.signal})
+    with h5py.File(tmp_path / "hdf", "w") as file:
+        file["x"] = record.signal
+    (tmp_path / "npy.npy").rename(tmp_path / "without_suffix")
+    shutil.copy(data_dir / "ptbxl" / "00002_lr.csv", tmp_path / "text")
+    for name in ("without_suffix", "npz.npz", "mat.bin", "hdf"):
+        again = read_record(tmp_path / name, sampling_rate=100, units="mV", leads=record.leads)
+        np.testing.assert_array_equal(again.signal, record.signal)
+        assert again.leads == record.leads
+    np.testing.assert_array_equal(read_record(tmp_path / "text").signal, record.signal)
+
+
+def test_a_lead_stands_for_another_only_where_the_caller_says_so(data_dir):
+    path = data_dir / "mitdb" / "100.hea"
+    assert read_record(path).leads == ("MLII", "V5")
+    record = read_record(path, treat_as={"mlii": "lead II", "ML5": "V6"})
+    assert record.leads == ("II", "V5")
+    assert record.notes[-1] == "lead MLII treated as II"
+    assert len(record.annotations) == 38
+    with pytest.raises(LeadError, match="twice"):
+        read_record(path, treat_as={"MLII": "V5"})
+
+
+def test_renamed_leads_come_in_canonical_order(tmp_path):
+    (tmp_path / "a.csv").write_text("V5,MLII\n" + "0.1,0.9\n0.2,0.3\n" * 20)
+    record = read_record(tmp_path / "a.csv", sampling_rate=100, treat_as={"MLII": "II"})
+    assert record.leads == ("II", "V5")
+    assert record.signal[0, 0] == np.float32(0.9)
+
+
+def test_what_is_no_recording_says_what_it_is(tmp_path, data_dir):
+    (tmp_path / "a.gz").write_bytes(b"\x1f\x8b\x08\0")
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 [Content_Types].xml" + b"\0" * 600)
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "a.npy").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 99\n")
+    for path, fact in {
+        tmp_path: "folder",
+        tmp_path / "absent.csv": "not there",
+        tmp_path / "empty.csv": "0 bytes",
+        tmp_path / "a.gz": "gzip",
+        tmp_path / "a.xlsx": "zip",
+        tmp_path / "a.npy": "Git LFS pointer.*99 bytes",
+        data_dir / "mitdb" / "100.atr": "unknown kind",
+    }.items():
+        with pytest.raises(RecordFileError, match=fact) as caught:
+            read_record(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_dat_without_its_header_is_half_a_record_unless_it_is_text(tmp_path, data_dir):
+    shutil.copy(data_dir / "ptbxl" / "00001_lr.dat", tmp_path)
+    with pytest.raises(RecordFileError, match=r"no header .*00001_lr\.hea"):
+        read_record(tmp_path / "00001_lr.dat")
+    (tmp_path / "a.dat").write_text("0.1 0.2\n0.3 0.4\n" * 30)
+    assert read_record(tmp_path / "a.dat", sampling_rate=250).num_leads == 2
+
+
+def test_arguments_that_a_format_does_not_take_are_refused(data_dir):
+    with pytest.raises(SignalError, match=r"wfdb, which takes no key="):
+        read_record(data_dir / "ptbxl" / "00001_lr.hea", key="x")
+    with pytest.raises(SignalError, match=r"table, which takes no index="):
+        read_record(data_dir / "ptbxl" / "00002_lr.csv", index=0)
+
+
+def test_a_registered_reader_is_asked_first_and_gets_what_was_set(tmp_path, registry):
+    got = {}
+
+    def read(path, *, sampling_rate=None, gain=None):
+        got.update(path=path, sampling_rate=sampling_rate, gain=gain)
+        return EcgRecord(np.zeros((1, 10)), sampling_rate, ["MLII"], name=path.stem)
+
+    register_reader("mine", lambda path, head: head.startswith(b"MINE"), read)
+    assert reader_names()[0] == "mine"
+    (tmp_path / "a.csv").write_text("MINE,1\n")
+    record = read_record(tmp_path / "a.csv", sampling_rate=360, treat_as={"MLII": "II"})
+    assert record.leads == ("II",)
+    assert got == {"path": tmp_path / "a.csv", "sampling_rate": 360, "gain": None}
+    with pytest.raises(SignalError, match="units="):
+        read_record(tmp_path / "a.csv", units="mV")
+    register_reader("mine", lambda path, head: False, read)
+    assert reader_names().count("mine") == 1
+    with pytest.raises(EcgError):
+        read_record(tmp_path / "a.csv", sampling_rate=360)
+
+
+def test_the_readers_load_nothing_heavy(run_python):
+    code = "import sys, ecg_transformers.signals.readers as r; "
+    code += "print([m for m in ('wfdb', 'h5py', 'pandas', 'datasets', 'ecgdatakit', 'matplotlib') if m in sys.modules])"
+    assert run_python(code).strip() == "[]"

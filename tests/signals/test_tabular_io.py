@@ -1,0 +1,252 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecg_transformers.errors import LeadError, RecordFileError, SignalError
+from ecg_transformers.signals.delimited_text import is_table
+from ecg_transformers.signals.tabular_io import read_table
+from ecg_transformers.signals.time_column import parse_clock, rate_of_times
+
+VALUES = np.round(np.random.default_rng(0).normal(scale=0.3, size=(60, 2)), 3)
+
+
+def rows(values=VALUES, *, delimiter=",", first=None, comma=False):
+    """Lines of numbers, with a column in front if there is one."""
+    lines = []
+    for number, row in enumerate(values):
+        fields = [f"{value:.3f}" for value in row]
+        if first is not None:
+            fields.insert(0, first(number))
+        lines.append(delimiter.join(field.replace(".", ",") if comma else field for field in fields))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, *, encoding="utf-8", **arguments):
+        path = tmp_path / "patient7.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return read_table(path, **arguments)
+
+    return read
+
+
+def expect(record, *, rate, leads, values=VALUES, factor=1.0):
+    assert record.sampling_rate == rate
+    assert record.leads == leads
+    np.testing.assert_allclose(record.signal, (values * factor).T.astype(np.float32), rtol=1e-5, atol=1e-9)
+
+
+def test_the_shipped_csv_equals_its_record(data_dir, ptbxl_records):
+    record = read_table(data_dir / "ptbxl" / "00002_lr.csv")
+    np.testing.assert_array_equal(record.signal, ptbxl_records[1].signal)
+    assert (record.sampling_rate, record.leads) == (100, ptbxl_records[1].leads)
+    assert record.notes == []
+
+
+def test_names_in_any_spelling_with_rate_and_unit_of_the_caller(read):
+    record = read("lead v1 , Lead II\n" + rows(), sampling_rate=250, units="uV")
+    expect(record, rate=250, leads=("II", "V1"), values=VALUES[:, ::-1], factor=1e-3)
+    assert record.name == "patient7"
+    assert "converted uV -> mV" in record.notes
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "rate"),
+    [
+        ("time,I,II\ns,mV,mV\n", lambda i: f"{i / 250:.3f}", 250),
+        ("Time [ms],I (mV),II (mV)\n", lambda i: f"{2 * i}", 500),
+        ("time_us,I/mV,II/mV\n", lambda i: f"{i * 1e6 / 360:.0f}", 360),
+        ("'Elapsed time','I','II'\n'hh:mm:ss.mmm','mV','mV'\n", lambda i: f"'0:{i / 360:06.3f}'", 360),
+        ("timestamp,I (mV),II (mV)\n", lambda i: f"2026-01-09T23:59:{59.5 + i / 128:.7f}" if i < 60 else "", 128),
+        ("t,I (mV),II (mV)\n", lambda i: f"{17.25 + i / 257.3:.9f}", 257.3),
+    ],
+)
+def test_times_state_the_rate(read, head, first, rate):
+    record = read(head + rows(first=first))
+    assert record.sampling_rate == pytest.approx(rate, rel=1e-6)
+    expect(record, rate=record.sampling_rate, leads=("I", "II"))
+
+
+def test_times_without_a_unit_are_seconds_only_where_that_makes_sense(read):
+    record = read("time,I,II\n" + rows(first=lambda i: f"{i / 250:.3f}"))
+    assert record.sampling_rate == 250
+    assert "time column taken as seconds: 250 Hz" in record.notes
+    with pytest.raises(RecordFileError, match=r"without a unit.*0.25 Hz"):
+        read("time,I,II\n" + rows(first=lambda i: f"{4 * i}.0"))
+
+
+def test_steps_that_are_not_constant_are_refused_with_their_place(read):
+    with pytest.raises(RecordFileError, match=r"before sample 21"):
+        read("time,I,II\n" + rows(first=lambda i: f"{(i + 3 * (i > 20)) / 250:.3f}"))
+    with pytest.raises(RecordFileError, match=r"does not rise at sample 31"):
+        read("time,I,II\n" + rows(first=lambda i: f"{(i - 2 * (i > 30)) / 250:.3f}"))
+    with pytest.raises(RecordFileError, match="empty at sample 4"):
+        read("time,I,II\n" + rows(first=lambda i: "" if i == 4 else f"{i / 250:.3f}"))
+
+
+def test_jitter_is_noted(read):
+    record = read("time,I,II\n" + rows(first=lambda i: f"{i / 250 + 0.001 * (i % 2):.3f}"))
+    assert record.sampling_rate == pytest.approx(250, rel=0.01)
+    assert any("deviate" in note for note in record.notes)
+
+
+def test_rate_of_the_file_and_of_the_caller_must_agree(read):
+    text = "time,I,II\n" + rows(first=lambda i: f"{i / 250:.3f}")
+    assert read(text, sampling_rate=250).sampling_rate == 250
+    with pytest.raises(RecordFileError, match=r"250 Hz.*sampling_rate=500"):
+        read(text, sampling_rate=500)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " ", "  "])
+@pytest.mark.parametrize("comma", [False, True])
+def test_delimiters_and_decimal_commas(read, delimiter, comma):
+    if delimiter == "," and comma:
+        text = "I,II\n" + "\n".join(",".join(f'"{v:.3f}"'.replace(".", ",") for v in row) for row in VALUES)
+    else:
+        text = delimiter.join(["I", "II"]) + "\n" + rows(delimiter=delimiter, comma=comma)
+    record = read(text, sampling_rate=250, units="mV")
+    expect(record, rate=250, leads=("I", "II"))
+    assert record.notes == (["decimal commas"] if comma else [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+def test_alphabets(read, encoding):
+    text = "Zeit (ms);II (µV);V1 (µV)\r\n" + rows(
+        VALUES * 1000, delimiter=";", first=lambda i: f"{4 * i},0", comma=True
+    )
+    record = read(text, encoding=encoding)
+    expect(record, rate=250, leads=("II", "V1"))
+    assert "converted µV -> mV" in record.notes
+
+
+def test_each_column_has_its_own_unit(read):
+    record = read("I (mV),II (uV)\n" + rows(), sampling_rate=250)
+    expect(record, rate=250, leads=("I", "II"), values=VALUES * [1, 0.001])
+    with pytest.raises(RecordFileError, match=r"column 'I' states mV"):
+        read("I (mV),II (uV)\n" + rows(), sampling_rate=250, units="uV")
+    with pytest.raises(RecordFileError, match="no unit for column 'II'"):
+        read("I (mV),II\n" + rows(), sampling_rate=250)
+
+
+@pytest.mark.parametrize("gap", ["", "NaN", "nan", "NA", "null", "-"])
+def test_gaps_are_missing_samples(read, gap):
+    lines = ("I,II\n" + rows()).split("\n")
+    lines[11] = f"{gap},0.1"
+    record = read("\n".join(lines), sampling_rate=250, units="mV")
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[0, 10]]
+    assert record.notes == ["1 missing samples (I 1)"]
+
+
+def test_columns_that_count_rows_and_delimiters_at_the_end_are_left_out(read):
+    for name in ("", "sample", "Unnamed: 0", "sample #"):
+        record = read(f"{name},I,II\n" + rows(first=str), sampling_rate=250, units="mV")
+        expect(record, rate=250, leads=("I", "II"))
+        assert len(record.notes) == 1
+    text = "I,II,\n" + "".join(line + ",\n" for line in rows().splitlines())
+    expect(read(text, sampling_rate=250, units="mV"), rate=250, leads=("I", "II"))
+    text = "I,II\n" + "".join(line + ",\n" for line in rows().splitlines())
+    expect(read(text, sampling_rate=250, units="mV"), rate=250, leads=("I", "II"))
+
+
+def test_comments_and_blank_lines_are_passed_over(read):
+    record = read("# exported 2026\n\nI,II\n" + rows() + "\n\n", sampling_rate=250, units="mV")
+    expect(record, rate=250, leads=("I", "II"))
+
+
+def test_a_file_without_names(read):
+    record = read(rows(), sampling_rate=250, units="mV", leads=["I", "II"])
+    expect(record, rate=250, leads=("I", "II"))
+    unnamed = read(rows(), sampling_rate=250, units="mV")
+    assert (unnamed.leads, unnamed.notes) == (None, ["the file does not name its leads"])
+    timed = read(rows(first=lambda i: f"{i / 250:.3f}"), units="mV", leads=["I", "II"])
+    expect(timed, rate=250, leads=("I", "II"))
+    with pytest.raises(LeadError, match="has 2 leads"):
+        read(rows(), sampling_rate=250, units="mV", leads=["I"])
+
+
+def test_one_lead_per_row(read):
+    text = "\n".join(",".join(f"{value:.3f}" for value in lead) for lead in VALUES.T)
+    record = read(text, sampling_rate=250, units="mV", leads=["I", "II"])
+    expect(record, rate=250, leads=("I", "II"))
+    assert "rows of the file taken as leads" in record.notes
+    named = "\n".join(
+        ",".join([name, *(f"{v:.3f}" for v in lead)]) for name, lead in zip(["V1", "II"], VALUES.T, strict=True)
+    )
+    expect(read(named, sampling_rate=250, units="mV"), rate=250, leads=("II", "V1"), values=VALUES[:, ::-1])
+
+
+def test_a_single_column(read):
+    record = read(
+        "I\n" + "".join(f"{value:.3f}\n".replace(".", ",") for value in VALUES[:, 0]), sampling_rate=512, units="mV"
+    )
+    expect(record, rate=512, leads=("I",), values=VALUES[:, :1])
+
+
+def test_rate_and_unit_are_asked_for_and_never_guessed(read):
+    with pytest.raises(SignalError, match="sampling_rate= and units="):
+        read("I,II\n" + rows())
+    with pytest.raises(SignalError, match="sampling_rate=, or"):
+        read("I (mV),II (mV)\n" + rows())
+    with pytest.raises(RecordFileError, match="units="):
+        read("I,II\n" + rows(VALUES * 1000), sampling_rate=250)
+    assert "taken as mV" in read("I,II\n" + rows(), sampling_rate=250).notes[-1]
+    expect(read("I,II\n" + rows(VALUES * 200), sampling_rate=250, gain=200), rate=250, leads=("I", "II"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("I,II\n1,2\n1,2,3\n", "line 3 has 3 fields; the first row has 2"),
+        ("I,II\n1,2\n1\n", "line 3 has 1 fields"),
+        ("I,II\n1,2\n1,AF\n", "line 3: 'AF' in column 'II'"),
+        ("I;II\n1,5;2\n1.5;2\n", "decimal mark"),
+        ("I\tII\n1,234.5\t2\n", "'1,234.5'"),
+        ("I,II\n", "no row of numbers"),
+        ("# nothing\n", "no rows"),
+        ("sample\n1\n2\n3\n", "no column of values"),
+        ('I,II\n"1,2\n', "line 2"),
+    ],
+)
+def test_what_is_no_table_names_line_and_cause(read, tmp_path, text, fact):
+    with pytest.raises(RecordFileError, match=fact) as caught:
+        read(text, sampling_rate=250, units="mV")
+    assert "patient7.csv" in str(caught.value)
+
+
+def test_doubled_names_are_refused(read):
+    with pytest.raises(LeadError, match=r"patient7\.csv.*twice"):
+        read("I,lead I\n" + rows(), sampling_rate=250, units="mV")
+
+
+def test_markup_binary_and_edf_are_no_tables(tmp_path):
+    for head in (b"<?xml", b"\xef\xbb\xbf <ecg>", b'{"a": 1}', b"0       X X", b"1,2\0", b"\x1f\x8b\x08", b"%PDF", b""):
+        assert not is_table(tmp_path / "x.csv", head)
+    assert is_table(tmp_path / "x", b"I,II\r\n1,2\r\n")
+
+
+@given(
+    rate=st.sampled_from([50, 100, 125, 128, 200, 250, 256, 257.3, 300, 360, 500, 512, 1000, 2000]),
+    digits=st.integers(3, 9),
+    start=st.floats(0, 1e4),
+    count=st.integers(500, 3000),
+)
+@settings(max_examples=80, deadline=None)
+def test_rounded_times_give_the_rate_that_was_meant(rate, digits, start, count):
+    times = np.round(start + np.arange(count) / rate, digits)
+    if np.diff(times).min() <= 0 or 0.5 * 10.0**-digits >= 0.5 / rate:
+        return
+    found, notes = rate_of_times(times, "s", where="x.csv")
+    # A broken rate among rounded times may be taken as the whole number beside it, with a note.
+    assert found == pytest.approx(rate, rel=2 * 10.0**-digits * rate / count + 1e-9, abs=0.5 * (digits < 5))
+    if isinstance(rate, int) and digits >= 4:
+        assert found == rate
+        assert notes == [] or "deviate" in notes[0]
+
+
+def test_clock_times():
+    assert parse_clock("1:02:03.5") == 3723.5
+    assert parse_clock("00:01,250") == 1.25
+    assert parse_clock("2026-01-01 00:00:01") - parse_clock("2026-01-01T00:00:00.500") == 0.5
+    assert [parse_clock(text) for text in ("1.5", "", "aVR", "2026-13-01 00:00:01", "12:5a")] == [None] * 5

@@ -1,0 +1,101 @@
+import sys
+
+import numpy as np
+import pytest
+
+from ecg_transformers.errors import RecordFileError
+from ecg_transformers.signals.readers import read_record
+from ecg_transformers.signals.vendor_io import is_vendor, read_vendor
+
+edfio = pytest.importorskip("edfio")
+pytest.importorskip("ecgdatakit")
+
+SIGNAL = np.random.default_rng(0).normal(scale=0.3, size=(3, 5000))
+# 16 bits over 6 mV.
+STEP = 6 / 65535
+
+
+def write_edf(path, *, labels=("ECG II", "ECG I", "V1"), units=("mV", "uV", "mV"), rates=(500, 500, 500), extra=()):
+    signals = []
+    for lead, label, unit, rate in zip(SIGNAL, labels, units, rates, strict=True):
+        scale = 1000 if unit == "uV" else 1
+        values = lead[: int(10 * rate)] * scale
+        bounds = (-3 * scale, 3 * scale)
+        signals.append(edfio.EdfSignal(values, rate, label=label, physical_dimension=unit, physical_range=bounds))
+    patient = edfio.Patient(code="P-7", sex="F")
+    edfio.Edf([*signals, *extra], patient=patient).write(path)
+    return path
+
+
+def test_edf_in_mixed_units_equals_what_was_written(tmp_path):
+    record = read_record(write_edf(tmp_path / "a.edf"))
+    assert record.leads == ("I", "II", "V1")
+    assert record.sampling_rate == 500
+    np.testing.assert_allclose(record.signal, SIGNAL[[1, 0, 2]], atol=STEP)
+    assert record.name == "a"
+    assert record.patient_id.startswith("P-7")
+    assert any("EDF" in note for note in record.notes)
+
+
+def test_edf_is_recognised_without_its_suffix(tmp_path):
+    write_edf(tmp_path / "a.edf").rename(tmp_path / "a.bin")
+    assert read_record(tmp_path / "a.bin").num_leads == 3
+
+
+def test_signals_that_are_no_voltages_are_left_out(tmp_path):
+    saturation = edfio.EdfSignal(np.zeros(100), 10, label="SpO2", physical_dimension="%", physical_range=(0, 100))
+    record = read_record(write_edf(tmp_path / "a.edf", extra=[saturation]))
+    assert record.num_leads == 3
+    assert "left out, no voltage: SpO2 (%)" in record.notes
+
+
+def test_leads_of_several_rates_are_refused(tmp_path):
+    with pytest.raises(RecordFileError, match=r"several rates.*250 Hz"):
+        read_record(write_edf(tmp_path / "a.edf", rates=(500, 250, 500)))
+
+
+def test_arguments_that_contradict_the_file_are_refused(tmp_path):
+    path = write_edf(tmp_path / "a.edf")
+    assert read_record(path, sampling_rate=500).sampling_rate == 500
+    with pytest.raises(RecordFileError, match="500 Hz"):
+        read_record(path, sampling_rate=250)
+    with pytest.raises(RecordFileError, match="leave gain"):
+        read_record(path, gain=1000)
+
+
+def test_files_that_the_library_does_not_know_or_finds_damaged(tmp_path):
+    (tmp_path / "a.xml").write_text("<html/>")
+    with pytest.raises(RecordFileError, match=r"a\.xml is of no format.*HL7 aECG"):
+        read_record(tmp_path / "a.xml")
+    content = write_edf(tmp_path / "a.edf").read_bytes()
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(content[: generator.integers(256, len(content))])
+        for position in generator.integers(min(len(damaged), 1000), size=3):
+            damaged[position] = generator.integers(256)
+        (tmp_path / "b.edf").write_bytes(damaged)
+        try:
+            read_vendor(tmp_path / "b.edf")
+        except ValueError as error:
+            assert "b.edf" in str(error)  # noqa: PT017
+
+
+def test_missing_library_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ecgdatakit", None)
+    with pytest.raises(RecordFileError, match=r"ecg-transformers\[formats\]"):
+        read_record(write_edf(tmp_path / "a.edf"))
+
+
+def test_signatures():
+    from pathlib import Path
+
+    for head in (
+        b"<?xml?>",
+        b"\xef\xbb\xbf\n<a>",
+        b'{"recordedAt": 1}',
+        b"ISHNE1.0",
+        b"\0" * 128 + b"DICM",
+        b"0       ",
+    ):
+        assert is_vendor(Path("x"), head)
+    assert not is_vendor(Path("x.csv"), b"I,II")

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers.utils import logging
 
 from ..errors import EcgError
 from ..layers.pooling import AttentionPooling
 from .aggregation import aggregate_windows
+from .class_weights import class_weights, weighted_losses, window_weights
 from .encode import Embeddings, probabilities
-from .probe import HeldOut, class_weights, selection_score, window_weights
+from .probe import HeldOut, selection_score
 
 __all__ = ["AttentiveProbe", "AttentiveSettings", "fit_attentive_probe"]
 
@@ -131,19 +131,20 @@ def fit_attentive_probe(
         head = AttentiveHead(train.tokens.shape[-1], num_labels).to(device)
     center, deviation = _statistics(train)
     run = _Run(head, train, targets[~held_out], problem_type, num_labels, settings, balanced, seed)
-    best, history, state, kept = -math.inf, [], None, None
+    history: list[float] = []
+    best = 0
     for epoch in range(settings.epochs):
         run.epoch(epoch, center.to(device), deviation.to(device))
         probe = AttentiveProbe(_folded(head, center, deviation), problem_type, history)
         scores = probe.scores(part, aggregate=aggregate)
         history.append(selection_score(targets[held_out], scores, problem_type))
-        if state is None or history[-1] > best:
-            best, state, kept = history[-1], probe, scores
-        elif epoch - int(np.nanargmax(history)) >= settings.patience:
+        # Held-out records that cannot judge (NaN) leave the choice to the schedule: the last epoch.
+        if epoch == 0 or not history[epoch] <= history[best]:
+            best, kept, kept_scores = epoch, probe, scores
+        elif epoch - best >= settings.patience:
             break
-    chosen = float(history.index(best) + 1) if best > -math.inf else 1.0
     by_epoch = {float(number): score for number, score in enumerate(history, start=1)}
-    return state, HeldOut(chosen, by_epoch, targets[held_out], kept)
+    return kept, HeldOut(float(best + 1), by_epoch, targets[held_out], kept_scores)
 
 
 class _Run:
@@ -189,23 +190,12 @@ class _Run:
             tokens = (self.train.tokens[rows].to(self.device).float() - center) / deviation
             mask = None if self.train.token_mask is None else self.train.token_mask[rows].to(self.device)
             rows = rows.to(self.device)
-            loss = self._loss(self.head(tokens, mask), self.targets[rows], self.weights[rows])
+            losses = weighted_losses(self.head(tokens, mask), self.targets[rows], self.problem_type, self.balance)
+            loss = (losses * self.weights[rows]).mean()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             self.scheduler.step()
-
-    def _loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        if self.problem_type == "single_label_classification":
-            losses = functional.cross_entropy(logits, targets, weight=self.balance, reduction="none")
-        elif self.problem_type == "regression":
-            losses = (logits - targets).square().mean(dim=1)
-        else:
-            losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-            if self.balance is not None:
-                losses = losses * torch.where(targets > 0, self.balance[1], self.balance[0])
-            losses = losses.sum(dim=1)
-        return (losses * weights).mean()
 
 
 @torch.no_grad()

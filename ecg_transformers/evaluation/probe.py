@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ..errors import EcgError
 from .aggregation import aggregate_windows
+from .class_weights import class_weights, window_weights
 from .encode import Embeddings, probabilities
 from .lbfgs import minimize_many
 from .metrics import auroc, macro, one_hot
@@ -27,11 +28,9 @@ __all__ = [
     "L2_GRID",
     "HeldOut",
     "LinearProbe",
-    "class_weights",
     "fit_linear_probe",
     "select_linear_probe",
     "selection_score",
-    "window_weights",
 ]
 
 # From strong to weak: each fit starts from the one before.
@@ -79,35 +78,6 @@ class HeldOut:
     scores: dict[float, float]
     labels: np.ndarray
     probabilities: np.ndarray
-
-
-def window_weights(record_index: np.ndarray) -> torch.Tensor:
-    """Weights of windows by which every record counts alike, however many windows it has; their sum is 1."""
-    counts = np.bincount(record_index)
-    return torch.from_numpy(1.0 / (counts[record_index] * (counts > 0).sum())).float()
-
-
-def class_weights(targets: np.ndarray, problem_type: str, num_labels: int) -> torch.Tensor | None:
-    """Weights that let both classes of a label (all classes of a single-label task) count alike.
-
-    Args:
-        targets: `(records, labels)` of 0 and 1, or `(records,)` class numbers.
-        problem_type: Transformers' word for the kind of task.
-        num_labels: Labels or classes.
-
-    Returns:
-        `(2, labels)`, for absent and present; `(classes,)` for single-label; `None` for regression. A label that does
-        not occur keeps weight 1.
-    """
-    if problem_type == "regression":
-        return None
-    if problem_type == "single_label_classification":
-        counts = torch.from_numpy(np.bincount(targets, minlength=num_labels)).float()
-        return torch.where(counts > 0, len(targets) / (counts.clamp(min=1) * (counts > 0).sum()), 1.0)
-    present = torch.from_numpy(targets.sum(axis=0)).float()
-    counts = torch.stack([len(targets) - present, present])
-    weights = len(targets) / (2 * counts.clamp(min=1))
-    return torch.where((counts > 0).all(dim=0), weights, 1.0)
 
 
 def fit_linear_probe(
@@ -270,6 +240,7 @@ def select_linear_probe(
     l2: Sequence[float] = L2_GRID,
     balanced: bool = False,
     aggregate: str = "mean",
+    refit: bool = True,
     device: torch.device | str = "cpu",
 ) -> tuple[LinearProbe, HeldOut]:
     """Choose the regularisation on held-out training records, then fit on all of them.
@@ -284,10 +255,11 @@ def select_linear_probe(
         l2: Values to choose from.
         balanced: Let rare and common classes count alike.
         aggregate: How the windows of a record are joined.
+        refit: Fit the final probe on all records; otherwise on those that are never held out.
         device: Where to compute.
 
     Returns:
-        The probe on all training records, and what it was chosen by.
+        The final probe, and what it was chosen by.
     """
     grid = sorted(l2, reverse=True)
     labels, scores = [], {value: [] for value in grid}
@@ -307,6 +279,9 @@ def select_linear_probe(
     # A tie, or no label on both sides, goes to the stronger regularisation.
     best = max(grid, key=lambda value: (np.nan_to_num(judged[value], nan=-np.inf), value))
     path = [value for value in grid if value >= best]
+    if not refit:
+        rest = ~np.any(held_out, axis=0)
+        embeddings, targets = embeddings.select(rest), targets[rest]
     final = fit_linear_probe(
         embeddings, targets, problem_type=problem_type, num_labels=num_labels, l2=path, balanced=balanced, device=device
     )[-1]

@@ -3,6 +3,8 @@
 The loader of `evaluate` copies this file and reads its imports line by line: absolute imports, one per line.
 """
 
+from typing import Literal
+
 import datasets
 import evaluate
 import numpy as np
@@ -33,7 +35,13 @@ class EcgAuroc(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, average: str | None = "macro", missing: Literal["skip", "half", "raise"] = "skip":
+    def _compute(
+        self,
+        predictions,
+        references,
+        average: str | None = "macro",
+        missing: Literal["skip", "half", "raise"] = "skip",
+    ) -> dict:
         labels, scores = np.asarray(references), np.asarray(predictions)
         if average == "micro":
             return {"auroc": micro_auroc(labels, scores), "num_labels": labels.shape[1]}

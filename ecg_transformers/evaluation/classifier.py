@@ -1,0 +1,178 @@
+"""A checkpoint as a classifier for a task: built from an encoder, given the head of a probe, saved as a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSequenceClassification
+
+from ..errors import CheckpointError
+from .attentive import AttentiveHead
+from .encode import random_twin
+from .probe import LinearProbe
+from .protocol import Task
+
+if TYPE_CHECKING:
+    from ..features.extractor import EcgFeatureExtractor
+    from ..modeling import EcgForSequenceClassification
+
+__all__ = [
+    "answers_task",
+    "build_classifier",
+    "load_extractor",
+    "pretraining_facts",
+    "save_classifier",
+    "set_attentive_head",
+    "set_linear_head",
+]
+
+_SHARED = ("sampling_rate", "window_size")
+# Parts of a classifier that an encoder's checkpoint does not hold.
+_HEAD = ("classifier.", "pooling.")
+
+
+def load_extractor(checkpoint: str | Path) -> EcgFeatureExtractor:
+    """The checkpoint's feature extractor, checked against its config.
+
+    Raises:
+        CheckpointError: Rate, window or leads differ between the two files.
+    """
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint)
+    pairs = [(name, getattr(config, name), getattr(extractor, name)) for name in _SHARED]
+    pairs.append(("lead_names", list(config.lead_names), list(extractor.lead_names)))
+    for name, ours, theirs in pairs:
+        if ours != theirs:
+            raise CheckpointError(
+                f"{checkpoint}: config.json has {name} {ours}, preprocessor_config.json {theirs}; expected the same. "
+                "Use the files that were saved together."
+            )
+    return extractor
+
+
+def build_classifier(
+    checkpoint: str | Path,
+    task: Task,
+    *,
+    pooling: str = "cls_mean",
+    layer: int = -1,
+    initialisation: Literal["pretrained", "random"] = "pretrained",
+    seed: int = 0,
+    **options: object,
+) -> EcgForSequenceClassification:
+    """A classifier for a task on the encoder of a checkpoint, its head freshly initialised.
+
+    Args:
+        checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier).
+        task: What is predicted: labels, names, kind.
+        pooling: What the head reads.
+        layer: Whose tokens it reads.
+        initialisation: `"random"` builds the same architecture with new weights everywhere.
+        seed: Of the new weights.
+        **options: For `from_pretrained`, such as `attn_implementation`.
+
+    Raises:
+        CheckpointError: The checkpoint lacks tensors of the encoder.
+    """
+    config = AutoConfig.from_pretrained(checkpoint)
+    config.id2label = dict(enumerate(task.codes))
+    config.label2id = {code: number for number, code in enumerate(task.codes)}
+    config.label_names = list(task.names)
+    config.label_system = task.system
+    config.problem_type = task.problem_type
+    config.thresholds = None
+    config.pooling, config.layer = pooling, layer
+    # The new head draws from torch's generator; the caller's state is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+            output_loading_info=True, **options,
+        )  # fmt: skip
+    lacking = sorted(name for name in report["missing_keys"] if not name.startswith(_HEAD))
+    if lacking:
+        raise CheckpointError(
+            f"{checkpoint} lacks {len(lacking)} tensors of the encoder (first {lacking[0]}); expected all. "
+            "Use a checkpoint of this architecture."
+        )
+    mismatched = [item[0] for item in report["mismatched_keys"] if not item[0].startswith(_HEAD)]
+    if mismatched:
+        raise CheckpointError(f"{checkpoint} has {mismatched[0]} in another shape than its config says.")
+    return random_twin(model, seed=seed) if initialisation == "random" else model
+
+
+@torch.no_grad()
+def set_linear_head(model: EcgForSequenceClassification, probe: LinearProbe) -> None:
+    """Give the classifier the linear layer of a probe."""
+    model.classifier.weight.copy_(probe.weight)
+    model.classifier.bias.copy_(probe.bias)
+
+
+@torch.no_grad()
+def set_attentive_head(model: EcgForSequenceClassification, head: AttentiveHead) -> None:
+    """Give the classifier the attention pooling and linear layer of an attentive probe."""
+    model.pooling.attention.load_state_dict(head.attention.state_dict())
+    model.classifier.load_state_dict(head.classifier.state_dict())
+
+
+def answers_task(checkpoint: str | Path, task: Task) -> bool:
+    """Whether a checkpoint already is a classifier with exactly these labels in this order."""
+    config = AutoConfig.from_pretrained(checkpoint)
+    codes = tuple(config.id2label[number] for number in sorted(config.id2label))
+    return codes == task.codes and any(
+        name.endswith("ForSequenceClassification") for name in config.architectures or ()
+    )
+
+
+def save_classifier(
+    model: EcgForSequenceClassification,
+    extractor: EcgFeatureExtractor,
+    folder: str | Path,
+    *,
+    thresholds: np.ndarray | None,
+) -> None:
+    """Write a checkpoint folder that `AutoModelForSequenceClassification` opens; each file appears whole.
+
+    Args:
+        model: The classifier.
+        extractor: Its feature extractor.
+        folder: Where to; other files there stay.
+        thresholds: `(labels,)`, one decision threshold per label, kept in the config.
+    """
+    folder = Path(folder)
+    model.config.thresholds = None if thresholds is None else [float(value) for value in thresholds]
+    unfinished = folder / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    model.save_pretrained(unfinished)
+    extractor.save_pretrained(unfinished)
+    for file in unfinished.iterdir():
+        os.replace(file, folder / file.name)
+    unfinished.rmdir()
+
+
+def pretraining_facts(checkpoint: str | Path) -> dict[str, object]:
+    """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours (DESIGN section 6).
+
+    Read from `run.json`, which a pretraining run leaves, or from the `results.json` of a fine-tuned folder; zeros where
+    neither is there.
+    """
+    facts: dict[str, object] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
+    folder = Path(checkpoint)
+    found: dict[str, object] = {}
+    for file in (folder / "run.json", Path("hub_cards") / folder.name / "run.json"):
+        if file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            break
+    else:
+        results = folder / "results.json"
+        if results.is_file():
+            entries = json.loads(results.read_text(encoding="utf-8"))
+            found = next((entry["pretraining"] for entry in entries if entry["initialisation"] == "pretrained"), {})
+    return facts | {name: found[name] for name in facts if found.get(name) is not None}

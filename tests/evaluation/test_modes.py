@@ -1,0 +1,181 @@
+"""The four modes on a tiny checkpoint: what moves, what stays, what is learned, what is saved."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
+
+from ecg_transformers.errors import CheckpointError, EcgError
+from ecg_transformers.evaluation.classifier import (
+    answers_task,
+    build_classifier,
+    load_extractor,
+    pretraining_facts,
+    save_classifier,
+)
+from ecg_transformers.evaluation.encode import predict_records
+from ecg_transformers.evaluation.finetune import FineTuneSettings, layer_depths
+from ecg_transformers.evaluation.metrics import fit_thresholds
+from ecg_transformers.evaluation.modes import evaluate_as_is, run_mode
+from ecg_transformers.evaluation.predictions import (
+    Predictions,
+    label_table,
+    other_figures,
+    paired_difference,
+    score_interval,
+)
+from ecg_transformers.evaluation.protocol import make_splits
+
+QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "disable_tqdm": True}
+
+
+@pytest.fixture
+def splits(corpus, extractor):
+    return make_splits(corpus, "all", extractor)
+
+
+def encoder_of(model):
+    return {f"{name}": tensor for name, tensor in model.base_model.state_dict().items()}
+
+
+@pytest.mark.parametrize("mode", ["linear_probe", "attentive_probe"])
+def test_a_probe_leaves_every_encoder_tensor_bit_for_bit_and_is_the_checkpoint_it_becomes(
+    mode, checkpoint, extractor, splits, tmp_path
+):
+    outcome = run_mode(mode, checkpoint, extractor, splits, pooling="cls_mean")
+    published = AutoModel.from_pretrained(checkpoint).state_dict()
+    assert all(torch.equal(published[name], tensor) for name, tensor in encoder_of(outcome.model).items())
+    save_classifier(outcome.model, extractor, tmp_path / "out", thresholds=outcome.thresholds)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    again = AutoFeatureExtractor.from_pretrained(tmp_path / "out")
+    scores = predict_records(loaded, splits.evaluate.corpus, again)
+    np.testing.assert_allclose(scores, outcome.predictions.scores, atol=2e-3 if mode == "attentive_probe" else 1e-5)
+    assert loaded.config.id2label == {0: "FAST", 1: "TALL", 2: "RARE"}
+    assert loaded.config.label_names[1] == "the label TALL"
+    assert loaded.config.label_system == "scp"
+    assert loaded.config.thresholds == pytest.approx(outcome.thresholds.tolist())
+    assert answers_task(tmp_path / "out", splits.task)
+    assert not answers_task(checkpoint, splits.task)
+    assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics(checkpoint, extractor, splits, monkeypatch):
+    """No published encoder of the package has one yet: a BatchNorm is put behind the patch embedding."""
+    from ecg_transformers.evaluation import modes
+
+    def build_with_norm(*args, **kwargs):
+        model = build_classifier(*args, **kwargs)
+        norm = torch.nn.BatchNorm1d(16)
+        model.base_model.norm = norm
+        hook = lambda module, inputs, output: norm(output.transpose(1, 2)).transpose(1, 2)  # noqa: E731
+        model.base_model.embeddings.patch_embeddings.register_forward_hook(hook)
+        return model
+
+    monkeypatch.setattr(modes, "build_classifier", build_with_norm)
+    outcome = run_mode("linear_probe", checkpoint, extractor, splits)
+    assert outcome.model.base_model.norm.num_batches_tracked == 0
+    assert torch.equal(outcome.model.base_model.norm.running_mean, torch.zeros(16))
+
+
+@pytest.mark.parametrize("head_first", [True, False])
+def test_fine_tuning_moves_every_tensor_of_the_encoder(head_first, checkpoint, extractor, splits, tmp_path):
+    settings = FineTuneSettings(layer_decay=0.8)
+    outcome = run_mode(
+        "fine_tune", checkpoint, extractor, splits, head_first=head_first, output_dir=tmp_path, settings=settings,
+        training=QUICK,
+    )  # fmt: skip
+    published = AutoModel.from_pretrained(checkpoint).state_dict()
+    same = [name for name, tensor in encoder_of(outcome.model).items() if torch.equal(published[name], tensor)]
+    assert not same
+    assert len(outcome.history) == 2
+    assert outcome.chosen["epoch"] in outcome.history
+    assert len(list(tmp_path.glob("checkpoint-*"))) <= 2
+
+
+def test_from_scratch_starts_from_new_weights_and_repeats_itself(checkpoint, extractor, splits, tmp_path):
+    scores = []
+    for folder in ("a", "b"):
+        torch.manual_seed(len(scores))
+        outcome = run_mode(
+            "from_scratch", checkpoint, extractor, splits, output_dir=tmp_path / folder, training=QUICK, seed=3
+        )
+        scores.append(outcome.predictions.scores)
+    assert outcome.initialisation == "random"
+    assert (scores[0] == scores[1]).all()
+
+
+def test_a_single_label_task_with_several_windows_per_record(checkpoint, extractor, single_corpus, tmp_path):
+    splits = make_splits(single_corpus, "all", extractor, train_folds=range(1, 9), evaluate_folds=[9, 10])
+    outcome = run_mode("fine_tune", checkpoint, extractor, splits, output_dir=tmp_path, training=QUICK, pooling="mean")
+    assert outcome.thresholds is None
+    assert outcome.predictions.scores.sum(axis=1) == pytest.approx(np.ones(len(splits.evaluate)), abs=1e-5)
+    assert {"accuracy", "one_vs_one_auroc", "macro_f1"} <= other_figures(outcome.predictions).keys()
+    probe = run_mode("linear_probe", checkpoint, extractor, splits, aggregate="max")
+    assert len(probe.predictions) == len(splits.evaluate)
+
+
+def test_thresholds_come_from_records_that_are_not_reported(checkpoint, extractor, splits):
+    outcome = run_mode("linear_probe", checkpoint, extractor, splits)
+    on_reported = fit_thresholds(outcome.predictions.labels, outcome.predictions.scores)
+    assert not np.allclose(outcome.thresholds, on_reported)
+
+
+def test_a_saved_classifier_is_scored_as_it_is(checkpoint, extractor, splits, tmp_path):
+    outcome = run_mode("linear_probe", checkpoint, extractor, splits)
+    save_classifier(outcome.model, extractor, tmp_path / "out", thresholds=outcome.thresholds)
+    scored = evaluate_as_is(tmp_path / "out", load_extractor(tmp_path / "out"), splits, mode="linear_probe")
+    np.testing.assert_allclose(scored.predictions.scores, outcome.predictions.scores, atol=1e-6)
+    np.testing.assert_allclose(scored.thresholds, outcome.thresholds)
+
+
+def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, extractor, splits, tmp_path):
+    first = run_mode("linear_probe", checkpoint, extractor, splits).predictions
+    second = run_mode("linear_probe", checkpoint, extractor, splits, initialisation="random", seed=5).predictions
+    first.save(tmp_path / "first.safetensors")
+    loaded = Predictions.load(tmp_path / "first.safetensors")
+    assert loaded.codes == first.codes
+    assert (loaded.scores == first.scores).all()
+    assert score_interval(loaded, resamples=50) == score_interval(first, resamples=50)
+    difference = paired_difference(loaded, second, resamples=50)
+    value = score_interval(first, resamples=5).value - score_interval(second, resamples=5).value
+    assert difference.value == pytest.approx(value)
+    rows = label_table(first)
+    assert [row["code"] for row in rows] == ["FAST", "TALL", "RARE"]
+    other = Predictions(**{**vars(second), "record_ids": second.record_ids + 1})
+    with pytest.raises(EcgError, match="same records"):
+        paired_difference(first, other)
+
+
+def test_depths_rise_from_the_input_to_the_head(checkpoint, splits):
+    model = build_classifier(checkpoint, splits.task, pooling="attention")
+    depths = layer_depths(model, model.base_model_prefix)
+    assert depths["mae_moco.embeddings.cls_token"] == 0
+    assert depths["mae_moco.encoder.layer.0.attention.query.weight"] == 1
+    assert depths["mae_moco.encoder.layer.1.attention.query.weight"] == 2
+    assert {depths[name] for name in ("mae_moco.layernorm.weight", "classifier.weight", "pooling.attention.query")} == {
+        3
+    }
+
+
+def test_a_contradiction_between_the_two_files_is_refused(checkpoint, tmp_path):
+    import shutil
+
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint, sampling_rate=100)
+    extractor.save_pretrained(tmp_path / "copy")
+    with pytest.raises(CheckpointError, match="sampling_rate 50"):
+        load_extractor(tmp_path / "copy")
+
+
+def test_facts_of_pretraining_are_read_from_the_run(checkpoint, tmp_path):
+    assert pretraining_facts(checkpoint)["records"] == 0
+    (tmp_path / "run.json").write_text(
+        '{"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5, "a": 1}'
+    )
+    facts = pretraining_facts(tmp_path)
+    assert facts == {"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5}
+
+
+def test_an_unknown_mode_is_refused(checkpoint, extractor, splits):
+    with pytest.raises(EcgError, match="linear_probe"):
+        run_mode("linear", checkpoint, extractor, splits)

@@ -1,7 +1,7 @@
 """Preparing PTB-XL from WFDB against a plain loop of ``wfdb.rdrecord`` over the same records with as many processes.
 
-The baseline only reads records and throws them away; preparing also parses the table, checks headers, sizes and checksums,
-reads annotations, hashes and writes the Arrow corpus. Run it on a machine that does nothing else:
+The baseline only reads records and throws them away; preparing also parses the table, checks headers, sizes and
+checksums, reads annotations, hashes and writes the Arrow corpus. Run it on a machine that does nothing else:
 
     python benchmarks/bench_prepare.py --source path/to/ptb-xl --num_proc 1 2
 """
@@ -51,14 +51,22 @@ def main() -> None:
             read_plainly(root, paths)
         else:
             with ProcessPoolExecutor(processes) as pool:
-                list(pool.map(partial(read_plainly, root), [paths[index :: 8 * processes] for index in range(8 * processes)]))
+                list(
+                    pool.map(
+                        partial(read_plainly, root), [paths[index :: 8 * processes] for index in range(8 * processes)]
+                    )
+                )
         plain = len(paths) / (time.perf_counter() - started)
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             build_corpus(
-                definition, options.source, Path(folder) / "ptbxl", num_proc=processes,
-                sampling_rate=options.sampling_rate, progress=False,
-            )  # fmt: skip
+                definition,
+                options.source,
+                Path(folder) / "ptbxl",
+                num_proc=processes,
+                sampling_rate=options.sampling_rate,
+                progress=False,
+            )
             prepared = len(paths) / (time.perf_counter() - started)
         print(f"{processes:>9} {plain:>11.0f} {prepared:>11.0f} {prepared / plain:>6.1f}")
 

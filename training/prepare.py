@@ -44,9 +44,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--base_url", metavar="URL", help="another server with PhysioNet's interface")
     result.add_argument("--num_proc", type=int, default=1, metavar="N", help="processes that read (default 1)")
     result.add_argument(
-        "--sampling_rate", type=float, metavar="HZ",
+        "--sampling_rate",
+        type=float,
+        metavar="HZ",
         help="rate at which signals are stored; PTB-XL has 500 and 100, any other rate is resampled (float32)",
-    )  # fmt: skip
+    )
     result.add_argument("--model", metavar="CHECKPOINT", help="store after this checkpoint's leads, rate and filters")
     result.add_argument(
         "--table", type=Path, metavar="CSV", help="folder: columns record[, patient, fold, age, sex], labels"
@@ -103,9 +105,15 @@ def main(words: list[str] | None = None) -> Corpus:
 
         extractor = AutoFeatureExtractor.from_pretrained(options.model)
     corpus = build_corpus(
-        definition, source, options.output, num_proc=options.num_proc, sampling_rate=options.sampling_rate,
-        extractor=extractor, overwrite=options.overwrite, progress=not options.no_progress,
-    )  # fmt: skip
+        definition,
+        source,
+        options.output,
+        num_proc=options.num_proc,
+        sampling_rate=options.sampling_rate,
+        extractor=extractor,
+        overwrite=options.overwrite,
+        progress=not options.no_progress,
+    )
     print(report(corpus))
     return corpus
 

@@ -36,6 +36,9 @@ def corpus_definition(name: str) -> CorpusDefinition:
     """
     if name not in CORPORA:
         near = get_close_matches(name, CORPORA, n=1)
-        raise CorpusError(f"there is no corpus {name!r}; expected {', '.join(CORPORA)}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        raise CorpusError(
+            f"there is no corpus {name!r}; expected {', '.join(CORPORA)}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
     module, attribute = CORPORA[name]
     return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -1,8 +1,8 @@
-"""From recordings to a prepared corpus: planned in shards, built by several processes, resumable after a kill at any point.
+"""From recordings to a prepared corpus: in shards, by several processes, resumable after a kill at any point.
 
-The work lies in ``.<name>.building`` beside the output; a finished shard stays there over a kill and is not built again. The
-output folder appears by one rename at the end. What is stored depends on the records alone: neither on the number of
-processes nor on the size of the shards.
+The work lies in ``.<name>.building`` beside the output; a finished shard stays there over a kill and is not built
+again. The output folder appears by one rename at the end. What is stored depends on the records alone: neither on the
+number of processes nor on the size of the shards.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ __all__ = ["build_corpus", "plan_hash", "write_corpus"]
 
 logger = logging.getLogger(__name__)
 
-# A shard is closed when its signal files reach this many bytes: small enough that a kill costs little and that a worker's
-# memory stays low, large enough that a corpus of a million records has a thousand files.
+# A shard is closed when its signal files reach this many bytes: small enough that a kill costs little and that a
+# worker's memory stays low, large enough that a corpus of a million records has a thousand files.
 SHARD_BYTES = 24 * 2**20
 SHARD_RECORDS = 1024
 
@@ -70,8 +70,8 @@ def build_corpus(
 ) -> Corpus:
     """Builds a prepared corpus from a corpus's official tree.
 
-    A build that was killed goes on where it stopped when the same call is made again; a finished corpus of the same content is
-    returned as it is.
+    A build that was killed goes on where it stopped when the same call is made again; a finished corpus of the same
+    content is returned as it is.
 
     Args:
         definition: the corpus.
@@ -80,8 +80,8 @@ def build_corpus(
         num_proc: processes that read.
         sampling_rate: Hz at which the signals are stored; None: as they are. A rate that the corpus does not come in is
             resampled and stored as float32.
-        extractor: a checkpoint's extractor: the signals are stored after its leads, resampling and filters, and the corpus
-            carries the hash of these steps, so that the extractor does not do them again.
+        extractor: a checkpoint's extractor: the signals are stored after its leads, resampling and filters, and the
+            corpus carries the hash of these steps, so that the extractor does not do them again.
         overwrite: replace what is at ``output``.
         progress: show a progress bar.
         shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
@@ -103,7 +103,7 @@ def build_corpus(
     resampled = sampling_rate is not None and sampling_rate not in definition.native_rates
     storage = "float32" if resampled or extractor is not None else definition.storage
     stamp = None if extractor is None else extractor.stamp(STORED_STEPS)
-    stored_as = stamp["hash"] if stamp else float(sampling_rate) if resampled else None
+    stored_as = stamp["hash"] if stamp else float(sampling_rate) if resampled and sampling_rate else None
     plan = plan_hash(definition, records, stored_as)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):
@@ -120,13 +120,20 @@ def build_corpus(
         if not summary["records"]:
             first = reports[0].refused[0]
             shutil.rmtree(work)
-            raise CorpusError(f"none of {len(records)} records of {source} could be read; the first reason: {first.reason}")
+            raise CorpusError(
+                f"none of {len(records)} records of {source} could be read; the first reason: {first.reason}"
+            )
         sets = definition.label_sets(summary["label_counts"])
         info = definition.facts() | {
-            "format_version": FORMAT_VERSION, "plan_hash": plan, "storage": storage, "preprocessed_by": stamp,
-            "contract_hash": None if stamp is None else stamp["hash"], "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
-            **summary, "label_sets": {name: label_set.to_dict() for name, label_set in sets.items()},
-        }  # fmt: skip
+            "format_version": FORMAT_VERSION,
+            "plan_hash": plan,
+            "storage": storage,
+            "preprocessed_by": stamp,
+            "contract_hash": None if stamp is None else stamp["hash"],
+            "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
+            **summary,
+            "label_sets": {name: label_set.to_dict() for name, label_set in sets.items()},
+        }
         write_index(work, reports, info, storage)
         _publish(work, output)
     return load_corpus(output)
@@ -146,8 +153,8 @@ def write_corpus(
     Args:
         records: rows, or records (stored as float32 mV; their position becomes the record id).
         output: folder to be made; it appears whole at the end.
-        info: facts for ``corpus.json``: ``name`` at least; ``title``, ``version``, ``licence``, ``homepage``, ``citation``,
-            ``label_system`` and whatever else.
+        info: facts for ``corpus.json``: ``name`` at least; ``title``, ``version``, ``licence``, ``homepage``,
+            ``citation``, ``label_system`` and whatever else.
         label_sets: named label lists; without them "all" holds the codes that occur, sorted.
         overwrite: replace what is at ``output``.
         shard_records: records in a shard.
@@ -171,25 +178,45 @@ def write_corpus(
         work = output.with_name(f".{output.name}.building")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        reports, storage, ids, patients = [], None, set(), set()
+        reports: list[ShardReport] = []
+        ids: set[int] = set()
+        patients: set[int] = set()
+        storage: Storage = "int16"
         while shard := list(islice(rows, shard_records)):
-            storage = storage or str(shard[0].signal.dtype)
+            storage = storage if reports else _storage(shard[0])
             ids.update(row.record_id for row in shard)
             patients.update(row.patient_id for row in shard)
             reports.append(write_shard(shard, work / f"data-{len(reports):05d}.arrow", storage))
         summary = summarize(reports)
         if len(ids) != summary["records"] or not ids:
-            raise CorpusError(f"{summary['records']} records with {len(ids)} different record ids; expected one id per record.")
+            raise CorpusError(
+                f"{summary['records']} records with {len(ids)} different record ids; expected one id per record."
+            )
         if label_sets is None:
             codes = tuple(sorted(summary["label_counts"]))
             label_sets = {"all": LabelSet(codes, codes, str(info.get("label_system", "own")))} if codes else {}
-        facts = {"title": info["name"], "version": "", "licence": "", "homepage": "", "citation": "", "label_system": "own"} | {
-            **info, "format_version": FORMAT_VERSION, "storage": storage, "patients": len(patients - {-1}), **summary,
+        facts = {
+            "title": info["name"],
+            "version": "",
+            "licence": "",
+            "homepage": "",
+            "citation": "",
+            "label_system": "own",
+        } | {
+            **info,
+            "format_version": FORMAT_VERSION,
+            "storage": storage,
+            "patients": len(patients - {-1}),
+            **summary,
             "label_sets": {name: label_set.to_dict() for name, label_set in label_sets.items()},
-        }  # fmt: skip
+        }
         write_index(work, reports, {"contract_hash": None, "preprocessed_by": None} | facts, storage)
         _publish(work, output, overwrite=overwrite)
     return load_corpus(output)
+
+
+def _storage(row: CorpusRecord) -> Storage:
+    return "int16" if row.signal.dtype == "int16" else "float32"
 
 
 def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
@@ -201,7 +228,9 @@ def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
             raise CorpusError(f"{corpus}: {other.path} and {record.path} have the same record id {record.record_id}.")
 
 
-def plan_hash(definition: CorpusDefinition, records: Sequence[RecordSource], stored_as: float | str | None = None) -> str:
+def plan_hash(
+    definition: CorpusDefinition, records: Sequence[RecordSource], stored_as: float | str | None = None
+) -> str:
     """What identifies a build: layout, corpus, stored rate or contract, and every record with the size of its file."""
     facts = (FORMAT_VERSION, definition.name, definition.version, definition.storage, stored_as)
     digest = hashlib.sha256(repr(facts).encode())
@@ -236,8 +265,8 @@ def _finished(output: Path, plan: str | None, overwrite: bool) -> Corpus | None:
         if overwrite:
             return None
         raise CorpusError(
-            f"{output} already holds the corpus {info.get('name')!r} ({info.get('records')} records) made from other records or "
-            "options. Choose another output, or replace it with overwrite (--overwrite)."
+            f"{output} already holds the corpus {info.get('name')!r} ({info.get('records')} records) made from "
+            "other records or options. Choose another output, or replace it with overwrite (--overwrite)."
         )
     raise CorpusError(f"{output} exists and is not a prepared corpus; choose another output folder.")
 
@@ -284,7 +313,9 @@ def _run(job: _Job, shards: list[list[RecordSource]], *, num_proc: int, progress
     return [reports[index] for index in range(len(shards))]
 
 
-def _in_processes(job: _Job, shards: Mapping[int, list[RecordSource]], workers: int) -> Iterable[tuple[int, ShardReport]]:
+def _in_processes(
+    job: _Job, shards: Mapping[int, list[RecordSource]], workers: int
+) -> Iterable[tuple[int, ShardReport]]:
     """Yields the reports as worker processes finish their shards; at most two shards per worker are under way."""
     with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(job,)) as pool:
         waiting = iter(shards.items())
@@ -306,7 +337,7 @@ def _in_processes(job: _Job, shards: Mapping[int, list[RecordSource]], workers: 
             pool.shutdown(cancel_futures=True)
 
 
-_worker_job: _Job | None = None
+_worker_job: list[_Job] = []
 
 
 def _start_worker(job: _Job) -> None:
@@ -314,8 +345,7 @@ def _start_worker(job: _Job) -> None:
 
     A killed build must not leave readers behind.
     """
-    global _worker_job
-    _worker_job = job
+    _worker_job[:] = [job]
     parent = parent_process()
     if parent is not None:
 
@@ -327,7 +357,7 @@ def _start_worker(job: _Job) -> None:
 
 
 def _build_shard_in_worker(index: int, records: Sequence[RecordSource]) -> ShardReport:
-    return _build_shard(_worker_job, index, records)
+    return _build_shard(_worker_job[0], index, records)
 
 
 def _report_path(work: Path, index: int) -> Path:
@@ -342,8 +372,8 @@ def _build_shard(job: _Job, index: int, records: Sequence[RecordSource]) -> Shar
         try:
             rows.append(_stored(job, job.definition.read(job.root, record)))
         except Exception as error:
-            # One record must never stop the other 20,000, whatever a strange file does to a reader; what is not one of our
-            # own clear errors is listed with its type.
+            # One record must never stop the other 20,000, whatever a strange file does to a reader; what is not one
+            # of our own clear errors is listed with its type.
             reason = str(error) if isinstance(error, EcgError) else f"{type(error).__name__}: {error}"
             refused.append(Refusal(record.name, record.path, reason))
     report = write_shard(rows, job.work / f"data-{index:05d}.arrow", job.storage)

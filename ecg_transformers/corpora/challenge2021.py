@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ecg_transformers.corpora.definition import CorpusDefinition, PhysioNetProject, RecordSource
 from ecg_transformers.corpora.labels import snomed_label_sets
 from ecg_transformers.corpora.layout import CorpusRecord
@@ -27,18 +29,20 @@ __all__ = [
 ]
 
 _CITATION = (
-    "Reyna MA, Sadr N, Perez Alday EA, et al. Will Two Do? Varying Dimensions in Electrocardiography: The PhysioNet/Computing "
-    "in Cardiology Challenge 2021. Computing in Cardiology 2021. doi:10.23919/CinC53138.2021.9662687; Perez Alday EA, et al. "
-    "Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020. Physiol Meas 2020. "
-    "doi:10.1088/1361-6579/abc960; Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation "
-    "2000;101(23):e215-e220."
+    "Reyna MA, Sadr N, Perez Alday EA, et al. Will Two Do? Varying Dimensions in Electrocardiography: The "
+    "PhysioNet/Computing in Cardiology Challenge 2021. Computing in Cardiology 2021. "
+    "doi:10.23919/CinC53138.2021.9662687; Perez Alday EA, et al. Classification of 12-lead ECGs: the "
+    "PhysioNet/Computing in Cardiology Challenge 2020. Physiol Meas 2020. doi:10.1088/1361-6579/abc960; "
+    "Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation 2000;101(23):e215-e220."
 )
 
 # Gain in units per mV as stated by the first releases -> what the samples have, as later releases or the original say.
 _WRONG_GAINS = {"georgia": {4880.0: 1000.0}, "ptbxl_cinc": {200.0: 1000.0}, "incart": {306000.0: 306.0}}
 
 
-def _find(source: Path, sampling_rate: float | None, *, corpus: str, folder: str, name: str) -> tuple[Path, Sequence[RecordSource]]:
+def _find(
+    source: Path, sampling_rate: float | None, *, corpus: str, folder: str, name: str
+) -> tuple[Path, Sequence[RecordSource]]:
     """The records of one source below the Challenge's tree, below its own folder, or in it."""
     downloads = sorted(source.glob(f"*/training/{folder}")) if source.is_dir() else []
     places = [source / "training" / folder, source / folder, *downloads, source]
@@ -46,8 +50,8 @@ def _find(source: Path, sampling_rate: float | None, *, corpus: str, folder: str
     headers = [item for item in find_headers(place, corpus) if re.fullmatch(name, item.name)]
     if not headers:
         raise CorpusError(
-            f"{source} is not the tree of {corpus}: looked for headers {name} (.hea) in training/{folder}, {folder} and the "
-            "folder itself, and below."
+            f"{source} is not the tree of {corpus}: looked for headers {name} (.hea) in training/{folder}, "
+            f"{folder} and the folder itself, and below."
         )
     return place, [
         RecordSource(item.path, item.name, int(re.sub(r"\D", "", item.name)), size=item.size) for item in headers
@@ -57,8 +61,8 @@ def _find(source: Path, sampling_rate: float | None, *, corpus: str, folder: str
 def _read(root: Path, record: RecordSource, *, corpus: str) -> CorpusRecord:
     row = wfdb_row(root, record)
     for stated, true in _WRONG_GAINS.get(corpus, {}).items():
-        if (row.gain == stated).all():
-            row.gain = row.gain * 0 + true
+        if np.all(row.gain == stated):
+            row.gain = np.full_like(row.gain, true)
             row.notes.append(f"gain {stated:g}/mV in the header is a known fault of this release; {true:g}/mV was used")
     return row
 

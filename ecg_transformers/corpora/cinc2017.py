@@ -22,10 +22,14 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
     """
     headers = [item for item in find_headers(source, "CinC 2017") if item.name.startswith("A")]
     if not headers:
-        raise CorpusError(f"{source} is not the tree of CinC 2017: looked for A00001.hea and so on, there and below it.")
+        raise CorpusError(
+            f"{source} is not the tree of CinC 2017: looked for A00001.hea and so on, there and below it."
+        )
     tables = {path.parent: _reference(path) for name in reversed(_REFERENCES) for path in source.rglob(name)}
     if not tables:
-        raise CorpusError(f"{source} has no {' or '.join(_REFERENCES)}; expected the classes of CinC 2017 beside the records.")
+        raise CorpusError(
+            f"{source} has no {' or '.join(_REFERENCES)}; expected the classes of CinC 2017 beside the records."
+        )
     records: dict[str, RecordSource] = {}
     for item in headers:
         folder = (source / item.path).parent

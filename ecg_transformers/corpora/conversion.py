@@ -1,4 +1,4 @@
-"""Rows that are stored otherwise than they were recorded: at another rate, or after the first steps of a checkpoint's contract."""
+"""Rows stored otherwise than recorded: at another rate, or after the first steps of a checkpoint's contract."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,8 @@ STORED_STEPS = ("leads", "units", "resample", "filter")
 
 def in_millivolts(row: CorpusRecord) -> CorpusRecord:
     """The row as float32 mV."""
-    return replace(row, signal=row.in_millivolts(), gain=None, baseline=None)
+    leads = len(row.leads)
+    return replace(row, signal=row.in_millivolts(), gain=np.ones(leads), baseline=np.zeros(leads, np.int32))
 
 
 def at_rate(row: CorpusRecord, sampling_rate: float) -> CorpusRecord:
@@ -49,28 +50,47 @@ def through_contract(row: CorpusRecord, contract: "SignalContract") -> CorpusRec
 
     last = max(contract.order_of("resample"), contract.order_of("filter"))
     if contract.normalization != "none" and contract.order_of("normalize") < last:
-        raise CorpusError("this contract normalises before it resamples or filters; store the corpus as it is recorded.")
+        raise CorpusError(
+            "this contract normalises before it resamples or filters; store the corpus as it is recorded."
+        )
     length = resampled_length(row.signal.shape[1], row.sampling_rate, contract.sampling_rate)
     # One window as long as the recording: the same code as the extractor's, without cutting.
     whole = replace(
-        contract, window_size=length, window_stride=length, patch_size=None, return_patches=False, normalization="none",
-        normalization_mean=None, normalization_std=None, allow_short=False,
-    )  # fmt: skip
+        contract,
+        window_size=length,
+        window_stride=length,
+        patch_size=None,
+        return_patches=False,
+        normalization="none",
+        normalization_mean=None,
+        normalization_std=None,
+        allow_short=False,
+    )
     record = EcgRecord(row.in_millivolts(), row.sampling_rate, row.leads, name=row.name)
     done: list[str] = []
     made = prepare_record(record, whole, steps=[*STORED_STEPS, "window"], window_mode="crop", trace=done)
     if not made.present.all():
         absent = [name for name, there in zip(contract.lead_names, made.present, strict=True) if not there]
-        raise LeadError(f"record {row.name} lacks {', '.join(absent)}; a corpus stored for a checkpoint needs all its leads.")
+        raise LeadError(
+            f"record {row.name} lacks {', '.join(absent)}; a corpus stored for a checkpoint needs all its leads."
+        )
     return _stored(row, made.windows[0], contract.sampling_rate, tuple(contract.lead_names), done[:-1])
 
 
-def _stored(row: CorpusRecord, signal: np.ndarray, rate: float, leads: tuple[str, ...], notes: Sequence[str]) -> CorpusRecord:
+def _stored(
+    row: CorpusRecord, signal: np.ndarray, rate: float, leads: tuple[str, ...], notes: Sequence[str]
+) -> CorpusRecord:
     annotations = row.annotations
     if annotations is not None:
         moved = np.rint(annotations.samples * (rate / row.sampling_rate)).astype(np.int64)
         annotations = replace(annotations, samples=np.minimum(moved, signal.shape[1] - 1))
     return replace(
-        row, signal=signal, gain=None, baseline=None, sampling_rate=rate, leads=leads, annotations=annotations,
+        row,
+        signal=signal,
+        gain=np.ones(len(leads)),
+        baseline=np.zeros(len(leads), np.int32),
+        sampling_rate=rate,
+        leads=leads,
+        annotations=annotations,
         notes=[*row.notes, *notes],
-    )  # fmt: skip
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ecg_transformers.corpora.layout import CorpusRecord, Storage
 from ecg_transformers.errors import CorpusError
@@ -40,7 +41,7 @@ class LabelSet:
     codes: tuple[str, ...]
     names: tuple[str, ...]
     system: str
-    sources: tuple[tuple[str, ...], ...] | None = None
+    sources: tuple[tuple[str, ...], ...] = None  # type: ignore[assignment]  # __post_init__ fills it in
     problem_type: str = "multi_label_classification"
 
     def __post_init__(self) -> None:
@@ -49,8 +50,8 @@ class LabelSet:
             object.__setattr__(self, "sources", tuple((code,) for code in self.codes))
         if not len(self.codes) == len(self.names) == len(self.sources) == len(set(self.codes)):
             raise CorpusError(
-                f"a label set has {len(self.codes)} codes ({len(set(self.codes))} different), {len(self.names)} names and "
-                f"{len(self.sources)} source lists; expected one of each per label."
+                f"a label set has {len(self.codes)} codes ({len(set(self.codes))} different), {len(self.names)} names "
+                f"and {len(self.sources)} source lists; expected one of each per label."
             )
 
     def to_dict(self) -> dict[str, object]:
@@ -58,12 +59,15 @@ class LabelSet:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "LabelSet":
+    def from_dict(cls, values: Mapping[str, Any]) -> "LabelSet":
         """The set from ``corpus.json``."""
         return cls(
-            tuple(values["codes"]), tuple(values["names"]), values["system"],
-            tuple(tuple(codes) for codes in values["sources"]), values["problem_type"],
-        )  # fmt: skip
+            tuple(values["codes"]),
+            tuple(values["names"]),
+            values["system"],
+            tuple(tuple(codes) for codes in values["sources"]),
+            values["problem_type"],
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class RecordSource:
         path: file of the record, relative to the corpus's root, as the corpus's reader wants it.
         name: name of the record.
         record_id: integer, unique in the corpus.
-        size: bytes of the signal file, 0 where it is not known; shards are cut by it, and a changed source is noticed by it.
+        size: bytes of the signal file, 0 where it is not known; shards are cut by it, and a changed source is noticed
+            by it.
         extra: further facts for the corpus's reader.
     """
 
@@ -89,7 +94,7 @@ class RecordSource:
     targets: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     size: int = 0
-    extra: tuple[tuple[str, object], ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ class CorpusDefinition:
         homepage: where it is described.
         citation: what to cite.
         label_system: system of the codes in the column ``labels``.
-        find: ``(source, sampling_rate) -> (root, records)``: the official tree's records in a fixed order; raises CorpusError
-            that says what was looked for when the tree is not there.
+        find: ``(source, sampling_rate) -> (root, records)``: the official tree's records in a fixed order; raises
+            CorpusError that says what was looked for when the tree is not there.
         read: ``(root, record) -> row``: reads one record; its errors go to ``refused.csv``.
         label_sets: ``(codes that occur) -> {name: LabelSet}``.
         expected: official counts by name ("records", "patients", "fold 9" ...), reported beside what was found.

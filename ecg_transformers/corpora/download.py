@@ -1,6 +1,7 @@
-"""Downloads from PhysioNet through its official client (extra ``[download]``), which resumes, retries and checks SHA-256.
+"""Downloads from PhysioNet through its official client (extra ``[download]``): it resumes, retries and verifies.
 
-The list of files that a server sends is checked before a file is written: a path that leaves the target folder is refused.
+The list of files that a server sends is checked before a file is written: a path that leaves the target folder is
+refused.
 """
 
 from pathlib import Path, PurePosixPath
@@ -34,12 +35,14 @@ def download_corpus(
         The folder of the tree.
 
     Raises:
-        CorpusError: the corpus cannot be downloaded, the client is not installed, the server's list is not to be trusted,
-            or files could not be fetched (those that were stay; the same call goes on).
+        CorpusError: the corpus cannot be downloaded, the client is not installed, the server's list is not to be
+            trusted, or files could not be fetched (those that were stay; the same call goes on).
     """
     project = definition.physionet
     if project is None:
-        raise CorpusError(f"{definition.name} cannot be downloaded from PhysioNet; leave out --download and set --source.")
+        raise CorpusError(
+            f"{definition.name} cannot be downloaded from PhysioNet; leave out --download and set --source."
+        )
     try:
         from physionet import PhysioNetClient, download
     except ImportError:
@@ -56,14 +59,20 @@ def download_corpus(
         with PhysioNetClient(base_url=address) as client:
             check_manifest(_fetch_text(client, where), where)
         return download(
-            project.slug, project.version, output_dir=str(target), include=include or None, exclude=list(_OUTSIDE),
-            source="auto" if base_url is None else "physionet", base_url=address,
-        )  # fmt: skip
+            project.slug,
+            project.version,
+            output_dir=str(target),
+            include=include or None,
+            exclude=list(_OUTSIDE),
+            source="auto" if base_url is None else "physionet",
+            base_url=address,
+        )
     except DownloadError as error:
         names = ", ".join(name for name, _ in error.failures[:3])
         raise CorpusError(
-            f"{len(error.failures)} files of {definition.name} could not be fetched ({names} ...: {error.failures[0][1]}); "
-            f"{error.downloaded + error.skipped} are in {error.destination}. Run the same command again to go on."
+            f"{len(error.failures)} files of {definition.name} could not be fetched ({names} ...: "
+            f"{error.failures[0][1]}); {error.downloaded + error.skipped} are in "
+            f"{error.destination}. Run the same command again to go on."
         ) from error
     except (PhysioNetAPIError, requests.RequestException) as error:
         raise CorpusError(f"{definition.name} could not be fetched from {address}: {error}") from error
@@ -100,7 +109,15 @@ def check_manifest(text: str, where: str) -> list[str]:
         if len(digest) != 64 or not path:
             raise CorpusError(f"{where}, line {number}: {line[:80]!r}; expected a SHA-256 sum and a path.")
         parts = PurePosixPath(path).parts
-        if path.startswith(("/", "~")) or ".." in parts or "\\" in path or "\0" in path or (parts and parts[0][1:2] == ":"):
-            raise CorpusError(f"{where}, line {number}: the path {path[:80]!r} leaves the target folder; nothing was fetched.")
+        if (
+            path.startswith(("/", "~"))
+            or ".." in parts
+            or "\\" in path
+            or "\0" in path
+            or (parts and parts[0][1:2] == ":")
+        ):
+            raise CorpusError(
+                f"{where}, line {number}: the path {path[:80]!r} leaves the target folder; nothing was fetched."
+            )
         paths.append(path)
     return paths

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecg_transformers.corpora.build import build_corpus, plan_hash
 from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
@@ -25,20 +25,20 @@ __all__ = ["folder_definition", "load_records"]
 logger = logging.getLogger(__name__)
 
 # What a folder without a table is searched for. A ``.mat`` beside its header is that record's signal file.
-_SUFFIXES = (".hea", ".csv", ".tsv", ".npy", ".npz", ".h5", ".hdf5", ".mat", ".edf", ".xml", ".dcm", ".scp", ".ecg", ".mwf")
+_SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .scp .xle .arc .ecg .mwf .mfer".split())
 
 
 def folder_definition(
-    source: str | Path, table: str | Path | None = None, *, read_options: Mapping[str, object] | None = None
+    source: str | Path, table: str | Path | None = None, *, read_options: Mapping[str, Any] | None = None
 ) -> CorpusDefinition:
     """A folder as a corpus.
 
     Args:
         source: the folder; the paths of the table are relative to it.
-        table: CSV with a column ``record`` and label columns (see ``read_label_table``). Without it every recording in the
-            folder is taken, with the labels of its header where it has some.
-        read_options: arguments of ``read_record`` for files that do not say it themselves: ``sampling_rate``, ``units``,
-            ``leads``, ``gain``, ``treat_as``.
+        table: CSV with a column ``record`` and label columns (see ``read_label_table``). Without it every recording
+            in the folder is taken, with the labels of its header where it has some.
+        read_options: arguments of ``read_record`` for files that do not say it themselves: ``sampling_rate``,
+            ``units``, ``leads``, ``gain``, ``treat_as``.
 
     Raises:
         CorpusError: folder or table cannot be used.
@@ -70,12 +70,13 @@ def load_records(
     *,
     output: str | Path | None = None,
     progress: bool = True,
-    **read_options: object,
+    **read_options: Any,
 ) -> "datasets.Dataset":
     """A folder of recordings as a memory-mapped ``datasets.Dataset``, one row per record.
 
-    The rows are built once and kept; files that cannot be read are left out and listed with the reason in ``refused.csv``.
-    ``ecg_transformers.load_corpus(dataset)`` gives the same rows as records in mV, label matrices and packed arrays.
+    The rows are built once and kept; files that cannot be read are left out and listed with the reason in
+    ``refused.csv``. ``ecg_transformers.load_corpus(dataset)`` gives the same rows as records in mV, label matrices
+    and packed arrays.
 
     Args:
         folder: the folder.
@@ -83,7 +84,8 @@ def load_records(
         num_proc: processes that read.
         output: where the prepared corpus is kept; None: in the cache of ``datasets``.
         progress: show a progress bar.
-        read_options: for files that do not say it themselves: ``sampling_rate``, ``units``, ``leads``, ``gain``, ``treat_as``.
+        read_options: for files that do not say it themselves: ``sampling_rate``, ``units``, ``leads``, ``gain``,
+            ``treat_as``.
 
     Raises:
         CorpusError: the folder or the table cannot be used, or no record could be read.
@@ -99,12 +101,15 @@ def load_records(
         _, records = definition.find(folder, None)
         key = hashlib.sha256(f"{folder.resolve()} {plan_hash(definition, records)}".encode()).hexdigest()[:16]
         output = Path(HF_DATASETS_CACHE) / "ecg_transformers" / f"{folder.resolve().name}-{key}"
-    corpus = build_corpus(definition, folder, output, num_proc=num_proc, progress=progress)
+    path = Path(output)
+    corpus = build_corpus(definition, folder, path, num_proc=num_proc, progress=progress)
     if corpus.info["refused"]:
         logger.warning(
             "%d of %d files were refused; the reasons stand in %s",
-            corpus.info["refused"], corpus.info["refused"] + len(corpus), corpus.path / "refused.csv",
-        )  # fmt: skip
+            corpus.info["refused"],
+            corpus.info["refused"] + len(corpus),
+            path / "refused.csv",
+        )
     return corpus.dataset
 
 
@@ -119,7 +124,8 @@ def _find(
     paths = sorted(
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
-        if path.suffix.casefold() in _SUFFIXES and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        if path.suffix.casefold() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
     )
     headers = {path.removesuffix(".hea") for path in paths if path.endswith(".hea")}
     paths = [path for path in paths if not (path.casefold().endswith(".mat") and path[:-4] in headers)]
@@ -133,7 +139,7 @@ def _with_suffix(source: Path, record: str) -> str:
     return f"{record}.hea" if not (source / record).is_file() and (source / f"{record}.hea").is_file() else record
 
 
-def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, object]) -> RecordSource:
+def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]) -> RecordSource:
     """A record with size and time of change of its files: an edited file is read again."""
     changed, size = 0, 0
     files = [source / path]
@@ -149,7 +155,7 @@ def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts:
 
 
 def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:
-    """Whether every record is WFDB of at most 16 bit; headers that cannot be read do not matter, they will be refused."""
+    """Whether every record is WFDB of at most 16 bit; headers that cannot be read will be refused and do not matter."""
     for record in records:
         if not record.path.endswith(".hea"):
             return False
@@ -161,7 +167,7 @@ def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:
     return True
 
 
-def _read(root: Path, record: RecordSource, *, options: Mapping[str, object]) -> CorpusRecord:
+def _read(root: Path, record: RecordSource, *, options: Mapping[str, Any]) -> CorpusRecord:
     if record.path.endswith(".hea") and not options:
         return wfdb_row(root, record)
     found = read_record(root / record.path, **options)

@@ -1,8 +1,8 @@
 """A table of labels: one CSV row per record, from which the kind of task is read.
 
 Columns: ``record`` (path below the folder of recordings; ``.hea`` may be left out), optionally ``patient``, ``fold``,
-``age`` and ``sex``, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a multi-label
-task, numbers are a regression.
+``age`` and ``sex``, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a
+multi-label task, numbers are a regression.
 """
 
 import csv
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from ecg_transformers.corpora.definition import LabelSet
 from ecg_transformers.errors import CorpusError
@@ -33,7 +34,7 @@ class TableRow:
     labels: tuple[str, ...] = ()
     targets: tuple[float, ...] | None = None
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """What a record's source takes from the table."""
         return {key: getattr(self, key) for key in ("patient_id", "fold", "age", "sex", "labels", "targets")}
 
@@ -59,7 +60,9 @@ class LabelTable:
 
         Example: ``multi-label, 2 (AFIB 112, SR 640); 803 records, 611 patients``.
         """
-        patients = f", {len({row.patient_id for row in self.rows})} patients" if self.has_patients else ", patients not known"
+        patients = (
+            f", {len({row.patient_id for row in self.rows})} patients" if self.has_patients else ", patients not known"
+        )
         tail = f"{len(self.rows)} records{patients}"
         if self.label_set is None:
             return f"no labels; {tail}"
@@ -91,7 +94,9 @@ def read_label_table(path: str | Path) -> LabelTable:
         hint = f" Rename {near[0]!r}." if near else ""
         raise CorpusError(f"{path} has the columns {', '.join(columns) or 'none'}; expected one named 'record'.{hint}")
     if len(set(columns)) != len(columns) or "" in columns:
-        raise CorpusError(f"{path} has columns without a name or of the same name ({', '.join(columns)}); name each once.")
+        raise CorpusError(
+            f"{path} has columns without a name or of the same name ({', '.join(columns)}); name each once."
+        )
     if not rows:
         raise CorpusError(f"{path} has a header and no rows; expected one row per record.")
     first: dict[str, int] = {}
@@ -99,7 +104,9 @@ def read_label_table(path: str | Path) -> LabelTable:
         if not row["record"]:
             raise CorpusError(f"{path}, row {number}: 'record' is empty; expected a path.")
         if Path(row["record"]).is_absolute() or ".." in Path(row["record"]).parts:
-            raise CorpusError(f"{path}, row {number}: {row['record']} leaves the folder; expected a path below --source.")
+            raise CorpusError(
+                f"{path}, row {number}: {row['record']} leaves the folder; expected a path below --source."
+            )
         if first.setdefault(row["record"], number) != number:
             raise CorpusError(f"{path}: record {row['record']} stands in the rows {first[row['record']]} and {number}.")
     label_columns = [name for name in columns if name not in _FACTS]
@@ -113,9 +120,14 @@ def read_label_table(path: str | Path) -> LabelTable:
         fold = _number(path, number, "fold", row.get("fold", ""), whole=True)
         parsed.append(
             TableRow(
-                row["record"], patients[number - 2], -1 if fold is None else int(fold),
-                _number(path, number, "age", row.get("age", "")), _SEXES[sex], labels[number - 2], targets[number - 2],
-            )  # fmt: skip
+                row["record"],
+                patients[number - 2],
+                -1 if fold is None else int(fold),
+                _number(path, number, "age", row.get("age", "")),
+                _SEXES[sex],
+                labels[number - 2],
+                targets[number - 2],
+            )
         )
     return LabelTable(path, tuple(parsed), label_set, "patient" in columns)
 
@@ -141,10 +153,12 @@ def _labels(
         for name, cell in zip(columns, row, strict=True):
             if cell and not _is_number(cell):
                 raise CorpusError(
-                    f"{path}, row {number}: column {name!r} holds {cell!r} beside {len(columns) - 1} other label columns and "
-                    f"{len(numeric)} numbers. Expected one column of names, or columns of 0 and 1, or columns of numbers."
+                    f"{path}, row {number}: column {name!r} holds {cell!r} beside {len(columns) - 1} other label "
+                    f"columns and {len(numeric)} numbers. Expected one column of names, columns of 0 and 1, or numbers."
                 )
-    targets = [tuple(float(cell) if cell else math.nan for cell in row) for row in cells]
+    targets: list[tuple[float, ...] | None] = [
+        tuple(float(cell) if cell else math.nan for cell in row) for row in cells
+    ]
     return LabelSet(tuple(columns), tuple(columns), "own", problem_type="regression"), nothing, targets
 
 
@@ -165,7 +179,7 @@ def _number(path: Path, number: int, column: str, text: str, *, whole: bool = Fa
 
 
 def _patients(names: Sequence[str]) -> list[int]:
-    """Integers for patients: their own numbers where all have one, their rank among the sorted names otherwise; -1 unknown."""
+    """Integers for patients: their own numbers where all have one, else their rank among the names; -1 unknown."""
     known = sorted(set(names) - {""})
     if all(_is_number(name) and float(name) == int(float(name)) >= 0 for name in known):
         numbers = {name: int(float(name)) for name in known}

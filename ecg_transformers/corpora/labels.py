@@ -1,6 +1,7 @@
 """Label systems: the tables of codes, the published label sets, and translation from one system to another.
 
-The tables are data files (``tables/*.csv``), each with its source and version in its first lines. A system is named by one
+The tables are data files (``tables/*.csv``), each with its source and version in its first lines. A system is named
+by one
 word: "scp" (PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and
 "scp-rhythm"; "snomed-ct" as the PhysioNet/CinC Challenges write it; "challenge2021" (its 26 scored classes); "chapman";
 "cpsc2018"; "mitbih" (beat symbols); "aami".
@@ -12,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecg_transformers.corpora.definition import LabelSet
 from ecg_transformers.corpora.prepared import Corpus
@@ -38,8 +39,8 @@ def read_table(name: str) -> tuple[dict[str, str], ...]:
 def scp_label_sets() -> dict[str, LabelSet]:
     """PTB-XL's six label sets: all 71 statements, 44 diagnostic, 23 subclasses, 5 superclasses, 19 form, 12 rhythm.
 
-    Labels are in the sorted order of their codes, as the published benchmarks have them. A statement counts whatever its
-    likelihood.
+    Labels are in the sorted order of their codes, as the published benchmarks have them. A statement counts whatever
+    its likelihood.
 
     Example:
         >>> {name: len(labels.codes) for name, labels in scp_label_sets().items()}
@@ -92,13 +93,21 @@ def label_set(system: str) -> LabelSet:
         return scp_label_sets()[system.removeprefix("scp-")]
     if system == "challenge2021":
         rows = read_table("challenge2021")
-        members = {row["code"]: [] for row in rows}
+        members: dict[str, list[str]] = {row["code"]: [] for row in rows}
         for row in read_table("snomed"):
             if row["scored_class"]:
                 members[row["scored_class"]].append(row["code"])
         codes = tuple(members)
-        return LabelSet(codes, tuple(row["name"] for row in rows), system, tuple(tuple(members[code]) for code in codes))
-    tables = {"snomed-ct": "snomed", "chapman": "chapman", "cpsc2018": "cpsc2018", "mitbih": "mitbih_beats", "aami": "aami"}
+        return LabelSet(
+            codes, tuple(row["name"] for row in rows), system, tuple(tuple(members[code]) for code in codes)
+        )
+    tables = {
+        "snomed-ct": "snomed",
+        "chapman": "chapman",
+        "cpsc2018": "cpsc2018",
+        "mitbih": "mitbih_beats",
+        "aami": "aami",
+    }
     if system not in tables:
         known = ["scp", *(f"scp-{part}" for part in _SCP_PARTS), "challenge2021", *tables]
         raise CorpusError(f"there is no label system {system!r}; expected one of {', '.join(known)}.")
@@ -162,7 +171,8 @@ def translation(source: str, target: str) -> dict[str, tuple[str, ...]]:
     source, target = (system.replace("scp-all", "scp") for system in (source, target))
     label_set(source), label_set(target)  # refuses unknown systems by name
     steps = _steps()
-    paths, queue = {source: ()}, deque([source])
+    paths: dict[str, tuple[tuple[str, str], ...]] = {source: ()}
+    queue = deque([source])
     while queue:
         here = queue.popleft()
         for begin, end in steps:
@@ -174,10 +184,13 @@ def translation(source: str, target: str) -> dict[str, tuple[str, ...]]:
             f"labels cannot be translated from {source!r} to {target!r}; from {source!r} one can reach "
             f"{', '.join(name for name in paths if name != source) or 'nothing'}."
         )
-    codes = {code: (code,) for code in label_set(source).codes}
+    codes: dict[str, tuple[str, ...]] = {code: (code,) for code in label_set(source).codes}
     for step in paths[target]:
         table = steps[step]()
-        codes = {code: tuple(dict.fromkeys(new for old in olds for new in table.get(old, ()))) for code, olds in codes.items()}
+        codes = {
+            code: tuple(dict.fromkeys(new for old in olds for new in table.get(old, ())))
+            for code, olds in codes.items()
+        }
     return {code: targets for code, targets in codes.items() if targets}
 
 
@@ -192,8 +205,8 @@ def map_labels(
         target: system wanted.
 
     Returns:
-        The records of the same kind as given, labels without doubles in the order of their sources; and the codes that could
-        not be translated with the number of records that carry them, most frequent first.
+        The records of the same kind as given, labels without doubles in the order of their sources; and the codes
+        that could not be translated with the number of records that carry them, most frequent first.
 
     Raises:
         CorpusError: a system is unknown, no table leads from one to the other, or nothing could be translated.
@@ -203,8 +216,9 @@ def map_labels(
         ([('AFIB', 'SR'), ()], {'39732003': 1})
     """
     table = translation(source, target)
+    given: Any = dataset
     is_corpus, is_list = isinstance(dataset, Corpus), isinstance(dataset, list | tuple)
-    lists = dataset.labels if is_corpus else dataset if is_list else dataset.with_format(None)["labels"]
+    lists = given.labels if is_corpus else given if is_list else given.with_format(None)["labels"]
     lists = [tuple(labels) for labels in lists]
     unmapped: Counter[str] = Counter()
     mapped = []
@@ -212,15 +226,15 @@ def map_labels(
         mapped.append(tuple(dict.fromkeys(new for code in labels for new in table.get(code, ()))))
         unmapped.update(code for code in set(labels) if code not in table)
     if any(lists) and not any(mapped):
+        few = ", ".join(code for code, _ in unmapped.most_common(5))
         raise CorpusError(
-            f"none of the labels ({', '.join(code for code, _ in unmapped.most_common(5))} ...) is a code of {source!r} that "
-            f"has a target in {target!r}; check source=."
+            f"none of the labels ({few} ...) is a code of {source!r} that has a target in {target!r}; check source=."
         )
     left = dict(sorted(unmapped.items(), key=lambda item: (-item[1], item[0])))
     if is_corpus:
-        return dataset.with_labels(mapped, label_set(target), note=f"{source} -> {target}"), left
+        return given.with_labels(mapped, label_set(target), note=f"{source} -> {target}"), left
     if is_list:
         return mapped, left
-    fingerprint = hashlib.sha256(f"{dataset._fingerprint} {source} {target}".encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(f"{given._fingerprint} {source} {target}".encode()).hexdigest()[:16]
     column = [list(labels) for labels in mapped]
-    return dataset.remove_columns("labels").add_column("labels", column, new_fingerprint=fingerprint), left
+    return given.remove_columns("labels").add_column("labels", column, new_fingerprint=fingerprint), left

@@ -1,8 +1,8 @@
 """The one layout of a prepared corpus: a row per record, the signal as a flat column of variable length.
 
-The samples of a record stand lead after lead in one list (int16 where the source is integer of at most 16 bit, float32 mV
-otherwise), so that a batch is read as a view of the Arrow buffer. ``gain`` (units per mV) and ``baseline`` say per lead how
-integers become mV: ``(value - baseline) / gain``. A float32 corpus has gain 1 and baseline 0.
+The samples of a record stand lead after lead in one list (int16 where the source is integer of at most 16 bit,
+float32 mV otherwise), so that a batch is read as a view of the Arrow buffer. ``gain`` (units per mV) and ``baseline``
+say per lead how integers become mV: ``(value - baseline) / gain``. A float32 corpus has gain 1 and baseline 0.
 """
 
 import hashlib
@@ -57,8 +57,8 @@ class CorpusRecord:
     signal: np.ndarray
     sampling_rate: float
     leads: tuple[str, ...]
-    gain: np.ndarray | None = None
-    baseline: np.ndarray | None = None
+    gain: np.ndarray = None  # type: ignore[assignment]  # __post_init__ fills it in
+    baseline: np.ndarray = None  # type: ignore[assignment]
     record_id: int = -1
     name: str = ""
     patient_id: int = -1
@@ -92,11 +92,20 @@ class CorpusRecord:
             raise CorpusError(f"record {record.name or record_id} has leads without names; name them with leads=[...].")
         patient = record.patient_id
         return cls(
-            record.signal, record.sampling_rate, record.leads, record_id=record_id, name=record.name or str(record_id),
-            patient_id=int(patient) if str(patient).lstrip("-").isdecimal() else -1, age=record.age, sex=record.sex,
-            fold=fold, labels=tuple(record.labels), notes=list(record.notes), annotations=record.annotations,
+            record.signal,
+            record.sampling_rate,
+            record.leads,
+            record_id=record_id,
+            name=record.name or str(record_id),
+            patient_id=int(str(patient)) if str(patient).isdecimal() else -1,
+            age=record.age,
+            sex=record.sex,
+            fold=fold,
+            labels=tuple(record.labels),
+            notes=list(record.notes),
+            annotations=record.annotations,
             source=record.source or "",
-        )  # fmt: skip
+        )
 
     @property
     def invalid_samples(self) -> int:
@@ -178,12 +187,24 @@ def rows_to_table(rows: Sequence[CorpusRecord], storage: Storage) -> "pyarrow.Ta
 def record_digest(row: CorpusRecord) -> str:
     """SHA-256 over a record's samples and everything that training or evaluation can see (notes are left out)."""
     facts = [
-        row.record_id, row.name, row.patient_id, row.age, row.sex, row.fold, row.labels, row.targets, row.leads,
-        row.gain.tolist(), row.baseline.tolist(), float(row.sampling_rate), row.signal.dtype.str, row.signal.shape,
-    ]  # fmt: skip
+        row.record_id,
+        row.name,
+        row.patient_id,
+        row.age,
+        row.sex,
+        row.fold,
+        row.labels,
+        row.targets,
+        row.leads,
+        row.gain.tolist(),
+        row.baseline.tolist(),
+        float(row.sampling_rate),
+        row.signal.dtype.str,
+        row.signal.shape,
+    ]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    digest.update(np.ascontiguousarray(row.signal))
+    digest.update(np.ascontiguousarray(row.signal).data)
     if row.annotations is not None:
-        digest.update(row.annotations.samples)
+        digest.update(row.annotations.samples.data)
         digest.update(json.dumps([row.annotations.symbols, row.annotations.aux]).encode())
     return digest.hexdigest()

@@ -10,8 +10,8 @@ from ecg_transformers.errors import CorpusError
 
 __all__ = ["DS1", "DS2", "MITDB", "PACED"]
 
-# The inter-patient division of de Chazal et al., IEEE Trans Biomed Eng 51:1196 (2004): train, test, and the four records
-# with paced beats that it leaves out. They are folds 1, 2 and 3.
+# The inter-patient division of de Chazal et al., IEEE Trans Biomed Eng 51:1196 (2004): train, test, and the four
+# records with paced beats that it leaves out. They are folds 1, 2 and 3.
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 PACED = (102, 104, 107, 217)
@@ -25,11 +25,15 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
         raise CorpusError(f"{source} is not the tree of MIT-BIH: looked for 100.hea to 234.hea there and below it.")
     return source, [
         RecordSource(
-            item.path, item.name, int(item.name), patient_id=201 if item.name == "202" else int(item.name),
-            fold=_FOLDS[int(item.name)], size=item.size,
+            item.path,
+            item.name,
+            int(item.name),
+            patient_id=201 if item.name == "202" else int(item.name),
+            fold=_FOLDS[int(item.name)],
+            size=item.size,
         )
         for item in headers
-    ]  # fmt: skip
+    ]
 
 
 def _read(root: Path, record: RecordSource) -> CorpusRecord:
@@ -40,7 +44,7 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
-    """None: what is labelled here are beats (``record.annotations``; symbols to classes: ``map_labels``, mitbih -> aami)."""
+    """None: what is labelled are beats (``record.annotations``; classes by ``map_labels``, mitbih -> aami)."""
     return {}
 
 
@@ -50,8 +54,8 @@ MITDB = CorpusDefinition(
     version="1.0.0",
     licence="Open Data Commons Attribution License v1.0 (ODC-By 1.0)",
     homepage="https://physionet.org/content/mitdb/1.0.0/",
-    citation="Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Eng in Med and Biol 20(3):45-50 (2001). "
-    "doi:10.13026/C2F305; Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation "
+    citation="Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Eng in Med and Biol 20(3):45-50 "
+    "(2001). doi:10.13026/C2F305; Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation "
     "2000;101(23):e215-e220.",
     label_system="mitbih",
     find=_find,

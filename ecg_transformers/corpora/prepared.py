@@ -1,14 +1,14 @@
 """A prepared corpus in use: a ``datasets.Dataset`` on disk, read through views of its Arrow buffers.
 
-Nothing is read before it is asked for; rows are handed out as float32 ``(leads, samples)`` in mV, whole corpora as one flat
-array with offsets.
+Nothing is read before it is asked for; rows are handed out as float32 ``(leads, samples)`` in mV, whole corpora as
+one flat array with offsets.
 """
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -49,14 +49,16 @@ class LabelMatrix:
     @property
     def has_label(self) -> np.ndarray:
         """Which records have any label of the set, bool ``(records,)``."""
-        return np.isfinite(self.values).all(axis=1) if self.problem_type == "regression" else self.values.any(axis=1)
+        found = np.isfinite(self.values) if self.problem_type == "regression" else self.values.astype(bool)
+        return np.asarray(found.all(axis=1) if self.problem_type == "regression" else found.any(axis=1))
 
 
 @dataclass(frozen=True)
 class PackedSignals:
     """All signals of a corpus behind one another.
 
-    Record ``i`` is ``values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)``; in mV: ``(value - baseline[i]) / gain[i]``.
+    Record ``i`` is ``values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)``; in mV: ``(value - baseline[i]) /
+    gain[i]``.
 
     Args:
         values: int16 or float32, one-dimensional.
@@ -123,7 +125,9 @@ class Corpus:
     def __getitem__(self, index: int) -> EcgRecord:
         """One record with everything that is known about it."""
         if not isinstance(index, int | np.integer):
-            raise TypeError(f"a corpus is indexed by an integer, not by {type(index).__name__}; use select() for several.")
+            raise TypeError(
+                f"a corpus is indexed by an integer, not by {type(index).__name__}; use select() for several."
+            )
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of a corpus of {len(self)}")
         index = int(index) % len(self)
@@ -133,10 +137,18 @@ class Corpus:
             samples = np.asarray(row["annotation_samples"], dtype=np.int64)
             annotations = Annotations(samples, row["annotation_symbols"], row["annotation_aux"])
         return EcgRecord(
-            self.signals([index])[0], row["sampling_rate"], row["leads"], name=row["name"],
-            patient_id=None if row["patient_id"] < 0 else row["patient_id"], age=row["age"], sex=row["sex"],
-            labels=tuple(row["labels"]), annotations=annotations, source=row["source"] or None, notes=row["notes"],
-        )  # fmt: skip
+            self.signals([index])[0],
+            row["sampling_rate"],
+            row["leads"],
+            name=row["name"],
+            patient_id=None if row["patient_id"] < 0 else row["patient_id"],
+            age=row["age"],
+            sex=row["sex"],
+            labels=tuple(row["labels"]),
+            annotations=annotations,
+            source=row["source"] or None,
+            notes=row["notes"],
+        )
 
     @property
     def name(self) -> str:
@@ -179,7 +191,7 @@ class Corpus:
 
     @cached_property
     def sexes(self) -> list[str | None]:
-        """ "male", "female" or None, per record."""
+        """Per record "male", "female" or None."""
         return self._pick("sex")
 
     @cached_property
@@ -232,7 +244,8 @@ class Corpus:
             absent = sorted(set(map(int, folds)) - known)
             if absent:
                 raise CorpusError(
-                    f"{self.name} has no fold {', '.join(map(str, absent))}; it has {', '.join(map(str, sorted(known)))}."
+                    f"{self.name} has no fold {', '.join(map(str, absent))}; it has "
+                    f"{', '.join(map(str, sorted(known)))}."
                 )
             keep = keep[np.isin(self.folds[keep], list(folds))]
         if leads is not None:
@@ -266,8 +279,8 @@ class Corpus:
             values = np.array([[np.nan] * len(label_set.codes) if row is None else row for row in targets], np.float64)
         else:
             columns: dict[str, list[int]] = {}
-            for column, codes in enumerate(label_set.sources):
-                for code in codes:
+            for column, sources in enumerate(label_set.sources):
+                for code in sources:
                     columns.setdefault(code, []).append(column)
             values = np.zeros((len(self), len(label_set.codes)), np.uint8)
             rows, marks = [], []
@@ -293,12 +306,15 @@ class Corpus:
             column[index] = list(codes)
         changed = hashlib.sha256(f"{self.hash} {note} {json.dumps(column)}".encode()).hexdigest()
         rows = self._rows.remove_columns("labels").add_column("labels", column, new_fingerprint=changed[:16])
-        own = LabelSet(label_set.codes, label_set.names, label_set.system, None, label_set.problem_type)
+        own = replace(label_set, sources=tuple((code,) for code in label_set.codes))
         counts = Counter(code for codes in labels for code in set(codes))
         info = self.info | {
-            "content_hash": changed, "labels_changed": note, "label_system": own.system, "label_sets": {"all": own.to_dict()},
+            "content_hash": changed,
+            "labels_changed": note,
+            "label_system": own.system,
+            "label_sets": {"all": own.to_dict()},
             "label_counts": dict(counts.most_common()),
-        }  # fmt: skip
+        }
         return Corpus(rows, info, self.path, self.indices)
 
     @cached_property
@@ -356,10 +372,12 @@ class Corpus:
     def packed(self, *, invalid: str = "error") -> PackedSignals:
         """All signals as one flat array with offsets: what goes into memory or onto a device as a whole.
 
-        A view of the mapped file where the corpus lies in one Arrow chunk and no rows were left out; one copy otherwise.
+        A view of the mapped file where the corpus lies in one Arrow chunk and no rows were left out; one copy
+        otherwise.
 
         Args:
-            invalid: "error" or "keep": what happens if samples are marked as missing (-32768, or NaN in a float32 corpus).
+            invalid: "error" or "keep": what happens if samples are marked as missing (-32768, or NaN in a float32
+                corpus).
 
         Raises:
             CorpusError: rates or leads differ between the records, or samples are missing.
@@ -367,16 +385,16 @@ class Corpus:
         leads, rates = sorted(set(self.leads)), sorted(set(self.sampling_rates.tolist()))
         if len(leads) != 1 or len(rates) != 1:
             raise CorpusError(
-                f"{self!r} has {len(leads)} lead sets ({'; '.join(' '.join(names) for names in leads[:4])}) and the rates "
-                f"{', '.join(f'{rate:g}' for rate in rates)} Hz; packed() needs one of each. Take records of one kind with "
-                "select(leads=[...]), or prepare the corpus at one --sampling_rate."
+                f"{self!r} has {len(leads)} lead sets ({'; '.join(' '.join(names) for names in leads[:4])}) and "
+                f"the rates {', '.join(f'{rate:g}' for rate in rates)} Hz; packed() needs one of each. Take records of "
+                "one kind with select(leads=[...]), or prepare the corpus at one --sampling_rate."
             )
         missing = self._column("invalid_samples").to_numpy()[self.indices]
         if invalid == "error" and missing.any():
             raise CorpusError(
                 f"{np.count_nonzero(missing)} records of {self!r} have samples that are marked as missing (first: "
-                f"{self.names[int(np.flatnonzero(missing)[0])]}). Leave them out with select(corpus.invalid_samples == 0), or "
-                'pass invalid="keep".'
+                f"{self.names[int(np.flatnonzero(missing)[0])]}). Leave them out with "
+                'select(corpus.invalid_samples == 0), or pass invalid="keep".'
             )
         lengths = np.concatenate([np.diff(offsets) for _, offsets in self._chunks]).astype(np.int64)[self.indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -418,11 +436,16 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
     facts = path / "corpus.json"
     if not facts.is_file():
         unfinished = path.with_name(f".{path.name}.building").is_dir()
-        hint = "its preparation was interrupted: run the same command again" if unfinished else "expected corpus.json in it"
+        hint = (
+            "its preparation was interrupted: run the same command again"
+            if unfinished
+            else "expected corpus.json in it"
+        )
         raise CorpusError(f"{path} is not a prepared corpus: {hint}. Make one with training/prepare.py.")
     info = json.loads(facts.read_text(encoding="utf-8"))
     if info.get("format_version") != FORMAT_VERSION:
         raise CorpusError(
-            f"{path} has layout version {info.get('format_version')}; this package reads {FORMAT_VERSION}. Prepare it again."
+            f"{path} has layout version {info.get('format_version')}; this package reads "
+            f"{FORMAT_VERSION}. Prepare it again."
         )
     return Corpus(load_from_disk(str(path)), info, path)

@@ -60,18 +60,24 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
         path = row[column] + ".hea" if position is None else position[0]
         records.append(
             RecordSource(
-                path=path, name=Path(row[column]).name, record_id=record_id,
-                patient_id=int(float(row["patient_id"])), age=None if age == _AGE_WITHHELD else age,
-                sex={"0": "male", "1": "female"}.get(row["sex"]), fold=int(row["strat_fold"]),
-                labels=tuple(parse_statements(row["scp_codes"])), notes=notes, size=rate * 240 if arrays else sizes.get(path, 0),
+                path=path,
+                name=Path(row[column]).name,
+                record_id=record_id,
+                patient_id=int(float(row["patient_id"])),
+                age=None if age == _AGE_WITHHELD else age,
+                sex={"0": "male", "1": "female"}.get(row["sex"]),
+                fold=int(row["strat_fold"]),
+                labels=tuple(parse_statements(row["scp_codes"])),
+                notes=notes,
+                size=int(rate * 240) if arrays else sizes.get(path, 0),
                 extra=() if position is None else (("row", position[1]),),
-            )  # fmt: skip
+            )
         )
     return root, sorted(records, key=lambda record: record.record_id)
 
 
 def _fold_arrays(root: Path, rate: float) -> dict[int, tuple[str, int]]:
-    """Where each record is in ``npy100/fold<N>.npy`` (int16, 1000 units per mV), the compact form of the 100 Hz tree."""
+    """Where each record is in ``npy100/fold<N>.npy`` (int16, 1000 units per mV), a compact form of the tree."""
     found: dict[int, tuple[str, int]] = {}
     if rate == 100:
         for ids in sorted((root / "npy100").glob("fold*_ids.npy")):
@@ -86,9 +92,23 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
         return wfdb_row(root, record)
     signal = np.load(root / record.path, mmap_mode="r", allow_pickle=False)[dict(record.extra)["row"]]
     return CorpusRecord(
-        np.array(signal), 100, STANDARD_LEADS, np.full(12, 1000.0), np.zeros(12), record.record_id, record.name,
-        record.patient_id, record.age, record.sex, record.fold, record.labels, None, list(record.notes), None, record.path,
-    )  # fmt: skip
+        np.array(signal),
+        100,
+        STANDARD_LEADS,
+        np.full(12, 1000.0),
+        np.zeros(12),
+        record.record_id,
+        record.name,
+        record.patient_id,
+        record.age,
+        record.sex,
+        record.fold,
+        record.labels,
+        None,
+        list(record.notes),
+        None,
+        record.path,
+    )
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
@@ -103,9 +123,9 @@ PTBXL = CorpusDefinition(
     homepage="https://physionet.org/content/ptb-xl/1.0.3/",
     citation="Wagner P, Strodthoff N, Bousseljot R, Samek W, Schaeffter T. PTB-XL, a large publicly available "
     "electrocardiography dataset (version 1.0.3). PhysioNet (2022). doi:10.13026/kfzx-aw45; Wagner P, Strodthoff N, "
-    "Bousseljot R-D, Kreiseler D, Lunze FI, Samek W, Schaeffter T. PTB-XL, a large publicly available electrocardiography "
-    "dataset. Sci Data 7:154 (2020). doi:10.1038/s41597-020-0495-6; Goldberger AL, et al. PhysioBank, PhysioToolkit, and "
-    "PhysioNet. Circulation 2000;101(23):e215-e220.",
+    "Bousseljot R-D, Kreiseler D, Lunze FI, Samek W, Schaeffter T. PTB-XL, a large publicly available "
+    "electrocardiography dataset. Sci Data 7:154 (2020). doi:10.1038/s41597-020-0495-6; Goldberger AL, et al. "
+    "PhysioBank, PhysioToolkit, and PhysioNet. Circulation 2000;101(23):e215-e220.",
     label_system="scp",
     find=_find,
     read=_read,

@@ -1,4 +1,4 @@
-"""Files of a prepared corpus: Arrow shards, the ``save_to_disk`` index around them, ``corpus.json`` and ``refused.csv``.
+"""Files of a prepared corpus: Arrow shards, the ``save_to_disk`` index, ``corpus.json`` and ``refused.csv``.
 
 Every file is written under a temporary name and renamed, so that it is there whole or not at all.
 """
@@ -13,12 +13,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ecg_transformers.corpora.layout import FORMAT_VERSION, CorpusRecord, Storage, corpus_features, record_digest, rows_to_table
+from ecg_transformers.corpora.layout import (
+    FORMAT_VERSION,
+    CorpusRecord,
+    Storage,
+    corpus_features,
+    record_digest,
+    rows_to_table,
+)
 
-__all__ = ["Refusal", "ShardReport", "content_hash", "replace_file", "summarize", "write_index", "write_shard", "write_text"]
+__all__ = [
+    "Refusal",
+    "ShardReport",
+    "content_hash",
+    "replace_file",
+    "summarize",
+    "write_index",
+    "write_shard",
+    "write_text",
+]
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class ShardReport:
 
 @contextmanager
 def replace_file(path: Path):
-    """A temporary path beside ``path`` that takes its place, synced to the disk, when the block ends without an error."""
+    """A temporary path beside ``path`` that takes its place, synced, when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -84,7 +101,11 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
     if not rows:
         return ShardReport()
     table = rows_to_table(rows, storage)
-    with replace_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+    with (
+        replace_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
     counts = {
         "leads": Counter(" ".join(row.leads) for row in rows),
@@ -98,7 +119,9 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
             annotations=sum(len(row.annotations.samples) for row in rows if row.annotations is not None),
         ),
     }
-    return ShardReport(path.name, [record_digest(row) for row in rows], [], {key: dict(value) for key, value in counts.items()})
+    return ShardReport(
+        path.name, [record_digest(row) for row in rows], [], {key: dict(value) for key, value in counts.items()}
+    )
 
 
 def content_hash(digests: Iterable[str]) -> str:
@@ -109,13 +132,15 @@ def content_hash(digests: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def summarize(reports: Sequence[ShardReport]) -> dict[str, object]:
+def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
     """The totals that ``corpus.json`` states: records, refusals, hash, lead sets, rates, folds, labels."""
     totals: dict[str, Counter] = {}
     for report in reports:
         for key, values in report.counts.items():
             totals.setdefault(key, Counter()).update(values)
-    ordered = {key: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))) for key, values in totals.items()}
+    ordered = {
+        key: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))) for key, values in totals.items()
+    }
     return {
         "records": sum(len(report.digests) for report in reports),
         "refused": sum(len(report.refused) for report in reports),
@@ -125,7 +150,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, object]:
         "folds": dict(sorted(ordered.get("fold", {}).items(), key=lambda item: int(item[0]))),
         "durations_seconds": ordered.get("seconds_rounded", {}),
         "label_counts": ordered.get("labels", {}),
-        **{name: totals.get("totals", {}).get(name, 0) for name in ("values", "annotations", "invalid_samples")},
+        **{name: totals.get("totals", Counter())[name] for name in ("values", "annotations", "invalid_samples")},
     }
 
 
@@ -137,18 +162,28 @@ def write_index(folder: Path, reports: Sequence[ShardReport], info: Mapping[str,
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["name", "file", "reason"])
-    writer.writerows((item.name, item.file, " ".join(item.reason.split())) for report in reports for item in report.refused)
+    writer.writerows(
+        (item.name, item.file, " ".join(item.reason.split())) for report in reports for item in report.refused
+    )
     write_text(folder / "refused.csv", table.getvalue())
     described = DatasetInfo(
-        description=str(info.get("title", "")), citation=str(info.get("citation", "")), homepage=str(info.get("homepage", "")),
-        license=str(info.get("licence", "")), features=corpus_features(storage),
-    )  # fmt: skip
+        description=str(info.get("title", "")),
+        citation=str(info.get("citation", "")),
+        homepage=str(info.get("homepage", "")),
+        license=str(info.get("licence", "")),
+        features=corpus_features(storage),
+    )
     facts = {key: value for key, value in asdict(described).items() if value is not None}
     write_text(folder / "dataset_info.json", json.dumps(facts, indent=2, sort_keys=True))
-    state = {
-        "_data_files": [{"filename": name} for name in files], "_fingerprint": str(info["content_hash"])[:16],
-        "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
-    }  # fmt: skip
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in files],
+        "_fingerprint": str(info["content_hash"])[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
     write_text(folder / "state.json", json.dumps(state, indent=2, sort_keys=True))
     write_text(folder / "corpus.json", json.dumps(info, indent=1, default=_plain, ensure_ascii=False))
 

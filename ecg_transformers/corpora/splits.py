@@ -1,7 +1,7 @@
 """Splits by patient: stratified over many labels, checked for overlap, and nested fractions of a training set.
 
-A patient's records look alike: a patient who is in training and in test makes a figure too good. Records whose patient is not
-known are patients of their own here, with a warning, because leakage cannot be excluded then.
+A patient's records look alike: a patient who is in training and in test makes a figure too good. Records whose
+patient is not known are patients of their own here, with a warning, because leakage cannot be excluded then.
 """
 
 import logging
@@ -79,16 +79,18 @@ def _groups(ids: np.ndarray) -> np.ndarray:
     unknown = ids < 0
     if unknown.any():
         logger.warning(
-            "the patient of %d of %d records is not known: each counts as a patient of its own, so that leakage between "
-            "parts cannot be excluded", unknown.sum(), len(ids),
-        )  # fmt: skip
+            "the patient of %d of %d records is not known: each counts as a patient of its own, so that leakage "
+            "between parts cannot be excluded",
+            unknown.sum(),
+            len(ids),
+        )
     # Unknown patients get keys that no known one has.
     keys = np.where(unknown, -1 - np.arange(len(ids)), ids)
     return np.unique(keys, return_inverse=True)[1]
 
 
 def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The fold of each group. ``weights`` ``(groups, labels + 1)``: positives per label and, last, the number of records."""
+    """The fold of each group. ``weights`` ``(groups, labels + 1)``: positives per label; last, the records."""
     fold = np.full(len(weights), -1)
     wanted = shares[:, None] * weights.sum(axis=0)
     left = weights.sum(axis=0)
@@ -135,16 +137,17 @@ def check_disjoint(parts: Mapping[str, Corpus | np.ndarray]) -> None:
         >>> check_disjoint({"train": np.array([1, 2]), "test": np.array([3])})
     """
     for (first, one), (second, other) in combinations(parts.items(), 2):
-        kinds = ("patient",)
+        kinds = ["patient"]
         if isinstance(one, Corpus) and isinstance(other, Corpus) and one.hash == other.hash:
-            kinds = ("patient", "record")
+            kinds.append("record")
         for kind in kinds:
             shared = np.intersect1d(_ids(one, kind), _ids(other, kind))
             shared = shared[shared >= 0]
             if len(shared):
+                few = ", ".join(map(str, shared[:5])) + (" ..." if len(shared) > 5 else "")
                 raise CorpusError(
-                    f"{len(shared)} {kind}s are both in {first} and in {second} ({kind} {', '.join(map(str, shared[:5]))}"
-                    f"{' ...' if len(shared) > 5 else ''}); expected disjoint parts. Split with split_by_patient."
+                    f"{len(shared)} {kind}s are both in {first} and in {second} ({kind} {few}); expected disjoint "
+                    "parts. Split with split_by_patient."
                 )
 
 
@@ -157,7 +160,8 @@ def _ids(part: Corpus | np.ndarray, kind: str) -> np.ndarray:
 def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus:
     """A share of the records, whole patients only; a smaller share lies inside every larger one.
 
-    Who comes first is a hash of seed and patient alone, so that the same patients are taken whatever else is in the corpus.
+    Who comes first is a hash of seed and patient alone, so that the same patients are taken whatever else is in the
+    corpus.
 
     Args:
         corpus: usually the training folds.
@@ -183,7 +187,7 @@ def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus
 
 def _mix(keys: np.ndarray, seed: int) -> np.ndarray:
     """A well mixed 64-bit hash of each key (the finalizer of splitmix64; Steele, Lea, Flood 2014)."""
-    state = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
+    state = keys.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % 2**64)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

@@ -13,6 +13,7 @@ from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, Reco
 from ecg_transformers.corpora.labels import scp_label_sets
 from ecg_transformers.corpora.layout import CorpusRecord
 from ecg_transformers.errors import CorpusError
+from ecg_transformers.signals.leads import STANDARD_LEADS
 from ecg_transformers.signals.synthesis import RHYTHMS, synthesize_record
 
 __all__ = ["synthetic_definition"]
@@ -20,11 +21,15 @@ __all__ = ["synthetic_definition"]
 # Units per mV, as PTB-XL stores its records.
 _GAIN = 1000.0
 _FOLDS = 10
+# Patients of one seed are numbered from seed * this, so that two seeds share none.
+_PATIENTS = 1_000_000
 # Shares of patients with one, two and three records.
 _RECORDS_PER_PATIENT = (0.8, 0.15, 0.05)
 
 
-def synthetic_definition(records: int, *, seed: int = 0, sampling_rate: float = 100, duration: float = 10.0) -> CorpusDefinition:
+def synthetic_definition(
+    records: int, *, seed: int = 0, sampling_rate: float = 100, duration: float = 10.0
+) -> CorpusDefinition:
     """A synthetic corpus of so many records.
 
     Args:
@@ -49,7 +54,6 @@ def synthetic_definition(records: int, *, seed: int = 0, sampling_rate: float = 
         find=partial(_find, records=records, seed=seed, rate=sampling_rate, duration=duration),
         read=_read,
         label_sets=_label_sets,
-        expected={"records": records},
         native_rates=(sampling_rate,),
     )
 
@@ -57,24 +61,28 @@ def synthetic_definition(records: int, *, seed: int = 0, sampling_rate: float = 
 def _find(
     source: Path, sampling_rate: float | None, *, records: int, seed: int, rate: float, duration: float
 ) -> tuple[Path, Sequence[RecordSource]]:
-    """The plan of the corpus; nothing is read. A patient's records lie in one fold, a patient keeps age, sex and rhythm."""
+    """The plan of the corpus. A patient keeps anatomy and rhythm; all records of a patient are in one fold."""
     generator = np.random.default_rng([seed, 0])
     found: list[RecordSource] = []
     patient = 0
     while len(found) < records:
         rhythm = RHYTHMS[patient % len(RHYTHMS)]
-        age, sex = int(generator.integers(20, 90)), ("male", "female")[int(generator.integers(2))]
         fold = 1 + (patient // len(RHYTHMS)) % _FOLDS
         for _ in range(1 + int(generator.choice(len(_RECORDS_PER_PATIENT), p=_RECORDS_PER_PATIENT))):
             if len(found) == records:
                 break
             number = len(found)
-            draw = int(generator.integers(2**31))
             found.append(
                 RecordSource(
-                    f"synthetic/{number:06d}", f"{number:06d}", number, patient, age, sex, fold, (rhythm,),
-                    size=int(24 * rate * duration), extra=(("seed", draw), ("rate", rate), ("duration", duration)),
-                )  # fmt: skip
+                    f"synthetic/{number:06d}",
+                    f"{number:06d}",
+                    number,
+                    seed * _PATIENTS + patient,
+                    fold=fold,
+                    labels=(rhythm,),
+                    size=int(24 * rate * duration),
+                    extra=(("seed", int(generator.integers(2**31))), ("rate", rate), ("duration", duration)),
+                )
             )
         patient += 1
     return source, found
@@ -84,15 +92,32 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
     """Synthesizes one record and stores it as a recorder would: 16-bit, 1 uV per unit."""
     facts = dict(record.extra)
     made = synthesize_record(
-        record.labels[0], duration=facts["duration"], sampling_rate=facts["rate"], seed=facts["seed"]
+        record.labels[0],
+        duration=facts["duration"],
+        sampling_rate=facts["rate"],
+        seed=facts["seed"],
+        patient=record.patient_id,
     )
     signal = np.clip(np.rint(made.signal * _GAIN), -32767, 32767).astype(np.int16)
-    leads = len(made.leads)
+    leads = len(STANDARD_LEADS)
     return CorpusRecord(
-        signal, made.sampling_rate, made.leads, np.full(leads, _GAIN), np.zeros(leads), record.record_id, record.name,
-        record.patient_id, record.age, record.sex, record.fold, tuple(made.labels), None, ["synthetic"], made.annotations,
+        signal,
+        made.sampling_rate,
+        STANDARD_LEADS,
+        np.full(leads, _GAIN),
+        np.zeros(leads),
+        record.record_id,
+        record.name,
+        record.patient_id,
+        made.age,
+        made.sex,
+        record.fold,
+        tuple(made.labels),
+        None,
+        list(made.notes),
+        made.annotations,
         record.path,
-    )  # fmt: skip
+    )
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:

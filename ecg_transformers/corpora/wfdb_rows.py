@@ -1,4 +1,4 @@
-"""WFDB records as rows of a corpus: found below a folder, read with the package's reader, kept as the integers of the file."""
+"""WFDB records as rows of a corpus: found below a folder, read, kept as the integers of the file."""
 
 import os
 from collections.abc import Iterator
@@ -66,13 +66,8 @@ def integer_signal(record: EcgRecord, header: WfdbHeader) -> tuple[np.ndarray, n
 
     float32 keeps 24 bits, so that rounding gives back every 16-bit sample exactly; a missing sample gets WFDB's mark.
     """
-    signals = header.signals
-    if len(signals) != record.num_leads:
-        named = {canonical_lead(signal.name): signal for signal in signals if signal.name}
-        signals = [named[lead] for lead in record.leads]
-    else:
-        position = {canonical_lead(signal.name): index for index, signal in enumerate(signals) if signal.name}
-        signals = [signals[position.get(lead, index)] for index, lead in enumerate(record.leads)]
+    named = {canonical_lead(signal.name): signal for signal in header.signals if signal.name}
+    signals = [named[lead] for lead in record.leads or ()]
     gain = np.array([signal.gain / unit_scale(signal.units or "mV") for signal in signals])
     baseline = np.array([signal.baseline for signal in signals], dtype=np.int32)
     values = record.signal * gain.astype(np.float32)[:, None] + baseline.astype(np.float32)[:, None]
@@ -93,10 +88,23 @@ def wfdb_row(root: Path, record: RecordSource) -> CorpusRecord:
     if is_integer_record(header):
         signal, gain, baseline = integer_signal(found, header)
     else:
-        signal, gain, baseline = found.signal, None, None
+        leads = found.num_leads
+        signal, gain, baseline = found.signal, np.ones(leads), np.zeros(leads, np.int32)
     return CorpusRecord(
-        signal, found.sampling_rate, found.leads, gain, baseline, record_id=record.record_id, name=record.name,
-        patient_id=record.patient_id, age=record.age if record.age is not None else found.age, sex=record.sex or found.sex,
-        fold=record.fold, labels=record.labels or tuple(found.labels), targets=record.targets,
-        notes=[*record.notes, *found.notes], annotations=found.annotations, source=record.path,
-    )  # fmt: skip
+        signal,
+        found.sampling_rate,
+        found.leads,
+        gain,
+        baseline,
+        record_id=record.record_id,
+        name=record.name,
+        patient_id=record.patient_id,
+        age=record.age if record.age is not None else found.age,
+        sex=record.sex or found.sex,
+        fold=record.fold,
+        labels=record.labels or tuple(found.labels),
+        targets=record.targets,
+        notes=[*record.notes, *found.notes],
+        annotations=found.annotations,
+        source=record.path,
+    )

@@ -35,7 +35,9 @@ def made_definition(read, records: int = 20) -> CorpusDefinition:
     def label_sets(codes):
         return {"all": LabelSet(tuple(sorted(codes)), tuple(sorted(codes)), "own")}
 
-    return CorpusDefinition("made", "made for a test", "1", "", "", "", "own", find, read, label_sets, native_rates=(100,))
+    return CorpusDefinition(
+        "made", "made for a test", "1", "", "", "", "own", find, read, label_sets, native_rates=(100,)
+    )
 
 
 def read_made(root: Path, record: RecordSource) -> CorpusRecord:
@@ -70,7 +72,7 @@ def ptbxl_tree(tmp_path_factory, data_dir) -> Path:
         "152,300.0,300.0,1,\"{'AFIB': 0.0, 'ABQRS': 0.0, 'LAO/LAE': 15.0}\",9",
         "1,15709.0,56.0,1,\"{'NORM': 100.0, 'LVOLT': 0.0, 'SR': 0.0}\",3",
         "2,13243.0,19.0,0,\"{'NORM': 80.0, 'SBRAD': 0.0}\",2",
-        "3,20372.0,,1,\"{}\",5",
+        '3,20372.0,,1,"{}",5',
     ]
     for index, row in enumerate(rows):
         number = int(row.split(",")[0])

@@ -70,7 +70,7 @@ def test_nothing_is_left_when_every_record_is_refused(tmp_path):
     def read(root, record):
         raise OSError("no disk")
 
-    with pytest.raises(CorpusError, match="none of 20 records.*no disk"):
+    with pytest.raises(CorpusError, match=r"none of 20 records.*no disk"):
         build_made(tmp_path, tmp_path / "out", read)
     assert [path.name for path in tmp_path.iterdir()] == [".out.lock"]
 
@@ -89,7 +89,9 @@ def killed_at(place: str, tmp_path) -> None:
 
     elif place == "shard":
         replace = os.replace
-        shards.os = type("os", (), {**vars(os), "replace": lambda a, b: kill() if "00002.arrow" in str(b) else replace(a, b)})
+        shards.os = type(
+            "os", (), {**vars(os), "replace": lambda a, b: kill() if "00002.arrow" in str(b) else replace(a, b)}
+        )
     elif place == "report":
         write = build.write_text
         build.write_text = lambda path, text: kill() if "part-00002" in path.name else write(path, text)
@@ -123,8 +125,12 @@ def test_a_killed_build_leaves_no_output_and_goes_on(tmp_path, place):
     assert len(read_again) == 20 - 4 * len(finished)
     assert corpus.hash == build_made(tmp_path, tmp_path / "straight").hash
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "corpus.json", "refused.csv", "state.json", "dataset_info.json", *(f"data-{n:05d}.arrow" for n in range(5)),
-    }  # fmt: skip
+        "corpus.json",
+        "refused.csv",
+        "state.json",
+        "dataset_info.json",
+        *(f"data-{n:05d}.arrow" for n in range(5)),
+    }
 
 
 def slow_read(root, record):
@@ -165,7 +171,7 @@ def test_a_finished_corpus_is_kept_and_another_is_not_overwritten(tmp_path):
 
     assert build_made(tmp_path, tmp_path / "out", never).hash == first.hash
     other = made_definition(read_made, records=5)
-    with pytest.raises(CorpusError, match="already holds the corpus 'made'.*overwrite"):
+    with pytest.raises(CorpusError, match=r"already holds the corpus 'made'.*overwrite"):
         build_corpus(other, tmp_path, tmp_path / "out", **QUIET)
     assert len(build_corpus(other, tmp_path, tmp_path / "out", overwrite=True, **QUIET)) == 5
     (tmp_path / "letters").mkdir()
@@ -185,7 +191,16 @@ def test_an_unfinished_build_of_other_records_is_dropped(tmp_path, caplog):
 
 def test_records_in_memory_become_a_float_corpus(tmp_path):
     records = [
-        EcgRecord(np.full((1, 50), n / 4), 250, ["II"], name=f"n{n}", patient_id=str(n), age=40 + n, labels=("SR",), notes=["x"])
+        EcgRecord(
+            np.full((1, 50), n / 4),
+            250,
+            ["II"],
+            name=f"n{n}",
+            patient_id=str(n),
+            age=40 + n,
+            labels=("SR",),
+            notes=["x"],
+        )
         for n in range(3)
     ]
     corpus = write_corpus(records, tmp_path / "out", {"name": "mine"}, shard_records=2)

@@ -1,0 +1,140 @@
+"""A user's own folder: every readable file, labels from a table, the kind of task found from its columns."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import ecg_transformers.corpora.folder as folder_module
+from ecg_transformers.corpora.build import build_corpus
+from ecg_transformers.corpora.folder import folder_definition, load_records
+from ecg_transformers.corpora.label_table import read_label_table
+from ecg_transformers.corpora.prepared import load_corpus
+from ecg_transformers.errors import CorpusError
+
+
+@pytest.fixture
+def recordings(tmp_path, data_dir):
+    """WFDB records in two folders, one of them broken."""
+    root = tmp_path / "my_ecgs"
+    (root / "ward").mkdir(parents=True)
+    for name, folder in (("00001_lr", root), ("00002_lr", root / "ward"), ("00152_lr", root / "ward")):
+        for suffix in (".hea", ".dat"):
+            shutil.copy(data_dir / "ptbxl" / (name + suffix), folder)
+    (root / "ward" / "00152_lr.dat").write_bytes(b"cut off")
+    (root / "notes.txt").write_text("no recording")
+    return root
+
+
+def table(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    return tmp_path / "labels.csv"
+
+
+def test_a_folder_is_a_dataset_and_bad_files_are_listed(recordings, tmp_path, caplog):
+    dataset = load_records(recordings, output=tmp_path / "out", progress=False)
+    assert dataset["name"] == ["00001_lr", "00002_lr"]
+    assert dataset.cache_files
+    refused = (tmp_path / "out" / "refused.csv").read_text()
+    assert "00152_lr" in refused
+    assert "notes.txt" not in refused
+    assert "refused.csv" in caplog.text
+    corpus = load_corpus(dataset)
+    assert corpus.info["storage"] == "int16"
+    assert corpus[1].signal.shape == (12, 1000)
+
+
+def test_the_dataset_is_kept_in_the_cache_until_a_file_changes(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    first = load_records(recordings, progress=False)
+    assert load_records(recordings, progress=False).cache_files == first.cache_files
+    shutil.copy(recordings / "00001_lr.dat", recordings / "ward" / "00152_lr.dat")
+    assert len(load_records(recordings, progress=False)) == 3
+
+
+def test_other_formats_are_read_with_the_options_given(data_dir, tmp_path):
+    root = tmp_path / "mixed"
+    root.mkdir()
+    np.save(root / "bare.npy", np.random.default_rng(0).normal(size=(2, 500)))
+    shutil.copy(data_dir / "ptbxl" / "00002_lr.csv", root)
+    dataset = load_records(root, output=tmp_path / "a", progress=False)
+    assert dataset["name"] == ["00002_lr"]
+    assert "sampling_rate" in (tmp_path / "a" / "refused.csv").read_text()
+    corpus = load_corpus(
+        load_records(root, output=tmp_path / "b", progress=False, sampling_rate=100, leads=["I", "II"], units="mV")
+    )
+    assert "bare" in corpus.names
+    assert corpus[corpus.names.index("bare")].sampling_rate == 100
+
+
+def test_zeros_and_ones_are_a_multi_label_task_in_the_order_of_the_columns(recordings, tmp_path):
+    labels = table(
+        tmp_path, "record,patient,fold,SR,AFIB\n00001_lr,p9,1,1,0\nward/00002_lr.hea,p3,2,1,1\nward/absent,p3,2,0,0\n"
+    )
+    corpus = build_corpus(folder_definition(recordings, labels), recordings, tmp_path / "out", progress=False)
+    assert corpus.label_matrix().codes == ("SR", "AFIB")
+    assert corpus.label_matrix().values.tolist() == [[1, 0], [1, 1]]
+    assert corpus.patient_ids.tolist() == [1, 0]
+    assert corpus.folds.tolist() == [1, 2]
+    assert "ward/absent" in (tmp_path / "out" / "refused.csv").read_text()
+    assert read_label_table(labels).describe() == (
+        "multi-label, 2 in the order of the columns (SR 2, AFIB 1); 3 records, 2 patients"
+    )
+
+
+def test_a_column_of_names_is_a_single_label_task_in_sorted_order(recordings, tmp_path):
+    labels = table(tmp_path, "record,rhythm,age,sex\n00001_lr,sinus,56,F\nward/00002_lr,fibrillation,,\n")
+    corpus = load_corpus(load_records(recordings, labels, output=tmp_path / "out", progress=False))
+    matrix = corpus.label_matrix()
+    assert (matrix.codes, matrix.problem_type) == (("fibrillation", "sinus"), "single_label_classification")
+    assert matrix.values.tolist() == [[0, 1], [1, 0]]
+    assert (corpus[0].age, corpus[0].sex) == (56.0, "female")
+    assert "single-label, 2 in sorted order" in read_label_table(labels).describe()
+    assert "patients not known" in read_label_table(labels).describe()
+
+
+def test_numbers_are_a_regression(recordings, tmp_path):
+    labels = table(tmp_path, "record,ejection_fraction,qt\n00001_lr,0.55,400\nward/00002_lr,,410\n")
+    corpus = load_corpus(load_records(recordings, labels, output=tmp_path / "out", progress=False))
+    matrix = corpus.label_matrix()
+    assert matrix.problem_type == "regression"
+    np.testing.assert_array_equal(matrix.values, [[0.55, 400], [np.nan, 410]])
+    assert matrix.has_label.tolist() == [True, False]
+    assert read_label_table(labels).describe().startswith("regression, 2 (ejection_fraction, qt)")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recrod,SR\na,1\n", "expected one named 'record'. Rename 'recrod'"),
+        ("", "columns none"),
+        ("record,SR\n", "no rows"),
+        ("record,SR\na,1\na,0\n", "record a stands in the rows 2 and 3"),
+        ("record,SR\n../a,1\n", "leaves the folder"),
+        ("record,SR\n/etc/passwd,1\n", "leaves the folder"),
+        ("record,fold,SR\na,one,1\n", "row 2: fold is 'one'; expected a whole number"),
+        ("record,sex,SR\na,3,1\n", "sex is '3'"),
+        ("record,SR,SR\na,1,0\n", "of the same name"),
+        ("record,SR,why\na,1,because\n", "row 2: column 'why' holds 'because'"),
+        ("record,SR\n,1\n", "row 2: 'record' is empty"),
+    ],
+)
+def test_tables_that_cannot_be_meant_are_refused(tmp_path, text, message):
+    with pytest.raises(CorpusError, match=message):
+        read_label_table(table(tmp_path, text))
+
+
+def test_a_folder_without_recordings_and_a_missing_table_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="holds no recordings"):
+        load_records(tmp_path / "empty")
+    with pytest.raises(CorpusError, match="there is no table"):
+        folder_definition(tmp_path / "empty", tmp_path / "nothing.csv")
+    with pytest.raises(CorpusError, match="not a folder"):
+        folder_definition(tmp_path / "nowhere")
+
+
+def test_snomed_codes_of_headers_get_their_names(data_dir, tmp_path):
+    corpus = load_corpus(load_records(data_dir / "georgia", output=tmp_path / "out", progress=False))
+    assert corpus.label_matrix().system == "snomed-ct"
+    assert folder_module.read_table("snomed")

@@ -1,0 +1,116 @@
+"""The whole command ``training/prepare.py``: help, official trees, own tables, synthetic, killed and given again."""
+
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecg_transformers.corpora.prepared import load_corpus
+
+SCRIPT = Path(__file__).parents[2] / "training" / "prepare.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module: most of what it says needs no fresh process."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("prepare_script", SCRIPT)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_help_names_every_corpus_and_option(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    text = capsys.readouterr().out
+    for word in (
+        "ptbxl",
+        "mitdb",
+        "cinc2017",
+        "incart",
+        "folder",
+        "synthetic",
+        "--num_proc",
+        "--download",
+        "--table",
+        "refused.csv",
+    ):
+        assert word in text
+
+
+def test_a_part_of_the_official_corpus_is_reported_as_a_part(script, data_dir, tmp_path, capsys):
+    script.main(["mitdb", "--source", str(data_dir / "mitdb"), "--output", str(tmp_path / "out"), "--no_progress"])
+    text = capsys.readouterr().out
+    assert "1 of 48 official  <- a part" in text
+    assert "every figure made from it has to say so" in text
+    assert load_corpus(tmp_path / "out").hash in text
+
+
+def test_an_own_table_says_its_kind_and_its_counts(script, data_dir, tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("record,patient,AFIB,NORM\n00001_lr,a,0,1\n00152_lr,b,1,0\nmissing,b,1,0\n")
+    words = ["folder", "--source", data_dir / "ptbxl", "--table", tmp_path / "labels.csv", "--output", tmp_path / "out"]
+    corpus = script.main([*map(str, words), "--num_proc", "2", "--no_progress"])
+    text = capsys.readouterr().out
+    assert "labels: multi-label, 2 in the order of the columns (AFIB 2, NORM 1); 3 records, 2 patients" in text
+    assert "refused" in text
+    assert corpus.label_matrix().values.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ptb-xl", "--source", "."], "no corpus 'ptb-xl'.*Did you mean 'ptbxl'"),
+        (["ptbxl"], "--source is missing"),
+        (["georgia", "--source", ".", "--table", "x.csv"], "belong to the corpus 'folder'"),
+        (["synthetic", "--records", "2"], "at least 10"),
+        (["synthetic", "--records", "20", "--num_proc", "0"], "num_proc is 0"),
+    ],
+)
+def test_mistakes_are_named(script, tmp_path, words, message):
+    with pytest.raises(ValueError, match=message):
+        script.main([*words, "--output", str(tmp_path / "out")])
+
+
+def test_a_wrong_tree_ends_with_one_line(tmp_path, monkeypatch):
+    words = ["ptbxl", "--source", str(tmp_path), "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["prepare.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert str(ended.value).startswith("prepare.py: CorpusError: ")
+    assert "looked for ptbxl_database.csv" in str(ended.value)
+    assert "\n" not in str(ended.value)
+
+
+def test_a_killed_command_goes_on_when_it_is_given_again(script, tmp_path, caplog):
+    caplog.set_level("INFO")
+    words = [
+        "synthetic",
+        "--records",
+        "400",
+        "--sampling_rate",
+        "500",
+        "--output",
+        str(tmp_path / "out"),
+        "--no_progress",
+    ]
+    process = subprocess.Popen([sys.executable, str(SCRIPT), *words], stderr=subprocess.PIPE, text=True)
+    work = tmp_path / ".out.building"
+    deadline = time.monotonic() + 120
+    while not list(work.glob("part-*.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr.read()
+    process.stderr.close()
+    assert [path.name for path in work.glob("part-*.json")] == ["part-00000.json"]
+    assert not (tmp_path / "out").exists()
+    corpus = script.main(words)
+    assert "going on with an unfinished build: 1 of 2 shards" in caplog.text
+    assert len(corpus) == 400
+    assert np.unique(corpus.record_ids).size == 400

@@ -100,8 +100,9 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> StreamSummary:
         SignalError: There is no row.
 
     Example:
-        >>> rows = [{"record": "r", "start": 10.0 * i, "end": 10.0 * i + 10, "scores": 1, "positive": ("AFIB",) * (i <
-        3)} ...         for i in range(4)]
+        >>> found = [("AFIB",), ("AFIB",), ("AFIB",), ()]
+        >>> day = {"record": "r", "scores": [0.9]}
+        >>> rows = [day | {"start": 10.0 * i, "end": 10.0 * i + 10, "positive": codes} for i, codes in enumerate(found)]
         >>> summary = summarize(rows)
         >>> summary.labels[0].burden_percent, summary.labels[0].longest_run_seconds
         (75.0, 30.0)

@@ -87,13 +87,13 @@ def plot_attention(
     signal = signal - medians(signal)
     times = np.arange(signal.shape[1]) / record.sampling_rate
     early = times < LABEL_WIDTH_MM / speed
-    labels = [label_height(signal[row][early] * gain) for row in rows]
+    labels = [label_height(signal[row][early], gain=gain) for row in rows]
     page = Page(
         seconds=seconds,
         speed=speed,
         gain=gain,
         envelopes=[
-            row_envelope(times * speed, signal[row] * gain, [(0.0, label)], width=seconds * speed)
+            row_envelope(times, signal[row], [(0.0, label)], page_seconds=seconds, speed=speed, gain=gain)
             for row, label in zip(rows, labels, strict=True)
         ],
         min_pitch=15.0,

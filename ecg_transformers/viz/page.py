@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PEN_LIMIT_MM", "Page", "envelope", "label_height", "new_figure", "row_envelope"]
+__all__ = ["PEN_LIMIT_MV", "Page", "label_height", "new_figure", "row_envelope"]
 
 MM_PER_INCH = 25.4
 BIN_MM = 5.0  # the width of the bins in which neighbouring rows are kept apart
-PEN_LIMIT_MM = 40.0  # the pen stops here, above and below the base line, as in a paper recorder
+PEN_LIMIT_MV = 5.0  # the pen stops here, above and below: the range that IEC 60601-2-25 asks of an electrocardiograph
 ROW_GAP_MM = 2.0
 MARGIN_MM = 6.0
 HEADER_MM = 13.0
@@ -52,45 +52,51 @@ def new_figure(**arguments: Any) -> "Figure":
     return Figure(**arguments)
 
 
-def label_height(early: np.ndarray) -> float:
-    """Mm over the base line at which a lead's name is clear of the trace that begins below it.
+def label_height(early: np.ndarray, *, gain: float) -> float:
+    """Height over the base line in mm at which a lead's name is clear of the trace that begins below it.
 
     Args:
-        early: Heights in mm of the first `LABEL_WIDTH_MM` of the trace (samples,), NaN where there is no signal.
+        early: mV of the first `LABEL_WIDTH_MM` of the trace (samples,), NaN where there is no signal.
+        gain: mm per mV.
     """
-    top = np.nanmax(early) if np.isfinite(early).any() else 0.0
-    return float(np.clip(top + 1.0, 4.5, PEN_LIMIT_MM))
+    top = float(np.nanmax(early)) if np.isfinite(early).any() else 0.0
+    return max(min(top, PEN_LIMIT_MV) * gain + 1.0, 4.5)
 
 
-def envelope(x: np.ndarray, heights: np.ndarray, *, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """How far a trace reaches above and below its base line, in bins of 5 mm along the page.
+def row_envelope(
+    seconds: np.ndarray,
+    millivolts: np.ndarray,
+    labels: Sequence[tuple[float, float]],
+    *,
+    page_seconds: float,
+    speed: float,
+    gain: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far a row reaches above and below its base line, in bins of 5 mm along the page.
 
     Args:
-        x: Places along the page in mm from time zero (samples,).
-        heights: mm over the base line (samples,), NaN where there is no signal; the pen stops at `PEN_LIMIT_MM`.
-        width: Length of the page in mm.
+        seconds: Times of the row's samples on the page (samples,).
+        millivolts: Its signal (samples,), NaN where there is none; the pen stops at `PEN_LIMIT_MV`.
+        labels: Second and height in mm of each name on the row.
+        page_seconds: Time on the page.
+        speed: mm per second.
+        gain: mm per mV.
 
     Returns:
         `up` and `down` (bins,), both in mm and at least 0.
     """
-    bins = max(1, int(np.ceil(width / BIN_MM)))
+    left = np.array([second for second, _ in labels]) * speed
+    tops = np.array([height for _, height in labels]) + LABEL_HEIGHT_MM
+    drawn = np.clip(millivolts, -PEN_LIMIT_MV, PEN_LIMIT_MV) * gain
+    x = np.concatenate([seconds * speed, left, left + LABEL_WIDTH_MM])
+    heights = np.concatenate([drawn, tops, tops])
+    bins = max(1, int(np.ceil(page_seconds * speed / BIN_MM)))
     up, down = np.zeros(bins), np.zeros(bins)
     valid = np.isfinite(heights)
     index = np.clip((x[valid] / BIN_MM).astype(int), 0, bins - 1)
-    limited = np.clip(heights[valid], -PEN_LIMIT_MM, PEN_LIMIT_MM)
-    np.maximum.at(up, index, limited)
-    np.maximum.at(down, index, -limited)
+    np.maximum.at(up, index, heights[valid])
+    np.maximum.at(down, index, -heights[valid])
     return up, down
-
-
-def row_envelope(
-    x: np.ndarray, heights: np.ndarray, labels: Sequence[tuple[float, float]], *, width: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """`envelope` of a row with the names on it; `labels` are the names' places, (x, height) in mm."""
-    left = np.array([place for place, _ in labels])
-    tops = np.array([height for _, height in labels]) + LABEL_HEIGHT_MM
-    at = np.concatenate([x, left, left + LABEL_WIDTH_MM])
-    return envelope(at, np.concatenate([heights, tops, tops]), width=width)
 
 
 class Page:
@@ -100,8 +106,9 @@ class Page:
         seconds: Time on the page.
         speed: mm per second.
         gain: mm per mV.
-        envelopes: For each row from the top, what its traces need above and below the base line (see `envelope`).
-        min_pitch: The smallest distance of two base lines in mm; rows whose signals would touch move further apart.
+        envelopes: For each row from the top, what its traces need above and below the base line (see `row_envelope`).
+        min_pitch: The smallest distance of two base lines in mm; rows whose signals or calibration pulses would touch
+            move further apart.
         strip: Free height in mm below the last row, for what a plot puts there.
 
     Attributes:
@@ -127,7 +134,7 @@ class Page:
         depths = [_up_to_grid(max(envelopes[0][0].max(), gain, 10.0) + ROW_GAP_MM)]
         for above, below in itertools.pairwise(envelopes):
             touching = (_widened(above[1]) + _widened(below[0])).max() + ROW_GAP_MM
-            depths.append(depths[-1] + _up_to_grid(max(touching, min_pitch)))
+            depths.append(depths[-1] + _up_to_grid(max(touching, min_pitch, gain + ROW_GAP_MM)))
         lowest = depths[-1] + _up_to_grid(max(envelopes[-1][1].max(), 5.0) + ROW_GAP_MM)
         grid_height = lowest + _up_to_grid(strip)
         self.width = grid_width + 2 * MARGIN_MM
@@ -148,16 +155,15 @@ class Page:
         return self.left + PULSE_MM + np.asarray(seconds) * self.speed
 
     def trace(self, row: int, seconds: np.ndarray, millivolts: np.ndarray, **style: Any) -> bool:
-        """Draws a signal on a row; the pen stops at `PEN_LIMIT_MM`.
+        """Draws a signal on a row; the pen stops at `PEN_LIMIT_MV`.
 
         Returns:
             Whether the pen had to stop somewhere.
         """
-        height = millivolts * self.gain
-        drawn = np.clip(height, -PEN_LIMIT_MM, PEN_LIMIT_MM)
+        height = np.clip(millivolts, -PEN_LIMIT_MV, PEN_LIMIT_MV) * self.gain
         style = {"color": INK, "linewidth": TRACE_POINTS, "solid_joinstyle": "round", "zorder": 3, **style}
-        self.axes.plot(self.x(seconds), self.base_lines[row] + drawn, **style)
-        return bool(np.any(np.abs(height) > PEN_LIMIT_MM))
+        self.axes.plot(self.x(seconds), self.base_lines[row] + height, **style)
+        return bool(np.any(np.abs(millivolts) > PEN_LIMIT_MV))
 
     def pulse(self, row: int) -> None:
         """Draws the calibration pulse of a row: 1 mV high, 200 ms long, left of time zero."""

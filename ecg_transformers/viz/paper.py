@@ -9,7 +9,7 @@ from ..signals.filters import bandpass as apply_bandpass
 from ..signals.filters import notch as apply_notch
 from ..signals.record import EcgRecord
 from .layouts import Layout, Order, Stretch, arrange
-from .page import LABEL_WIDTH_MM, PEN_LIMIT_MM, PRINT, Page, label_height, row_envelope
+from .page import LABEL_WIDTH_MM, PEN_LIMIT_MV, PRINT, Page, label_height, row_envelope
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def plot_ecg(
     The grid is true to scale at any resolution and on paper: one small square is 1 mm = 0.04 s and 0.1 mV at the
     standard 25 mm/s and 10 mm/mV. Each lead is moved to its base line by its median over the shown time (paper
     recorders are AC-coupled: a constant offset is no finding). Rows move apart where their signals would touch; the pen
-    stops 40 mm from the base line, which the page says.
+    stops at 5 mV from the base line, which the page says.
 
     Args:
         record: 1 to 12 leads, or more; NaN samples leave gaps.
@@ -94,7 +94,7 @@ def plot_ecg(
         right=f"{seconds:.4g} s from {first:.4g} s of {record.duration:.6g} s",
     )
     page.time_axis(first)
-    remarks = [f"pen stopped at {PEN_LIMIT_MM / gain:g} mV: {', '.join(dict.fromkeys(stopped))}"] if stopped else []
+    remarks = [f"pen stopped at {PEN_LIMIT_MV:g} mV: {', '.join(dict.fromkeys(stopped))}"] if stopped else []
     remarks += [f"not shown: {', '.join(left_out)}"] if left_out else []
     scale = f"{speed:g} mm/s   {gain:g} mm/mV   {record.sampling_rate:g} Hz"
     page.footer(f"{scale}   {_filter_text(bandpass, notch)}", "; ".join(remarks))
@@ -198,7 +198,7 @@ def _draw_row(page: Page, index: int, row: list[Stretch], signal: np.ndarray, sa
 
 
 def _label_height(times: np.ndarray, values: np.ndarray, stretch: Stretch, speed: float, gain: float) -> float:
-    return label_height(values[times < stretch.start + LABEL_WIDTH_MM / speed] * gain)
+    return label_height(values[times < stretch.start + LABEL_WIDTH_MM / speed], gain=gain)
 
 
 def _row_envelope(
@@ -206,9 +206,8 @@ def _row_envelope(
 ) -> tuple[np.ndarray, np.ndarray]:
     cuts = [_cut_out(signal, stretch, sampling_rate) for stretch in row]
     labels = [
-        (stretch.start * speed, _label_height(*cut, stretch, speed, gain))
-        for stretch, cut in zip(row, cuts, strict=True)
+        (stretch.start, _label_height(*cut, stretch, speed, gain)) for stretch, cut in zip(row, cuts, strict=True)
     ]
-    x = np.concatenate([times for times, _ in cuts]) * speed
-    heights = np.concatenate([values for _, values in cuts]) * gain
-    return row_envelope(x, heights, labels, width=seconds * speed)
+    times = np.concatenate([times for times, _ in cuts])
+    values = np.concatenate([values for _, values in cuts])
+    return row_envelope(times, values, labels, page_seconds=seconds, speed=speed, gain=gain)

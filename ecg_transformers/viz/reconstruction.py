@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import LeadError, SignalError
 from ..signals.record import EcgRecord
 from .arrays import as_float_array
-from .page import INK, LABEL_WIDTH_MM, PEN_LIMIT_MM, PRINT, Page, label_height, row_envelope
+from .page import INK, LABEL_WIDTH_MM, PEN_LIMIT_MV, PRINT, Page, label_height, row_envelope
 from .paper import describe_patient, medians
 from .paper import lead_names as names_of
 
@@ -86,14 +86,20 @@ def plot_reconstruction(
     original, reconstruction = original - middle, reconstruction - middle
     drawn = reconstruction if show_visible else np.where(hidden, reconstruction, np.nan)
     early = times < LABEL_WIDTH_MM / speed
-    labels = [label_height(original[row][early] * gain) for row in rows]
-    x = np.tile(times * speed, 2)
+    labels = [label_height(original[row][early], gain=gain) for row in rows]
     page = Page(
         seconds=seconds,
         speed=speed,
         gain=gain,
         envelopes=[
-            row_envelope(x, np.concatenate([original[row], drawn[row]]) * gain, [(0.0, label)], width=seconds * speed)
+            row_envelope(
+                np.tile(times, 2),
+                np.concatenate([original[row], drawn[row]]),
+                [(0.0, label)],
+                page_seconds=seconds,
+                speed=speed,
+                gain=gain,
+            )
             for row, label in zip(rows, labels, strict=True)
         ],
         min_pitch=15.0,
@@ -109,7 +115,7 @@ def plot_reconstruction(
         over |= page.trace(index, times, drawn[row], **style)
         stopped += [names[row]] if over else []
     error = float(np.sqrt(np.nanmean((original - reconstruction)[rows][:, hidden] ** 2))) if hidden.any() else 0.0
-    remark = f"pen stopped at {PEN_LIMIT_MM / gain:g} mV: {', '.join(stopped)}" if stopped else ""
+    remark = f"pen stopped at {PEN_LIMIT_MV:g} mV: {', '.join(stopped)}" if stopped else ""
     page.header(
         title if title is not None else record.name or "ECG",
         below="   ".join(filter(None, (describe_patient(record), remark))),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification, pipeline
 
-from ecg_transformers.errors import CheckpointError, LeadError, SignalError
+from ecg_transformers.errors import CheckpointError, EcgError, LeadError, SignalError
 from ecg_transformers.signals.wfdb_io import write_wfdb
 
 CODES = ["NORM", "AFIB", "PVC"]
@@ -74,6 +74,18 @@ def test_paths_records_arrays_mappings_lists_and_generators_agree(classify, make
     np.testing.assert_allclose(list(lazily), [expected] * 3, rtol=1e-5)
     assert len(list(classify(map(lambda item: item, [record, record])))) == 2
     assert classify([]) == []
+
+
+def test_a_csv_file_is_read_with_what_the_caller_says(classify, make_record, tmp_path):
+    record = make_record(12, 250)
+    rows = [",".join(record.leads), *(",".join(f"{value:.5f}" for value in sample) for sample in record.signal.T)]
+    path = tmp_path / "patient7.csv"
+    path.write_text("\n".join(rows) + "\n")
+    labels = classify(path, sampling_rate=250, units="mV")
+    assert {"label", "name", "score", "positive"} == set(labels[0])
+    np.testing.assert_allclose([by_code(labels)[code] for code in CODES], classify(record, as_array=True), atol=1e-3)
+    with pytest.raises(EcgError, match="sampling"):
+        classify(path)
 
 
 def test_a_bare_array_needs_its_rate(classify, make_record):

@@ -137,11 +137,17 @@ def test_rows_of_a_wide_signal_do_not_touch():
         assert spans[-1][1] <= top
 
 
+def test_calibration_pulses_of_a_high_gain_do_not_touch():
+    figure = plot_ecg(record(), layout="12x1", gain=40)
+    pulses = [line.get_ydata() for line in figure.axes[0].lines if line.get_gid() == "calibration"]
+    assert all(below.max() < above.min() for above, below in itertools.pairwise(pulses))
+
+
 def test_the_pen_stops_and_the_page_says_so():
     figure = plot_ecg(record(["I", "II"], peak=30.0))
     points = traces(figure)["II"]
-    assert np.ptp(points[:, 1]) == pytest.approx(40.0)
-    assert "pen stopped at 4 mV: I, II" in texts(figure)
+    assert np.ptp(points[:, 1]) == pytest.approx(50.0)
+    assert "pen stopped at 5 mV: I, II" in texts(figure)
 
 
 def test_a_constant_offset_is_moved_to_the_base_line():

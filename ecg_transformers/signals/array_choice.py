@@ -20,6 +20,8 @@ _RATE_KEYS = ("sampling_rate", "sample_rate", "samplingrate", "sampling_frequenc
 _UNIT_KEYS = ("units", "unit")
 _LEAD_KEYS = ("leads", "lead_names", "lead_name", "sig_name", "channel_names", "channels")
 _SIGNAL_KEYS = ("signal", "signals", "ecg", "val", "data", "tracings")
+# Arrays that a message lists.
+_MAX_LISTED = 8
 # More leads than this are samples: no recorder of ECGs (not body surface maps) has as many.
 _MAX_LEADS = 32
 
@@ -68,9 +70,10 @@ def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: st
     Raises:
         RecordFileError: the key is not there, or several arrays or none can be the signal.
     """
-    listing = ", ".join(f"{name} {shape} {dtype}" for name, (shape, dtype) in arrays.items()) or "none"
-    if len(listing) > 1000:
-        listing = listing[:1000] + " ..."
+    described = [f"{name} {shape} {dtype}" for name, (shape, dtype) in arrays.items()]
+    if len(described) > _MAX_LISTED:
+        described[_MAX_LISTED:] = [f"{len(described) - _MAX_LISTED} more"]
+    listing = ", ".join(described) or "none"
     if key is not None:
         if key not in arrays:
             raise RecordFileError(f"{where} has no array {key!r}; found: {listing}. Set key= to one of them.")

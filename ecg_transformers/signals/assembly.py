@@ -34,7 +34,8 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], *, judge_amplitude: b
     if not np.isfinite(low + high).all():
         missing = np.count_nonzero(~np.isfinite(signal), axis=1)
         counts = ", ".join(f"{name} {count}" for name, count in zip(names, missing, strict=True) if count)
-        notes.append(f"{missing.sum()} missing samples ({counts})")
+        kind = "missing or infinite" if np.isinf(signal).any() else "missing"
+        notes.append(f"{missing.sum()} {kind} samples ({counts})")
         valid = np.where(np.isfinite(signal), signal, np.float32(np.nan))[missing < signal.shape[1]]
         names = [name for name, count in zip(names, missing, strict=True) if count < signal.shape[1]]
         low, high = np.nanmin(valid, axis=1, initial=np.inf), np.nanmax(valid, axis=1, initial=-np.inf)
@@ -115,7 +116,10 @@ def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:
     used = [lead for lead in record.leads or () if lead in names]
     if not used:
         return record
-    leads = canonical_leads(names.get(lead, lead) for lead in record.leads or ())
+    try:
+        leads = canonical_leads(names.get(lead, lead) for lead in record.leads or ())
+    except LeadError as error:
+        raise LeadError(f"{record.source or record.name}, treat_as={dict(treat_as)}: {error}") from None
     order, leads = _canonical_order(leads)
     notes = [*record.notes, *(f"lead {old} treated as {names[old]}" for old in used)]
     return replace(record, signal=record.signal[order], leads=leads, notes=notes)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ecg_transformers.errors import RecordFileError
+from ecg_transformers.signals.record import OTHER_QUANTITIES
 from ecg_transformers.signals.time_column import TIME_UNITS, parse_clock
 
 __all__ = ["Column", "Table", "is_table", "read_numbers"]
@@ -104,7 +105,7 @@ def _parse(file: Iterator[str], path: Path) -> Table:
         next(rows)
         columns = [_column(field) for field in first]
         number, second = next(rows, (number, []))
-        if second and all(_unit(field) is not None or not field for field in second) and any(second):
+        if any(map(_unit, second)) and not any(_is_number(field) for field in second if field):
             units = second + [""] * (len(first) - len(second))
             columns = [Column(c.name, _unit(unit) or c.unit) for c, unit in zip(columns, units, strict=False)]
         elif second:
@@ -193,8 +194,8 @@ def _column(field: str) -> Column:
 
 
 def _unit(text: str) -> str | None:
-    """A unit of voltage or time as written, None for other text."""
+    """A unit of a voltage, time or other known quantity as written, None for other text."""
     bare = text.strip(" ()[]")
     if _CLOCK_UNIT.fullmatch(bare.casefold()):
         return "s"
-    return bare if bare.casefold() in _VOLTAGES or bare.casefold() in TIME_UNITS else None
+    return bare if any(bare.casefold() in known for known in (_VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None

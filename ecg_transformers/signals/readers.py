@@ -38,11 +38,17 @@ def _is_wfdb(path: Path, head: bytes) -> bool:
     if path.suffix.casefold() == ".hea":
         return True
     if not path.exists():
-        return path.with_name(path.name + ".hea").is_file()
+        return _header_of(path)
     if path.suffix.casefold() not in (".dat", ".mat"):
         return False
     # A .dat of text is a table; another one without its header is a WFDB record that was copied in part.
-    return path.with_suffix(".hea").is_file() or (path.suffix.casefold() == ".dat" and not is_table(path, head))
+    beside = path.with_suffix(".hea").is_file() or path.with_suffix(".HEA").is_file()
+    return beside or (path.suffix.casefold() == ".dat" and not is_table(path, head))
+
+
+def _header_of(path: Path) -> bool:
+    """Whether a path without suffix is that of a WFDB record."""
+    return any(path.with_name(path.name + suffix).is_file() for suffix in (".hea", ".HEA"))
 
 
 # In the order in which they are asked; text comes last but one, because markup and EDF are text, too.
@@ -125,7 +131,10 @@ def read_record(
         for name in given:
             if name not in taken:
                 raise SignalError(f"{path} is read as {reader.name}, which takes no {name}=. Leave it out.")
-    record = reader.read(path, **given)
+    try:
+        record = reader.read(path, **given)
+    except OSError as error:
+        raise RecordFileError(f"{path} cannot be read: {error}") from error
     return treat_leads_as(record, treat_as) if treat_as else record
 
 
@@ -134,13 +143,17 @@ def _head(path: Path) -> bytes:
     if path.is_dir():
         raise RecordFileError(f"{path} is a folder; expected a file. Read a folder with ecg_transformers.load_records.")
     if not path.exists():
-        if path.with_name(path.name + ".hea").is_file():
+        if _header_of(path):
             return b""
-        raise RecordFileError(f"{path} is not there; expected a recording's file.")
+        address = " Download what is at an address first." if ":/" in str(path) else ""
+        raise RecordFileError(f"{path} is not there; expected a recording's file.{address}")
     if not path.is_file():
         raise RecordFileError(f"{path} is no regular file; expected a recording's file.")
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise RecordFileError(f"{path} cannot be read: {error}") from error
     refuse_lfs_pointer(path, head)
     if not head and path.suffix.casefold() not in (".hea", ".dat"):
         raise RecordFileError(f"{path} has 0 bytes; expected a recording. Copy it again.")

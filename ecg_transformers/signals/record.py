@@ -13,13 +13,24 @@ import numpy as np
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
 from ecg_transformers.signals.leads import canonical_leads, lead_indices
 
-__all__ = ["MAX_SAMPLING_RATE", "Annotations", "EcgRecord", "check_sampling_rate", "unit_scale"]
+__all__ = [
+    "MAX_SAMPLING_RATE",
+    "OTHER_QUANTITIES",
+    "Annotations",
+    "EcgRecord",
+    "check_sampling_rate",
+    "unit_scale",
+]
 
 # Hz; ten times the fastest research recorders. Above it a number is a slip (a count of samples, a time in ms).
 MAX_SAMPLING_RATE = 1e5
 
 _MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _MILLIVOLTS |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3}
+# Units, in small letters, of what files of several quantities hold beside the ECG: readers leave these signals out.
+OTHER_QUANTITIES = frozenset(
+    ("mmhg", "cmh2o", "kpa", "bpm", "nu", "%", "pm", "degc", "degf", "deg", "ohm", "ohms", "l", "l/min")
+)
 
 
 def unit_scale(units: str) -> float:
@@ -164,7 +175,8 @@ class EcgRecord:
         """The signal as float32 ``(leads, samples)`` in mV, or a SignalError or LeadError that says why not."""
         try:
             signal = np.asarray(self.signal)
-        except (ValueError, TypeError) as error:
+        # RuntimeError: a tensor on a device, or one that requires gradients.
+        except (ValueError, TypeError, RuntimeError) as error:
             raise SignalError(f"the signal of {self._title} is no array: {error}; expected (leads, samples)") from None
         if signal.dtype.kind not in "iuf":
             raise SignalError(
@@ -189,9 +201,11 @@ class EcgRecord:
                 f"{self._title} has a signal of shape {signal.shape} without lead names; expected (leads, samples), "
                 "more samples than leads. Pass signal.T, or name the leads with leads=[...]."
             )
-        if scale != 1.0:
-            signal = np.multiply(signal, scale, dtype=np.float64)
-        return np.ascontiguousarray(signal, dtype=np.float32)
+        # What is out of range becomes infinite; the extractor refuses it like any infinite sample.
+        with np.errstate(over="ignore"):
+            if scale != 1.0:
+                signal = np.multiply(signal, scale, dtype=np.float64)
+            return np.ascontiguousarray(signal, dtype=np.float32)
 
     @property
     def _title(self) -> str:

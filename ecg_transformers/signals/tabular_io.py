@@ -8,7 +8,7 @@ import numpy as np
 from ecg_transformers.errors import RecordFileError, SignalError
 from ecg_transformers.signals.assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 from ecg_transformers.signals.delimited_text import Column, Table, is_table, read_numbers
-from ecg_transformers.signals.record import EcgRecord, unit_scale
+from ecg_transformers.signals.record import OTHER_QUANTITIES, EcgRecord, unit_scale
 from ecg_transformers.signals.time_column import TIME_UNITS, is_ramp, rate_of_times
 
 __all__ = ["is_table", "read_table"]
@@ -90,7 +90,12 @@ def _meaning(table: Table, notes: list[str], *, where: str) -> tuple[list[int], 
         ramp = index == 0 and not key and is_ramp(values)
         if counts and (key in _COUNTS if table.columns else index == 0):
             notes.append(f"column {name!r} left out: it counts the rows" if name else "column of row numbers left out")
-        elif rate is None and (key in _TIMES or (unit or "").casefold() in TIME_UNITS or ramp):
+        elif (unit or "").casefold() in OTHER_QUANTITIES:
+            notes.append(f"left out, no voltage: {name} ({unit})")
+        elif key in _TIMES or (unit or "").casefold() in TIME_UNITS or ramp:
+            if rate is not None:
+                notes.append(f"column {name!r} left out: a second column of times")
+                continue
             rate, time_notes = rate_of_times(values, unit or _unit_in_name(key), where=where)
             notes += time_notes
         else:

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
 from ecg_transformers.signals.leads import canonical_lead
-from ecg_transformers.signals.record import unit_scale
+from ecg_transformers.signals.record import OTHER_QUANTITIES, unit_scale
 from ecg_transformers.signals.wfdb_header import WfdbHeader
 
 __all__ = ["calibrate", "choose_channels"]
 
-# Units of what multi-parameter records hold beside the ECG.
-_OTHER_QUANTITIES = {"mmhg", "cmh2o", "kpa", "bpm", "nu", "%", "pm", "degc", "degf", "deg", "ohm", "ohms", "l", "l/min"}
 # Units of the file per mV: 1 per V at the least, a 32-bit converter at its finest at the most.
 _MIN_GAIN, _MAX_GAIN = 1e-3, 1e10
 
@@ -24,7 +22,7 @@ def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *,
         RecordFileError: the record holds no voltage at all.
     """
     signals = header.signals
-    others = [index for index, signal in enumerate(signals) if (signal.units or "").casefold() in _OTHER_QUANTITIES]
+    others = [index for index, signal in enumerate(signals) if (signal.units or "").casefold() in OTHER_QUANTITIES]
     units = ", ".join(str(signal.units) for signal in signals)
     if channels is None:
         if len(others) == len(signals):

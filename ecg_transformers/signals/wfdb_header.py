@@ -141,7 +141,8 @@ def header_path(path: str | Path) -> Path:
     if path.suffix.casefold() == ".hea":
         candidates = [path]
     else:
-        candidates = [path.with_name(path.name + ".hea"), path.with_suffix(".hea")]
+        candidates = [path.with_name(path.name + suffix) for suffix in (".HEA", ".hea")]
+        candidates += [path.with_suffix(suffix) for suffix in (".HEA", ".hea")]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

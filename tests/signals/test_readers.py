@@ -88,6 +88,26 @@ def test_what_is_no_recording_says_what_it_is(tmp_path, data_dir):
         assert str(path) in str(caught.value)
 
 
+def test_files_of_systems_that_write_capitals(tmp_path, data_dir):
+    for suffix in (".hea", ".dat"):
+        shutil.copy(data_dir / "ptbxl" / f"00001_lr{suffix}", tmp_path / f"00001_LR{suffix.upper()}")
+    for name in ("00001_LR", "00001_LR.HEA", "00001_LR.DAT"):
+        record = read_record(tmp_path / name)
+        assert record.num_samples == 1000
+        assert any("other letter case" in note for note in record.notes)
+
+
+def test_an_operating_system_error_becomes_one_of_ours(data_dir, monkeypatch):
+    from pathlib import Path
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(RecordFileError, match=r"00001_lr\.hea cannot be read: .*Permission denied"):
+        read_record(data_dir / "ptbxl" / "00001_lr.hea")
+
+
 def test_a_dat_without_its_header_is_half_a_record_unless_it_is_text(tmp_path, data_dir):
     shutil.copy(data_dir / "ptbxl" / "00001_lr.dat", tmp_path)
     with pytest.raises(RecordFileError, match=r"no header .*00001_lr\.hea"):
@@ -124,7 +144,7 @@ def test_a_registered_reader_is_asked_first_and_gets_what_was_set(tmp_path, regi
         read_record(tmp_path / "a.csv", sampling_rate=360)
 
 
-def test_the_readers_load_nothing_heavy(run_python):
-    code = "import sys, ecg_transformers.signals.readers as r; "
-    code += "print([m for m in ('wfdb', 'h5py', 'pandas', 'datasets', 'ecgdatakit', 'matplotlib') if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+def test_reading_a_usual_record_loads_nothing_heavy(data_dir, run_python):
+    code = "import sys; from ecg_transformers.signals.readers import read_record; read_record(sys.argv[1]); "
+    code += "print([m for m in ('wfdb', 'h5py', 'pandas', 'ecgdatakit', 'matplotlib') if m in sys.modules])"
+    assert run_python(code, str(data_dir / "georgia" / "E03823.hea")).strip() == "[]"

@@ -150,6 +150,14 @@ def test_columns_that_count_rows_and_delimiters_at_the_end_are_left_out(read):
     expect(read(text, sampling_rate=250, units="mV"), rate=250, leads=("I", "II"))
 
 
+def test_other_quantities_and_second_times_are_left_out(read):
+    text = "time (s),I,II,HR,t (ms)\n,mV,mV,bpm,\n"
+    text += "".join(f"{i / 250:.3f},{a:.3f},{b:.3f},70,{4 * i}\n" for i, (a, b) in enumerate(VALUES))
+    record = read(text)
+    expect(record, rate=250, leads=("I", "II"))
+    assert record.notes == ["left out, no voltage: HR (bpm)", "column 't' left out: a second column of times"]
+
+
 def test_comments_and_blank_lines_are_passed_over(read):
     record = read("# exported 2026\n\nI,II\n" + rows() + "\n\n", sampling_rate=250, units="mV")
     expect(record, rate=250, leads=("I", "II"))

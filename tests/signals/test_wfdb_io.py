@@ -436,9 +436,3 @@ def test_segments_that_do_not_fit_are_refused(tmp_path, digital):
 def test_a_header_that_was_read_already_is_taken(data_dir):
     header = read_header(data_dir / "ptbxl" / "00001_lr")
     np.testing.assert_array_equal(read_wfdb(header).signal, read_wfdb(header.path).signal)
-
-
-def test_reading_needs_no_wfdb_for_the_usual_formats(data_dir, run_python):
-    code = "import sys; from ecg_transformers.signals.wfdb_io import read_wfdb; read_wfdb(sys.argv[1]); "
-    code += "print('wfdb' in sys.modules)"
-    assert run_python(code, str(data_dir / "ptbxl" / "00001_lr.hea")).strip() == "False"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 __all__ = ["ARCHITECTURES", "Architecture", "register"]
 
@@ -20,32 +21,32 @@ class Architecture:
     prefix: str
     builds_on: tuple[str, ...] = ()
 
-    def _load(self, kind: str, name: str) -> type:
+    def _load(self, kind: str, name: str) -> type[Any]:
         module = import_module(f"ecg_transformers.models.{self.model_type}.{kind}_{self.model_type}")
         return getattr(module, f"{self.prefix}{name}")
 
     @property
-    def config(self) -> type:
+    def config(self) -> type[Any]:
         """The configuration class."""
         return self._load("configuration", "Config")
 
     @property
-    def feature_extractor(self) -> type:
+    def feature_extractor(self) -> type[Any]:
         """The feature extractor class."""
         return self._load("feature_extraction", "FeatureExtractor")
 
     @property
-    def model(self) -> type:
+    def model(self) -> type[Any]:
         """The encoder."""
         return self._load("modeling", "Model")
 
     @property
-    def classifier(self) -> type:
+    def classifier(self) -> type[Any]:
         """The encoder with a classification head."""
         return self._load("modeling", "ForSequenceClassification")
 
     @property
-    def pretraining(self) -> type:
+    def pretraining(self) -> type[Any]:
         """The encoder with everything that pretraining needs."""
         return self._load("pretraining", "ForPreTraining")
 

@@ -211,9 +211,10 @@ class _Source:
     def _target(self, node: ast.ImportFrom) -> str | None:
         """Gives the module of ours that the statement names, without the package's name; None for other libraries."""
         if node.level == 0:
-            if node.module == PACKAGE:
+            absolute = str(node.module)
+            if absolute == PACKAGE:
                 return ""
-            return node.module.removeprefix(f"{PACKAGE}.") if str(node.module).startswith(f"{PACKAGE}.") else None
+            return absolute.removeprefix(f"{PACKAGE}.") if absolute.startswith(f"{PACKAGE}.") else None
         parts = self.module.split(".")
         if node.level > len(parts):
             self._refuse(node, "imports from outside the package")

@@ -7,6 +7,7 @@ the package are blocked there, so that every class comes from the folder's own c
 import json
 import math
 import sys
+from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class BlockedPackage(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
-def golden_differences(extractor: object, model: torch.nn.Module, path: str | Path) -> dict[str, float]:
+def golden_differences(
+    extractor: Callable[..., Mapping[str, torch.Tensor]], model: torch.nn.Module, path: str | Path
+) -> dict[str, float]:
     """Runs the golden recording through an extractor and an encoder and compares with the stored tensors.
 
     Args:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.publishing.clean_load import METADATA_KEY, golden_differences
 from ecg_transformers.signals.record import EcgRecord
 
@@ -56,7 +57,7 @@ class GoldenReport:
 
 
 def write_golden(
-    folder: str | Path, record: EcgRecord, extractor: object, model: torch.nn.Module, *, source: str = ""
+    folder: str | Path, record: EcgRecord, extractor: EcgFeatureExtractor, model: torch.nn.Module, *, source: str = ""
 ) -> Path:
     """Runs one recording through extractor and encoder and writes ``golden.safetensors``.
 
@@ -104,11 +105,11 @@ def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
         with safe_open(str(path), framework="pt") as file:
             recording = json.loads((file.metadata() or {})[METADATA_KEY])
             signal = file.get_tensor("signal").numpy()
-        facts = {"leads": list(recording["leads"]), "sampling_rate": float(recording["sampling_rate"])}
+        leads, rate = tuple(recording["leads"]), float(recording["sampling_rate"])
         name, source = str(recording["record"]), str(recording["source"])
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a golden file: {error}. Publish the checkpoint again.") from error
-    return EcgRecord(signal, **facts, name=name), source
+    return EcgRecord(signal, rate, leads=leads, name=name), source
 
 
 def describe_golden(folder: str | Path) -> str:
@@ -120,7 +121,7 @@ def describe_golden(folder: str | Path) -> str:
     return f"{record.name}, {record.num_leads} leads, {record.sampling_rate:g} Hz{f' ({source})' if source else ''}"
 
 
-def compare_golden(folder: str | Path, extractor: object, model: torch.nn.Module) -> GoldenReport:
+def compare_golden(folder: str | Path, extractor: EcgFeatureExtractor, model: torch.nn.Module) -> GoldenReport:
     """Runs the golden recording again and compares.
 
     Args:

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from transformers.utils import logging
 
 from ecg_transformers.auto import ARCHITECTURES, Architecture
+from ecg_transformers.configuration import EcgConfig
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.modeling import EcgPreTrainedModel
 from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, compare_golden
@@ -98,7 +99,7 @@ def find_class(folder: Path, facts: Mapping) -> tuple[Architecture, type[EcgPreT
     return architecture, classes[name]
 
 
-def check_shapes(folder: Path, model_class: type[EcgPreTrainedModel], config: object) -> dict[str, tuple[int, ...]]:
+def check_shapes(folder: Path, model_class: type[EcgPreTrainedModel], config: EcgConfig) -> dict[str, tuple[int, ...]]:
     """Compares the shapes that a config asks for with those of the weights, before anything is allocated.
 
     Returns:
@@ -121,7 +122,7 @@ def check_shapes(folder: Path, model_class: type[EcgPreTrainedModel], config: ob
     return stored
 
 
-def _encoder(folder: Path, model_class: type) -> torch.nn.Module:
+def _encoder(folder: Path, model_class: type[EcgPreTrainedModel]) -> torch.nn.Module:
     level = logging.get_verbosity()
     # What a head or pretraining adds is unexpected for the encoder; the report about it would hide the answer.
     logging.set_verbosity_error()

@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import HfApi, get_token, save_torch_state_dict
 from transformers.utils import logging
 
 from ecg_transformers.auto import Architecture
+from ecg_transformers.configuration import EcgConfig
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.modeling import EcgPreTrainedModel
 from ecg_transformers.publishing.bundle import bundle
 from ecg_transformers.publishing.card import CardFacts, PublishedFile, render_card
@@ -79,7 +81,7 @@ class _Opened:
     architecture: Architecture
     kind: Kind
     model: EcgPreTrainedModel
-    extractor: object
+    extractor: EcgFeatureExtractor
 
 
 def publish(
@@ -204,9 +206,10 @@ def _open(checkpoint: Path, with_pretraining_state: bool) -> _Opened:
     if with_pretraining_state:
         kind, model_class = "pretraining", architecture.pretraining
     with _quiet_report():
-        model, info = model_class.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
+    model, info = loaded
     if info["missing_keys"] or info["mismatched_keys"]:
         absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
         raise CheckpointError(f"{checkpoint} lacks {len(absent)} tensors of {model_class.__name__}: {absent[0]} ...")
@@ -215,13 +218,21 @@ def _open(checkpoint: Path, with_pretraining_state: bool) -> _Opened:
     ]
     if broken:
         raise CheckpointError(f"{checkpoint} has NaN or infinity in {', '.join(broken[:3])}; it is not published.")
-    if kind == "classifier" and all(name.startswith("LABEL_") for name in model.config.id2label.values()):
-        raise CheckpointError(
-            f"{checkpoint} has outputs without names (LABEL_0 ...); set id2label in its config first."
-        )
+    if kind == "classifier":
+        _check_labels(checkpoint, model.config)
     extractor = architecture.feature_extractor.from_pretrained(checkpoint)
     check_contract(model.config, extractor)
     return _Opened(architecture, kind, model.eval(), extractor)
+
+
+def _check_labels(checkpoint: Path, config: EcgConfig) -> None:
+    codes = list((config.id2label or {}).values())
+    if all(str(code).startswith("LABEL_") for code in codes):
+        raise CheckpointError(f"{checkpoint} has outputs without names (LABEL_0 ...); set id2label in its config.")
+    for field in ("label_names", "thresholds"):
+        values = getattr(config, field)
+        if values is not None and len(values) != len(codes):
+            raise CheckpointError(f"{checkpoint} has {len(codes)} labels but {len(values)} {field}; set one per label.")
 
 
 @contextmanager
@@ -361,7 +372,7 @@ def _facts(
     folder: Path, opened: _Opened, *, name: str, shown: str, results: Sequence[Mapping], run: Mapping
 ) -> CardFacts:
     config = opened.model.config
-    names = config.label_names or list(config.id2label.values())
+    codes = [str(code) for code in (config.id2label or {}).values()]
     files = [
         PublishedFile(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.iterdir())
@@ -387,7 +398,7 @@ def _facts(
         license=config.license,
         golden=describe_golden(folder),
         files=files,
-        labels=list(zip(config.id2label.values(), names, strict=True)) if opened.kind == "classifier" else [],
+        labels=list(zip(codes, config.label_names or codes, strict=True)) if opened.kind == "classifier" else [],
         results=results,
         run=run,
         corpora=[corpus_definition(corpus).facts() if corpus in CORPORA else {"name": corpus} for corpus in corpora],

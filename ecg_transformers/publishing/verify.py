@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -291,5 +292,5 @@ def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: 
         raise CheckpointError(f"{EXTRACTOR_FILE} has no AutoFeatureExtractor in its auto_map; publish again.")
 
 
-def _value(source: object, field: str) -> object:
+def _value(source: object, field: str) -> Any:
     return source.get(field) if isinstance(source, Mapping) else getattr(source, field, None)

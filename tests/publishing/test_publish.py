@@ -236,6 +236,13 @@ def test_a_classifier_with_nameless_outputs_is_refused(classifier_folder, record
         quick(tmp_path / "run", output_dir=tmp_path / "target", golden_record=record_file)
 
 
+def test_names_that_are_not_one_per_label_are_refused(classifier_folder, record_file, tmp_path):
+    shutil.copytree(classifier_folder, tmp_path / "run")
+    edit_json(tmp_path / "run" / "config.json", thresholds=[0.5])
+    with pytest.raises(CheckpointError, match="5 labels but 1 thresholds"):
+        quick(tmp_path / "run", output_dir=tmp_path / "target", golden_record=record_file)
+
+
 def test_results_are_required_where_they_are_asked_for(classifier_folder, record_file):
     with pytest.raises(CheckpointError, match=r"no results\.json"):
         quick(classifier_folder, "me/tiny", dry_run=True, golden_record=record_file, require_results=True)

@@ -237,19 +237,21 @@ class PretrainingRun:
 
     def introduction(self) -> str:
         """What is about to happen, in three lines."""
-        training, model = self.settings.training, self.trainer.core_model
+        training, model, corpus = self.settings.training, self.trainer.core_model, self.corpus
         steps = training.max_steps
         if steps <= 0:
-            steps = self.steps_per_epoch * training.num_train_epochs
+            steps = math.ceil(self.steps_per_epoch * training.num_train_epochs)
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
         validation = 0 if self.validation_data is None else len(self.validation_data)
-        return (
-            f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, {encoder / 1e6:.2f} M in the encoder "
-            f"that is kept\n{len(self.train_data):,} training records and {validation:,} validation records of "
-            f"{self.corpus.name} {self.corpus.info.get('version', '')} ({self.corpus.hash[:12]})\n{math.ceil(steps):,} "
-            f"steps of {self.batch_size} records ({steps / self.steps_per_epoch:.1f} epochs) on {training.device}, "
-            f"{training.world_size} process{'es' if training.world_size > 1 else ''}"
+        return "\n".join(
+            [
+                f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, encoder {encoder / 1e6:.2f} M",
+                f"{len(self.train_data):,} training and {validation:,} validation records of {corpus.name} "
+                f"{corpus.info.get('version', '')} ({corpus.hash[:12]})",
+                f"{steps:,} steps of {self.batch_size} records ({steps / self.steps_per_epoch:.1f} epochs) on "
+                f"{training.device}, processes: {training.world_size}",
+            ]
         )
 
     def summary(self) -> str:

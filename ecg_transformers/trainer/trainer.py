@@ -303,6 +303,11 @@ class EcgTrainer(Trainer):
             return
         folder = self.args.output_dir if output_dir is None else output_dir
         os.makedirs(folder, exist_ok=True)
+        # A bar for each file written would break up the bar of the run.
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         self.core_model.save_pretrained(folder, state_dict=state_dict)
+        if shown:
+            logging.enable_progress_bar()
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)

@@ -25,7 +25,7 @@ class BatchNormOfOneProcess(nn.BatchNorm1d):
 
 
 def use_batch_norm_of_one_process(module: nn.Module) -> None:
-    for name, child in module.named_children():
+    for child in module.children():
         if type(child) is nn.BatchNorm1d:
             child.__class__ = BatchNormOfOneProcess
         use_batch_norm_of_one_process(child)

@@ -1,0 +1,265 @@
+"""`training/pretrain.py` as a whole: killed and resumed it is the same run; what it leaves behind; going on."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "training" / "pretrain.py"
+CONFIG = ROOT / "training" / "configs" / "mae_moco_tiny.yaml"
+# 24 records in folds 1 to 3 make 3 batches of 8: the run crosses epochs, evaluates, and saves in the middle of one.
+RUN = ["--max_steps", "14", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "20"]
+RUN += ["--eval_strategy", "steps", "--eval_steps", "5", "--logging_steps", "3", "--per_device_train_batch_size", "8"]
+RUN += ["--train_folds", "1-3", "--validation_folds", "4", "--hidden_size", "16", "--disable_tqdm", "--use_cpu"]
+
+
+def words(corpus, output, *more):
+    return [str(CONFIG), "--corpus", str(corpus), "--output_dir", str(output), *RUN, *more]
+
+
+@pytest.fixture(scope="module")
+def pretrain():
+    """The script's main function."""
+    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz, with rhythm labels."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+def make_corpus(folder):
+    import numpy as np
+
+    from ecg_transformers.corpora.build import build_corpus
+    from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
+    from ecg_transformers.corpora.layout import CorpusRecord
+    from ecg_transformers.signals.leads import STANDARD_LEADS
+
+    def read(root, source):
+        random = np.random.default_rng(source.record_id)
+        beats = np.sin(2 * np.pi * (1 + source.record_id % 2) * np.arange(1000) / 100) ** 21
+        wave = beats * random.uniform(0.3, 1.5, (12, 1)) + 0.03 * random.normal(size=(12, 1000))
+        return CorpusRecord(
+            np.round(1000 * wave).astype(np.int16),
+            100.0,
+            STANDARD_LEADS,
+            gain=np.full(12, 1000.0),
+            record_id=source.record_id,
+            patient_id=source.patient_id,
+            fold=source.fold,
+            labels=source.labels,
+        )
+
+    sources = [
+        RecordSource(
+            str(n), f"r{n}", n, patient_id=n // 2, fold=1 + (n // 2) % 4, labels=("SLOW", "FAST")[n % 2 : n % 2 + 1]
+        )
+        for n in range(32)
+    ]
+    rhythms = LabelSet(("SLOW", "FAST"), ("slow", "fast"), "own")
+    definition = CorpusDefinition(
+        "small",
+        "Small corpus",
+        "1",
+        "CC0",
+        "",
+        "",
+        "own",
+        lambda *_: (folder, sources),
+        read,
+        lambda _: {"rhythm": rhythms},
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    build_corpus(definition, folder.parent, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(pretrain, corpus, tmp_path_factory):
+    """Folder of the run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    pretrain(words(corpus, folder))
+    return folder
+
+
+def history(folder):
+    """Loss history without what the clock says."""
+    state = json.loads((folder / "trainer_state.json").read_text())
+    clock = ("runtime", "per_second")
+    return [{k: v for k, v in entry.items() if not any(word in k for word in clock)} for entry in state["log_history"]]
+
+
+def assert_same_run(first, second):
+    for name in ("model.safetensors", "checkpoint-14/model.safetensors"):
+        one, two = load_file(first / name), load_file(second / name)
+        assert one.keys() == two.keys()
+        for key in one:
+            assert torch.equal(one[key], two[key]), key
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    for name in ("optimizer.pt", "scheduler.pt"):
+        states = [torch.load(folder / "checkpoint-14" / name, weights_only=True) for folder in (first, second)]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
+    entries = [[entry for entry in history(folder) if "train_loss" not in entry] for folder in (first, second)]
+    assert entries[0] == entries[1]
+
+
+def start(corpus, folder, *more):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words(corpus, folder, *more)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill_when(process, condition, patience=120.0):
+    until = time.monotonic() + patience
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(pretrain, corpus, straight, tmp_path):
+    run = tmp_path / "run"
+    process = start(corpus, run, "--max_seconds", "600")
+    kill_when(process, lambda: (run / "checkpoint-4").is_dir() and list(run.glob("checkpoint-*.unfinished")))
+    reached = sorted(int(path.name.split("-")[1]) for path in run.glob("checkpoint-*") if path.suffix == "")
+    assert 4 in reached
+    assert not (run / "model.safetensors").exists()
+    pretrain(words(corpus, run, "--resume"))
+    assert not list(run.glob("*.unfinished"))
+    assert_same_run(straight, run)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(pretrain, corpus, straight, tmp_path, caplog):
+    run = tmp_path / "run"
+    pretrain(words(corpus, run, "--max_seconds", "0"))
+    assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-1"]
+    pretrain(words(corpus, run, "--resume"))
+    for step in (10, 12, 14):
+        (run / f"checkpoint-{step}" / "complete.json").unlink()
+    (run / "checkpoint-8" / "optimizer.pt").write_bytes(b"cut short")
+    messages = messages_of("ecg_transformers.trainer.resume")
+    pretrain(words(corpus, run, "--resume"))
+    (message,) = [text for text in messages if text.startswith("resuming from")]
+    assert "checkpoint-6 (" in message
+    assert "checkpoint-14 is incomplete: no marker" in message
+    assert "checkpoint-8 is incomplete: optimizer.pt has 9 bytes" in message
+    one, two = load_file(straight / "model.safetensors"), load_file(run / "model.safetensors")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def messages_of(name):
+    import logging
+
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda entry: messages.append(entry.getMessage())
+    logging.getLogger(name).addHandler(handler)
+    return messages
+
+
+def test_what_a_run_leaves_behind(straight):
+    assert {path.name for path in straight.iterdir() if path.is_file()} >= {
+        "config.json",
+        "loss.png",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "reconstruction.png",
+        "run.json",
+    }
+    record = json.loads((straight / "run.json").read_text())
+    assert record["steps"] == record["max_steps"] == 14
+    assert record["records_seen"] == 14 * 8
+    assert record["records"] == 24
+    assert record["validation_records"] == 8
+    assert record["train_folds"] == [1, 2, 3]
+    assert record["corpus"]["name"] == "small"
+    assert len(record["corpus"]["hash"]) == 64
+    assert record["settings"]["learning_rate"] == 1e-3
+    assert record["hours"] > 0
+    assert record["step_seconds"] > 0
+    assert record["peak_memory_bytes"] > 1e7
+    assert {"torch", "transformers"} <= record["versions"].keys()
+    assert str(straight.parent) not in json.dumps(record)
+    assert not [path for path in straight.rglob("*") if path.suffix in (".bin", ".pkl")]
+
+
+def test_the_final_folder_opens_with_the_auto_classes(straight):
+    from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+
+    encoder, report = AutoModel.from_pretrained(straight, output_loading_info=True)
+    assert not report["missing_keys"]
+    whole = AutoModelForPreTraining.from_pretrained(straight)
+    assert whole.queue.filled.item() == 14 * 8
+    signal = torch.zeros(12, 1000).numpy()
+    signal[:, ::70] = 1.0
+    batch = AutoFeatureExtractor.from_pretrained(straight)(signal, sampling_rate=100, return_tensors="pt")
+    assert encoder(**batch).pooler_output.shape == (1, 16)
+
+
+def test_going_on_from_a_checkpoint_on_other_data(pretrain, corpus, straight, tmp_path, capsys):
+    run = pretrain(
+        words(corpus, tmp_path / "on", "--model", str(straight), "--max_steps", "2", "--data_fraction", "0.5")
+    )
+    assert run.trainer.state.global_step == 2
+    assert len(run.train_data) == 12
+    assert run.settings.config.hidden_size == 16
+    record = json.loads((tmp_path / "on" / "run.json").read_text())
+    assert record["continued_from"] == "run"
+    assert "records/s" in capsys.readouterr().out
+
+
+def test_probe_curve_speed_and_tensorboard(pretrain, corpus, tmp_path, capsys):
+    output = tmp_path / "run"
+    more = ["--max_steps", "5", "--probe_labels", "rhythm", "--probe_steps", "3", "--report_to", "tensorboard"]
+    pretrain(words(corpus, output, *more, "--bf16", "--save_strategy", "no"))
+    probes = json.loads((output / "probe.json").read_text())["probes"]
+    assert [entry["step"] for entry in probes] == [0, 3, 5]
+    assert all(0 <= entry["macro_auroc"] <= 1 for entry in probes)
+    printed = capsys.readouterr().out
+    assert "peak memory" in printed
+    assert "the full run of 12 steps (4.0 epochs of 24 records) takes about" in printed
+    assert list(output.rglob("events.out.tfevents.*"))
+
+
+def test_a_second_start_in_the_same_folder_is_refused(pretrain, corpus, straight):
+    from ecg_transformers.errors import CheckpointError
+
+    with pytest.raises(CheckpointError, match="--resume"):
+        pretrain(words(corpus, straight))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--validation_folds", "3"], "overlap"),
+        (["--train_folds", "9"], "no fold 9"),
+        (["--per_device_train_batch_size", "100"], "do not fill one batch"),
+        (["--probe_labels", "rythm"], "rhythm"),
+        (["--validation_folds", "none"], "validation_folds"),
+    ],
+)
+def test_data_that_do_not_fit_are_explained(pretrain, corpus, tmp_path, more, message):
+    from ecg_transformers.errors import CorpusError
+
+    with pytest.raises(CorpusError, match=message):
+        pretrain(words(corpus, tmp_path / "run", *more))

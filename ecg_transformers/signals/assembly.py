@@ -215,7 +215,7 @@ def _name_leads(
     file_leads: Sequence[str | None] | None, given: Sequence[str] | None, count: int, where: str
 ) -> tuple[tuple[str, ...] | None, list[str]]:
     """The canonical names out of the file's and the caller's, and notes."""
-    written = [None] * count if file_leads is None else [name.strip() if name else None for name in file_leads]
+    written: list[str | None] = [name.strip() if name else None for name in file_leads or [None] * count]
     if given is None:
         if not any(written):
             return None, ["the file does not name its leads"]
@@ -226,7 +226,7 @@ def _name_leads(
                 "Name them with leads=[...], one per lead in the order of the file."
             )
         try:
-            return canonical_leads(written), []
+            return canonical_leads(map(str, written)), []
         except LeadError as error:
             raise LeadError(f"{where}: {error}") from None
     names = canonical_leads(given)

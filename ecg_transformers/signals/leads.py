@@ -34,8 +34,11 @@ LEAD_SETS: dict[int, tuple[str, ...]] = {
 }
 
 # Leads that are not among the twelve but whose spelling is settled, so that "mlii" and "MLII" are one lead.
-_OTHER_LEADS = ("MLI", "MLII", "MLIII", "ML5", "MV1", "MV2", "MV5", "V7", "V8", "V9", "V1R", "V2R", "V3R", "V4R")
-_OTHER_LEADS += ("V5R", "V6R", "X", "Y", "Z", "ECG")
+_OTHER_LEADS = (
+    *("MLI", "MLII", "MLIII", "ML5", "MV1", "MV2", "MV5"),
+    *("V7", "V8", "V9", "V1R", "V2R", "V3R", "V4R", "V5R", "V6R"),
+    *("X", "Y", "Z", "ECG"),
+)
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """NPY and NPZ in. Pickled objects are never loaded."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def read_numpy(
             values = np.array(loaded[position])
         else:
             with loaded:
-                arrays = {name: _npz_header(loaded, name) for name in loaded.files}
+                arrays = _npz_headers(path)
                 small = [name for name, (shape, dtype) in arrays.items() if np.prod(shape) <= 64 and dtype.kind != "O"]
                 facts = facts_among({name: loaded[name] for name in small})
                 chosen = choose_array(arrays, key, where=str(path))
@@ -76,14 +77,19 @@ def read_numpy(
     )
 
 
-def _npz_header(archive: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array in an archive, without loading it."""
-    member = name if name in archive.zip.namelist() else f"{name}.npy"
-    with archive.zip.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    size = archive.zip.getinfo(member).file_size
-    if dtype.itemsize * int(np.prod(shape, dtype=object)) > size:
-        raise RecordFileError(f"{archive.zip.filename}: array {name} states shape {shape} and has {size} bytes.")
-    return shape, dtype
+def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array in an archive, without loading it; what states more than it holds is refused."""
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                continue
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            if dtype.itemsize * int(np.prod(shape, dtype=object)) > member.file_size:
+                raise RecordFileError(f"{path}: array {name} states shape {shape} and has {member.file_size} bytes.")
+            headers[name] = (shape, dtype)
+    return headers

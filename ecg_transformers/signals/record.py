@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -235,7 +236,7 @@ class EcgRecord:
         return f"EcgRecord({text})"
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "EcgRecord":
+    def from_dict(cls, values: Mapping[str, Any]) -> "EcgRecord":
         """A record from a mapping whose keys are the constructor's arguments.
 
         ``signal`` and ``sampling_rate`` must be there; what is None counts as absent.

@@ -63,7 +63,7 @@ def read_vendor(
             warnings.simplefilter("always")
             found = FileParser.parse(path, auto_scale=True, units="mV")
     except UnsupportedFormatError:
-        known = ", ".join(kind["name"] for kind in FileParser.supported_formats())
+        known = ", ".join(str(kind["name"]) for kind in FileParser.supported_formats())
         raise RecordFileError(f"{path} is of no format that ecgdatakit knows ({known}).") from None
     except ImportError as error:
         raise RecordFileError(f"{path} needs one more package: {error}") from error

@@ -244,8 +244,10 @@ def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
         name, segments = found[1], int(found[2])
     written = re.sub(r"\.(?:mat|hea|dat)$", "", name, flags=re.IGNORECASE)
     if not tokens or not re.fullmatch(r"\d{1,5}", tokens[0]):
-        found = repr(tokens[0]) if tokens else "missing"
-        raise _fail(path, number, f"the number of signals is {found}; expected a record line like 'name 12 500 5000'.")
+        written = repr(tokens[0]) if tokens else "missing"
+        raise _fail(
+            path, number, f"the number of signals is {written}; expected a record line like 'name 12 500 5000'."
+        )
     count = int(tokens.pop(0))
     if count == 0 or segments == 0:
         raise _fail(path, number, "the record has no signals; expected at least one.")
@@ -263,7 +265,7 @@ def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
             raise _fail(path, number, f"the number of samples is {tokens[0]!r}; expected a whole number.")
         samples = int(tokens.pop(0))
     moment, notes = _moment(tokens)
-    values = {"written_name": written, "num_segments": segments, "num_signals": count, "num_samples": samples}
+    values: dict = {"written_name": written, "num_segments": segments, "num_signals": count, "num_samples": samples}
     values["sampling_rate"] = int(rate) if rate.is_integer() else rate
     return values | moment, notes
 

@@ -242,8 +242,8 @@ def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray
     exact = digital.dtype == np.int16 and np.abs(baselines).max() < 1 << 23
     exact = exact and bool((gains.astype(np.float32) == gains).all())
     values = digital.astype(np.float32 if exact else np.float64)
-    values -= baselines.astype(values.dtype)
-    values /= gains.astype(values.dtype)
+    np.subtract(values, baselines.astype(values.dtype), out=values)
+    np.divide(values, gains.astype(values.dtype), out=values)
     if invalid is not None and digital.min() <= invalid:
         values[digital == invalid] = np.nan
     return values.astype(np.float32, copy=False)

@@ -19,9 +19,8 @@ from .steps import (
 
 __all__ = ["flat_places", "make_batch"]
 
-# mV; below it a lead is looked at again in the recording: the resampler's filter turns a constant into a ripple of up
-# to a thousandth of its offset, which normalisation would blow up to a signal.
-SUSPICIOUS_DEVIATION = 0.01
+# mV; far above every deviation that counts as flat, so that one comparison tells that no lead is.
+SURELY_NOT_FLAT = 1e-3
 
 
 def make_batch(
@@ -88,19 +87,11 @@ def make_batch(
 def _flat_windows(
     prepared: list[PreparedRecord], mean: torch.Tensor, deviation: torch.Tensor, *, epsilon: float
 ) -> torch.Tensor | None:
-    """Which leads of which windows are constant, bool ``(windows, leads)``, absent leads included; None: none is.
-
-    A lead that hardly moves in its window is looked at in the recording itself, where constant still is constant.
-    """
-    if float(deviation.min()) >= max(SUSPICIOUS_DEVIATION, epsilon):
+    """Which leads of which windows are constant, in the recording or by now, bool ``(windows, leads)``; None: none."""
+    in_source = _joined([one.flat for one in prepared])
+    if not in_source.any() and float(deviation.min()) >= max(SURELY_NOT_FLAT, 2 * epsilon):
         return None
-    flat = is_flat(mean, deviation, epsilon)[..., 0]
-    suspicious = (deviation[..., 0] < SUSPICIOUS_DEVIATION) & ~flat
-    if bool(suspicious.any()):
-        places = [(one, window) for one in prepared for window in range(len(one.starts))]
-        for row in suspicious.any(dim=1).nonzero()[:, 0].tolist():
-            one, window = places[row]
-            flat[row] |= suspicious[row] & torch.from_numpy(one.flat_in_source(window, epsilon))
+    flat = torch.from_numpy(in_source) | is_flat(mean, deviation, epsilon)[..., 0]
     return flat if bool(flat.any()) else None
 
 

@@ -41,7 +41,6 @@ def as_records(
     items = _items(records)
     if not items:
         raise SignalError(f"the list of records is empty; expected {ACCEPTED}.")
-    unit_scale(units)
     rates = _rates(sampling_rate, len(items))
     return [
         _as_record(item, rate=rate, leads=leads, units=units, num_leads=num_leads)

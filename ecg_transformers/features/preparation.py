@@ -1,5 +1,6 @@
 """One recording on its way to windows: leads, gaps, resampling, filter, cutting."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ def prepare_record(
     if trace is not None:
         trace.append(_window_words(starts, lengths, signal.shape[1], contract))
     ratio = record.sampling_rate / contract.sampling_rate
-    flat = _flat_in_source(source, starts * ratio, (starts + lengths - 1) * ratio, contract.normalization_epsilon)
+    flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
     return PreparedRecord(windows, lengths, starts, present, flat)
 
 
@@ -255,18 +256,24 @@ def _starts(
     return np.array([start], dtype=np.int64)
 
 
-def _flat_in_source(source: np.ndarray, first: np.ndarray, last: np.ndarray, epsilon: float) -> np.ndarray:
-    """Which leads are constant between these places of the recording, bool ``(windows, leads)``.
+def _flat_in_source(
+    source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ratio: float, epsilon: float
+) -> np.ndarray:
+    """Which leads are constant in the recording where the windows lie, bool ``(windows, leads)``.
 
     Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbours; a
-    normalised ripple would look like a signal.
+    normalised ripple would look like a signal. ``ratio`` is samples of the recording per sample of a window.
     """
-    first = np.minimum(np.ceil(first - 1e-6).astype(np.int64), source.shape[1] - 1)
-    last = np.clip(np.floor(last + 1e-6).astype(np.int64), first, source.shape[1] - 1)
-    # The ends of a constant are equal: that finds every flat lead and few others, which are then read whole.
-    flat = np.abs(source[:, first] - source[:, last]).T < epsilon
-    for window in np.flatnonzero(flat.any(axis=1)):
-        flat[window] &= flat_leads(source[:, first[window] : last[window] + 1], epsilon)
+    limit = source.shape[1] - 1
+    flat = np.zeros((len(starts), source.shape[0]), dtype=bool)
+    # A loop, for its windows are few and reach over different samples.
+    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        first = min(math.ceil(start * ratio - 1e-6), limit)
+        last = min(max(math.floor((start + length - 1) * ratio + 1e-6), first), limit)
+        # The ends of a constant are equal: that finds every flat lead and few others, which are then read whole.
+        alike = np.abs(source[:, first] - source[:, last]) < epsilon
+        if alike.any():
+            flat[row] = alike & flat_leads(source[:, first : last + 1], epsilon)
     return flat
 
 

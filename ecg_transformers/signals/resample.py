@@ -1,8 +1,7 @@
 """Change of the sampling rate, with one rule for the length.
 
 A signal of ``n`` samples at ``source`` Hz has ``floor(n * target / source + 1/2)`` samples at ``target`` Hz, whatever
-the
-method: the same recording at two rates then has the same window edges.
+the method: the same recording at two rates then has the same window edges.
 """
 
 import math
@@ -73,15 +72,21 @@ def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tupl
 
 
 @lru_cache(maxsize=64)
-def _antialias_filter(up: int, down: int, dtype: str) -> np.ndarray:
-    """The low-pass filter that SciPy's ``resample_poly`` designs by default, kept: it costs a tenth of a call."""
+def _antialias_filter(up: int, down: int, dtype: str) -> tuple[np.ndarray, int]:
+    """The low-pass filter of SciPy's ``resample_poly``, and the number of output samples before the first wanted one.
+
+    The zeros in front put the middle of the filter on a sample that is kept.
+    """
     # Imported at use, here and below: a third of a second that loading a model need not wait for.
     from scipy.signal import firwin
 
     factor = max(up, down)
-    taps = firwin(2 * HALF_WIDTH * factor + 1, 1.0 / factor, window=("kaiser", KAISER_BETA)).astype(dtype)
+    half = HALF_WIDTH * factor
+    taps = firwin(2 * half + 1, 1.0 / factor, window=("kaiser", KAISER_BETA)).astype(dtype) * np.asarray(up, dtype)
+    front = down - half % down
+    taps = np.concatenate([np.zeros(front, dtype), taps])
     taps.flags.writeable = False
-    return taps
+    return taps, (half + front) // down
 
 
 def resample(
@@ -136,10 +141,11 @@ def resample(
     up, down = rate_ratio(source_rate, target_rate, num_samples)
     if up == down:
         return signal
-    from scipy.signal import resample_poly
+    from scipy.signal import upfirdn
 
-    taps = _antialias_filter(up, down, signal.dtype.name)
-    return resample_poly(signal, up, down, axis=-1, window=taps, padtype="edge")[..., :length]
+    # What resample_poly does, without designing its filter anew in each call (a fifth of its time on a 10-s record).
+    taps, surplus = _antialias_filter(up, down, signal.dtype.name)
+    return upfirdn(taps, signal, up, down, axis=-1, mode="edge")[..., surplus : surplus + length]
 
 
 def _interpolate(signal: np.ndarray, length: int) -> np.ndarray:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSequenceClassification
+from transformers.utils import logging
 
 from ..errors import CheckpointError
 from .attentive import AttentiveHead
 from .encode import random_twin
 from .probe import LinearProbe
 from .protocol import Task
+from .results import read_results
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
@@ -89,7 +93,7 @@ def build_classifier(
     config.thresholds = None
     config.pooling, config.layer = pooling, layer
     # The new head draws from torch's generator; the caller's state is left as it was.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet_loading():
         torch.manual_seed(seed)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
@@ -105,6 +109,21 @@ def build_classifier(
     if mismatched:
         raise CheckpointError(f"{checkpoint} has {mismatched[0]} in another shape than its config says.")
     return random_twin(model, seed=seed) if initialisation == "random" else model
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without the library's table of tensors that pretraining has more and the head has less: both are checked here."""
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @torch.no_grad()
@@ -158,12 +177,12 @@ def save_classifier(
 
 
 def pretraining_facts(checkpoint: str | Path) -> dict[str, object]:
-    """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours (DESIGN section 6).
+    """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours, and its config file.
 
     Read from `run.json`, which a pretraining run leaves, or from the `results.json` of a fine-tuned folder; zeros where
     neither is there.
     """
-    facts: dict[str, object] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
+    facts: dict[str, object] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0, "config": ""}
     folder = Path(checkpoint)
     found: dict[str, object] = {}
     for file in (folder / "run.json", Path("hub_cards") / folder.name / "run.json"):
@@ -171,8 +190,7 @@ def pretraining_facts(checkpoint: str | Path) -> dict[str, object]:
             found = json.loads(file.read_text(encoding="utf-8"))
             break
     else:
-        results = folder / "results.json"
-        if results.is_file():
-            entries = json.loads(results.read_text(encoding="utf-8"))
-            found = next((entry["pretraining"] for entry in entries if entry["initialisation"] == "pretrained"), {})
+        entries = [entry for entry in read_results(folder / "results.json") if entry["initialisation"] == "pretrained"]
+        if entries:
+            found = {**entries[0]["pretraining"], "config": entries[0]["config"]}
     return facts | {name: found[name] for name in facts if found.get(name) is not None}

@@ -173,7 +173,7 @@ def test_facts_of_pretraining_are_read_from_the_run(checkpoint, tmp_path):
         '{"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5, "a": 1}'
     )
     facts = pretraining_facts(tmp_path)
-    assert facts == {"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5}
+    assert facts == {"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5, "config": "a.yaml"}
 
 
 def test_an_unknown_mode_is_refused(checkpoint, extractor, splits):

@@ -1,0 +1,237 @@
+"""What `training/finetune.py` does: one mode on a checkpoint, its baseline beside it, a checkpoint folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from ..corpora.label_table import LabelTable
+from ..corpora.prepared import Corpus, load_corpus
+from ..trainer.arguments import ArgumentsError
+from .arguments import DownstreamArguments, FineTuneArguments
+from .classifier import load_extractor, save_classifier
+from .finetune import FineTuneSettings
+from .modes import BASELINES, Mode, Outcome, run_mode
+from .own_table import corpus_of_table, split_table
+from .predictions import label_table
+from .protocol import Splits, make_splits
+from .report import fold_role, outcome_entries, prediction_file, summary_line
+from .results import merge_results
+
+__all__ = ["FEW_ROWS", "DownstreamRun", "checkpoint_name", "run_outcome"]
+
+logger = logging.get_logger(__name__)
+
+# A table below this size gets a linear probe unless another mode is asked for.
+FEW_ROWS = 1000
+
+
+def checkpoint_name(checkpoint: str | Path) -> str:
+    """What tables call a checkpoint: the last part of its path, with its run for a checkpoint inside one."""
+    path = Path(str(checkpoint).rstrip("/"))
+    return f"{path.parent.name}/{path.name}" if path.name.startswith("checkpoint-") else path.name
+
+
+def run_outcome(
+    arguments: DownstreamArguments,
+    mode: Mode,
+    checkpoint: str | Path,
+    extractor: Any,
+    splits: Splits,
+    *,
+    initialisation: str,
+    folder: Path,
+    training: dict[str, Any],
+    resume: bool = False,
+) -> Outcome:
+    """One mode with the settings of a command line.
+
+    Args:
+        arguments: The settings.
+        mode: What learns.
+        checkpoint: The encoder.
+        extractor: Its feature extractor.
+        splits: The protocol.
+        initialisation: `pretrained` or `random`.
+        folder: Where a training keeps its checkpoints; removed when it is done.
+        training: Fields of the Trainer.
+        resume: Go on with an interrupted training.
+    """
+    options = {"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}
+    outcome = run_mode(
+        mode,
+        checkpoint,
+        extractor,
+        splits,
+        initialisation=initialisation,
+        pooling=arguments.pooling,
+        layer=arguments.layer,
+        head_first=arguments.head_first,
+        balanced=arguments.balanced,
+        aggregate=arguments.aggregate,
+        seed=arguments.seed,
+        bf16=training.get("bf16"),
+        batch_size=arguments.encode_batch_size,
+        output_dir=folder,
+        settings=FineTuneSettings(
+            layer_decay=1.0 if mode == "from_scratch" else arguments.layer_decay,
+            max_shift_seconds=arguments.max_shift_seconds,
+            early_stopping_patience=arguments.early_stopping_patience,
+            max_seconds=arguments.max_seconds,
+            resume=resume,
+        ),
+        training=training,
+        model_options=options,
+    )
+    if is_main_process():
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def is_main_process() -> bool:
+    """Whether this process writes; `accelerate launch` may have started several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+class DownstreamRun:
+    """Everything that `training/finetune.py` does after reading its settings.
+
+    Args:
+        arguments: The settings.
+        training: Fields of the Trainer that were set.
+        say: Called with each line for the screen.
+    """
+
+    def __init__(
+        self, arguments: FineTuneArguments, training: dict[str, Any], *, say: Callable[[str], None] = logger.info
+    ) -> None:
+        self.arguments = arguments
+        self.training = dict(training)
+        self.say = say
+        if not self.training.get("output_dir"):
+            raise ArgumentsError("--output_dir DIR must be given.")
+        self.folder = Path(self.training.pop("output_dir"))
+        if (arguments.corpus is None) == (arguments.table is None):
+            raise ArgumentsError("Pass either --corpus DIR, or --table labels.csv with --root DIR.")
+        self.extractor = load_extractor(arguments.model)
+        self.name = checkpoint_name(arguments.model)
+        self.mode: Mode = arguments.mode or "fine_tune"
+        if arguments.table is not None:
+            corpus, table, words = self._own_corpus()
+            if arguments.mode is None and len(table.rows) < FEW_ROWS:
+                self.mode = "linear_probe"
+            self.say(f"labels: {table.describe()}; {words}")
+        else:
+            corpus = load_corpus(arguments.corpus)
+        self.splits = make_splits(
+            corpus,
+            arguments.labels,
+            self.extractor,
+            train_folds=arguments.train_folds,
+            evaluate_folds=arguments.evaluate_folds,
+            validation_folds=arguments.validation_folds,
+            train_fraction=arguments.train_fraction,
+            min_examples=arguments.min_examples if arguments.table is not None else 0,
+            seed=arguments.seed,
+        )
+
+    def _own_corpus(self) -> tuple[Corpus, LabelTable, str]:
+        arguments = self.arguments
+        if arguments.root is None:
+            raise ArgumentsError("--table needs --root DIR, the folder that its records are in.")
+        table, file, words = split_table(arguments.table, self.folder / "labels_with_folds.csv", seed=arguments.seed)
+        options = {
+            "sampling_rate": arguments.read_sampling_rate,
+            "units": arguments.read_units,
+            "leads": arguments.read_leads,
+        }
+        corpus = corpus_of_table(
+            file,
+            arguments.root,
+            self.folder / "corpus",
+            self.extractor,
+            num_proc=arguments.num_proc,
+            read_options={name: value for name, value in options.items() if value is not None},
+            progress=logging.is_progress_bar_enabled(),
+        )
+        if corpus.info["refused"]:
+            refused = self.folder / "corpus" / "refused.csv"
+            self.say(f"{corpus.info['refused']} records could not be read; the reasons stand in {refused}")
+        return corpus, table, words
+
+    def introduction(self) -> str:
+        """What is about to happen, in three lines."""
+        splits, task = self.splits, self.splits.task
+        kind = task.problem_type.removesuffix("_classification").replace("_", "-")
+        left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
+        corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {fold_role(splits)}"
+        return (
+            f"{self.mode} of {self.name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels\n"
+            f"{len(splits.train):,} records train, {reported}{left_out};\nchosen on {splits.selection}"
+        )
+
+    def run(self) -> list[dict[str, object]]:
+        """Train, evaluate, save; the baseline too unless it is left out.
+
+        Returns:
+            The entries of this run, those of the checkpoint first.
+        """
+        if self.mode in ("linear_probe", "attentive_probe") and not is_main_process():
+            return []
+        arguments = self.arguments
+        outcome = self._outcome(self.mode, "pretrained", "training")
+        baseline = None
+        if self.mode in BASELINES and not arguments.no_baseline:
+            mode, initialisation = BASELINES[self.mode]
+            baseline = self._outcome(mode, initialisation, "training_baseline")
+        if not is_main_process():
+            return []
+        self._save(outcome, self.folder)
+        common = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
+        common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
+        against = [] if baseline is None else [(BASELINES[self.mode][1], baseline)]
+        entries = outcome_entries(outcome, self.splits, against=against, **common)
+        beside: list[dict[str, object]] = []
+        if baseline is not None:
+            self._save(baseline, self.folder / "baseline")
+            beside = outcome_entries(baseline, self.splits, **common)
+        merge_results(self.folder / "results.json", [*entries, *beside])
+        self.say(summary_line(entries, beside, fold_role(self.splits)))
+        return [*entries, *beside]
+
+    def _outcome(self, mode: Mode, initialisation: str, folder: str) -> Outcome:
+        return run_outcome(
+            self.arguments,
+            mode,
+            self.arguments.model,
+            self.extractor,
+            self.splits,
+            initialisation=initialisation,
+            folder=self.folder / folder,
+            training=self.training,
+            resume=self.arguments.resume,
+        )
+
+    def _save(self, outcome: Outcome, folder: Path) -> None:
+        save_classifier(outcome.model, self.extractor, folder, thresholds=outcome.thresholds)
+        path = prediction_file(
+            self.folder, outcome, self.splits, checkpoint=self.name.replace("/", "-"), seed=self.arguments.seed
+        )
+        outcome.predictions.save(path)
+        if outcome.predictions.problem_type != "regression":
+            _write_csv(folder / "labels.csv", label_table(outcome.predictions))
+
+
+def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with open(unfinished, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(unfinished, path)

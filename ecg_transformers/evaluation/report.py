@@ -1,0 +1,134 @@
+"""From the outcome of a mode, and that of its baseline, to entries of `results.json` and a line for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import EcgError
+from ..trainer.run_record import describe_hardware, find_commit
+from .classifier import pretraining_facts
+from .modes import Outcome
+from .predictions import FEW_POSITIVES, paired_difference, score_interval
+from .protocol import Splits
+from .results import result_entry
+
+__all__ = ["fold_role", "outcome_entries", "prediction_file", "summary_line"]
+
+_NO_PRETRAINING = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
+
+
+def prediction_file(folder: str | Path, outcome: Outcome, splits: Splits, *, checkpoint: str, seed: int) -> Path:
+    """Where the predictions of an outcome are kept: a name that says which they are."""
+    folds = "-".join(map(str, splits.evaluate_folds))
+    model = outcome.model.config
+    words = [checkpoint, outcome.mode, outcome.initialisation, splits.task.label_set, model.pooling]
+    words += [f"layer{model.layer}"] if model.layer != -1 else []
+    words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
+    return Path(folder) / "predictions" / f"{'_'.join(words)}_folds{folds}_seed{seed}.safetensors"
+
+
+def outcome_entries(
+    outcome: Outcome,
+    splits: Splits,
+    *,
+    checkpoint: str | Path,
+    name: str,
+    seed: int,
+    against: Sequence[tuple[str, Outcome]] = (),
+    aggregate: str = "mean",
+    unit: str = "record",
+    resamples: int = 1000,
+) -> list[dict[str, object]]:
+    """Two entries: over all labels, and over those with enough positives to mean something.
+
+    Args:
+        outcome: Of the system.
+        splits: The protocol.
+        checkpoint: Folder or Hub name, for the facts of its pretraining.
+        name: What the entries call it.
+        seed: Of the run.
+        against: Names and outcomes it is compared with; the first is the baseline (`difference`), the others are kept
+            under `differences`.
+        aggregate: How windows were joined.
+        unit: What the bootstrap draws.
+        resamples: How many.
+    """
+    known = pretraining_facts(checkpoint)
+    config = known.pop("config")
+    pretrained = outcome.initialisation == "pretrained"
+    facts: dict[str, object] = {
+        "config": config if pretrained else "",
+        "commit": find_commit() or "",
+        "hardware": describe_hardware(),
+        "seconds": round(outcome.seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
+        "chosen": {name: None if value != value else value for name, value in outcome.chosen.items()},
+    }
+    entries = []
+    for min_positives in (1, FEW_POSITIVES):
+        options = {"min_positives": min_positives, "unit": unit, "resamples": resamples}
+        try:
+            interval = score_interval(outcome.predictions, **options)
+        except EcgError:
+            if min_positives == 1:
+                raise
+            continue  # no label has so many positives
+        differences = [
+            (other, paired_difference(outcome.predictions, one.predictions, **options)) for other, one in against
+        ]
+        entry = result_entry(
+            interval,
+            outcome.predictions,
+            splits,
+            checkpoint=name,
+            mode=outcome.mode,
+            initialisation=outcome.initialisation,
+            pooling=outcome.model.config.pooling,
+            layer=outcome.model.config.layer,
+            aggregate=aggregate,
+            min_positives=min_positives,
+            seed=seed,
+            sampling_rate=outcome.model.config.sampling_rate,
+            pretraining=known if pretrained else _NO_PRETRAINING,
+            difference=differences[0] if differences else None,
+            **facts,
+        )
+        if len(differences) > 1:
+            entry["differences"] = [
+                {"against": other, "value": one.value, "low": one.low, "high": one.high, "p_value": one.p_value}
+                for other, one in differences
+            ]
+        entries.append(entry)
+    return entries
+
+
+def fold_role(splits: Splits) -> str:
+    """What the reported folds are in words; a validation figure must never look like a test figure."""
+    folds = splits.evaluate_folds
+    known = sorted({int(fold) for fold in splits.evaluate.corpus.info.get("folds", {})} - {-1})
+    if splits.evaluate.corpus.name == "ptbxl":
+        role = {(9,): "validation", (10,): "test"}.get(folds)
+    else:
+        role = {tuple(known[-1:]): "test", tuple(known[-2:-1]): "validation"}.get(folds) if len(known) > 2 else None
+    numbers = ", ".join(map(str, folds))
+    return f"{role} (fold {numbers})" if role else f"folds {numbers}"
+
+
+def summary_line(entries: Sequence[Mapping[str, object]], baseline: Sequence[Mapping[str, object]], role: str) -> str:
+    """The figures of an outcome, of its baseline, and their difference, in one line."""
+    first = entries[0]
+    metric = "macro AUROC" if first["metric"] == "macro_auroc" else str(first["metric"]).replace("_", " ")
+    line = f"{role} {metric} {_figure(first)}  {first['num_labels']} labels"
+    if len(entries) > 1:
+        line += f", {entries[1]['num_labels']} with >= {entries[1]['min_positives']} positives: {_figure(entries[1])}"
+    if baseline:
+        word = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
+        difference = first["difference"]
+        line += f"   {word} {_figure(baseline[0])}"
+        line += f"   difference {difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    return line
+
+
+def _figure(entry: Mapping[str, object]) -> str:
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"

@@ -1,0 +1,179 @@
+"""What `training/score.py` does: several checkpoints on one corpus, each through its own extractor, like for like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from ..corpora.prepared import Corpus, load_corpus
+from ..trainer.arguments import ArgumentsError
+from .arguments import ScoreArguments
+from .bootstrap import holm
+from .classifier import answers_task, load_extractor, pretraining_facts
+from .downstream import checkpoint_name, run_outcome
+from .modes import BASELINES, Mode, Outcome, evaluate_as_is
+from .predictions import paired_difference
+from .protocol import Splits, make_splits
+from .report import fold_role, outcome_entries, prediction_file, summary_line
+from .results import format_table, merge_results, read_results
+
+__all__ = ["Scoring"]
+
+logger = logging.get_logger(__name__)
+
+
+class Scoring:
+    """Scores checkpoints on the same records and compares them.
+
+    An encoder is probed (or fine-tuned) by the mode that is asked for. A checkpoint that already is a classifier for
+    exactly these labels is scored as it is when no mode is named, beside the baseline that was saved with it.
+
+    Args:
+        arguments: The settings.
+        training: Fields of the Trainer that were set, for modes that train.
+        say: Called with each line for the screen.
+    """
+
+    def __init__(
+        self, arguments: ScoreArguments, training: dict[str, Any], *, say: Callable[[str], None] = logger.info
+    ) -> None:
+        self.arguments = arguments
+        self.training = dict(training)
+        self.say = say
+        if arguments.corpus is None:
+            raise ArgumentsError("--corpus DIR must be given.")
+        self.corpus: Corpus = load_corpus(arguments.corpus)
+        self.folder = Path(arguments.output_dir)
+        self.entries: list[list[dict[str, object]]] = []
+        self.baselines: list[list[dict[str, object]]] = []
+
+    def run(self) -> list[dict[str, object]]:
+        """Score every checkpoint, say the lines and the table, write results and predictions.
+
+        Returns:
+            All new entries.
+        """
+        arguments = self.arguments
+        outcomes: list[tuple[str, Outcome, Splits]] = []
+        for checkpoint in arguments.model:
+            name, outcome, baseline, splits = self._score(checkpoint)
+            against = [] if baseline is None else [(BASELINES[outcome.mode][1], baseline)]
+            against += [(other, one) for other, one, its in outcomes if _comparable(its, splits)]
+            common = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
+            common |= {"unit": arguments.unit, "resamples": arguments.resamples}
+            entries = outcome_entries(outcome, splits, checkpoint=checkpoint, against=against, **common)
+            beside = [] if baseline is None else outcome_entries(baseline, splits, checkpoint=checkpoint, **common)
+            for one in (outcome, baseline):
+                if one is not None:
+                    path = prediction_file(
+                        self.folder, one, splits, checkpoint=name.replace("/", "-"), seed=arguments.seed
+                    )
+                    one.predictions.save(path)
+            self.entries.append(entries)
+            self.baselines.append(beside)
+            outcomes.append((name, outcome, splits))
+            self.say(f"{name}: {summary_line(entries, beside, fold_role(splits))}")
+        new = [entry for group in zip(self.entries, self.baselines, strict=True) for part in group for entry in part]
+        merge_results(self.folder / "results.json", new)
+        self.say(self.table(outcomes))
+        if arguments.card is not None:
+            card = Path("hub_cards") / arguments.card / "results.json"
+            named = [entry | {"checkpoint": arguments.card} for entry in [*self.entries[0], *self.baselines[0]]]
+            merge_results(card, named)
+            self.say(f"-> {card}")
+        return new
+
+    def _score(self, checkpoint: str) -> tuple[str, Outcome, Outcome | None, Splits]:
+        arguments = self.arguments
+        extractor = load_extractor(checkpoint)
+        splits = make_splits(
+            self.corpus,
+            arguments.labels,
+            extractor,
+            train_folds=arguments.train_folds,
+            evaluate_folds=arguments.folds,
+            validation_folds=arguments.validation_folds,
+            train_fraction=arguments.train_fraction,
+            seed=arguments.seed,
+        )
+        name = checkpoint_name(checkpoint)
+        if arguments.mode is None and answers_task(checkpoint, splits.task):
+            return name, *self._as_is(checkpoint, extractor, splits), splits
+        mode: Mode = arguments.mode or "linear_probe"
+        outcome = self._run(mode, checkpoint, extractor, splits, "pretrained")
+        baseline = None
+        if mode in BASELINES and not arguments.no_baseline:
+            baseline = self._run(BASELINES[mode][0], checkpoint, extractor, splits, BASELINES[mode][1])
+        return name, outcome, baseline, splits
+
+    def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: str) -> Outcome:
+        return run_outcome(
+            self.arguments,
+            mode,
+            checkpoint,
+            extractor,
+            splits,
+            initialisation=initialisation,
+            folder=self.folder / "training",
+            training={name: value for name, value in self.training.items() if name != "output_dir"},
+        )
+
+    def _as_is(self, checkpoint: str, extractor: Any, splits: Splits) -> tuple[Outcome, Outcome | None]:
+        """A classifier as it was saved, and the baseline that was saved with it."""
+        arguments = self.arguments
+        own = [entry for entry in read_results(Path(checkpoint) / "results.json") if entry["mode"] in BASELINES]
+        mode = own[0]["mode"] if own else "fine_tune"
+        options = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
+        options |= {"batch_size": arguments.encode_batch_size}
+        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, **options)
+        beside = Path(checkpoint) / "baseline"
+        if arguments.no_baseline or not beside.is_dir():
+            if not arguments.no_baseline:
+                logger.warning(f"{checkpoint} has no baseline beside it: its figure stands alone.")
+            return outcome, None
+        mode, initialisation = BASELINES[mode]
+        return outcome, evaluate_as_is(
+            beside, load_extractor(beside), splits, mode=mode, initialisation=initialisation, **options
+        )
+
+    def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:
+        """All checkpoints with what they are and what they reach, and the paired differences to the first."""
+        first_name, first, first_splits = outcomes[0]
+        options = {"unit": self.arguments.unit, "resamples": self.arguments.resamples}
+        differences = [
+            paired_difference(one.predictions, first.predictions, **options)
+            if _comparable(splits, first_splits)
+            else None
+            for _, one, splits in outcomes[1:]
+        ]
+        adjusted = iter(holm([one.p_value for one in differences if one is not None]))
+        rows = []
+        for number, (name, outcome, _) in enumerate(outcomes):
+            config, entry = outcome.model.config, self.entries[number][0]
+            beside = self.baselines[number]
+            row = {
+                "checkpoint": name,
+                "mode": outcome.mode,
+                "Hz": f"{config.sampling_rate:g}",
+                "window s": f"{config.window_size / config.sampling_rate:g}",
+                "leads": config.num_leads,
+                "parameters": f"{entry['parameters'] / 1e6:.2f} M",
+                "pretraining records": f"{pretraining_facts(self.arguments.model[number])['records']:,}",
+                "score": f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
+                "random": f"{beside[0]['value']:.3f}" if beside else "-",
+            }
+            if len(outcomes) > 1:
+                difference = differences[number - 1] if number else None
+                row[f"minus {first_name}"] = str(difference) if difference else "-"
+                row["p (Holm)"] = f"{next(adjusted):.3f}" if difference else "-"
+            rows.append(row)
+        return format_table(rows)
+
+
+def _comparable(first: Splits, second: Splits) -> bool:
+    """Whether two outcomes are of the same records: an extractor may have left some out."""
+    one, other = first.evaluate.corpus.record_ids, second.evaluate.corpus.record_ids
+    return len(one) == len(other) and bool((one == other).all())

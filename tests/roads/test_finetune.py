@@ -1,0 +1,198 @@
+"""`training/finetune.py` as a user types it: every mode, a user's own table, what is left in the folder."""
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[2]
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+QUICK = "--num_train_epochs 2 --per_device_train_batch_size 16 --disable_tqdm true --resamples 50".split()
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
+    from ecg_transformers.corpora.build import build_corpus
+    from ecg_transformers.corpora.synthetic import synthetic_definition
+
+    folder = tmp_path_factory.mktemp("corpus") / "synthetic"
+    build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A tiny pretraining checkpoint: 2 s at 50 Hz."""
+    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-ecg"
+    torch.manual_seed(7)
+    config = MaeMocoConfig(
+        sampling_rate=50, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
+        projector_hidden_size=8, projection_size=8, queue_size=32,
+    )  # fmt: skip
+    MaeMocoForPreTraining(config).save_pretrained(folder)
+    MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10).save_pretrained(folder)
+    facts = {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1, "config": "tiny.yaml"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoint, tmp_path, capsys):
+    from transformers import AutoModelForSequenceClassification
+
+    from ecg_transformers.publishing.results import load_results, results_table
+
+    words = f"--model {checkpoint} --corpus {corpus} --labels all --mode linear_probe --output_dir {tmp_path}".split()
+    entries = script("finetune").main([*words, "--resamples", "50"])
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert model.config.id2label[0] != "LABEL_0"
+    assert len(model.config.label_names) == len(model.config.thresholds) == model.config.num_labels
+    saved = load_results(tmp_path / "results.json")
+    assert saved == json.loads(json.dumps(entries))
+    first = saved[0]
+    assert (first["mode"], first["initialisation"], first["labels"]) == ("linear_probe", "pretrained", "all")
+    assert first["pretraining"] == {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1}
+    assert first["config"] == "tiny.yaml"
+    assert first["difference"]["against"] == "random"
+    assert first["label_codes"] == list(model.config.id2label.values())
+    assert {entry["initialisation"] for entry in saved} == {"pretrained", "random"}
+    assert len(list((tmp_path / "predictions").glob("*.safetensors"))) == 2
+    assert (tmp_path / "baseline" / "config.json").is_file()
+    assert "linear probe" in results_table(saved)
+    with open(tmp_path / "labels.csv", newline="") as file:
+        assert [row["code"] for row in csv.DictReader(file)] == first["label_codes"]
+    printed = capsys.readouterr().out
+    assert "validation (fold 9) macro AUROC" in printed
+    assert "random encoder" in printed
+    assert "difference" in printed
+
+
+def test_fine_tuning_is_compared_with_training_from_scratch(corpus, checkpoint, tmp_path):
+    words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --train_fraction 0.5"
+    entries = script("finetune").main([*words.split(), *QUICK])
+    modes = [(entry["mode"], entry["initialisation"]) for entry in entries if entry["min_positives"] == 1]
+    assert modes == [("fine_tune", "pretrained"), ("from_scratch", "random")]
+    assert entries[0]["train_fraction"] == 0.5
+    assert entries[0]["difference"]["against"] == "random"
+    # Only what AutoModel needs, results and predictions are left; no optimizer state.
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not [name for name in left if name.startswith(("training", "checkpoint", "."))]
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_accelerate_launch_runs_the_attentive_probe(corpus, checkpoint, tmp_path):
+    accelerate = Path(sys.executable).with_name("accelerate")
+    launch = f"{accelerate} launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    words = (
+        f"training/finetune.py --model {checkpoint} --corpus {corpus} --mode attentive_probe --output_dir {tmp_path}"
+    )
+    finished = subprocess.run(
+        [*launch.split(), *words.split(), "--no_baseline", "--resamples", "50"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert json.loads((tmp_path / "config.json").read_text())["pooling"] == "attention"
+    assert "Traceback" not in finished.stderr
+
+
+def write_table(folder, *, patients=True, kind="multi"):
+    """48 CSV recordings of 24 patients and a table of labels."""
+    generator = np.random.default_rng(0)
+    (folder / "ecgs").mkdir()
+    with open(folder / "labels.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        columns = {"multi": ["AFIB", "SR", "NEVER"], "single": ["rhythm"], "number": ["rate"]}[kind]
+        writer.writerow(["record", *(["patient"] if patients else []), *columns])
+        for number in range(48):
+            fast = number % 4 in (0, 1)
+            rate = 2.5 if fast else 1.2
+            time = np.arange(100) / 50
+            signal = np.sin(2 * np.pi * rate * time + generator.uniform(0, 6, (12, 1))) + 0.2 * generator.normal(
+                size=(12, 100)
+            )
+            np.savetxt(
+                folder / "ecgs" / f"r{number}.csv",
+                signal.T,
+                fmt="%.4f",
+                delimiter=",",
+                header=",".join(LEADS),
+                comments="",
+            )
+            labels = {"multi": [int(fast), int(not fast), int(number == 3)], "single": ["AFIB" if fast else "SR"]}
+            labels["number"] = [round(rate * 60 + generator.normal(), 2)]
+            writer.writerow([f"r{number}.csv", *([f"p{number // 2}"] if patients else []), *labels[kind]])
+    return f"--table {folder / 'labels.csv'} --root {folder / 'ecgs'} --read_sampling_rate 50"
+
+
+def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys):
+    words = f"--model {checkpoint} {write_table(tmp_path)} --output_dir {tmp_path / 'out'} --resamples 50"
+    entries = script("finetune").main(words.split())
+    printed = capsys.readouterr().out
+    assert "multi-label, 3 in the order of the columns (AFIB 24, SR 24, NEVER 1); 48 records, 24 patients" in printed
+    assert "split by patient 8:1:1, seed 0" in printed
+    assert "validation (fold 2) macro AUROC" in printed
+    assert entries[0]["mode"] == "linear_probe"
+    assert entries[0]["label_codes"] == ["AFIB", "SR"]
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["label_system"] == "own"
+    with open(tmp_path / "out" / "labels_with_folds.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    folds = {}
+    for row in rows:
+        folds.setdefault(row["patient"], set()).add(row["fold"])
+    assert all(len(found) == 1 for found in folds.values())
+    assert {row["fold"] for row in rows} == {"1", "2", "3"}
+
+
+def test_one_column_of_names_is_a_single_label_task(checkpoint, tmp_path, capsys):
+    words = (
+        f"--model {checkpoint} {write_table(tmp_path, patients=False, kind='single')} --output_dir {tmp_path / 'out'}"
+    )
+    entries = script("finetune").main([*words.split(), *QUICK, "--mode", "fine_tune", "--no_baseline"])
+    assert "single-label, 2 in sorted order" in capsys.readouterr().out
+    assert {"accuracy", "one_vs_one_auroc"} <= entries[0].keys()
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["problem_type"] == "single_label_classification"
+
+
+def test_numbers_are_a_regression(checkpoint, tmp_path):
+    words = (
+        f"--model {checkpoint} {write_table(tmp_path, kind='number')} --output_dir {tmp_path / 'out'} --resamples 50"
+    )
+    entries = script("finetune").main(words.split())
+    assert entries[0]["metric"] == "negative_mean_absolute_error"
+    assert -100 < entries[0]["value"] < 0
+
+
+def test_misspelt_and_missing_settings_are_refused_by_name(checkpoint, corpus):
+    from ecg_transformers.errors import EcgError
+
+    main = script("finetune").main
+    with pytest.raises(EcgError, match="pooling"):
+        main(["--model", str(checkpoint), "--poling", "mean"])
+    with pytest.raises(EcgError, match="output_dir"):
+        main(["--model", str(checkpoint), "--corpus", str(corpus)])
+    with pytest.raises(EcgError, match="--model"):
+        main(["--corpus", str(corpus)])
+    with pytest.raises(EcgError, match="--table"):
+        main(["--model", str(checkpoint), "--output_dir", "x"])
+    assert main(["--help"]) == []

@@ -1,0 +1,85 @@
+"""`training/score.py` as a user types it: encoders and classifiers on the same records, the table, the card."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
+    from ecg_transformers.corpora.build import build_corpus
+    from ecg_transformers.corpora.synthetic import synthetic_definition
+
+    folder = tmp_path_factory.mktemp("corpus") / "synthetic"
+    build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)
+    return folder
+
+
+def make_checkpoint(folder, *, rate, seed):
+    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
+
+    torch.manual_seed(seed)
+    config = MaeMocoConfig(
+        sampling_rate=rate, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
+        projector_hidden_size=8, projection_size=8, queue_size=32,
+    )  # fmt: skip
+    MaeMocoForPreTraining(config).save_pretrained(folder)
+    MaeMocoFeatureExtractor(sampling_rate=rate, window_size=100, patch_size=10).save_pretrained(folder)
+    return folder
+
+
+def test_two_encoders_of_different_rates_are_compared_on_the_same_records(corpus, tmp_path, capsys, monkeypatch):
+    first = make_checkpoint(tmp_path / "slow-ecg", rate=25, seed=7)
+    second = make_checkpoint(tmp_path / "fast-ecg", rate=50, seed=8)
+    monkeypatch.chdir(tmp_path)
+    words = f"--model {first} {second} --corpus {corpus} --labels all --folds 9 --mode linear_probe --resamples 50"
+    entries = script("score").main([*words.split(), "--card", "slow-ecg"])
+    printed = capsys.readouterr().out
+    assert "validation (fold 9) macro AUROC" in printed
+    table = printed[printed.index("checkpoint ") :].splitlines()
+    assert all(
+        word in table[0] for word in ("Hz", "window s", "leads", "parameters", "pretraining records", "p (Holm)")
+    )
+    assert table[1].split()[2:4] == ["25", "4"]
+    assert table[2].split()[2:4] == ["50", "2"]
+    by_name = {entry["checkpoint"]: entry for entry in entries if entry["initialisation"] == "pretrained"}
+    assert by_name["slow-ecg"]["records"] == by_name["fast-ecg"]["records"]
+    others = [difference["against"] for difference in by_name["fast-ecg"]["differences"]]
+    assert others == ["random", "slow-ecg"]
+    card = json.loads((tmp_path / "hub_cards" / "slow-ecg" / "results.json").read_text())
+    assert {entry["checkpoint"] for entry in card} == {"slow-ecg"}
+    assert {entry["initialisation"] for entry in card} == {"pretrained", "random"}
+    # The same command again replaces its entries.
+    script("score").main([*words.split(), "--card", "slow-ecg"])
+    assert len(json.loads((tmp_path / "hub_cards" / "slow-ecg" / "results.json").read_text())) == len(card)
+
+
+def test_a_classifier_is_scored_as_it_is_beside_its_saved_baseline(corpus, tmp_path, capsys, monkeypatch):
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
+    monkeypatch.chdir(tmp_path)
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir out --resamples 50"
+    trained = script("finetune").main(words.split())
+    scored = script("score").main(f"--model out --corpus {corpus} --folds 9 --resamples 50".split())
+    assert [entry["value"] for entry in scored] == pytest.approx([entry["value"] for entry in trained], abs=1e-6)
+    assert scored[0]["mode"] == "linear_probe"
+    assert scored[0]["difference"]["value"] == pytest.approx(trained[0]["difference"]["value"], abs=1e-6)
+    test = script("score").main(f"--model out --corpus {corpus} --folds 10 --resamples 50".split())
+    assert test[0]["evaluate_folds"] == [10]
+    assert "test (fold 10)" in capsys.readouterr().out

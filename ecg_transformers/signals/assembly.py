@@ -11,23 +11,23 @@ from ecg_transformers.signals.record import Annotations, EcgRecord, check_sampli
 
 __all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_units", "signal_notes", "treat_leads_as"]
 
-# mV. Half of the leads swing (peak to peak) at most 4.3 mV in every third of 19,601 PTB-XL records, and at least
-# 0.4; the largest lead at least 0.8. Outside of these bounds a gain or unit is more likely than a heart.
-HIGH_MEDIAN_SWING = 4.5
-LOW_LARGEST_SWING = 0.6
-# A shorter piece may lie between two beats.
-_MIN_SECONDS_TO_JUDGE = 2.0
+# mV. Every other one of 19,601 PTB-XL records, swing (largest minus smallest value) of pieces of 2 s, median over the
+# pieces: the middle lead has at most 3.98, the largest at least 0.58. Outside of these bounds a wrong gain is likelier
+# than such a heart. One lead alone may be small, so that the lower bound is for six or more.
+HIGH_MIDDLE_SWING = 4.2
+LOW_LARGEST_SWING = 0.55
+_SWING_SECONDS, _MIN_LEADS_FOR_LOW = 2.0, 6
 # mV. Beyond these values without a stated unit are no millivolts: microvolts and converter units lie above.
 _MILLIVOLT_SWING = (0.05, 50.0)
 
 
-def signal_notes(signal: np.ndarray, names: Sequence[str], *, judge_amplitude: bool = True) -> list[str]:
+def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float) -> list[str]:
     """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
 
     Args:
         signal: ``(leads, samples)``, mV, NaN where missing.
         names: how to call the leads.
-        judge_amplitude: whether the signal is long enough to have a beat in it.
+        sampling_rate: Hz.
     """
     notes = []
     low, high = signal.min(axis=1), signal.max(axis=1)
@@ -36,27 +36,36 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], *, judge_amplitude: b
         counts = ", ".join(f"{name} {count}" for name, count in zip(names, missing, strict=True) if count)
         kind = "missing or infinite" if np.isinf(signal).any() else "missing"
         notes.append(f"{missing.sum()} {kind} samples ({counts})")
-        valid = np.where(np.isfinite(signal), signal, np.float32(np.nan))[missing < signal.shape[1]]
-        names = [name for name, count in zip(names, missing, strict=True) if count < signal.shape[1]]
-        low, high = np.nanmin(valid, axis=1, initial=np.inf), np.nanmax(valid, axis=1, initial=-np.inf)
-    swing = high - low
-    flat = [name for name, value in zip(names, swing.tolist(), strict=True) if value == 0]
+        there = missing < signal.shape[1]
+        names = [name for name, has_samples in zip(names, there, strict=True) if has_samples]
+        signal = np.where(np.isfinite(signal), signal, np.float32(np.nan))[there]
+        low = np.nanmin(signal, axis=1, initial=np.inf)
+        high = np.nanmax(signal, axis=1, initial=-np.inf)
+    flat = [name for name, lowest, highest in zip(names, low, high, strict=True) if lowest == highest]
     if flat:
         notes.append(f"flat (constant) throughout: {', '.join(flat)}")
-    if not judge_amplitude:
-        return notes
-    swing = np.sort(swing[swing > 0])
-    if swing.size and (middle := swing[(swing.size - 1) // 2]) > HIGH_MEDIAN_SWING:
+    swings = _typical_swings(signal, round(_SWING_SECONDS * sampling_rate))
+    if swings.size and (middle := swings[(swings.size - 1) // 2]) > HIGH_MIDDLE_SWING:
         notes.append(
-            f"implausible amplitude: half of the leads swing {middle:.1f} mV or more, "
-            f"usual are up to {HIGH_MEDIAN_SWING:g} mV; the gain may be wrong (override: gain=)"
+            f"implausible amplitude: half of the leads swing by {middle:.1f} mV or more, "
+            f"usual are up to {HIGH_MIDDLE_SWING:g} mV; the gain may be wrong (override: gain=)"
         )
-    elif swing.size and swing[-1] < LOW_LARGEST_SWING:
+    elif swings.size >= _MIN_LEADS_FOR_LOW and swings[-1] < LOW_LARGEST_SWING:
         notes.append(
-            f"implausible amplitude: the largest lead swings {swing[-1]:.2g} mV, "
+            f"implausible amplitude: the largest lead swings by {swings[-1]:.2g} mV, "
             f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
         )
     return notes
+
+
+def _typical_swings(signal: np.ndarray, piece: int) -> np.ndarray:
+    """Swing of each lead in a usual piece of so many samples, ascending; without flat leads and those full of gaps."""
+    count = signal.shape[1] // max(piece, 1)
+    if not count or not len(signal):
+        return np.zeros(0)
+    pieces = signal[:, : count * piece].reshape(len(signal), count, piece)
+    swings = np.median(pieces.max(axis=2) - pieces.min(axis=2), axis=1)
+    return np.sort(swings[swings > 0])
 
 
 def settle_sampling_rate(stated: float | None, given: float | None, *, where: str) -> float:
@@ -207,7 +216,7 @@ def assemble_record(
         notes=notes,
     )
     called = names or [f"lead {index}" for index in range(record.num_leads)]
-    record.notes += signal_notes(record.signal, called, judge_amplitude=record.duration >= _MIN_SECONDS_TO_JUDGE)
+    record.notes += signal_notes(record.signal, called, record.sampling_rate)
     return record
 
 

@@ -372,8 +372,14 @@ def test_leads_of_the_caller_only_name_what_the_file_does_not(tmp_path, digital)
 
 
 def test_plausibility_of_the_amplitude_is_noted(tmp_path, digital):
-    assert "implausible amplitude" in read_wfdb(write_record(tmp_path, digital * 40)).notes[0]
-    assert "implausible amplitude" in read_wfdb(write_record(tmp_path, digital, gain="4000/mV")).notes[0]
+    assert "swing by 42.0 mV or more" in read_wfdb(write_record(tmp_path, digital * 40)).notes[0]
+    # A single spike is no wrong gain, and one lead alone may be small.
+    spiked = digital.copy()
+    spiked[300] = 2000
+    assert read_wfdb(write_record(tmp_path, spiked)).notes == []
+    assert read_wfdb(write_record(tmp_path, digital, gain="4000/mV")).notes == []
+    six = write_record(tmp_path, np.tile(digital, 2), gain="4000/mV", names=("I", "II", "V1", "V2", "V3", "V4"))
+    assert "the largest lead swings by 0.05" in read_wfdb(six).notes[0]
 
 
 def write_segments(folder, digital, lengths, *, total=None, layout=False):

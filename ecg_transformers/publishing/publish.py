@@ -19,6 +19,7 @@ from transformers.utils import logging
 from ecg_transformers.auto import Architecture
 from ecg_transformers.configuration import EcgConfig
 from ecg_transformers.corpora import CORPORA, corpus_definition
+from ecg_transformers.corpora.synthetic import synthetic_definition
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.modeling import EcgPreTrainedModel
@@ -114,8 +115,8 @@ def publish(
         dry_run: A folder to write the exact tree to, as ``output_dir``; ``True`` builds and checks, and keeps nothing.
         push: Upload to ``repo_id`` in one commit.
         private: Whether a new repository is private. A public one that exists is refused while this is set.
-        card: Folder with ``card.md`` (template), ``results.json`` and ``LICENSE``, each optional; by default the
-            checkpoint's own folder, then ``hub_cards/<name>`` beside the folder that holds the checkpoint.
+        card: Folder with ``card.md`` (template), ``results.json``, ``run.json`` and ``LICENSE``, each optional; by
+            default the checkpoint's own folder, then ``hub_cards/<name>`` beside the folder that holds the checkpoint.
         golden_record: The recording of the golden file, a record or a file; by default the one of ``checkpoint``.
             It is published: take one whose licence allows that.
         golden_source: Corpus and licence of that recording in words, e.g. ``"PTB-XL 1.0.3, CC BY 4.0"``.
@@ -148,7 +149,8 @@ def publish(
         encoder = opened.architecture.model.from_pretrained(folder, use_safetensors=True)
         write_golden(folder, record, opened.extractor, encoder.eval(), source=source)
         shutil.copyfile(_licence_file(card_folder, checkpoint), folder / LICENSE_FILE)
-        run = read_json(checkpoint / RUN_FILE) if (checkpoint / RUN_FILE).is_file() else {}
+        run_file = next((path for path in (checkpoint / RUN_FILE, card_folder / RUN_FILE) if path.is_file()), None)
+        run = read_json(run_file) if run_file else {}
         shown = _shown_name(repo_id, target, name)
         facts = _facts(folder, opened, name=name, shown=shown, results=results, run=run)
         template = card_folder / "card.md"
@@ -401,8 +403,14 @@ def _facts(
         labels=list(zip(codes, config.label_names or codes, strict=True)) if opened.kind == "classifier" else [],
         results=results,
         run=run,
-        corpora=[corpus_definition(corpus).facts() if corpus in CORPORA else {"name": corpus} for corpus in corpora],
+        corpora=[_corpus_facts(corpus) for corpus in corpora],
     )
+
+
+def _corpus_facts(name: str) -> Mapping:
+    if name == "synthetic":
+        return synthetic_definition(1).facts()
+    return corpus_definition(name).facts() if name in CORPORA else {"name": name}
 
 
 def _push(folder: Path, repo_id: str, name: str, private: bool) -> tuple[str, str]:

@@ -19,7 +19,8 @@ REQUIRED_FIELDS = (
 
 # Fields that make two entries incomparable; the table shows those that occur with more than one value.
 SETTING_FIELDS = (
-    "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "seed",
+    "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "aggregate",
+    "unit", "seed",
 )  # fmt: skip
 DETAIL_FIELDS = (
     "mode", "pooling", "layer", "train_fraction", "min_positives", "train_folds", "evaluate_folds", "records",
@@ -50,7 +51,7 @@ def load_results(path: str | Path) -> list[dict]:
         The entries as they stand in the file.
 
     Raises:
-        CheckpointError: If the file is no such list, a field is missing, or a figure does not lie in its own interval.
+        CheckpointError: If the file is no such list, a field is missing, or a figure or its interval is no number.
     """
     path = Path(path)
     try:
@@ -66,10 +67,8 @@ def load_results(path: str | Path) -> list[dict]:
         figures = [entry["low"], entry["value"], entry["high"]]
         if not all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures):
             raise CheckpointError(f"{path}: entry {number} has the figures {figures}; expected three finite numbers.")
-        if not figures[0] <= figures[1] <= figures[2]:
-            raise CheckpointError(
-                f"{path}: entry {number} has {figures[1]} outside its interval {figures[0]}-{figures[2]}."
-            )
+        if figures[0] > figures[2]:
+            raise CheckpointError(f"{path}: entry {number} has the interval {figures[0]} to {figures[2]}, upside down.")
     return entries
 
 
@@ -146,6 +145,12 @@ def results_table(entries: Sequence[Mapping]) -> str:
         cells += ["; ".join(dict.fromkeys(str(entry[field]) for entry in group)) for field in ("records", "num_labels")]
         lines.append(_row(cells))
     notes = [f"95 % bootstrap intervals over records ({_resamples(entries)} resamples)."]
+    vanished = max(int(entry.get("resamples_with_vanished_label") or 0) for entry in entries)
+    if vanished:
+        notes.append(
+            "A label that does not occur in a resample is left out of that resample's mean; "
+            f"at most {vanished:,} resamples of a row had such a label."
+        )
     fixed = [f"{field.replace('_', ' ')} {entries[0][field]}" for field in ("pooling", "seed")
              if field not in varying and entries[0].get(field) is not None]  # fmt: skip
     if fixed:

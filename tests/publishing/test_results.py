@@ -20,7 +20,7 @@ def test_a_file_of_results_is_read_as_it_stands(tmp_path, results):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"low": 0.9}, "outside its interval"),
+        ({"low": 0.9}, "upside down"),
         ({"value": "0.9"}, "finite"),
         ({"value": float("nan")}, "finite"),
     ],
@@ -75,6 +75,11 @@ def test_settings_that_differ_become_columns_and_rows(results):
     assert "train fraction" in rows[0]
     assert "seed" in rows[0]
     assert len(rows) == 5
+
+
+def test_labels_that_vanish_in_resamples_are_told(results):
+    table = results_table([results[0] | {"resamples_with_vanished_label": 31, "min_positives": 1}])
+    assert "at most 31 resamples" in table
 
 
 def test_figures_without_a_random_encoder_say_so(results):

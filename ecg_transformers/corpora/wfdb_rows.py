@@ -82,7 +82,7 @@ def wfdb_row(root: Path, record: RecordSource) -> CorpusRecord:
     """Reads a record; what the corpus's tables say goes before what the header says."""
     path = root / record.path
     header = read_header(path)
-    found = read_wfdb(path)
+    found = read_wfdb(header)
     if found.leads is None:
         raise CorpusError(f"{path} does not name its leads; expected names in the header.")
     if is_integer_record(header):

@@ -374,7 +374,7 @@ def test_leads_of_the_caller_only_name_what_the_file_does_not(tmp_path, digital)
 def test_plausibility_of_the_amplitude_is_noted(tmp_path, digital):
     assert "swing by 42.0 mV or more" in read_wfdb(write_record(tmp_path, digital * 40)).notes[0]
     # A single spike is no wrong gain, and one lead alone may be small.
-    spiked = digital.copy()
+    spiked = np.tile(digital, (5, 1))
     spiked[300] = 2000
     assert read_wfdb(write_record(tmp_path, spiked)).notes == []
     assert read_wfdb(write_record(tmp_path, digital, gain="4000/mV")).notes == []

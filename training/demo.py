@@ -2,8 +2,8 @@
 
     python training/demo.py [--output_dir demo] [--records 600] [--seed 0]
 
-Makes a labelled multi-rhythm corpus, pretrains a small MAE-MoCo on it, fine-tunes it, publishes it to a folder, loads it
-back through Transformers' auto classes, classifies a record, embeds a real recording with the trained checkpoint that
+Makes a labelled multi-rhythm corpus, pretrains a small MAE-MoCo on it, fine-tunes it, publishes it to a folder, loads
+it back through Transformers' auto classes, classifies a record, embeds a real recording with the trained checkpoint that
 ships in hub/, and draws three figures.
 """
 
@@ -23,7 +23,9 @@ TRAINED = REPOSITORY / "hub" / "mae-moco-ecg"
 def call(title: str, *words: str | Path) -> None:
     """Run one command of the package as a user would type it, its output in sight."""
     words = [str(word) for word in words]
-    shown = " ".join(Path(word).name if word == sys.executable else word.replace(f"{REPOSITORY}/", "") for word in words)
+    shown = " ".join(
+        Path(word).name if word == sys.executable else word.replace(f"{REPOSITORY}/", "") for word in words
+    )
     print(f"\n== {title}\n$ {shown}", flush=True)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     finished = subprocess.run(words, cwd=REPOSITORY, env=environment, check=False)
@@ -93,8 +95,8 @@ def use(folder: Path) -> None:
         extractor, model = AutoFeatureExtractor.from_pretrained(TRAINED), AutoModel.from_pretrained(TRAINED)
         embedding = model(**extractor(real, return_tensors="pt")).pooler_output
         print(f"\n{real}\n  embedding by hub/mae-moco-ecg: {tuple(embedding.shape)}, first {embedding[0, :4].tolist()}")
-    for name in ("reconstruction.png", "history.png"):
-        shutil.copyfile(folder / "pretrained" / "figures" / name, figures / name)
+    for name in ("reconstruction.png", "loss.png"):
+        shutil.copyfile(folder / "pretrained" / name, figures / name)
 
 
 def main() -> None:
@@ -114,7 +116,7 @@ def main() -> None:
 == Done in {time.monotonic() - started:.0f} s. Look at
   {shown}/figures/recording.png       a real recording on ECG paper
   {shown}/figures/reconstruction.png  what this run's decoder makes of hidden patches
-  {shown}/figures/history.png         the loss terms of this run
+  {shown}/figures/loss.png            the loss terms of this run
   {shown}/published/README.md         the card of the published model
 
 Three commands to try next:

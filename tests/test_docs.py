@@ -1,0 +1,52 @@
+"""The README is a promise: its snippets run as printed, and its figures come from results.json."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+README = REPOSITORY / "README.md"
+CHECKPOINT = REPOSITORY / "hub" / "mae-moco-ecg"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def test_python_blocks_run_in_order_as_printed(tmp_path):
+    code = "\n".join(blocks("python")).replace('"runs/', f'"{tmp_path}/')
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert "100 Hz" in finished.stdout
+    assert (tmp_path / "embeddings.parquet").is_file()
+
+
+@pytest.mark.parametrize("script", ["prepare", "pretrain", "finetune", "score", "publish", "demo"])
+def test_commands_of_the_readme_exist_and_explain_themselves(script):
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", REPOSITORY / "training" / f"{script}.py", "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    for command in re.findall(rf"training/{script}\.py (.*?)(?:\n(?!    )|$)", "\n".join(blocks("sh")), re.DOTALL):
+        for option in re.findall(r"(--[a-z_]+)", command):
+            assert option.removeprefix("--") in finished.stdout, option
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (REPOSITORY / target).exists(), target

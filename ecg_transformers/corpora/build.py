@@ -130,7 +130,6 @@ def build_corpus(
             "storage": storage,
             "preprocessed_by": stamp,
             "contract_hash": None if stamp is None else stamp["hash"],
-            "patients": len({item.patient_id for item in records if item.patient_id >= 0}),
             **summary,
             "label_sets": {name: label_set.to_dict() for name, label_set in sets.items()},
         }
@@ -180,12 +179,10 @@ def write_corpus(
         work.mkdir()
         reports: list[ShardReport] = []
         ids: set[int] = set()
-        patients: set[int] = set()
         storage: Storage = "int16"
         while shard := list(islice(rows, shard_records)):
             storage = storage if reports else _storage(shard[0])
             ids.update(row.record_id for row in shard)
-            patients.update(row.patient_id for row in shard)
             reports.append(write_shard(shard, work / f"data-{len(reports):05d}.arrow", storage))
         summary = summarize(reports)
         if len(ids) != summary["records"] or not ids:
@@ -206,7 +203,6 @@ def write_corpus(
             **info,
             "format_version": FORMAT_VERSION,
             "storage": storage,
-            "patients": len(patients - {-1}),
             **summary,
             "label_sets": {name: label_set.to_dict() for name, label_set in label_sets.items()},
         }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_transformers.corpora.definition import LabelSet
+from ecg_transformers.corpora.label_matrix import LabelMatrix, label_matrix, target_matrix
 from ecg_transformers.corpora.layout import FORMAT_VERSION, INVALID_SAMPLE
 from ecg_transformers.errors import CorpusError
 from ecg_transformers.signals.record import Annotations, EcgRecord
@@ -26,31 +27,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = ["Corpus", "LabelMatrix", "PackedSignals", "load_corpus"]
-
-
-@dataclass(frozen=True)
-class LabelMatrix:
-    """Labels of a corpus under one label set.
-
-    Args:
-        values: uint8 ``(records, labels)``, 1 = present; float64 for regression.
-        codes: the columns' codes.
-        names: the columns in words.
-        system: the label system ("scp", "snomed-ct", "own" ...).
-        problem_type: Transformers' word for the kind of task.
-    """
-
-    values: np.ndarray
-    codes: tuple[str, ...]
-    names: tuple[str, ...]
-    system: str
-    problem_type: str = "multi_label_classification"
-
-    @property
-    def has_label(self) -> np.ndarray:
-        """Which records have any label of the set, bool ``(records,)``."""
-        found = np.isfinite(self.values) if self.problem_type == "regression" else self.values.astype(bool)
-        return np.asarray(found.all(axis=1) if self.problem_type == "regression" else found.any(axis=1))
 
 
 @dataclass(frozen=True)
@@ -131,7 +107,10 @@ class Corpus:
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of a corpus of {len(self)}")
         index = int(index) % len(self)
-        row = self._rows[int(self.indices[index])]
+        position = int(self.indices[index])
+        # Without the signal: as Python numbers it would take longer than everything else.
+        columns = [name for name in self._rows.column_names if name not in ("signal", "gain", "baseline")]
+        row = {name: self._column(name)[position].as_py() for name in columns}
         annotations = None
         if row["annotation_samples"] is not None:
             samples = np.asarray(row["annotation_samples"], dtype=np.int64)
@@ -215,8 +194,7 @@ class Corpus:
         return [tuple(names) for names in self._pick("leads")]
 
     def _pick(self, column: str) -> list:
-        values = self._column(column).to_pylist()
-        return [values[index] for index in self.indices]
+        return self._column(column).take(self.indices).to_pylist()
 
     def select(
         self,
@@ -275,21 +253,8 @@ class Corpus:
                 )
             label_set = LabelSet.from_dict(known[label_set])
         if label_set.problem_type == "regression":
-            targets = self._pick("targets")
-            values = np.array([[np.nan] * len(label_set.codes) if row is None else row for row in targets], np.float64)
-        else:
-            columns: dict[str, list[int]] = {}
-            for column, sources in enumerate(label_set.sources):
-                for code in sources:
-                    columns.setdefault(code, []).append(column)
-            values = np.zeros((len(self), len(label_set.codes)), np.uint8)
-            rows, marks = [], []
-            for row, codes in enumerate(self.labels):
-                hits = [column for code in codes for column in columns.get(code, ())]
-                rows += [row] * len(hits)
-                marks += hits
-            values[rows, marks] = 1
-        return LabelMatrix(values, label_set.codes, label_set.names, label_set.system, label_set.problem_type)
+            return target_matrix(self._pick("targets"), label_set)
+        return label_matrix(self.labels, label_set)
 
     def with_labels(self, labels: Sequence[Sequence[str]], label_set: LabelSet, *, note: str) -> "Corpus":
         """The same records with other labels; the signals stay where they are.
@@ -382,7 +347,10 @@ class Corpus:
         Raises:
             CorpusError: rates or leads differ between the records, or samples are missing.
         """
-        leads, rates = sorted(set(self.leads)), sorted(set(self.sampling_rates.tolist()))
+        # The names of a million records need not be read where all are alike.
+        alike = len(self.info["lead_sets"]) == 1
+        leads = sorted(set(self.select([0]).leads if alike else self.leads))
+        rates = sorted(set(self.sampling_rates.tolist()))
         if len(leads) != 1 or len(rates) != 1:
             raise CorpusError(
                 f"{self!r} has {len(leads)} lead sets ({'; '.join(' '.join(names) for names in leads[:4])}) and "
@@ -426,6 +394,7 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
         CorpusError: the folder is not a prepared corpus, is unfinished, or of another layout version.
     """
     from datasets import load_from_disk
+    from pyarrow import ArrowException
 
     if not isinstance(path, str | Path):
         files = path.cache_files
@@ -442,10 +411,23 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
             else "expected corpus.json in it"
         )
         raise CorpusError(f"{path} is not a prepared corpus: {hint}. Make one with training/prepare.py.")
-    info = json.loads(facts.read_text(encoding="utf-8"))
-    if info.get("format_version") != FORMAT_VERSION:
+    try:
+        info = json.loads(facts.read_text(encoding="utf-8"))
+        version = info.get("format_version")
+    except (ValueError, AttributeError) as error:
+        raise CorpusError(f"{facts} is damaged ({error}). Prepare the corpus again.") from None
+    if version != FORMAT_VERSION:
         raise CorpusError(
-            f"{path} has layout version {info.get('format_version')}; this package reads "
-            f"{FORMAT_VERSION}. Prepare it again."
+            f"{path} has layout version {version}; this package reads {FORMAT_VERSION}. Prepare it again."
         )
-    return Corpus(load_from_disk(str(path)), info, path)
+    try:
+        dataset = load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, ArrowException) as error:
+        raise CorpusError(
+            f"{path} is damaged or a file of it is missing ({error}). Prepare the corpus again."
+        ) from error
+    if len(dataset) != info["records"]:
+        raise CorpusError(
+            f"{path} holds {len(dataset)} records, corpus.json states {info['records']}. Prepare it again."
+        )
+    return Corpus(dataset, info, path)

@@ -55,6 +55,7 @@ class ShardReport:
         file: name of the Arrow file, None where no record of the shard could be read.
         digests: SHA-256 of each record, in order.
         counts: how often each value occurs, by column: leads, sampling_rate, fold, labels, durations; "totals" sums.
+        patients: the known patients.
         seconds: how long reading and writing took.
     """
 
@@ -62,6 +63,7 @@ class ShardReport:
     digests: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    patients: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -120,7 +122,10 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
         ),
     }
     return ShardReport(
-        path.name, [record_digest(row) for row in rows], [], {key: dict(value) for key, value in counts.items()}
+        path.name,
+        [record_digest(row) for row in rows],
+        counts={key: dict(value) for key, value in counts.items()},
+        patients=sorted({row.patient_id for row in rows if row.patient_id >= 0}),
     )
 
 
@@ -144,6 +149,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
     return {
         "records": sum(len(report.digests) for report in reports),
         "refused": sum(len(report.refused) for report in reports),
+        "patients": len({patient for report in reports for patient in report.patients}),
         "content_hash": content_hash(digest for report in reports for digest in report.digests),
         "lead_sets": ordered.get("leads", {}),
         "sampling_rates": ordered.get("sampling_rate", {}),

@@ -1,6 +1,7 @@
 """A prepared corpus in use: selections, labels, views of the buffers, the packed array."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +90,18 @@ def test_loading_says_what_is_wrong(tmp_path, small_corpus):
     (tmp_path / "corpus.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(CorpusError, match="layout version 99"):
         load_corpus(tmp_path)
+    (tmp_path / "corpus.json").write_text("{")
+    with pytest.raises(CorpusError, match="damaged"):
+        load_corpus(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(small_corpus.path, copy)
+    shard = copy / "data-00001.arrow"
+    shard.write_bytes(shard.read_bytes()[:500])
+    with pytest.raises(CorpusError, match="damaged or a file of it is missing"):
+        load_corpus(copy)
+    shard.unlink()
+    with pytest.raises(CorpusError, match="damaged or a file of it is missing"):
+        load_corpus(copy)
     again = load_corpus(small_corpus.dataset)
     assert again.hash == small_corpus.hash
     assert repr(again).startswith("Corpus(small : 20 records")

@@ -9,6 +9,7 @@ from ..errors import SignalError
 from .contract import SignalContract
 from .preparation import PreparedRecord, normalize
 from .steps import (
+    LeadStatistics,
     apply_lead_mask,
     draw_lead_mask,
     is_flat,
@@ -55,13 +56,13 @@ def make_batch(
         cut = cut.copy()  # else the result would be the caller's own array
     windows = torch.from_numpy(cut)
     lengths = _joined([one.lengths for one in prepared])
-    present = _joined([np.broadcast_to(one.present, (len(one.starts), len(one.present))) for one in prepared])
-    lead_mask = torch.from_numpy(present.copy())
+    present = _joined([np.repeat(one.present[np.newaxis], len(one.starts), axis=0) for one in prepared])
+    lead_mask = torch.from_numpy(present)
     mask = None
     if lengths.min() < contract.window_size:
         mask = torch.from_numpy(np.arange(contract.window_size) < lengths[:, np.newaxis])
     statistics = lead_statistics(windows, mask)
-    flat = _flat_windows(prepared, *statistics, epsilon=contract.normalization_epsilon)
+    flat = _flat_windows(prepared, statistics, epsilon=contract.normalization_epsilon)
     if "normalize" in steps and contract.order_of("window") < contract.order_of("normalize"):
         windows = normalize(
             windows,
@@ -84,14 +85,12 @@ def make_batch(
     return _outputs(windows, mask, lead_mask, contract, patches=patches)
 
 
-def _flat_windows(
-    prepared: list[PreparedRecord], mean: torch.Tensor, deviation: torch.Tensor, *, epsilon: float
-) -> torch.Tensor | None:
+def _flat_windows(prepared: list[PreparedRecord], statistics: LeadStatistics, *, epsilon: float) -> torch.Tensor | None:
     """Which leads of which windows are constant, in the recording or by now, bool ``(windows, leads)``; None: none."""
     in_source = _joined([one.flat for one in prepared])
-    if not in_source.any() and float(deviation.min()) >= max(SURELY_NOT_FLAT, 2 * epsilon):
+    if not in_source.any() and float(statistics.deviation.min()) >= max(SURELY_NOT_FLAT, 2 * epsilon):
         return None
-    flat = torch.from_numpy(in_source) | is_flat(mean, deviation, epsilon)[..., 0]
+    flat = torch.from_numpy(in_source) | is_flat(statistics.mean, statistics.deviation, epsilon)[..., 0]
     return flat if bool(flat.any()) else None
 
 
@@ -115,7 +114,7 @@ def flat_places(prepared: PreparedRecord, contract: SignalContract) -> list[tupl
     """Window and lead of everything that is flat in one record, for explanations."""
     mask = torch.from_numpy(np.arange(contract.window_size) < prepared.lengths[:, np.newaxis])
     statistics = lead_statistics(torch.from_numpy(prepared.windows), mask)
-    flat = _flat_windows([prepared], *statistics, epsilon=contract.normalization_epsilon)
+    flat = _flat_windows([prepared], statistics, epsilon=contract.normalization_epsilon)
     if flat is None:
         return []
     places = (flat & torch.from_numpy(prepared.present)).nonzero().tolist()

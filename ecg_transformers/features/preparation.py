@@ -16,7 +16,7 @@ from ..signals.record import EcgRecord
 from ..signals.resample import resample
 from ..signals.windows import cut_windows, window_starts
 from .contract import SignalContract
-from .steps import normalize_windows
+from .steps import LeadStatistics, normalize_windows
 
 __all__ = ["PreparedRecord", "normalize", "prepare_record"]
 
@@ -103,7 +103,7 @@ def normalize(
     *,
     attention_mask: torch.Tensor | None = None,
     lead_mask: torch.Tensor | None = None,
-    statistics: tuple[torch.Tensor, torch.Tensor] | None = None,
+    statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
     """Windows ``(batch, leads, samples)`` in mV normalised as the contract says, on their device.

@@ -4,12 +4,15 @@ They exist once. The feature extractor runs them on the windows of a call; train
 the device as integers. Nothing here knows a file, a lead's name or a sampling rate.
 """
 
+from typing import NamedTuple
+
 import torch
 
 from ..errors import SignalError
 
 __all__ = [
     "NORMALIZATIONS",
+    "LeadStatistics",
     "apply_lead_mask",
     "cut_stored_windows",
     "draw_lead_mask",
@@ -84,26 +87,39 @@ def cut_stored_windows(
     return windows, attention_mask
 
 
-def lead_statistics(
-    windows: torch.Tensor, attention_mask: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+class LeadStatistics(NamedTuple):
+    """Each lead of each window taken apart: mean, deviation (both ``(batch, leads, 1)``), and the rest.
+
+    Args:
+        mean: over the samples that are signal.
+        deviation: population deviation over them.
+        centered: ``(batch, leads, samples)``, the windows minus the mean, zero where they are padding.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    centered: torch.Tensor
+
+
+def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LeadStatistics:
     """Mean and population deviation of each lead of each window, over the samples that are signal.
 
     Args:
         windows: ``(batch, leads, samples)``, floating.
         attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
-
-    Returns:
-        Mean and deviation, ``(batch, leads, 1)`` each.
     """
     # Sums, not torch.mean, so that a window has the same bits with and without padded neighbours.
+    count: torch.Tensor | int
     if attention_mask is None:
-        mean = windows.sum(-1, keepdim=True) / windows.shape[-1]
-        return mean, ((windows - mean).square_().sum(-1, keepdim=True) / windows.shape[-1]).sqrt_()
-    valid = attention_mask.unsqueeze(1).to(windows.dtype)
-    count = valid.sum(-1, keepdim=True).clamp_(min=1)
-    mean = (windows * valid).sum(-1, keepdim=True) / count
-    return mean, (((windows - mean) * valid).square_().sum(-1, keepdim=True) / count).sqrt_()
+        count = windows.shape[-1]
+        mean = windows.sum(-1, keepdim=True) / count
+        centered = windows - mean
+    else:
+        valid = attention_mask.unsqueeze(1).to(windows.dtype)
+        count = valid.sum(-1, keepdim=True).clamp_(min=1)
+        mean = (windows * valid).sum(-1, keepdim=True) / count
+        centered = (windows - mean).mul_(valid)
+    return LeadStatistics(mean, (centered.square().sum(-1, keepdim=True) / count).sqrt_(), centered)
 
 
 def is_flat(mean: torch.Tensor, deviation: torch.Tensor, epsilon: float = FLAT_EPSILON) -> torch.Tensor:
@@ -120,7 +136,7 @@ def normalize_windows(
     epsilon: float = FLAT_EPSILON,
     attention_mask: torch.Tensor | None = None,
     lead_mask: torch.Tensor | None = None,
-    statistics: tuple[torch.Tensor, torch.Tensor] | None = None,
+    statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
     """Windows in mV, normalised; samples that are padding become zero.
@@ -160,18 +176,19 @@ def normalize_windows(
     if normalization == "minmax_lead":
         values = _scale_to_range(values, attention_mask, epsilon)
     elif normalization != "none":
-        center, deviation = statistics or lead_statistics(values, attention_mask)
-        flat = is_flat(center, deviation, epsilon) if any_flat else None
+        mean_here, deviation, centered = statistics or lead_statistics(values, attention_mask)
+        flat = is_flat(mean_here, deviation, epsilon) if any_flat else None
         if normalization == "record":
-            center, deviation = _over_leads(center, deviation, lead_mask)
+            center, deviation = _over_leads(mean_here, deviation, lead_mask)
+            centered = values - center
         elif normalization == "constants":
             if std is None:
                 raise SignalError("normalization='constants' has no std; expected one deviation in mV per lead.")
             deviation = std.to(values).unsqueeze(-1)
-            center = center if mean is None else mean.to(values).unsqueeze(-1)
+            centered = centered if mean is None else values - mean.to(values).unsqueeze(-1)
         if flat is not None:
             deviation = torch.where(flat, torch.ones_like(flat, dtype=values.dtype), deviation)
-        values = (values - center) / deviation
+        values = centered / deviation
         if flat is not None:
             values = values.masked_fill_(flat, 0.0)
     if attention_mask is not None:

@@ -7,6 +7,7 @@ imported when it is first asked for.
 from importlib import import_module
 
 from .auto import ARCHITECTURES, register
+from .pipelines import register as register_pipelines
 
 __version__ = "0.1.0"
 
@@ -50,3 +51,4 @@ def __dir__() -> list[str]:
 
 
 register()
+register_pipelines()

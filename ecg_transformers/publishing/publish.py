@@ -409,7 +409,7 @@ def _facts(
 
 def _corpus_facts(name: str) -> Mapping:
     if name == "synthetic":
-        return synthetic_definition(1).facts()
+        return synthetic_definition(10).facts()
     return corpus_definition(name).facts() if name in CORPORA else {"name": name}
 
 

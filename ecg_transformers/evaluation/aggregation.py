@@ -8,12 +8,12 @@ import numpy as np
 
 from ..errors import EcgError
 
-__all__ = ["aggregate_windows"]
+__all__ = ["Aggregate", "aggregate_windows"]
+
+Aggregate = Literal["mean", "max"]
 
 
-def aggregate_windows(
-    values: np.ndarray, record_index: np.ndarray, *, aggregate: Literal["mean", "max"] = "mean"
-) -> np.ndarray:
+def aggregate_windows(values: np.ndarray, record_index: np.ndarray, *, aggregate: Aggregate = "mean") -> np.ndarray:
     """The mean or the largest value over the windows of each record.
 
     The literature takes the mean of probabilities over windows (ecg-selfsupervised; the PTB-XL benchmark the maximum).

@@ -113,7 +113,7 @@ class FineTuneArguments(DownstreamArguments):
         read_leads: Leads of files that name none.
     """
 
-    model: str | None = field(default=None, metadata={"help": "Checkpoint: folder or Hub name."})
+    model: str = field(default="", metadata={"help": "Checkpoint: folder or Hub name."})
     table: str | None = field(
         default=None, metadata={"help": "Your own labels: CSV with record[, patient, fold, age, sex], labels."}
     )
@@ -142,8 +142,9 @@ class ScoreArguments(DownstreamArguments):
         output_dir: Where results, predictions and trainings go.
     """
 
-    model: list[str] | None = field(
-        default=None, metadata={"help": "Checkpoints: folders or Hub names; the first is compared with the others."}
+    model: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Checkpoints: folders or Hub names; the first is compared with the others."},
     )
     folds: list[int] | None = field(default=None, metadata={"help": "Folds to report. Default: the validation fold."})
     card: str | None = field(
@@ -175,7 +176,6 @@ def read_arguments(words: Sequence[str], kind: type[Arguments]) -> tuple[Argumen
     check_names(options, {**training, **own}, where="the command line")
     values = {name: convert(name, value, {**training, **own}[name]) for name, value in options.items()}
     arguments = kind(**{name: value for name, value in values.items() if name in own})
-    missing = [name for name in ("model",) if not getattr(arguments, name)]
-    if missing:
+    if not getattr(arguments, "model", None):
         raise ArgumentsError("--model CHECKPOINT must be given.")
     return arguments, {name: value for name, value in values.items() if name not in own or name == "seed"}

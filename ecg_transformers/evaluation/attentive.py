@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from ..errors import EcgError
 from ..layers.pooling import AttentionPooling
-from .aggregation import aggregate_windows
+from .aggregation import Aggregate, aggregate_windows
 from .class_weights import class_weights, weighted_losses, window_weights
 from .encode import Embeddings, probabilities
 from .probe import HeldOut, selection_score
@@ -82,7 +82,7 @@ class AttentiveProbe:
     history: list[float] = field(default_factory=list)
 
     @torch.inference_mode()
-    def scores(self, embeddings: Embeddings, *, aggregate: str = "mean", batch_size: int = 1024) -> np.ndarray:
+    def scores(self, embeddings: Embeddings, *, aggregate: Aggregate = "mean", batch_size: int = 1024) -> np.ndarray:
         """Probabilities (predictions for regression) of each record, `(records, labels)` float64."""
         logits = _logits(self.head, embeddings, batch_size)
         windows = probabilities(logits, self.problem_type).numpy()
@@ -98,7 +98,7 @@ def fit_attentive_probe(
     num_labels: int,
     settings: AttentiveSettings | None = None,
     balanced: bool = False,
-    aggregate: str = "mean",
+    aggregate: Aggregate = "mean",
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> tuple[AttentiveProbe, HeldOut]:
@@ -122,13 +122,11 @@ def fit_attentive_probe(
     Raises:
         EcgError: The embeddings hold no tokens.
     """
-    if embeddings.tokens is None:
-        raise EcgError("the embeddings hold no tokens; expected those of encode_corpus(..., tokens=True).")
     settings = settings or AttentiveSettings()
     train, part = embeddings.select(~held_out), embeddings.select(held_out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = AttentiveHead(train.tokens.shape[-1], num_labels).to(device)
+        head = AttentiveHead(_tokens(train).shape[-1], num_labels).to(device)
     center, deviation = _statistics(train)
     run = _Run(head, train, targets[~held_out], problem_type, num_labels, settings, balanced, seed)
     history: list[float] = []
@@ -187,7 +185,7 @@ class _Run:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
         order = torch.randperm(len(self.train.record_index), generator=generator)
         for rows in order.split(self.settings.batch_size):
-            tokens = (self.train.tokens[rows].to(self.device).float() - center) / deviation
+            tokens = (_tokens(self.train)[rows].to(self.device).float() - center) / deviation
             mask = None if self.train.token_mask is None else self.train.token_mask[rows].to(self.device)
             rows = rows.to(self.device)
             losses = weighted_losses(self.head(tokens, mask), self.targets[rows], self.problem_type, self.balance)
@@ -201,10 +199,11 @@ class _Run:
 @torch.no_grad()
 def _statistics(embeddings: Embeddings, block: int = 2048) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each feature over all present tokens, `(hidden,)` each."""
-    hidden = embeddings.tokens.shape[-1]
+    all_tokens = _tokens(embeddings)
+    hidden = all_tokens.shape[-1]
     count, total, squares = 0.0, torch.zeros(hidden, dtype=torch.float64), torch.zeros(hidden, dtype=torch.float64)
-    for start in range(0, len(embeddings.tokens), block):
-        tokens = embeddings.tokens[start : start + block].double()
+    for start in range(0, len(all_tokens), block):
+        tokens = all_tokens[start : start + block].double()
         if embeddings.token_mask is not None:
             tokens = tokens[embeddings.token_mask[start : start + block]]
         tokens = tokens.reshape(-1, hidden)
@@ -233,10 +232,16 @@ def _folded(head: AttentiveHead, center: torch.Tensor, deviation: torch.Tensor) 
     return folded.eval()
 
 
+def _tokens(embeddings: Embeddings) -> torch.Tensor:
+    if embeddings.tokens is None:
+        raise EcgError("the embeddings hold no tokens; expected those of encode_corpus(..., tokens=True).")
+    return embeddings.tokens
+
+
 def _logits(head: AttentiveHead, embeddings: Embeddings, batch_size: int) -> torch.Tensor:
-    parts = []
-    for start in range(0, len(embeddings.tokens), batch_size):
+    parts, tokens = [], _tokens(embeddings)
+    for start in range(0, len(tokens), batch_size):
         rows = slice(start, start + batch_size)
         mask = None if embeddings.token_mask is None else embeddings.token_mask[rows]
-        parts.append(head(embeddings.tokens[rows].float(), mask))
+        parts.append(head(tokens[rows].float(), mask))
     return torch.cat(parts)

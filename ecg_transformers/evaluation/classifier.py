@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -176,15 +176,15 @@ def save_classifier(
     unfinished.rmdir()
 
 
-def pretraining_facts(checkpoint: str | Path) -> dict[str, object]:
+def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
     """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours, and its config file.
 
     Read from `run.json`, which a pretraining run leaves, or from the `results.json` of a fine-tuned folder; zeros where
     neither is there.
     """
-    facts: dict[str, object] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0, "config": ""}
+    facts: dict[str, Any] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0, "config": ""}
     folder = Path(checkpoint)
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for file in (folder / "run.json", Path("hub_cards") / folder.name / "run.json"):
         if file.is_file():
             found = json.loads(file.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers.utils import logging
 
@@ -45,7 +45,7 @@ def run_outcome(
     extractor: Any,
     splits: Splits,
     *,
-    initialisation: str,
+    initialisation: Literal["pretrained", "random"],
     folder: Path,
     training: dict[str, Any],
     resume: bool = False,
@@ -143,7 +143,7 @@ class DownstreamRun:
 
     def _own_corpus(self) -> tuple[Corpus, LabelTable, str]:
         arguments = self.arguments
-        if arguments.root is None:
+        if arguments.root is None or arguments.table is None:
             raise ArgumentsError("--table needs --root DIR, the folder that its records are in.")
         table, file, words = split_table(arguments.table, self.folder / "labels_with_folds.csv", seed=arguments.seed)
         options = {
@@ -176,7 +176,7 @@ class DownstreamRun:
             f"{len(splits.train):,} records train, {reported}{left_out};\nchosen on {splits.selection}"
         )
 
-    def run(self) -> list[dict[str, object]]:
+    def run(self) -> list[dict[str, Any]]:
         """Train, evaluate, save; the baseline too unless it is left out.
 
         Returns:
@@ -193,11 +193,11 @@ class DownstreamRun:
         if not is_main_process():
             return []
         self._save(outcome, self.folder)
-        common = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
+        common: dict[str, Any] = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
         common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
-        against = [] if baseline is None else [(BASELINES[self.mode][1], baseline)]
+        against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[self.mode][1], baseline)]
         entries = outcome_entries(outcome, self.splits, against=against, **common)
-        beside: list[dict[str, object]] = []
+        beside: list[dict[str, Any]] = []
         if baseline is not None:
             self._save(baseline, self.folder / "baseline")
             beside = outcome_entries(baseline, self.splits, **common)
@@ -205,7 +205,7 @@ class DownstreamRun:
         self.say(summary_line(entries, beside, fold_role(self.splits)))
         return [*entries, *beside]
 
-    def _outcome(self, mode: Mode, initialisation: str, folder: str) -> Outcome:
+    def _outcome(self, mode: Mode, initialisation: Literal["pretrained", "random"], folder: str) -> Outcome:
         return run_outcome(
             self.arguments,
             mode,
@@ -228,7 +228,7 @@ class DownstreamRun:
             _write_csv(folder / "labels.csv", label_table(outcome.predictions))
 
 
-def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     with open(unfinished, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

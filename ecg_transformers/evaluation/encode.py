@@ -10,14 +10,14 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from transformers.utils import logging
 
 from ..errors import CorpusError
-from .aggregation import aggregate_windows
+from .aggregation import Aggregate, aggregate_windows
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
@@ -111,7 +111,8 @@ def random_twin(model: EcgForSequenceClassification, *, seed: int) -> EcgForSequ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         twin = type(model)(copy.deepcopy(model.config))
-    return twin.to(model.device).eval()
+    cast(torch.nn.Module, twin).to(model.device)
+    return twin.eval()
 
 
 @dataclass
@@ -158,7 +159,7 @@ def usable_records(corpus: Corpus, extractor: EcgFeatureExtractor) -> Corpus:
     Raises:
         CorpusError: No record is left.
     """
-    if extractor.nan_policy != "error":
+    if extractor.contract.nan_policy != "error":
         return corpus
     complete = corpus.invalid_samples == 0
     if complete.all():
@@ -191,9 +192,10 @@ def iterate_windows(
             yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, record_index[rows]
 
 
-def _groups(corpus: Corpus, seconds: float) -> Iterator[tuple[int, list[dict[str, object]]]]:
+def _groups(corpus: Corpus, seconds: float) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Records as the extractor takes them, about so many seconds at a time: bounded memory for long recordings."""
-    first, held, items = 0, 0.0, []
+    first, held = 0, 0.0
+    items: list[dict[str, Any]] = []
     for position in range(len(corpus)):
         signal, rate = corpus.signals([position])[0], float(corpus.sampling_rates[position])
         items.append({"signal": signal, "sampling_rate": rate, "leads": list(corpus.leads[position])})
@@ -261,7 +263,7 @@ def predict_records(
     corpus: Corpus,
     extractor: EcgFeatureExtractor,
     *,
-    aggregate: Literal["mean", "max"] = "mean",
+    aggregate: Aggregate = "mean",
     batch_size: int = 256,
     bf16: bool = False,
 ) -> np.ndarray:

@@ -11,13 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.utils import logging
 
 from ..errors import EcgError
@@ -27,7 +27,7 @@ from ..trainer.data import WindowDataset, as_it_is
 from ..trainer.draws import step_generator
 from ..trainer.resume import newest_complete_checkpoint
 from ..trainer.trainer import EcgTrainer
-from .aggregation import aggregate_windows
+from .aggregation import Aggregate, aggregate_windows
 from .class_weights import class_weights, weighted_losses
 from .encode import iterate_windows, predict_records, probabilities
 from .probe import HeldOut, selection_score
@@ -61,12 +61,12 @@ class FineTuneSettings:
     early_stopping_patience: int | None = 5
     max_seconds: float | None = None
     balanced: bool = False
-    aggregate: str = "mean"
+    aggregate: Aggregate = "mean"
     resume: bool = False
 
 
 # Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
-_DEFAULTS: dict[str, object] = {
+_DEFAULTS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
     "num_train_epochs": 12.0,
@@ -90,7 +90,7 @@ _DEFAULTS: dict[str, object] = {
 }
 
 
-def training_arguments(output_dir: str | Path, **values: object) -> EcgTrainingArguments:
+def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArguments:
     """The Trainer's arguments for fine-tuning: the defaults here, overridden by what is given.
 
     Args:
@@ -210,18 +210,23 @@ class FineTuneTrainer(EcgTrainer):
         settings: FineTuneSettings,
         balance: torch.Tensor | None = None,
         max_shift: int = 0,
-        **kwargs: object,
+        **kwargs: Any,
     ):
         self.settings = settings
         self.balance = balance
         self.max_shift = max_shift
         super().__init__(model=model, compute_metrics=self._held_out_score, data_collator=as_it_is, **kwargs)
 
+    @property
+    def classifier(self) -> PreTrainedModel:
+        """The model without the wrappers of DDP or torch.compile."""
+        return cast(PreTrainedModel, self.core_model)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of the (shifted) windows; in evaluation the windows stay as they are."""
         inputs = dict(inputs)
         labels, _ = inputs.pop("labels"), inputs.pop("record_index", None)
-        core = self.core_model
+        core = self.classifier
         if core.training and self.max_shift:
             inputs |= self._shifted(inputs)
         outputs = model(**inputs)
@@ -259,8 +264,8 @@ class FineTuneTrainer(EcgTrainer):
 
     def _held_out_score(self, prediction: EvalPrediction) -> dict[str, float]:
         """Macro AUROC over the held-out records, their windows joined."""
-        labels, record_index = prediction.label_ids
-        kind = self.core_model.config.problem_type
+        labels, record_index = (np.asarray(one) for one in tuple(prediction.label_ids))
+        kind = str(self.classifier.config.problem_type)
         windows = probabilities(torch.as_tensor(prediction.predictions).float(), kind).numpy()
         scores = aggregate_windows(windows, record_index, aggregate=self.settings.aggregate)
         first = np.unique(record_index, return_index=True)[1]
@@ -270,7 +275,7 @@ class FineTuneTrainer(EcgTrainer):
         """AdamW with a rate per layer, and weight decay where `get_decay_parameter_names` says."""
         if self.optimizer is not None or self.settings.layer_decay == 1.0:
             return super().create_optimizer()
-        core = self.core_model
+        core = self.classifier
         depths = layer_depths(core, core.base_model_prefix)
         decayed = set(self.get_decay_parameter_names(core))
         groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
@@ -324,7 +329,7 @@ def fine_tune(
     if len(train) < 2:
         raise EcgError(f"{len(train)} training records are left beside those held out; expected more.")
     task = splits.task
-    callbacks = []
+    callbacks: list[TrainerCallback] = []
     if settings.early_stopping_patience is not None:
         callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
     if settings.max_seconds is not None:
@@ -341,7 +346,7 @@ def fine_tune(
         processing_class=extractor,
         callbacks=callbacks,
     )
-    resumed = newest_complete_checkpoint(arguments.output_dir) if settings.resume else None
+    resumed = newest_complete_checkpoint(str(arguments.output_dir)) if settings.resume else None
     trainer.train(resume_from_checkpoint=resumed)
     history = {
         float(entry["epoch"]): float(entry["eval_selection_score"])

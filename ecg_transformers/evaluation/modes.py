@@ -15,22 +15,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from transformers.utils import logging
 
 from ..errors import EcgError
-from .attentive import fit_attentive_probe
+from .aggregation import Aggregate
+from .attentive import AttentiveProbe, fit_attentive_probe
 from .classifier import build_classifier, set_attentive_head, set_linear_head
 from .encode import CheckpointEncoder, encode_corpus, predict_records
 from .finetune import FineTuneSettings, fine_tune, training_arguments
 from .metrics import fit_thresholds
 from .predictions import Predictions
-from .probe import HeldOut, select_linear_probe
+from .probe import HeldOut, LinearProbe, select_linear_probe
 from .protocol import Splits
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Mode = Literal["linear_probe", "attentive_probe", "fine_tune", "from_scratch"]
 MODES: tuple[Mode, ...] = ("linear_probe", "attentive_probe", "fine_tune", "from_scratch")
 
 # What a mode is compared with: mode and initialisation. Nothing stands beside a run from scratch.
-BASELINES: dict[str, tuple[Mode, str]] = {
+BASELINES: dict[str, tuple[Mode, Literal["pretrained", "random"]]] = {
     "linear_probe": ("linear_probe", "random"),
     "attentive_probe": ("attentive_probe", "random"),
     "fine_tune": ("from_scratch", "random"),
@@ -90,7 +91,7 @@ def run_mode(
     layer: int = -1,
     head_first: bool = True,
     balanced: bool | None = None,
-    aggregate: Literal["mean", "max"] = "mean",
+    aggregate: Aggregate = "mean",
     seed: int = 0,
     bf16: bool | None = None,
     batch_size: int = 256,
@@ -143,20 +144,20 @@ def run_mode(
     model = build_classifier(
         checkpoint, splits.task, pooling="attention" if attentive else pooling, layer=layer,
         initialisation=initialisation, seed=seed, **options,
-    ).to(device).eval()  # fmt: skip
-    scores = None
-    if mode in ("linear_probe", "attentive_probe") or (mode == "fine_tune" and head_first):
-        parts = _Probing(model, extractor, splits, balanced, aggregate, seed, bf16, batch_size, device)
-        name, held_out = parts.fit(attentive)
-        if mode != "fine_tune":
-            scores = parts.scores()
-    if mode in ("fine_tune", "from_scratch"):
+    )  # fmt: skip
+    cast(torch.nn.Module, model).to(device).eval()
+    probing = _Probing(model, extractor, splits, balanced, aggregate, seed, bf16, batch_size, device)
+    if mode in ("linear_probe", "attentive_probe"):
+        name, held_out = probing.fit(attentive)
+        scores = probing.scores()
+    else:
         if output_dir is None:
             raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
+        if mode == "fine_tune" and head_first:
+            probing.fit(attentive)
         given = {"seed": seed, "bf16": bf16} | dict(training or {})
         arguments = training_arguments(output_dir, **given)
-        settings = settings or FineTuneSettings()
-        settings = FineTuneSettings(**(vars(settings) | {"balanced": balanced, "aggregate": aggregate}))
+        settings = replace(settings or FineTuneSettings(), balanced=balanced, aggregate=aggregate)
         name, held_out = "epoch", fine_tune(model, extractor, splits, arguments=arguments, settings=settings)
         scores = predict_records(
             model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
@@ -178,11 +179,12 @@ class _Probing:
     extractor: EcgFeatureExtractor
     splits: Splits
     balanced: bool
-    aggregate: str
+    aggregate: Aggregate
     seed: int
     bf16: bool
     batch_size: int
     device: torch.device
+    probe: LinearProbe | AttentiveProbe | None = None
 
     def _encode(self, corpus, tokens: bool):
         encoder = CheckpointEncoder(self.model, self.extractor, "encoder")
@@ -193,25 +195,24 @@ class _Probing:
     def fit(self, attentive: bool) -> tuple[str, HeldOut]:
         """Fit the probe, give its head to the model, and say what was chosen."""
         splits, task = self.splits, self.splits.task
-        common = {"problem_type": task.problem_type, "num_labels": task.num_labels, "balanced": self.balanced}
-        common |= {"aggregate": self.aggregate, "device": self.device}
-        self.attentive = attentive
+        common: dict[str, Any] = {"problem_type": task.problem_type, "num_labels": task.num_labels}
+        common |= {"balanced": self.balanced, "aggregate": self.aggregate, "device": self.device}
         embeddings = self._encode(splits.train.corpus, attentive)
+        targets = splits.train.targets
         if attentive:
-            self.probe, held_out = fit_attentive_probe(
-                embeddings, splits.train.targets, splits.held_out[0], seed=self.seed, **common
-            )
-            set_attentive_head(self.model, self.probe.head)
+            reading, held_out = fit_attentive_probe(embeddings, targets, splits.held_out[0], seed=self.seed, **common)
+            set_attentive_head(self.model, reading.head)
+            self.probe = reading
             return "epoch", held_out
-        self.probe, held_out = select_linear_probe(
-            embeddings, splits.train.targets, splits.held_out, refit=splits.refit, **common
-        )
-        set_linear_head(self.model, self.probe)
+        linear, held_out = select_linear_probe(embeddings, targets, splits.held_out, refit=splits.refit, **common)
+        set_linear_head(self.model, linear)
+        self.probe = linear
         return "l2", held_out
 
     def scores(self) -> np.ndarray:
-        """The probe's scores of the reported records."""
-        embeddings = self._encode(self.splits.evaluate.corpus, self.attentive)
+        """The probe's scores of the reported records; `fit` comes first."""
+        assert self.probe is not None
+        embeddings = self._encode(self.splits.evaluate.corpus, isinstance(self.probe, AttentiveProbe))
         return self.probe.scores(embeddings, aggregate=self.aggregate)
 
 
@@ -220,7 +221,7 @@ def evaluate_as_is(
     extractor: EcgFeatureExtractor,
     splits: Splits,
     *,
-    aggregate: Literal["mean", "max"] = "mean",
+    aggregate: Aggregate = "mean",
     bf16: bool | None = None,
     batch_size: int = 256,
     device: torch.device | str | None = None,
@@ -246,7 +247,7 @@ def evaluate_as_is(
     device = torch.device(device or torch.accelerator.current_accelerator() or "cpu")
     bf16 = device.type != "cpu" if bf16 is None else bf16
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
-    model = model.to(device).eval()
+    cast(torch.nn.Module, model).to(device)
     scores = predict_records(
         model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
     )

@@ -102,7 +102,7 @@ def corpus_of_table(
     """
     definition = folder_definition(root, table, read_options=read_options)
     # Zeros of an absent lead could not be told from a signal later: such a corpus keeps the leads that each record has.
-    whole = extractor.missing_leads == "error"
+    whole = extractor.contract.missing_leads == "error"
     rate = None if whole else extractor.sampling_rate
     return build_corpus(
         definition, Path(root), Path(output), num_proc=num_proc, sampling_rate=rate,

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,7 +179,7 @@ def other_figures(predictions: Predictions) -> dict[str, float]:
             "root_mean_square_error": float(np.sqrt(np.square(labels - scores).mean())),
             "r2": float(macro(explained)),
         }
-    occurs = labels.any(axis=0)
+    occurs = np.asarray(labels.any(axis=0))
     figures = {"macro_average_precision": float(macro(average_precision(labels, scores)))}
     if predictions.problem_type == "single_label_classification":
         decisions = scores == scores.max(axis=1, keepdims=True)
@@ -190,7 +191,7 @@ def other_figures(predictions: Predictions) -> dict[str, float]:
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
-def label_table(predictions: Predictions) -> list[dict[str, object]]:
+def label_table(predictions: Predictions) -> list[dict[str, Any]]:
     """Per label: code, number of positives, AUROC, average precision and F1 at the saved threshold (NaN as `None`)."""
     labels, scores = predictions.labels, predictions.scores
     columns = {"auroc": auroc(labels, scores), "average_precision": average_precision(labels, scores)}

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import EcgError
-from .aggregation import aggregate_windows
+from .aggregation import Aggregate, aggregate_windows
 from .class_weights import class_weights, window_weights
 from .encode import Embeddings, probabilities
 from .lbfgs import minimize_many
@@ -56,7 +56,7 @@ class LinearProbe:
     problem_type: str
     l2: float
 
-    def scores(self, embeddings: Embeddings, *, aggregate: str = "mean") -> np.ndarray:
+    def scores(self, embeddings: Embeddings, *, aggregate: Aggregate = "mean") -> np.ndarray:
         """Probabilities (predictions for regression) of each record, `(records, labels)` float64."""
         logits = functional.linear(embeddings.features, self.weight, self.bias)
         windows = probabilities(logits, self.problem_type).numpy()
@@ -118,8 +118,8 @@ def fit_linear_probe(
     features = (features - center) / deviation
     # In the eigenbasis of the features the loss bends along the axes; the penalty does not see the rotation.
     spread, basis = torch.linalg.eigh((features * weights[:, None]).T @ features)
-    wanted = one_hot(targets, num_labels) if single else targets
-    wanted = torch.as_tensor(wanted[embeddings.record_index], dtype=torch.float32, device=device)
+    per_record = one_hot(targets, num_labels) if single else targets
+    wanted = torch.as_tensor(per_record[embeddings.record_index], dtype=torch.float32, device=device)
     curvature = _label_curvature(targets, problem_type, num_labels, balanced).to(device)
     objective = _Objective(
         features @ basis,
@@ -239,7 +239,7 @@ def select_linear_probe(
     num_labels: int,
     l2: Sequence[float] = L2_GRID,
     balanced: bool = False,
-    aggregate: str = "mean",
+    aggregate: Aggregate = "mean",
     refit: bool = True,
     device: torch.device | str = "cpu",
 ) -> tuple[LinearProbe, HeldOut]:
@@ -262,7 +262,8 @@ def select_linear_probe(
         The final probe, and what it was chosen by.
     """
     grid = sorted(l2, reverse=True)
-    labels, scores = [], {value: [] for value in grid}
+    labels: list[np.ndarray] = []
+    scores: dict[float, list[np.ndarray]] = {value: [] for value in grid}
     for mask in held_out:
         rest = embeddings.select(~mask)
         probes = fit_linear_probe(

@@ -171,7 +171,7 @@ def make_splits(
     Raises:
         CorpusError: Folds overlap or do not exist, patients are on both sides, or no record is left.
     """
-    defaults = (None, None) if train_folds and evaluate_folds else default_folds(corpus)
+    defaults = ((), ()) if train_folds and evaluate_folds else default_folds(corpus)
     train_folds, evaluate_folds = tuple(train_folds or defaults[0]), tuple(evaluate_folds or defaults[1])
     validation_folds = tuple(validation_folds or ())
     _refuse_overlap(train_folds=train_folds, evaluate_folds=evaluate_folds, validation_folds=validation_folds)
@@ -277,7 +277,6 @@ def _drop_rare(splits: Splits, min_examples: int) -> Splits:
 def _without(part: Part, keep: np.ndarray) -> tuple[Part, np.ndarray]:
     """The part with some label columns only; single-label records of a dropped class go. And which records stayed."""
     labels = part.labels[:, keep]
-    rows = np.ones(len(part), bool)
-    if part.problem_type == "single_label_classification":
-        rows = labels.any(axis=1)
+    single = part.problem_type == "single_label_classification"
+    rows = np.asarray(labels.any(axis=1)) if single else np.ones(len(part), bool)
     return replace(part, corpus=part.corpus.select(rows), labels=labels[rows]), rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import EcgError
 from ..trainer.run_record import describe_hardware, find_commit
@@ -39,7 +40,7 @@ def outcome_entries(
     aggregate: str = "mean",
     unit: str = "record",
     resamples: int = 1000,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Two entries: over all labels, and over those with enough positives to mean something.
 
     Args:
@@ -57,7 +58,7 @@ def outcome_entries(
     known = pretraining_facts(checkpoint)
     config = known.pop("config")
     pretrained = outcome.initialisation == "pretrained"
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "config": config if pretrained else "",
         "commit": find_commit() or "",
         "hardware": describe_hardware(),
@@ -67,7 +68,7 @@ def outcome_entries(
     }
     entries = []
     for min_positives in (1, FEW_POSITIVES):
-        options = {"min_positives": min_positives, "unit": unit, "resamples": resamples}
+        options: dict[str, Any] = {"min_positives": min_positives, "unit": unit, "resamples": resamples}
         try:
             interval = score_interval(outcome.predictions, **options)
         except EcgError:
@@ -108,14 +109,14 @@ def fold_role(splits: Splits) -> str:
     folds = splits.evaluate_folds
     known = sorted({int(fold) for fold in splits.evaluate.corpus.info.get("folds", {})} - {-1})
     if splits.evaluate.corpus.name == "ptbxl":
-        role = {(9,): "validation", (10,): "test"}.get(folds)
-    else:
-        role = {tuple(known[-1:]): "test", tuple(known[-2:-1]): "validation"}.get(folds) if len(known) > 2 else None
+        known = list(range(1, 11))
+    roles = {tuple(known[-1:]): "test", tuple(known[-2:-1]): "validation"} if len(known) > 2 else {}
+    role = roles.get(folds)
     numbers = ", ".join(map(str, folds))
     return f"{role} (fold {numbers})" if role else f"folds {numbers}"
 
 
-def summary_line(entries: Sequence[Mapping[str, object]], baseline: Sequence[Mapping[str, object]], role: str) -> str:
+def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], role: str) -> str:
     """The figures of an outcome, of its baseline, and their difference, in one line."""
     first = entries[0]
     metric = "macro AUROC" if first["metric"] == "macro_auroc" else str(first["metric"]).replace("_", " ")
@@ -130,5 +131,5 @@ def summary_line(entries: Sequence[Mapping[str, object]], baseline: Sequence[Map
     return line
 
 
-def _figure(entry: Mapping[str, object]) -> str:
+def _figure(entry: Mapping[str, Any]) -> str:
     return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"

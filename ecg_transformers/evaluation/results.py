@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .bootstrap import Difference, Interval
 from .predictions import Predictions, other_figures
@@ -35,10 +36,10 @@ def result_entry(
     min_positives: int,
     seed: int,
     sampling_rate: float,
-    pretraining: Mapping[str, object],
+    pretraining: Mapping[str, Any],
     difference: tuple[str, Difference] | None = None,
     **facts: object,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One entry of `results.json`.
 
     Args:
@@ -60,7 +61,7 @@ def result_entry(
     """
     corpus = splits.evaluate.corpus
     regression = predictions.problem_type == "regression"
-    entry: dict[str, object] = {
+    entry: dict[str, Any] = {
         "checkpoint": checkpoint,
         "mode": mode,
         "initialisation": initialisation,
@@ -109,13 +110,13 @@ def result_entry(
     return entry | facts
 
 
-def read_results(path: str | Path) -> list[dict[str, object]]:
+def read_results(path: str | Path) -> list[dict[str, Any]]:
     """The entries of a file; none where there is no file."""
     path = Path(path)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
-def merge_results(path: str | Path, entries: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Add entries to a file: one with the key of an older entry replaces it, the others stay.
 
     Args:
@@ -135,11 +136,11 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, object]]) -> 
     return list(merged.values())
 
 
-def _key(entry: Mapping[str, object]) -> str:
+def _key(entry: Mapping[str, Any]) -> str:
     return json.dumps([entry.get(name) for name in KEY_FIELDS])
 
 
-def format_table(rows: Sequence[Mapping[str, object]]) -> str:
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same keys as aligned plain text, the keys as header."""
     if not rows:
         return ""

@@ -47,10 +47,10 @@ class Scoring:
             raise ArgumentsError("--corpus DIR must be given.")
         self.corpus: Corpus = load_corpus(arguments.corpus)
         self.folder = Path(arguments.output_dir)
-        self.entries: list[list[dict[str, object]]] = []
-        self.baselines: list[list[dict[str, object]]] = []
+        self.entries: list[list[dict[str, Any]]] = []
+        self.baselines: list[list[dict[str, Any]]] = []
 
-    def run(self) -> list[dict[str, object]]:
+    def run(self) -> list[dict[str, Any]]:
         """Score every checkpoint, say the lines and the table, write results and predictions.
 
         Returns:
@@ -60,9 +60,9 @@ class Scoring:
         outcomes: list[tuple[str, Outcome, Splits]] = []
         for checkpoint in arguments.model:
             name, outcome, baseline, splits = self._score(checkpoint)
-            against = [] if baseline is None else [(BASELINES[outcome.mode][1], baseline)]
+            against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[outcome.mode][1], baseline)]
             against += [(other, one) for other, one, its in outcomes if _comparable(its, splits)]
-            common = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
+            common: dict[str, Any] = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
             common |= {"unit": arguments.unit, "resamples": arguments.resamples}
             entries = outcome_entries(outcome, splits, checkpoint=checkpoint, against=against, **common)
             beside = [] if baseline is None else outcome_entries(baseline, splits, checkpoint=checkpoint, **common)
@@ -109,7 +109,7 @@ class Scoring:
             baseline = self._run(BASELINES[mode][0], checkpoint, extractor, splits, BASELINES[mode][1])
         return name, outcome, baseline, splits
 
-    def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: str) -> Outcome:
+    def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: Any) -> Outcome:
         return run_outcome(
             self.arguments,
             mode,
@@ -125,8 +125,8 @@ class Scoring:
         """A classifier as it was saved, and the baseline that was saved with it."""
         arguments = self.arguments
         own = [entry for entry in read_results(Path(checkpoint) / "results.json") if entry["mode"] in BASELINES]
-        mode = own[0]["mode"] if own else "fine_tune"
-        options = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
+        mode: Mode = own[0]["mode"] if own else "fine_tune"
+        options: dict[str, Any] = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
         options |= {"batch_size": arguments.encode_batch_size}
         outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, **options)
         beside = Path(checkpoint) / "baseline"
@@ -142,7 +142,7 @@ class Scoring:
     def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:
         """All checkpoints with what they are and what they reach, and the paired differences to the first."""
         first_name, first, first_splits = outcomes[0]
-        options = {"unit": self.arguments.unit, "resamples": self.arguments.resamples}
+        options: dict[str, Any] = {"unit": self.arguments.unit, "resamples": self.arguments.resamples}
         differences = [
             paired_difference(one.predictions, first.predictions, **options)
             if _comparable(splits, first_splits)

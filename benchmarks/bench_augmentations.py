@@ -3,8 +3,8 @@
     pip install ecg-augmentations==1.0.1
     python benchmarks/bench_augmentations.py [--threads 1] [--batch 128] [--rounds 10]
 
-Both make two views of 12 x 1000 float32 records, every operation with probability 0.5 per record: resized crop, one lead
-set to zero, a silent window, noise, dropped samples. The other package has no window for its noise (it covers the
+Both make two views of 12 x 1000 float32 records, every operation with probability 0.5 per record: resized crop, one
+lead set to zero, a silent window, noise, dropped samples. The other package has no window for its noise (it covers the
 record) and drops no single samples, so it does less there; ours includes drawing and applying.
 """
 

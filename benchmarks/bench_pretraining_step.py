@@ -3,8 +3,8 @@
     python benchmarks/bench_pretraining_step.py [--threads 1] [--device cpu] [--rounds 5] [--batch_full 8] [--batch 128]
 
 Baseline: only the linear layers and attention products of query pass, key pass, masked pass and decoder, forward and,
-where the step has one, backward (two products per forward product), with the same shapes and type, in the same run. The
-step itself has everything: views, normalisation layers, softmax, GELU, losses, queue, backward pass, momentum update and
+where the step has one, backward (two products per forward product), with the same shapes and type, in the same run.
+The step itself has everything: views, normalisation layers, softmax, GELU, losses, queue, backward pass, momentum update and
 optimizer. The two are timed in turn, and each ratio is that of the fastest rounds.
 """
 
@@ -137,7 +137,7 @@ def main():
     attention = "eager" if options.device == "cpu" else "sdpa"
     print(f"device {options.device}, {options.threads} threads, torch {torch.__version__}, {attention} attention")
     print(
-        f"{'model':<22}{'type':<7}{'batch':>6}{'step s':>9}{'products s':>12}{'share':>8}{'records/s':>11}{'GFLOP/s':>10}"
+        f"{'model':<22}{'type':<10}{'batch':>3}{'step s':>9}{'products s':>12}{'share':>8}{'rec/s':>11}{'GFLOP/s':>10}"
     )
     sizes = (("published, 12 x 3600", {}, options.batch_full), ("shipped, 12 x 1000", SHIPPED, options.batch))
     for name, fields, batch in sizes:

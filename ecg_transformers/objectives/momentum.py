@@ -25,5 +25,5 @@ def synchronize_twin(twin: nn.Module, online: nn.Module) -> None:
     for average, parameter in zip(twin.parameters(), online.parameters(), strict=True):
         init.copy_(average, parameter)
         average.requires_grad_(False)
-    for average, buffer in zip(twin.buffers(), online.buffers(), strict=True):
-        init.copy_(average, buffer)
+    for own, buffer in zip(twin.buffers(), online.buffers(), strict=True):
+        init.copy_(own, buffer)

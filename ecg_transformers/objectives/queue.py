@@ -22,6 +22,11 @@ class KeyQueue(nn.Module):
         length: Number of keys; need not be a multiple of the batch (writing is modular).
     """
 
+    keys: torch.Tensor
+    pointer: torch.Tensor
+    filled: torch.Tensor
+    sources: torch.Tensor
+
     def __init__(self, size: int, length: int):
         super().__init__()
         self.register_buffer("keys", self._initial_keys(size, length))
@@ -37,7 +42,7 @@ class KeyQueue(nn.Module):
 
     def reset_state(self) -> None:
         """Set the starting values of what was not loaded from a checkpoint (called by `_init_weights`)."""
-        init.copy_(self.keys, self._initial_keys(*self.keys.shape))
+        init.copy_(self.keys, self._initial_keys(self.keys.shape[0], self.keys.shape[1]))
         init.zeros_(self.pointer)
         init.zeros_(self.filled)
         init.constant_(self.sources, -1)

@@ -43,18 +43,18 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
         attentions: Of the first view, as in `EcgModelOutput`, if asked for.
     """
 
-    loss: torch.FloatTensor | None = None
-    contrastive_loss: torch.FloatTensor | None = None
-    reconstruction_loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    reconstruction: torch.FloatTensor | None = None
-    patch_mask: torch.FloatTensor | None = None
-    ids_restore: torch.LongTensor | None = None
-    queries: torch.FloatTensor | None = None
-    positive_keys: torch.FloatTensor | None = None
-    last_hidden_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    patch_mask: torch.Tensor | None = None
+    ids_restore: torch.Tensor | None = None
+    queries: torch.Tensor | None = None
+    positive_keys: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class MaeMocoMomentumEncoder(MaeMocoModel):
@@ -100,6 +100,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
     """
 
     shared_draws = ("shuffle_indices",)
+    twin_marker: torch.Tensor
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
@@ -142,9 +143,13 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             init.normal_(module.mask_token, std=self.config.initializer_range)
             self._init_positions(module.position_embeddings, cls_token=False)
         elif isinstance(module, nn.BatchNorm1d):
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            for buffer, start in (
+                (module.running_mean, init.zeros_),
+                (module.running_var, init.ones_),
+                (module.num_batches_tracked, init.zeros_),
+            ):
+                if buffer is not None:
+                    start(buffer)
             if module.affine:
                 init.ones_(module.weight)
                 init.zeros_(module.bias)
@@ -268,10 +273,11 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         if self.training:
             self.queue.enqueue(all_gather(keys), None if sources is None else all_gather(sources))
 
-        terms = {"contrastive_loss": contrastive_loss, "reconstruction_loss": reconstruction_loss}
+        weights = self.loss_weights
         result = MaeMocoForPreTrainingOutput(
-            loss=sum(self.loss_weights[name] * term for name, term in terms.items()),
-            **terms,
+            loss=weights["contrastive_loss"] * contrastive_loss + weights["reconstruction_loss"] * reconstruction_loss,
+            contrastive_loss=contrastive_loss,
+            reconstruction_loss=reconstruction_loss,
             logits=logits,
             reconstruction=reconstruction,
             patch_mask=mask.patch_mask,
@@ -311,7 +317,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
     def _unit_projection(projector: ProjectionHead, pooled: torch.Tensor) -> torch.Tensor:
         # Outside autocast: keys that were rounded to bfloat16 are no unit vectors any more.
         with torch.autocast(device_type=pooled.device.type, enabled=False):
-            weight = projector.layers[0].linear.weight
+            weight = next(projector.parameters())
             return functional.normalize(projector(pooled.to(weight.dtype)).to(_at_least_float32(weight)), dim=1)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecg_transformers.errors import RecordFileError
-from ecg_transformers.signals.record import MAX_SAMPLING_RATE
+from ecg_transformers.signals.record import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE
 
 __all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "refuse_lfs_pointer"]
 
@@ -255,9 +255,9 @@ def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
         raise _fail(path, number, "the sampling rate is missing; write it behind the number of signals.")
     match = _RATE.fullmatch(tokens[0])
     rate = float(match[1]) if match else math.nan
-    if not 0 < rate <= MAX_SAMPLING_RATE:
-        limits = f"above 0 and at most {MAX_SAMPLING_RATE:g}"
-        raise _fail(path, number, f"the sampling rate is {tokens[0]!r}; expected a number of Hz {limits}.")
+    if not MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE:
+        limits = f"{MIN_SAMPLING_RATE:g} to {MAX_SAMPLING_RATE:g}"
+        raise _fail(path, number, f"the sampling rate is {tokens[0]!r}; expected a number of Hz from {limits}.")
     tokens.pop(0)
     samples = None
     if tokens and not _is_moment(tokens[0]):

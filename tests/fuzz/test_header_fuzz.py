@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import EcgError
-from ecg_transformers.signals.record import MAX_SAMPLING_RATE
+from ecg_transformers.signals.record import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE
 from ecg_transformers.signals.wfdb_io import read_wfdb
 
 MUTATIONS = 10_000
 NAME = "tiny"
 # What replaces a whole field: numbers out of range, other formats, paths, other alphabets.
-FIELDS = [b"", b"\x00", b"\xff\xfe", b"\xc2\xb2", b"9" * 40, b"../../etc/passwd", b"/dev/zero", b"tiny.hea", b"31/02/2020"]
+FIELDS = [b"", b"\x00", b"\xff\xfe", b"\xc2\xb2", b"9" * 40]
+FIELDS += b"../../etc/passwd /dev/zero tiny.hea 31/02/2020".split()
 FIELDS += b"0 -1 1 999999999999 1e308 1e400 nan inf -0 0x10 1_0 ~ - . # V1 12/3 0/0 250/250(0) 12:00:00".split()
 FIELDS += b"8 24 61 80 212 310 311 508 516 524 16x0 16x2 16x9999 16:5 16+24 16+999".split()
 FIELDS += b"1(99999999999)/mV 0/V 1e-300/uV 1000/mmHg 1000(0)/".split()
@@ -47,10 +48,18 @@ def mutated(header: bytes, generator: np.random.Generator) -> bytes:
     return bytes(content)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory, data_dir):
+def overwrite(path, content: bytes) -> None:
+    """New content in the same file, without emptying it first: some file systems wait for the disk then."""
+    with path.open("r+b", buffering=0) as file:
+        file.write(content)
+        file.truncate()
+
+
+@pytest.fixture
+def tiny(tmp_path, data_dir):
     """A record of 12 leads and 40 samples, header and checksums right."""
-    folder = tmp_path_factory.mktemp("fuzz")
+    folder = tmp_path / "fuzz"
+    folder.mkdir()
     samples = np.fromfile(data_dir / "ptbxl" / "00001_lr.dat", dtype="<i2")[: 12 * 40].reshape(40, 12)
     samples.tofile(folder / f"{NAME}.dat")
     names = "I II III AVR AVL AVF V1 V2 V3 V4 V5 V6".split()
@@ -71,7 +80,7 @@ def test_damaged_headers_give_records_or_ecg_errors(tiny):
     outcomes, unnamed = {"record": 0, "error": 0}, 0
     for number in range(MUTATIONS):
         damaged = mutated(header, generator)
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
         try:
             record = read_wfdb(path, annotator=None)
         except EcgError as error:
@@ -82,10 +91,9 @@ def test_damaged_headers_give_records_or_ecg_errors(tiny):
         else:
             outcomes["record"] += 1
             assert record.signal.size <= 100_000
-            assert 0 < record.sampling_rate <= MAX_SAMPLING_RATE
+            assert MIN_SAMPLING_RATE <= record.sampling_rate <= MAX_SAMPLING_RATE
             assert not np.isinf(record.signal).any(), damaged
             assert record.leads is None or len(set(record.leads)) == record.num_leads
-    path.write_bytes(header)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000, f"{grown} kB more memory"
     assert unnamed == 0, "errors without the file's name"

@@ -49,7 +49,7 @@ def test_unknown_unit_is_refused(signal, units):
         unit_scale(units)
 
 
-@pytest.mark.parametrize("rate", [None, 0, -1, float("nan"), float("inf"), 1e6, "250", True, 1j])
+@pytest.mark.parametrize("rate", [None, 0, -1, 1e-300, float("nan"), float("inf"), 1e6, "250", True, 1j])
 def test_sampling_rate_must_be_a_number_of_hertz(signal, rate):
     with pytest.raises(SignalError, match="sampling"):
         EcgRecord(signal, rate)

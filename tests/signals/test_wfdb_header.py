@@ -113,6 +113,7 @@ def test_age_sex_and_codes_of_the_comments(tmp_path, comments, age, sex, labels)
         (["r 1 0 100", LINE], "sampling rate is '0'"),
         (["r 1 -250 100", LINE], "'-250'"),
         (["r 1 nan 100", LINE], "'nan'"),
+        (["r 1 1e-300 100", LINE], "'1e-300'"),
         (["r 1 1000000 100", LINE], "100000"),
         (["r 1 250 1e5", LINE], "number of samples is '1e5'"),
         (["r 1 250 0", LINE], "0 samples"),

@@ -2,10 +2,10 @@
 
     python benchmarks/bench_pretraining_step.py [--threads 1] [--device cpu] [--rounds 5] [--batch_full 8] [--batch 128]
 
-Baseline: only the linear layers and attention products of query pass, key pass, masked pass and decoder, forward and,
+Baseline: only the linear layers and attention products of query pass, key pass, masked pass and decoder, forward and
 where the step has one, backward (two products per forward product), with the same shapes and type, in the same run.
-The step itself has everything: views, normalisation layers, softmax, GELU, losses, queue, backward pass, momentum update and
-optimizer. The two are timed in turn, and each ratio is that of the fastest rounds.
+The step itself has everything: views, normalisation layers, softmax, GELU, losses, queue, backward pass, momentum
+update and optimizer. The two are timed in turn, and each ratio is that of the fastest rounds.
 """
 
 import argparse

@@ -309,9 +309,12 @@ def _training(results: Sequence[Mapping], run: Mapping) -> str:
 def _run_words(run: Mapping) -> str:
     corpus = run.get("corpus") or {}
     words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
-    for key, unit in (("records", "records"), ("epochs", "epochs"), ("steps", "steps"), ("hours", "hours")):
+    for key in ("records", "epochs", "steps"):
         if run.get(key):
-            words.append(f"{run[key]:,.4g} {unit}" if isinstance(run[key], float) else f"{run[key]:,} {unit}")
+            words.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
+    hours = float(run.get("hours") or 0)
+    if hours:
+        words.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")
     if run.get("train_folds"):
         words.append(f"training folds {', '.join(map(str, run['train_folds']))}")
     words += [str(run["hardware"])] if run.get("hardware") else []

@@ -118,51 +118,101 @@ def results_table(entries: Sequence[Mapping]) -> str:
     """Renders the entries as Markdown: one row per setting and initialisation, one column per part of a corpus.
 
     A figure stands with its 95 % bootstrap interval; the column ``gain`` holds the paired difference, if one was made.
+    Below it stands in words at how many labelled records the pretrained encoder is ahead of the same one from scratch.
     """
     if not entries:
         return "No evaluation of this checkpoint has been recorded."
-    roles = list(dict.fromkeys(["validation", "test", *map(find_fold_role, entries)]))
-    if not {"validation", "test"} & set(map(find_fold_role, entries)):
+    kept = [entry for number, entry in enumerate(entries) if not _repeats(entry, entries[:number])]
+    roles = list(dict.fromkeys(["validation", "test", *map(find_fold_role, kept)]))
+    if not {"validation", "test"} & set(map(find_fold_role, kept)):
         roles = roles[2:]
-    varying = [field for field in SETTING_FIELDS if len({json.dumps(entry.get(field)) for entry in entries}) > 1]
-    shown = [field for field in varying if field not in ("mode", "labels", "corpus")]
+    varying = [name for name in SETTING_FIELDS if len({json.dumps(entry.get(name)) for entry in kept}) > 1]
+    metrics = list(dict.fromkeys(map(_metric, kept)))
+    shown = [name for name in varying if name not in ("mode", "labels", "min_positives")]
     rows: dict[tuple, list[Mapping]] = {}
-    for entry in entries:
-        key = (*(json.dumps(entry.get(field)) for field in SETTING_FIELDS), entry["initialisation"], entry["metric"])
+    for entry in kept:
+        key = (*(json.dumps(entry.get(name)) for name in SETTING_FIELDS), entry["initialisation"], entry["metric"])
         rows.setdefault(key, []).append(entry)
-    header = ["corpus", "labels", "protocol", *(field.replace("_", " ") for field in shown), "encoder", "metric"]
-    header += [f"{_fold_word(role, entries)}" for role in roles] + ["gain (paired)", "records", "labels counted"]
+    header = ["labels", "protocol", *(name.replace("_", " ") for name in shown), "encoder"]
+    header += ["metric"] if len(metrics) > 1 else []
+    header += [_fold_word(role, kept) for role in roles] + ["gain (paired)", "records"]
     lines = [_row(header), _row(["---"] * len(header))]
     for group in sorted(rows.values(), key=lambda group: _order(group[0])):
         first = group[0]
-        cells = [str(first["corpus"]), str(first["labels"]), MODE_WORDS.get(first["mode"], str(first["mode"]))]
-        cells += ["-" if first.get(field) is None else str(first[field]) for field in shown]
-        cells += [str(first["initialisation"]), _metric(first)]
+        cells = [_labels(first), MODE_WORDS.get(first["mode"], str(first["mode"]))]
+        cells += ["-" if first.get(name) is None else str(first[name]) for name in shown]
+        cells += [str(first["initialisation"])] + ([_metric(first)] if len(metrics) > 1 else [])
         cells += [
             "; ".join(_figure(entry) for entry in group if find_fold_role(entry) == role) or "-" for role in roles
         ]
         cells += ["; ".join(filter(None, map(_gain, group))) or "-"]
-        cells += ["; ".join(dict.fromkeys(str(entry[field]) for entry in group)) for field in ("records", "num_labels")]
+        cells += ["; ".join(dict.fromkeys(f"{entry['records']:,}" for entry in group))]
         lines.append(_row(cells))
-    notes = [f"95 % bootstrap intervals over records ({_resamples(entries)} resamples)."]
+    parts = [" ".join(_notes(kept, varying, metrics))]
+    parts += ["\n".join(f"- {sentence}" for sentence in _worth(kept))] if _worth(kept) else []
+    return "\n\n".join(["\n".join(lines), *parts])
+
+
+def _repeats(entry: Mapping, earlier: Sequence[Mapping]) -> bool:
+    """Whether leaving out rare labels left none out, so that an earlier entry says the same."""
+    fields = [*(name for name in SETTING_FIELDS if name != "min_positives"), "initialisation", "metric", "num_labels"]
+    fields += ["evaluate_folds", "value"]
+    return any(all(entry.get(name) == other.get(name) for name in fields) for other in earlier)
+
+
+def _notes(entries: Sequence[Mapping], varying: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    corpora = dict.fromkeys(f"{entry['corpus']} {entry['corpus_version']}".strip() for entry in entries)
+    resamples = ", ".join(dict.fromkeys(f"{entry['resamples']:,}" for entry in entries))
+    what = f"{metrics[0][0].upper()}{metrics[0][1:]} on" if len(metrics) == 1 else "On"
+    notes = [f"{what} {', '.join(corpora)}; 95 % bootstrap intervals over records ({resamples} resamples)."]
     vanished = max(int(entry.get("resamples_with_vanished_label") or 0) for entry in entries)
     if vanished:
         notes.append(
             "A label that does not occur in a resample is left out of that resample's mean; "
             f"at most {vanished:,} resamples of a row had such a label."
         )
-    fixed = [f"{field.replace('_', ' ')} {entries[0][field]}" for field in ("pooling", "seed")
-             if field not in varying and entries[0].get(field) is not None]  # fmt: skip
+    fixed = [
+        f"{name.replace('_', ' ')} {entries[0][name]}"
+        for name in ("pooling", "train_fraction", "seed")
+        if name not in varying and entries[0].get(name) is not None
+    ]
     if fixed:
         notes.append(f"In every row: {', '.join(fixed)}.")
-    if "test" not in map(find_fold_role, entries) and "validation" in map(find_fold_role, entries):
+    roles = set(map(find_fold_role, entries))
+    if "test" not in roles and "validation" in roles:
         notes.append(
             "The test fold was not evaluated: these are validation figures and must not be read as test figures. "
             "On a machine that holds the fold, `training/score.py --folds 10` fills the column."
         )
     if not any(entry["initialisation"] == "random" for entry in entries):
         notes.append("No randomly initialised encoder was evaluated beside it, so these figures do not show a gain.")
-    return "\n".join([*lines, "", " ".join(notes)])
+    return notes
+
+
+def _worth(entries: Sequence[Mapping]) -> list[str]:
+    """At how many labelled records fine-tuning the checkpoint is ahead of training the same encoder from scratch."""
+    compared = [
+        entry
+        for entry in entries
+        if entry["mode"] == "fine_tune" and (entry.get("difference") or {}).get("against") == "from_scratch"
+    ]
+    sentences = []
+    for entry in sorted(compared, key=_order):
+        low, high = entry["difference"]["low"], entry["difference"]["high"]
+        verdict = "ahead of" if low > 0 else "behind" if high < 0 else "not distinguishable from"
+        records = entry.get("train_records")
+        amount = f"{records:,} labelled records" if records else "the labelled records"
+        difference = f"{entry['difference']['value']:+.3f} ({low:+.3f} to {high:+.3f})"
+        sentences.append(
+            f"Fine-tuned on {amount}, {_labels(entry)}: {verdict} the same encoder from scratch, {difference}."
+        )
+    return sentences
+
+
+def _labels(entry: Mapping) -> str:
+    least = entry.get("min_positives") or 1
+    rare = f", {least} positives or more" if least > 1 else ""
+    return f"{entry['labels']} ({entry['num_labels']} labels{rare})"
 
 
 def _metric(entry: Mapping) -> str:
@@ -194,12 +244,13 @@ def _order(entry: Mapping) -> tuple:
     modes, starts = list(MODE_WORDS), ["pretrained", "supervised", "random"]
     mode = modes.index(entry["mode"]) if entry["mode"] in modes else len(modes)
     start = starts.index(entry["initialisation"]) if entry["initialisation"] in starts else len(starts)
-    settings = [json.dumps(entry.get(field)) for field in SETTING_FIELDS if field not in ("corpus", "labels", "mode")]
-    return (str(entry["corpus"]), str(entry["labels"]), mode, settings, start)
-
-
-def _resamples(entries: Sequence[Mapping]) -> str:
-    return ", ".join(dict.fromkeys(f"{entry['resamples']:,}" for entry in entries))
+    # Fine-tuning and training from scratch are compared with each other: at equal amounts of data they stand together.
+    family = min(mode, modes.index("fine_tune"))
+    settings = [
+        json.dumps(entry.get(name)) for name in ("pooling", "layer", "aggregate", "unit", "sampling_rate", "seed")
+    ]
+    amounts = (entry.get("min_positives") or 1, family, entry.get("train_fraction") or 1.0)
+    return (str(entry["corpus"]), str(entry["labels"]), *amounts, mode, settings, start)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ PATIENT_KEY = re.compile(r"patients?(_?(ids?|names?|identifiers?))?|age|sex|birt
 
 # Files that describe a checkpoint hold some kilobytes; a larger one is damaged or hostile.
 MAX_JSON_BYTES = 16 * 2**20
-CLEAN_PROCESS_SECONDS = 300
+# A guard against a hang: five seconds are usual, minutes on a machine that does much else.
+CLEAN_PROCESS_SECONDS = 900
 
 CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size")
 

@@ -59,6 +59,7 @@ def test_the_table_has_intervals_baseline_gain_and_an_empty_test_column(results)
     assert any("0.810 (0.800-0.820)" in row and "random" in row for row in rows)
     assert "must not be read as test figures" in table
     assert "1,000 resamples" in table
+    assert "Macro AUROC on ptbxl 1.0.3" in table
 
 
 def test_validation_and_test_figures_of_one_setting_share_a_row(results):
@@ -75,6 +76,32 @@ def test_settings_that_differ_become_columns_and_rows(results):
     assert "train fraction" in rows[0]
     assert "seed" in rows[0]
     assert len(rows) == 5
+
+
+def test_an_entry_that_leaves_out_no_rare_label_is_not_shown_twice(results):
+    first = results[0] | {"min_positives": 1}
+    rare = results[3] | {"min_positives": 10, "num_labels": 50}
+    table = results_table([first, results[0] | {"min_positives": 10}, results[3] | {"min_positives": 1}, rare])
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 3
+    assert any("all (50 labels, 10 positives or more)" in row for row in rows)
+
+
+def test_it_is_said_at_how_many_labels_the_checkpoint_is_worth_having(results):
+    def compared(low, value, high, **changes):
+        difference = {"against": "from_scratch", "value": value, "low": low, "high": high}
+        return results[2] | {"difference": difference} | changes
+
+    table = results_table(
+        [
+            compared(0.01, 0.02, 0.03, train_records=1_742, train_fraction=0.1),
+            compared(-0.01, 0.0, 0.01, train_records=17_418, train_fraction=1.0),
+            compared(-0.03, -0.02, -0.01, train_records=17_418, train_fraction=1.0, labels="all"),
+        ]
+    )
+    assert "1,742 labelled records, superclass (5 labels): ahead of the same encoder from scratch, +0.020" in table
+    assert "17,418 labelled records, superclass (5 labels): not distinguishable from" in table
+    assert "all (5 labels): behind the same encoder" in table
 
 
 def test_labels_that_vanish_in_resamples_are_told(results):

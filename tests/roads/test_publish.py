@@ -53,7 +53,7 @@ def test_the_command_writes_a_verified_folder_and_says_where(run_folder, tmp_pat
     assert "folder    hub/tiny" in done.stdout
     card = (tmp_path / "hub" / "tiny" / "README.md").read_text()
     assert 'from_pretrained("hub/tiny")' in card
-    assert "17,418 records, 0.5 epochs, 12 steps, 0.25 hours" in card
+    assert "17,418 records, 0.5 epochs, 12 steps, 15.0 minutes" in card
     assert "configuration `tiny.yaml`" in card
     assert "PTB-XL" in card
     assert "CC BY 4.0" in card

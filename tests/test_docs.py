@@ -1,5 +1,6 @@
 """The README is a promise: its snippets run as printed, and its figures come from results.json."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
-CHECKPOINT = REPOSITORY / "hub" / "mae-moco-ecg"
 
 
 def blocks(language: str) -> list[str]:
@@ -50,3 +50,19 @@ def test_commands_of_the_readme_exist_and_explain_themselves(script):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8")):
         assert target.startswith("http") or (REPOSITORY / target).exists(), target
+
+
+@pytest.mark.parametrize("labels", ["all", "superclass"])
+def test_figures_of_the_readme_are_those_of_the_results(labels):
+    entries = json.loads((REPOSITORY / "hub_cards" / "mae-moco-ecg" / "results.json").read_text(encoding="utf-8"))
+    pretrained, random = (
+        next(
+            entry
+            for entry in entries
+            if (entry["mode"], entry["labels"], entry["initialisation"], entry["min_positives"])
+            == ("linear_probe", labels, initialisation, 1)
+        )
+        for initialisation in ("pretrained", "random")
+    )
+    figures = "{value:.3f} ({low:.3f}-{high:.3f})".format(**pretrained)
+    assert f"{figures}, random weights {random['value']:.3f}" in README.read_text(encoding="utf-8")

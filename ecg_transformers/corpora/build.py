@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -257,6 +258,7 @@ def _finished(output: Path, plan: str | None, overwrite: bool) -> Corpus | None:
         info = json.loads(facts.read_text(encoding="utf-8"))
         if plan is not None and info.get("plan_hash") == plan and not overwrite:
             logger.info("%s is already complete (%d records); nothing to do", output, info["records"])
+            _drop_leftovers(output)
             return load_corpus(output)
         if overwrite:
             return None
@@ -342,6 +344,8 @@ def _start_worker(job: _Job) -> None:
     A killed build must not leave readers behind.
     """
     _worker_job[:] = [job]
+    # Ctrl-C reaches every process of the terminal: the parent decides, shards under way are finished.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
 
@@ -401,5 +405,10 @@ def _publish(work: Path, output: Path, overwrite: bool = True) -> None:
         shutil.rmtree(old)
     else:
         os.rename(work, output)
+    _drop_leftovers(output)
+
+
+def _drop_leftovers(output: Path) -> None:
+    """Removes what only the resumption of a build needs."""
     for leftover in [*output.glob("part-*.json"), output / "plan.json"]:
         leftover.unlink(missing_ok=True)

@@ -199,6 +199,9 @@ def map_labels(
 ) -> tuple["Corpus | datasets.Dataset | list[tuple[str, ...]]", dict[str, int]]:
     """The same records with their labels in another system, and the codes that had no target.
 
+    No table invents what a system does not say: "sinus rhythm" of SNOMED CT is SR, not NORM (a normal ECG), so that
+    records translated to "scp-superclass" never have NORM.
+
     Args:
         dataset: a corpus, a dataset with a column ``labels``, or a list of label lists.
         source: system of the labels as they are.

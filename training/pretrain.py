@@ -8,6 +8,7 @@ the feature extractor, of `EcgTrainingArguments` or of `PretrainingArguments`.
 """
 
 import sys
+import textwrap
 import time
 
 from transformers import HfArgumentParser, set_seed
@@ -16,14 +17,17 @@ from transformers.utils import logging
 from ecg_transformers.errors import EcgError
 from ecg_transformers.trainer import EcgTrainingArguments, PretrainingArguments
 from ecg_transformers.trainer.run import PretrainingRun
-from ecg_transformers.trainer.settings import read_settings
+from ecg_transformers.trainer.settings import read_settings, setting_names
 
 
 def main(words: list[str] | None = None) -> PretrainingRun | None:
     words = sys.argv[1:] if words is None else words
     if not words or "--help" in words or "-h" in words:
         print(__doc__)
-        HfArgumentParser((PretrainingArguments, EcgTrainingArguments), prog="pretrain.py CONFIG.yaml").print_help()
+        HfArgumentParser([PretrainingArguments, EcgTrainingArguments], prog="pretrain.py CONFIG.yaml").print_help()
+        for owner, names in setting_names().items():
+            listed = textwrap.fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
+            print(f"\nfields of the {owner}:\n{listed}")
         return None
     started = time.monotonic()
     settings = read_settings(words)

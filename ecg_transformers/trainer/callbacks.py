@@ -6,6 +6,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import ModelOutput, logging
 
+from .protocol import PretrainingModel
 from .schedules import PlateauAfterWarmup
 
 __all__ = ["ClockCallback", "LossCallback", "MomentumCallback", "ResumedEarlyStopping", "StepCallback"]
@@ -28,7 +29,7 @@ class LossCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: torch.nn.Module,
+        model: PretrainingModel,
         inputs: dict[str, torch.Tensor],
         outputs: ModelOutput,
     ) -> dict[str, torch.Tensor] | None:

@@ -97,18 +97,14 @@ class WindowDataset(Dataset):
         self.has_short_records = check_lengths(signals.lengths, self.window_size, extractor)
         self.normalized = signals.normalized
         self._stored_leads = signals.num_leads
-        self._values, self._offsets, self._device_lengths, self._order, self._gain, self._baseline, self._present = (
-            None if array is None else _as_tensor(np.asarray(array)).to(self.device)
-            for array in (
-                signals.values,
-                signals.offsets,
-                signals.lengths,
-                signals.order,
-                signals.gain,
-                signals.baseline,
-                signals.present,
-            )
-        )
+        self._values = _as_tensor(signals.values).to(self.device)
+        self._offsets = _as_tensor(signals.offsets).to(self.device)
+        self._device_lengths = _as_tensor(signals.lengths).to(self.device)
+        self._order = None if signals.order is None else torch.tensor(signals.order).to(self.device)
+        self._present = None if signals.present is None else _as_tensor(signals.present).to(self.device)
+        self._units = None
+        if signals.gain is not None and signals.baseline is not None:
+            self._units = tuple(_as_tensor(table).to(self.device) for table in (signals.gain, signals.baseline))
         # Where every record is exactly one window, a batch is a plain selection of rows.
         self._rows = None
         if bool((self.lengths == self.window_size).all()):
@@ -123,7 +119,7 @@ class WindowDataset(Dataset):
         """Return one record, without the batch axis."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         """Make the batch of these records.
 
         Args:
@@ -142,10 +138,10 @@ class WindowDataset(Dataset):
             batch["patient_ids"] = self.patient_ids[rows]
         return batch
 
-    def millivolts(self, records: Sequence[int]) -> torch.Tensor:
+    def millivolts(self, records: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Return the windows of these records in mV, before normalisation: `(batch, leads, window_size)`."""
-        records = np.asarray(records, dtype=np.int64)
-        return self._millivolts(np.zeros_like(records), records)[0]
+        numbers = np.asarray(records, dtype=np.int64)
+        return self._millivolts(np.zeros_like(numbers), numbers)[0]
 
     def _windows(self, epochs: np.ndarray, records: np.ndarray) -> dict[str, torch.Tensor]:
         """Windows of these records, normalised, and their masks."""
@@ -175,8 +171,8 @@ class WindowDataset(Dataset):
         """Windows in mV `(batch, leads, window_size)`, and their mask if any record of the corpus is short."""
         rows = torch.as_tensor(records).to(self.device)
         windows, mask = self._stored_windows(epochs, records, rows)
-        if self._gain is not None:
-            gain, baseline = (table if len(table) == 1 else table[rows] for table in (self._gain, self._baseline))
+        if self._units is not None:
+            gain, baseline = (table if len(table) == 1 else table[rows] for table in self._units)
             windows = scale_to_millivolts(windows, gain, baseline)
         return windows if self._order is None else windows[:, self._order], mask
 
@@ -256,8 +252,8 @@ def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> t
 
 def _divide_patients(corpus: "Corpus", fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the records of the first `fraction` of the patients, in the order of their hashes, and the rest."""
-    sources = _patients_or_strangers(corpus)
-    sources = corpus.record_ids if sources is None else sources.numpy()
+    known = _patients_or_strangers(corpus)
+    sources = corpus.record_ids if known is None else known.numpy()
     patients, record_of = np.unique(sources, return_inverse=True)
     rank = np.empty(len(patients), dtype=np.int64)
     rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))

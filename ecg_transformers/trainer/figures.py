@@ -8,6 +8,7 @@ from transformers.utils import logging
 
 from .data import WindowDataset
 from .draws import step_generator
+from .protocol import PretrainingModel
 
 __all__ = ["draw_figures", "reconstruct_millivolts"]
 
@@ -16,7 +17,7 @@ logger = logging.get_logger(__name__)
 
 def draw_figures(
     folder: str | Path,
-    model: torch.nn.Module,
+    model: PretrainingModel,
     extractor,
     data: WindowDataset,
     log_history: list[dict[str, Any]],
@@ -60,7 +61,7 @@ def _save(figure, path: Path) -> Path:
 
 @torch.no_grad()
 def reconstruct_millivolts(
-    model: torch.nn.Module, extractor, data: WindowDataset, index: int, *, seed: int = 0
+    model: PretrainingModel, extractor, data: WindowDataset, index: int, *, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
     """Let the model fill in the removed patches of one record.
 
@@ -72,7 +73,7 @@ def reconstruct_millivolts(
     values = batch[model.main_input_name]
     generator = step_generator(seed, 0, stream="evaluate", device=values.device)
     was_training = model.training
-    model.eval()
+    model.train(False)
     draws = model.draw(len(values), generator=generator, device=values.device)
     outputs = model(**batch, **model.apply_draws(values, draws))
     model.train(was_training)

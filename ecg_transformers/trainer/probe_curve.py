@@ -1,8 +1,9 @@
 """The linear-probe curve over a pretraining run: a contrastive model that collapses is seen in time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,9 @@ logger = logging.get_logger(__name__)
 
 @torch.no_grad()
 def encode(
-    encoder: torch.nn.Module,
+    encoder: Any,
     data: WindowDataset,
-    records: np.ndarray,
+    records: Sequence[int] | np.ndarray,
     *,
     pooling: str = "cls_mean",
     batch_size: int = 256,

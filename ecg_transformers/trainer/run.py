@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
@@ -43,9 +44,9 @@ class PretrainingRun:
         self.settings = settings
         self.started = time.monotonic() if started is None else started
         run, training = settings.run, settings.training
-        self.folder = Path(training.output_dir)
+        self.folder = Path(str(training.output_dir))
         self.checkpoint = self._checkpoint_to_resume()
-        self.corpus = load_corpus(run.corpus)
+        self.corpus = load_corpus(str(run.corpus))
         self.train_corpus, self.validation_corpus = self._split(self.corpus)
         device = training.device if run.data_on_device else None
         self.train_data = WindowDataset(self.train_corpus, settings.extractor, seed=training.seed, device=device)
@@ -110,16 +111,16 @@ class PretrainingRun:
             )
             train, validation = parts
         else:
-            both = set(run.train_folds or ()) & set(run.validation_folds or ())
+            held_out = set(run.validation_folds or ())
+            both = held_out & set(run.train_folds or ())
             if both:
                 raise CorpusError(
                     f"Folds {sorted(both)} are in train_folds and in validation_folds; they must not overlap."
                 )
-            folds = run.train_folds or [fold for fold in set(corpus.folds.tolist()) if fold not in run.validation_folds]
-            train = corpus.select(folds=folds)
-            if needed and not run.validation_folds:
+            train = corpus.select(folds=run.train_folds or sorted(set(corpus.folds.tolist()) - held_out))
+            if needed and not held_out:
                 raise CorpusError("An evaluation or a probe needs validation_folds beside train_folds.")
-            validation = corpus.select(folds=run.validation_folds) if needed else None
+            validation = corpus.select(folds=sorted(held_out)) if needed else None
         if validation is not None:
             shared = set(train.patient_ids.tolist()) & set(validation.patient_ids.tolist()) - {-1}
             if shared:
@@ -146,7 +147,7 @@ class PretrainingRun:
 
     def _probe(self) -> ProbeCallback | None:
         run = self.settings.run
-        if run.probe_labels is None:
+        if run.probe_labels is None or self.validation_data is None:
             return None
         return ProbeCallback(
             self.folder / "probe.json",
@@ -168,7 +169,7 @@ class PretrainingRun:
         self.record = RunRecord(
             self.folder, self._facts(), self.batch_size, self.speed, resumed=self.checkpoint is not None
         )
-        callbacks = [self.speed, self.record]
+        callbacks: list[TrainerCallback] = [self.speed, self.record]
         if run.schedules:
             callbacks.append(ScheduleCallback(run.schedules))
         if run.early_stopping_patience is not None:
@@ -238,7 +239,7 @@ class PretrainingRun:
     def introduction(self) -> str:
         """What is about to happen, in three lines."""
         training, model, corpus = self.settings.training, self.trainer.core_model, self.corpus
-        steps = training.max_steps
+        steps: int = training.max_steps
         if steps <= 0:
             steps = math.ceil(self.steps_per_epoch * training.num_train_epochs)
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -76,7 +76,7 @@ class PlateauAfterWarmup(ReduceLROnPlateau):
         self.train_steps += 1
         self._set_warmup_rate()
 
-    def step(self, metrics, epoch=None) -> None:
+    def step(self, metrics, epoch=None) -> None:  # type: ignore[override]  # torch's own base class does the same
         """Judge one evaluation; nothing happens before the warm-up is over."""
         if self.train_steps >= self.warmup_steps:
             super().step(metrics) if epoch is None else super().step(metrics, epoch)
@@ -112,7 +112,7 @@ class Schedule:
 
     def __call__(self, step: int, max_steps: int) -> float:
         """Value at `step` of a run of `max_steps`."""
-        if self.kind == "constant":
+        if self.kind == "constant" or self.end is None:
             return float(self.start)
         last = self.to_step if self.to_step is not None else max_steps
         progress = min(1.0, max(0.0, (step - self.from_step) / max(1, last - self.from_step)))

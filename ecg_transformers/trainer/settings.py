@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgPreTrainedModel
 
-__all__ = ["RunSettings", "build_model", "read_settings"]
+__all__ = ["RunSettings", "build_model", "read_settings", "setting_names"]
 
 logger = logging.get_logger(__name__)
 
@@ -75,7 +75,7 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         )
     from_file = read_yaml(positional[0])
     checkpoint = options.get("model", from_file.get("model"))
-    base = AutoConfig.from_pretrained(checkpoint) if checkpoint else None
+    base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
     architecture = _architecture(options.get("model_type", from_file.get("model_type")), base)
     owners = _owners(architecture)
     known = {name: kind for kinds in reversed(owners.values()) for name, kind in kinds.items()}
@@ -85,7 +85,7 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     options = {name: convert(name, value, known[name]) for name, value in options.items()}
     values = {**from_file, **options}
 
-    if base is None:
+    if checkpoint is None:
         config = architecture.config(**_of(owners["config"], values))
         extractor = architecture.feature_extractor(**_extractor_values(owners["extractor"], values, config))
     else:
@@ -99,6 +99,12 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
     }
     return RunSettings(run, training, config, extractor, positional[0], values, full_run)
+
+
+def setting_names(model_type: str = PretrainingArguments.model_type) -> dict[str, list[str]]:
+    """Names that the model's config (`"config"`) and the feature extractor (`"extractor"`) of an architecture take."""
+    owners = _owners(_architecture(model_type, None))
+    return {owner: sorted(owners[owner]) for owner in ("config", "extractor")}
 
 
 def _architecture(model_type: str | None, base: PreTrainedConfig | None) -> Architecture:
@@ -128,8 +134,9 @@ def _constructor_types(kind: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         if "__init__" in vars(base) and base.__module__.startswith(__package__.split(".")[0]):
-            hints = get_type_hints(base.__init__)
-            for name, parameter in inspect.signature(base.__init__).parameters.items():
+            constructor = vars(base)["__init__"]
+            hints = get_type_hints(constructor)
+            for name, parameter in inspect.signature(constructor).parameters.items():
                 if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
                     found[name] = hints.get(name, Any)
     return found
@@ -185,7 +192,8 @@ def _dataclasses(owners, values) -> tuple[PretrainingArguments, EcgTrainingArgum
         given["dataloader_num_workers"] = 0
         given["dataloader_pin_memory"] = False
     try:
-        run, training = HfArgumentParser((PretrainingArguments, EcgTrainingArguments)).parse_dict(given)
+        parser = HfArgumentParser([PretrainingArguments, EcgTrainingArguments])  # type: ignore[list-item]
+        run, training = parser.parse_dict(given)
     except (ValueError, TypeError) as error:
         raise ArgumentsError(f"The Trainer refuses these settings: {error}") from error
     if run.early_stopping_patience is not None and training.eval_strategy == "no":

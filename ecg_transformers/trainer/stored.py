@@ -147,10 +147,10 @@ def check_lengths(lengths: np.ndarray, window_size: int, extractor: "EcgFeatureE
         CorpusError: If one is and the contract does not allow it.
     """
     short = lengths < window_size
-    if short.any() and not extractor.allow_short:
+    if short.any() and not extractor.contract.allow_short:
         raise CorpusError(
             f"{int(short.sum())} of {len(short)} records are shorter than the window of {window_size} samples "
-            f"(shortest: {int(lengths.min())} samples at {extractor.sampling_rate:g} Hz). Set a smaller window_size, "
-            "allow_short if the model takes an attention mask, or leave these records out."
+            f"(shortest: {int(lengths.min())} samples at {extractor.contract.sampling_rate:g} Hz). Set a smaller "
+            "window_size, allow_short if the model takes an attention mask, or leave these records out."
         )
     return bool(short.any())

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from .callbacks import LogAtSave, LossCallback, MomentumCallback, StepCallback
 from .data import EpochSampler, WindowDataset, as_it_is
 from .draws import slice_draws, step_generator
 from .loss_log import LossLog
+from .protocol import PretrainingModel
 from .resume import (
     UNFINISHED,
     check_checkpoint,
@@ -94,9 +96,14 @@ class EcgTrainer(Trainer):
     # ---- the loss --------------------------------------------------------------------------------------------------
 
     @property
-    def core_model(self) -> nn.Module:
+    def core_model(self) -> PretrainingModel:
         """The model without the wrappers of DDP or torch.compile."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return cast(PretrainingModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(str(self.args.output_dir))
 
     def _set_momentum_rule(self) -> None:
         config = self.core_model.config
@@ -117,7 +124,7 @@ class EcgTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()
-    def _random_inputs(self, core: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _random_inputs(self, core: PretrainingModel, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """This process's views, noise and masks of this step."""
         values = inputs[core.main_input_name]
         if core.training:
@@ -138,7 +145,7 @@ class EcgTrainer(Trainer):
         return core.apply_draws(values, draws, **masks)
 
     def _total_loss(
-        self, core: nn.Module, inputs: dict[str, torch.Tensor], outputs: ModelOutput
+        self, core: PretrainingModel, inputs: dict[str, torch.Tensor], outputs: ModelOutput
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Loss with the extra terms and weights of the callbacks, and all terms by name."""
         loss = outputs["loss"]
@@ -168,7 +175,13 @@ class EcgTrainer(Trainer):
                     logs |= callback.values
         super().log(logs, start_time)
 
-    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
+    def floating_point_ops(self, inputs) -> int:
+        """No estimate: the Trainer's takes each sample of a signal for a token and walks over the model every step."""
+        return 0
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
         """Evaluate with fixed draws; the metrics hold every loss term, and training goes on as if nothing had been."""
         self._evaluation_batch = 0
         if self.args.world_size > 1 and self.args.ddp_broadcast_buffers is not False:
@@ -179,11 +192,11 @@ class EcgTrainer(Trainer):
         # A loader takes a number from torch's global generator when it starts; dropout must not notice.
         with torch.random.fork_rng(devices=[]):
             output = super().evaluation_loop(
-                dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
         terms = self._evaluation_log.drain(self.accelerator)
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in terms.items()})
-        return output
+        named = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
+        return output._replace(metrics={**(output.metrics or {}), **named})
 
     # ---- data, optimizer, rate -------------------------------------------------------------------------------------
 
@@ -211,10 +224,10 @@ class EcgTrainer(Trainer):
         args = self.args
         optimizer = self.optimizer if optimizer is None else optimizer
         warmup_steps = self._warmup_steps(num_training_steps)
-        options = args.lr_scheduler_kwargs or {}
+        options: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # text is parsed by now
         if args.lr_scheduler_type == "reduce_lr_on_plateau":
             self.plateau_scheduler = PlateauAfterWarmup(optimizer, warmup_steps, **options)
-            self.lr_scheduler = self.plateau_scheduler
+            self.lr_scheduler = self.plateau_scheduler  # type: ignore[assignment]  # the Trainer expects either
         else:
             kind = args.lr_scheduler_type
             if kind == "constant" and warmup_steps:
@@ -246,19 +259,20 @@ class EcgTrainer(Trainer):
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint: str | os.PathLike | bool | None = None, **kwargs) -> TrainOutput:
+    def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None) -> TrainOutput:
         """Train, from the start or from a checkpoint.
 
         Args:
             resume_from_checkpoint: True for the newest complete checkpoint of `args.output_dir`, or a
                 checkpoint folder.
-            **kwargs: As for `transformers.Trainer.train`.
+            trial: As for `transformers.Trainer.train`.
+            ignore_keys_for_eval: As for `transformers.Trainer.train`.
 
         Raises:
             CheckpointError: If the checkpoint is not complete, or there is none.
         """
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = newest_complete_checkpoint(self.args.output_dir)
+            resume_from_checkpoint = newest_complete_checkpoint(self.output_dir)
             if resume_from_checkpoint is None:
                 raise CheckpointError(
                     f"{self.args.output_dir} has no complete checkpoint to resume from. Start without resuming."
@@ -266,9 +280,9 @@ class EcgTrainer(Trainer):
         elif resume_from_checkpoint:
             resume_from_checkpoint = check_checkpoint(resume_from_checkpoint)
         if self.args.should_save:
-            discard_unfinished(self.args.output_dir)
+            discard_unfinished(self.output_dir)
         resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        return super().train(resume_from_checkpoint=resume, **kwargs)
+        return super().train(resume, trial, ignore_keys_for_eval)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Write the checkpoint aside, then move it into place as a whole; the marker comes last."""
@@ -291,7 +305,9 @@ class EcgTrainer(Trainer):
             stateful = [
                 cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)
             ]
-            self.state.stateful_callbacks |= {type(callback).__name__: callback.state() for callback in stateful}
+            saved: dict[str, Any] = {type(callback).__name__: callback.state() for callback in stateful}
+            # A dictionary since the state was made, whatever its annotation says.
+            cast(dict, self.state.stateful_callbacks).update(saved)
             self.state.save_to_json(str(unfinished / "trainer_state.json"))
             seal_checkpoint(unfinished, final)
             keep_newest(run, self.args.save_total_limit, self.state.best_model_checkpoint)
@@ -301,7 +317,7 @@ class EcgTrainer(Trainer):
         """Save weights, config and feature extractor; no pickle of the arguments."""
         if not self.args.should_save:
             return
-        folder = self.args.output_dir if output_dir is None else output_dir
+        folder = str(self.output_dir) if output_dir is None else output_dir
         os.makedirs(folder, exist_ok=True)
         # A bar for each file written would break up the bar of the run.
         shown = logging.is_progress_bar_enabled()

@@ -241,6 +241,20 @@ def test_probe_curve_speed_and_tensorboard(pretrain, corpus, tmp_path, capsys):
     assert list(output.rglob("events.out.tfevents.*"))
 
 
+def test_compile_compiles_each_block(pretrain, corpus, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
+    pretrain(words(corpus, tmp_path / "run", "--max_steps", "1", "--compile", "--save_strategy", "no"))
+    # Two of the encoder, two of its twin, one of the decoder.
+    assert len(compiled) == 5
+
+
+def test_help_names_every_kind_of_setting(pretrain, capsys):
+    pretrain(["--help"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("--learning_rate", "--probe_labels", "mask_ratio", "normalization_std"))
+
+
 def test_a_second_start_in_the_same_folder_is_refused(pretrain, corpus, straight):
     from ecg_transformers.errors import CheckpointError
 

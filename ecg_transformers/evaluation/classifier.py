@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ..modeling import EcgForSequenceClassification
 
 __all__ = [
-    "answers_task",
     "build_classifier",
+    "classifier_codes",
     "load_extractor",
     "pretraining_facts",
     "save_classifier",
@@ -140,13 +140,12 @@ def set_attentive_head(model: EcgForSequenceClassification, head: AttentiveHead)
     model.classifier.load_state_dict(head.classifier.state_dict())
 
 
-def answers_task(checkpoint: str | Path, task: Task) -> bool:
-    """Whether a checkpoint already is a classifier with exactly these labels in this order."""
+def classifier_codes(checkpoint: str | Path) -> tuple[str, ...] | None:
+    """The codes that a checkpoint predicts, in its order; `None` if it is no classifier."""
     config = AutoConfig.from_pretrained(checkpoint)
-    codes = tuple(config.id2label[number] for number in sorted(config.id2label))
-    return codes == task.codes and any(
-        name.endswith("ForSequenceClassification") for name in config.architectures or ()
-    )
+    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        return None
+    return tuple(config.id2label[number] for number in sorted(config.id2label))
 
 
 def save_classifier(

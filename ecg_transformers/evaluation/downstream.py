@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from ..corpora.label_table import LabelTable
 from ..corpora.prepared import Corpus, load_corpus
+from ..errors import EcgError
 from ..trainer.arguments import ArgumentsError
 from .arguments import DownstreamArguments, FineTuneArguments
 from .classifier import load_extractor, save_classifier
@@ -196,11 +197,17 @@ class DownstreamRun:
         common: dict[str, Any] = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
         common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
         against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[self.mode][1], baseline)]
-        entries = outcome_entries(outcome, self.splits, against=against, **common)
         beside: list[dict[str, Any]] = []
         if baseline is not None:
             self._save(baseline, self.folder / "baseline")
-            beside = outcome_entries(baseline, self.splits, **common)
+        try:
+            entries = outcome_entries(outcome, self.splits, against=against, **common)
+            if baseline is not None:
+                beside = outcome_entries(baseline, self.splits, **common)
+        except EcgError as error:
+            # The model is trained and saved; the reported part of a small table may be too small to judge it.
+            self.say(f"no figure: {error}")
+            return []
         merge_results(self.folder / "results.json", [*entries, *beside])
         self.say(summary_line(entries, beside, fold_role(self.splits)))
         return [*entries, *beside]

@@ -119,7 +119,7 @@ class LabelledWindows(WindowDataset):
         if part.problem_type != "single_label_classification":
             self.targets = self.targets.float()
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         """The batch of these records: `input_values`, masks where needed, `labels`."""
         epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
         batch = self._windows(epochs, records)

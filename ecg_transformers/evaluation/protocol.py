@@ -152,6 +152,7 @@ def make_splits(
     evaluate_folds: Sequence[int] | None = None,
     validation_folds: Sequence[int] | None = None,
     train_fraction: float = 1.0,
+    codes: Sequence[str] | None = None,
     min_examples: int = 0,
     seed: int = 0,
 ) -> Splits:
@@ -165,6 +166,7 @@ def make_splits(
         evaluate_folds: Folds to report.
         validation_folds: Folds to choose on, disjoint from both; a part of the training folds if not given.
         train_fraction: Share of the training records, whole patients, nested.
+        codes: Only these labels of the set, in its order; all if not given.
         min_examples: Labels with fewer training records are dropped, with a note (a user's own small table).
         seed: Of the fraction and of the held-out part.
 
@@ -202,6 +204,8 @@ def make_splits(
         task, train, held_out, refit, evaluate, train_folds, evaluate_folds, train_fraction, reported - len(evaluate),
         selection,
     )  # fmt: skip
+    if codes is not None:
+        return _restricted(splits, np.isin(task.codes, list(codes)))
     return _drop_rare(splits, min_examples) if min_examples else splits
 
 
@@ -247,12 +251,15 @@ def _held_out(train: Part, validation: Part | None, seed: int) -> tuple[tuple[np
         # Labels of a few records cannot be spread over the parts, and each costs a pass.
         stratify = stratify[:, stratify.sum(axis=0) >= _MIN_STRATIFIED]
     few = len(train) < _FEW_RECORDS
-    fold = split_by_patient(train.corpus, _FEW_PARTS if few else _HELD_OUT, stratify=stratify, seed=seed)
-    return tuple(fold == number for number in range(_FEW_PARTS if few else 1)), True
+    known = train.corpus.patient_ids
+    patients = len(np.unique(known[known >= 0])) + int((known < 0).sum())
+    parts = min(_FEW_PARTS if few else _HELD_OUT, patients)
+    fold = split_by_patient(train.corpus, parts, stratify=stratify, seed=seed)
+    return tuple(fold == number for number in range(parts if few else 1)), True
 
 
 def _drop_rare(splits: Splits, min_examples: int) -> Splits:
-    """The splits without labels that have too few training records; never in another order."""
+    """The splits without labels that have too few training records."""
     task = splits.task
     if task.problem_type == "regression":
         return splits
@@ -260,13 +267,16 @@ def _drop_rare(splits: Splits, min_examples: int) -> Splits:
     keep = counts >= min_examples
     if keep.all():
         return splits
-    dropped = ", ".join(
-        f"{code} ({count})" for code, count in zip(task.codes, counts, strict=True) if count < min_examples
-    )
-    logger.warning(f"labels with fewer than {min_examples} training records are dropped: {dropped}.")
+    dropped = [f"{code} ({count})" for code, count in zip(task.codes, counts, strict=True) if count < min_examples]
+    logger.warning(f"labels with fewer than {min_examples} training records are dropped: {', '.join(dropped)}.")
     if keep.sum() < (2 if task.problem_type == "single_label_classification" else 1):
         raise CorpusError(f"no label has {min_examples} training records; expected some. Lower --min_examples.")
-    kept = np.flatnonzero(keep)
+    return _restricted(splits, keep)
+
+
+def _restricted(splits: Splits, keep: np.ndarray) -> Splits:
+    """The splits with some of the labels only, in the same order."""
+    kept, task = np.flatnonzero(keep), splits.task
     task = replace(task, codes=tuple(task.codes[k] for k in kept), names=tuple(task.names[k] for k in kept))
     train, train_rows = _without(splits.train, keep)
     evaluate, _ = _without(splits.evaluate, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ def prediction_file(folder: str | Path, outcome: Outcome, splits: Splits, *, che
     """Where the predictions of an outcome are kept: a name that says which they are."""
     folds = "-".join(map(str, splits.evaluate_folds))
     model = outcome.model.config
-    words = [checkpoint, outcome.mode, outcome.initialisation, splits.task.label_set, model.pooling]
+    words = [
+        checkpoint,
+        splits.evaluate.corpus.name,
+        outcome.mode,
+        outcome.initialisation,
+        splits.task.label_set,
+        model.pooling,
+    ]
     words += [f"layer{model.layer}"] if model.layer != -1 else []
     words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
     return Path(folder) / "predictions" / f"{'_'.join(words)}_folds{folds}_seed{seed}.safetensors"
@@ -60,7 +68,7 @@ def outcome_entries(
     pretrained = outcome.initialisation == "pretrained"
     facts: dict[str, Any] = {
         "config": config if pretrained else "",
-        "commit": find_commit() or "",
+        "commit": _commit(),
         "hardware": describe_hardware(),
         "seconds": round(outcome.seconds, 1),
         "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
@@ -102,6 +110,11 @@ def outcome_entries(
             ]
         entries.append(entry)
     return entries
+
+
+@cache
+def _commit() -> str:
+    return find_commit() or ""
 
 
 def fold_role(splits: Splits) -> str:

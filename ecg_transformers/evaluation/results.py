@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import EcgError
 from .bootstrap import Difference, Interval
 from .predictions import Predictions, other_figures
 from .protocol import Splits
@@ -125,7 +127,17 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> lis
 
     Returns:
         All entries of the file.
+
+    Raises:
+        EcgError: A figure is not finite.
     """
+    for entry in entries:
+        for name in ("value", "low", "high"):
+            if not math.isfinite(entry[name]):
+                raise EcgError(
+                    f"{entry['checkpoint']}, {entry['mode']}: {name} is {entry[name]}; expected a number. "
+                    "Evaluate more records."
+                )
     path = Path(path)
     merged = {_key(entry): dict(entry) for entry in read_results(path)}
     merged |= {_key(entry): dict(entry) for entry in entries}

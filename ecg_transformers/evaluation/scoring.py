@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
+from ..errors import CorpusError
 from ..trainer.arguments import ArgumentsError
 from .arguments import ScoreArguments
 from .bootstrap import holm
-from .classifier import answers_task, load_extractor, pretraining_facts
+from .classifier import classifier_codes, load_extractor, pretraining_facts
 from .downstream import checkpoint_name, run_outcome
 from .modes import BASELINES, Mode, Outcome, evaluate_as_is
 from .predictions import paired_difference
@@ -25,11 +27,26 @@ __all__ = ["Scoring"]
 logger = logging.get_logger(__name__)
 
 
+# What the entries of a classifier say about its training stands in its own results.
+_TRAINING_FIELDS = ("train_folds", "train_records", "train_fraction", "selection", "chosen", "seed")
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A checkpoint's outcome, that of its baseline, and what is known of the training of a finished classifier."""
+
+    name: str
+    splits: Splits
+    outcome: Outcome
+    baseline: Outcome | None
+    trained: dict[str, Any] = field(default_factory=dict)
+
+
 class Scoring:
     """Scores checkpoints on the same records and compares them.
 
     An encoder is probed (or fine-tuned) by the mode that is asked for. A checkpoint that already is a classifier for
-    exactly these labels is scored as it is when no mode is named, beside the baseline that was saved with it.
+    these labels is scored as it is when no mode is named, beside the baseline that was saved with it.
 
     Args:
         arguments: The settings.
@@ -59,13 +76,16 @@ class Scoring:
         arguments = self.arguments
         outcomes: list[tuple[str, Outcome, Splits]] = []
         for checkpoint in arguments.model:
-            name, outcome, baseline, splits = self._score(checkpoint)
+            scored = self._score(checkpoint)
+            name, outcome, baseline, splits = scored.name, scored.outcome, scored.baseline, scored.splits
             against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[outcome.mode][1], baseline)]
             against += [(other, one) for other, one, its in outcomes if _comparable(its, splits)]
             common: dict[str, Any] = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
             common |= {"unit": arguments.unit, "resamples": arguments.resamples}
             entries = outcome_entries(outcome, splits, checkpoint=checkpoint, against=against, **common)
             beside = [] if baseline is None else outcome_entries(baseline, splits, checkpoint=checkpoint, **common)
+            for entry in [*entries, *beside]:
+                entry |= scored.trained
             for one in (outcome, baseline):
                 if one is not None:
                     path = prediction_file(
@@ -86,28 +106,28 @@ class Scoring:
             self.say(f"-> {card}")
         return new
 
-    def _score(self, checkpoint: str) -> tuple[str, Outcome, Outcome | None, Splits]:
+    def _score(self, checkpoint: str) -> _Scored:
         arguments = self.arguments
         extractor = load_extractor(checkpoint)
-        splits = make_splits(
-            self.corpus,
-            arguments.labels,
-            extractor,
-            train_folds=arguments.train_folds,
-            evaluate_folds=arguments.folds,
-            validation_folds=arguments.validation_folds,
-            train_fraction=arguments.train_fraction,
-            seed=arguments.seed,
-        )
+        protocol: dict[str, Any] = {
+            "train_folds": arguments.train_folds,
+            "evaluate_folds": arguments.folds,
+            "validation_folds": arguments.validation_folds,
+            "train_fraction": arguments.train_fraction,
+            "seed": arguments.seed,
+        }
+        splits = make_splits(self.corpus, arguments.labels, extractor, **protocol)
         name = checkpoint_name(checkpoint)
-        if arguments.mode is None and answers_task(checkpoint, splits.task):
-            return name, *self._as_is(checkpoint, extractor, splits), splits
+        codes = classifier_codes(checkpoint) if arguments.mode is None else None
+        if codes and [code for code in splits.task.codes if code in codes] == list(codes):
+            splits = make_splits(self.corpus, arguments.labels, extractor, codes=codes, **protocol)
+            return self._as_is(name, checkpoint, extractor, splits)
         mode: Mode = arguments.mode or "linear_probe"
         outcome = self._run(mode, checkpoint, extractor, splits, "pretrained")
         baseline = None
         if mode in BASELINES and not arguments.no_baseline:
             baseline = self._run(BASELINES[mode][0], checkpoint, extractor, splits, BASELINES[mode][1])
-        return name, outcome, baseline, splits
+        return _Scored(name, splits, outcome, baseline)
 
     def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: Any) -> Outcome:
         return run_outcome(
@@ -121,23 +141,31 @@ class Scoring:
             training={name: value for name, value in self.training.items() if name != "output_dir"},
         )
 
-    def _as_is(self, checkpoint: str, extractor: Any, splits: Splits) -> tuple[Outcome, Outcome | None]:
+    def _as_is(self, name: str, checkpoint: str, extractor: Any, splits: Splits) -> _Scored:
         """A classifier as it was saved, and the baseline that was saved with it."""
         arguments = self.arguments
         own = [entry for entry in read_results(Path(checkpoint) / "results.json") if entry["mode"] in BASELINES]
         mode: Mode = own[0]["mode"] if own else "fine_tune"
+        if own and own[0]["corpus"] == self.corpus.name:
+            seen = sorted(set(own[0]["train_folds"]) & set(splits.evaluate_folds))
+            if seen:
+                raise CorpusError(
+                    f"{checkpoint} was trained on folds {seen}; expected other folds to report. Set --folds."
+                )
         options: dict[str, Any] = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
         options |= {"batch_size": arguments.encode_batch_size}
+        trained = {key: own[0][key] for key in _TRAINING_FIELDS if own and key in own[0]}
         outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, **options)
         beside = Path(checkpoint) / "baseline"
         if arguments.no_baseline or not beside.is_dir():
             if not arguments.no_baseline:
                 logger.warning(f"{checkpoint} has no baseline beside it: its figure stands alone.")
-            return outcome, None
+            return _Scored(name, splits, outcome, None, trained)
         mode, initialisation = BASELINES[mode]
-        return outcome, evaluate_as_is(
+        baseline = evaluate_as_is(
             beside, load_extractor(beside), splits, mode=mode, initialisation=initialisation, **options
         )
+        return _Scored(name, splits, outcome, baseline, trained)
 
     def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:
         """All checkpoints with what they are and what they reach, and the paired differences to the first."""

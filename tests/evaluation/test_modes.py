@@ -9,8 +9,8 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceCl
 
 from ecg_transformers.errors import CheckpointError, EcgError
 from ecg_transformers.evaluation.classifier import (
-    answers_task,
     build_classifier,
+    classifier_codes,
     load_extractor,
     pretraining_facts,
     save_classifier,
@@ -56,8 +56,8 @@ def test_a_probe_leaves_every_encoder_tensor_bit_for_bit_and_is_the_checkpoint_i
     assert loaded.config.label_names[1] == "the label TALL"
     assert loaded.config.label_system == "scp"
     assert loaded.config.thresholds == pytest.approx(outcome.thresholds.tolist())
-    assert answers_task(tmp_path / "out", splits.task)
-    assert not answers_task(checkpoint, splits.task)
+    assert classifier_codes(tmp_path / "out") == splits.task.codes
+    assert classifier_codes(checkpoint) is None
     assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
 
 

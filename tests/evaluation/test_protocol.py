@@ -79,6 +79,12 @@ def test_rare_labels_are_dropped_by_name_and_the_order_stays(corpus, extractor, 
     assert len(splits.held_out[0]) == len(splits.train)
 
 
+def test_only_some_labels_can_be_asked_for(corpus, extractor):
+    splits = make_splits(corpus, "all", extractor, codes=("RARE", "FAST"))
+    assert splits.task.codes == ("FAST", "RARE")
+    assert splits.evaluate.labels.shape[1] == 2
+
+
 def test_single_label_targets_are_class_numbers(single_corpus, extractor):
     splits = make_splits(single_corpus, "all", extractor)
     assert splits.task.codes == ("FAST", "NONE", "TALL")

@@ -24,6 +24,9 @@ $(VENV)/.test-installed: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(PY) training/demo.py --output_dir demo
 
+# Two workers on two cores: each test process computes with one thread.
+test test-slow test-floor: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/.test-installed lint types
 	$(PY) tests/conformance/fetch_sources.py
 	$(PY) -m pytest -n 2 --dist loadscope -q

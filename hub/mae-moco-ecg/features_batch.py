@@ -57,8 +57,8 @@ def make_batch(
         cut = cut.copy()  # else the result would be the caller's own array
     windows = torch.from_numpy(cut)
     lengths = _joined([one.lengths for one in prepared])
-    present = _joined([np.broadcast_to(one.present, (len(one.starts), len(one.present))) for one in prepared])
-    lead_mask = torch.from_numpy(present.copy())
+    present = _joined([np.repeat(one.present[np.newaxis], len(one.starts), axis=0) for one in prepared])
+    lead_mask = torch.from_numpy(present)
     mask = None
     if lengths.min() < contract.window_size:
         mask = torch.from_numpy(np.arange(contract.window_size) < lengths[:, np.newaxis])

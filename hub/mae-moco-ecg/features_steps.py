@@ -110,6 +110,7 @@ def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None =
         attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
     """
     # Sums, not torch.mean, so that a window has the same bits with and without padded neighbours.
+    count: torch.Tensor | int
     if attention_mask is None:
         count = windows.shape[-1]
         mean = windows.sum(-1, keepdim=True) / count

@@ -143,13 +143,6 @@ class Pooling(nn.Module):
         Raises:
             ValueError: The pooling needs `pooler_output` and got none.
         """
-        if self.kind in ("cls", "cls_mean") and pooler_output is None:
-            raise ValueError(
-                f"pooling {self.kind!r} got no pooler_output; expected one from the encoder. "
-                "Choose mean, max or attention."
-            )
-        if self.kind == "cls":
-            return pooler_output
         if self.kind == "attention":
             return self.attention(last_hidden_state, token_mask)
         first = int(self.cls_token)
@@ -157,8 +150,14 @@ class Pooling(nn.Module):
         mask = None if token_mask is None else token_mask[:, first:]
         if self.kind == "max":
             return masked_max(tokens, mask)
-        mean = masked_mean(tokens, mask)
-        return mean if self.kind == "mean" else torch.cat([pooler_output, mean], dim=-1)
+        if self.kind == "mean":
+            return masked_mean(tokens, mask)
+        if pooler_output is None:
+            raise ValueError(
+                f"pooling {self.kind!r} got no pooler_output; expected one from the encoder. "
+                "Choose mean, max or attention."
+            )
+        return pooler_output if self.kind == "cls" else torch.cat([pooler_output, masked_mean(tokens, mask)], dim=-1)
 
     def extra_repr(self) -> str:
         """What a printed model says about this layer."""

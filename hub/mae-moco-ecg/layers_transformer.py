@@ -175,7 +175,8 @@ class TransformerStack(nn.Module):
             (None where the kernel gives none).
         """
         mask = additive_attention_mask(token_mask, hidden.dtype)
-        states, attentions = (hidden,), ()
+        states: tuple[torch.Tensor, ...] = (hidden,)
+        attentions: tuple[torch.Tensor | None, ...] = ()
         for layer in self.layer:
             hidden, weights = layer(hidden, mask)
             states += (hidden,)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,10 +30,10 @@ class EcgModelOutput(ModelOutput):
         attentions: Attention weights of each layer `(batch, heads, tokens, tokens)`, if asked for.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -46,17 +47,18 @@ class EcgClassifierOutput(ModelOutput):
         attentions: As in `EcgModelOutput`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class EcgPreTrainedModel(PreTrainedModel):
     """Base of every model: what the input is called, and how a checkpoint is saved."""
 
     main_input_name = "input_values"
-    input_modalities = ("audio",)
+    input_modalities = "audio"
+    has_cls_token: bool = False
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
@@ -147,7 +149,8 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
             output_attentions: Return the attention weights of every layer (eager attention).
             return_dict: Return a tuple if False.
         """
-        outputs = self.base_model(
+        encoder: Any = self.base_model
+        outputs = encoder(
             input_values=input_values,
             attention_mask=attention_mask,
             lead_mask=lead_mask,
@@ -172,16 +175,18 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         self, outputs: EcgModelOutput, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Tokens, their mask and the encoder's own pooled vector at the layer that `config.layer` names."""
-        token_mask = self.base_model.token_mask(attention_mask)
+        encoder: Any = self.base_model
+        token_mask = encoder.token_mask(attention_mask)
         layer = self.config.layer
         if layer == -1:
-            return outputs.last_hidden_state, token_mask, outputs.pooler_output
-        if not 0 <= layer < len(outputs.hidden_states):
+            return outputs["last_hidden_state"], token_mask, outputs.pooler_output
+        states = outputs["hidden_states"]
+        if not 0 <= layer < len(states):
             raise CheckpointError(
-                f"layer is {layer}; this encoder has the hidden states 0 to {len(outputs.hidden_states) - 1}, "
-                "and -1 is its output. Set config.layer to one of them."
+                f"layer is {layer}; this encoder has the hidden states 0 to {len(states) - 1}, and -1 is its output. "
+                "Set config.layer to one of them."
             )
-        tokens = outputs.hidden_states[layer]
+        tokens = states[layer]
         return tokens, token_mask, tokens[:, 0] if self.encoder_class.has_cls_token else None
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

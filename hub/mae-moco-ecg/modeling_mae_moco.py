@@ -104,7 +104,8 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
             # Xavier on the (outputs, leads * patch_size) view, as the public MAE code has it.
             bound = math.sqrt(6 / (module.weight[0].numel() + module.out_channels))
             init.uniform_(module.weight, -bound, bound)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -192,7 +193,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         """
         if (input_values is None) == (patches is None):
             raise SignalError("Pass exactly one of input_values and patches.")
-        if patches is None:
+        if input_values is not None:
             patches = self.to_patches(input_values, lead_mask)
         tokens = self.embeddings.prepend_cls(self.embeddings(patches))
         last, states, attentions = self.encoder(tokens, self.token_mask(attention_mask))

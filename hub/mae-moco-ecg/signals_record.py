@@ -17,6 +17,7 @@ from .signals_leads import canonical_leads, lead_indices
 
 __all__ = [
     "MAX_SAMPLING_RATE",
+    "MIN_SAMPLING_RATE",
     "OTHER_QUANTITIES",
     "Annotations",
     "EcgRecord",
@@ -26,6 +27,8 @@ __all__ = [
 
 # Hz; ten times the fastest research recorders. Above it a number is a slip (a count of samples, a time in ms).
 MAX_SAMPLING_RATE = 1e5
+# Hz; below it nothing of a beat is left, and what is resampled from 1e-300 Hz fills any memory.
+MIN_SAMPLING_RATE = 1.0
 
 _MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _MILLIVOLTS |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3}
@@ -59,7 +62,7 @@ def _scale(units: str) -> float | None:
 
 
 def check_sampling_rate(sampling_rate: float | None) -> float:
-    """The sampling rate as a float (an int if it is whole), refused unless it is a number in (0, 100000] Hz.
+    """The sampling rate as a float (an int if it is whole), refused unless it is a number from 1 to 100000 Hz.
 
     Raises:
         SignalError: it is absent, no number, not finite or out of range.
@@ -69,8 +72,9 @@ def check_sampling_rate(sampling_rate: float | None) -> float:
     if isinstance(sampling_rate, bool | np.bool_) or not isinstance(sampling_rate, Real):
         raise SignalError(f"sampling_rate is {sampling_rate!r}; expected a number of Hz.")
     rate = float(sampling_rate)
-    if not (math.isfinite(rate) and 0 < rate <= MAX_SAMPLING_RATE):
-        raise SignalError(f"sampling_rate is {rate:g} Hz; expected a number above 0 and at most {MAX_SAMPLING_RATE:g}.")
+    if not MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE:
+        limits = f"{MIN_SAMPLING_RATE:g} to {MAX_SAMPLING_RATE:g}"
+        raise SignalError(f"sampling_rate is {rate:g} Hz; expected a number from {limits}.")
     return int(rate) if rate.is_integer() else rate
 
 

@@ -1,7 +1,8 @@
 """From a YAML file, a command line and perhaps a checkpoint to everything a pretraining run is made of."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -212,19 +213,39 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
         options["attn_implementation"] = settings.run.attn_implementation
     if settings.run.model is None:
         return AutoModelForPreTraining.from_config(settings.config, **options)
-    trained, report = AutoModelForPreTraining.from_pretrained(
-        settings.run.model, config=settings.config, dtype=torch.float32, output_loading_info=True, **options
-    )
-    prefix = f"{trained.base_model_prefix}."
-    lacking = sorted(name for name in report["missing_keys"] if name.startswith(prefix))
+    with _without_load_report():
+        trained, report = AutoModelForPreTraining.from_pretrained(
+            settings.run.model, config=settings.config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"])
+    lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
     if lacking:
         raise CheckpointError(f"{settings.run.model} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
     # What does not learn by gradients (momentum twin, queue) starts anew: without these tensors, the model's own
     # initialisation copies the loaded encoder into the twin and fills the queue as at the start of a run.
-    frozen = tuple(
-        f"{name}."
+    fresh = [
+        name
         for name, child in trained.named_children()
         if not any(parameter.requires_grad for parameter in child.parameters())
+    ]
+    kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
+    absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
+    logger.warning(
+        f"going on from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} start anew"
+        + (f", and so do {', '.join(absent)}, which it does not hold." if absent else ".")
     )
-    kept = {name: tensor for name, tensor in trained.state_dict().items() if not name.startswith(frozen)}
-    return type(trained).from_pretrained(None, config=trained.config, state_dict=kept, dtype=torch.float32, **options)
+    with _without_load_report():
+        return type(trained).from_pretrained(
+            None, config=trained.config, state_dict=kept, dtype=torch.float32, **options
+        )
+
+
+@contextlib.contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Silence Transformers' table of missing tensors: what is missing is meant to be, and said in one sentence."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -61,7 +61,7 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
         records.append(
             RecordSource(
                 path=path,
-                name=Path(row[column]).name,
+                name=row[column].rpartition("/")[2],
                 record_id=record_id,
                 patient_id=int(float(row["patient_id"])),
                 age=None if age == _AGE_WITHHELD else age,

@@ -18,7 +18,7 @@ from ..trainer.arguments import ArgumentsError
 from .arguments import DownstreamArguments, FineTuneArguments
 from .classifier import load_extractor, save_classifier
 from .finetune import FineTuneSettings
-from .modes import BASELINES, Mode, Outcome, run_mode
+from .modes import BASELINES, Mode, Outcome, baseline_name, run_mode
 from .own_table import corpus_of_table, split_table
 from .predictions import label_table
 from .protocol import Splits, make_splits
@@ -196,7 +196,7 @@ class DownstreamRun:
         self._save(outcome, self.folder)
         common: dict[str, Any] = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
         common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
-        against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[self.mode][1], baseline)]
+        against: list[tuple[str, Outcome]] = [] if baseline is None else [(baseline_name(self.mode), baseline)]
         beside: list[dict[str, Any]] = []
         if baseline is not None:
             self._save(baseline, self.folder / "baseline")

@@ -183,7 +183,7 @@ def iterate_windows(
     """
     done_before = corpus.info.get("preprocessed_by")
     for first, items in _groups(corpus, batch_size * extractor.window_stride / extractor.sampling_rate):
-        inputs = dict(extractor(items, return_tensors="pt", preprocessed_by=done_before))
+        inputs = dict(extractor(items, return_tensors="pt", return_patches=False, preprocessed_by=done_before))
         record_index = inputs.pop("record_index").numpy() + first
         for start in range(0, len(record_index), batch_size):
             rows = slice(start, start + batch_size)

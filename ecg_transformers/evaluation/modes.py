@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
 
-__all__ = ["BASELINES", "MODES", "Mode", "Outcome", "evaluate_as_is", "run_mode"]
+__all__ = ["BASELINES", "MODES", "Mode", "Outcome", "baseline_name", "evaluate_as_is", "run_mode"]
 
 logger = logging.get_logger(__name__)
 
@@ -51,6 +51,12 @@ BASELINES: dict[str, tuple[Mode, Literal["pretrained", "random"]]] = {
     "attentive_probe": ("attentive_probe", "random"),
     "fine_tune": ("from_scratch", "random"),
 }
+
+
+def baseline_name(mode: Mode) -> str:
+    """What the baseline of a mode is called in `results.json`: `random`, or `from_scratch` for fine-tuning."""
+    other, initialisation = BASELINES[mode]
+    return initialisation if other == mode else other
 
 
 @dataclass

@@ -16,7 +16,7 @@ from .arguments import ScoreArguments
 from .bootstrap import holm
 from .classifier import classifier_codes, load_extractor, pretraining_facts
 from .downstream import checkpoint_name, run_outcome
-from .modes import BASELINES, Mode, Outcome, evaluate_as_is
+from .modes import BASELINES, Mode, Outcome, baseline_name, evaluate_as_is
 from .predictions import paired_difference
 from .protocol import Splits, make_splits
 from .report import fold_role, outcome_entries, prediction_file, summary_line
@@ -78,7 +78,7 @@ class Scoring:
         for checkpoint in arguments.model:
             scored = self._score(checkpoint)
             name, outcome, baseline, splits = scored.name, scored.outcome, scored.baseline, scored.splits
-            against: list[tuple[str, Outcome]] = [] if baseline is None else [(BASELINES[outcome.mode][1], baseline)]
+            against: list[tuple[str, Outcome]] = [] if baseline is None else [(baseline_name(outcome.mode), baseline)]
             against += [(other, one) for other, one, its in outcomes if _comparable(its, splits)]
             common: dict[str, Any] = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
             common |= {"unit": arguments.unit, "resamples": arguments.resamples}

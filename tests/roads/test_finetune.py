@@ -92,7 +92,7 @@ def test_fine_tuning_is_compared_with_training_from_scratch(corpus, checkpoint, 
     modes = [(entry["mode"], entry["initialisation"]) for entry in entries if entry["min_positives"] == 1]
     assert modes == [("fine_tune", "pretrained"), ("from_scratch", "random")]
     assert entries[0]["train_fraction"] == 0.5
-    assert entries[0]["difference"]["against"] == "random"
+    assert entries[0]["difference"]["against"] == "from_scratch"
     # Only what AutoModel needs, results and predictions are left; no optimizer state.
     left = {path.name for path in tmp_path.iterdir()}
     assert not [name for name in left if name.startswith(("training", "checkpoint", "."))]

@@ -105,8 +105,8 @@ class EcgPreTrainedModel(PreTrainedModel):
     def push_to_hub(self, *args, **kwargs):
         """Send weights and config to the Hub, as in Transformers; says what that leaves out."""
         logger.warning_once(
-            "push_to_hub sends weights and config only. ecg_transformers.publishing.publish sends preprocessing, card and "
-            "code with them."
+            "push_to_hub sends weights and config only. ecg_transformers.publishing.publish sends the preprocessing, "
+            "the card and the code with them."
         )
         return super().push_to_hub(*args, **kwargs)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "patient_fraction", "split_off_patients"]
+__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "split_off_patients"]
 
 logger = logging.get_logger(__name__)
 
@@ -210,25 +210,6 @@ def _patients_or_strangers(corpus: "Corpus") -> torch.Tensor | None:
     if unknown.all():
         return None
     return torch.as_tensor(np.where(unknown, patients.max() + 1 + np.arange(len(patients)), patients))
-
-
-def patient_fraction(corpus: "Corpus", fraction: float, *, seed: int = 0) -> "Corpus":
-    """Take the records of a share of the patients; a larger share contains every smaller one of the same seed.
-
-    Args:
-        corpus: The records to choose from.
-        fraction: Share of the patients, above 0 and at most 1.
-        seed: Seed of the choice.
-
-    Raises:
-        CorpusError: If the fraction is out of range.
-    """
-    if not 0 < fraction <= 1:
-        raise CorpusError(f"data_fraction is {fraction}; it must be above 0 and at most 1.")
-    if fraction == 1:
-        return corpus
-    chosen, _ = _divide_patients(corpus, fraction, seed)
-    return corpus.select(chosen)
 
 
 def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> tuple["Corpus", "Corpus"]:

@@ -11,9 +11,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
+from ..corpora.splits import nested_fraction
 from ..errors import CheckpointError, CorpusError
 from .callbacks import ClockCallback, ResumedEarlyStopping
-from .data import WindowDataset, patient_fraction, split_off_patients
+from .data import WindowDataset, split_off_patients
 from .figures import draw_figures
 from .probe_curve import ProbeCallback
 from .resume import checkpoint_folders, newest_complete_checkpoint
@@ -128,7 +129,7 @@ class PretrainingRun:
                     f"{len(shared)} patients are in the training and in the validation records (first: {min(shared)}). "
                     "Choose folds that keep patients apart."
                 )
-        return patient_fraction(train, run.data_fraction, seed=training.seed), validation
+        return nested_fraction(train, run.data_fraction, seed=training.seed), validation
 
     def _check_sizes(self) -> None:
         training, config = self.settings.training, self.settings.config

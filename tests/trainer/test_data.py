@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from ecg_transformers.errors import CorpusError, LeadError
 from ecg_transformers.trainer import EpochSampler, WindowDataset
-from ecg_transformers.trainer.data import as_it_is, patient_fraction, split_off_patients
+from ecg_transformers.trainer.data import as_it_is, split_off_patients
 
 from .conftest import LEADS, build, record, signal
 
@@ -135,23 +135,6 @@ def test_workers_change_nothing(corpus, extractor):
     loader = DataLoader(data, batch_size=48, collate_fn=as_it_is, num_workers=1, multiprocessing_context="fork")
     made = torch.cat([batch["input_values"] for batch in loader])
     assert torch.equal(made, data.__getitems__(list(range(96)))["input_values"])
-
-
-def test_fractions_are_whole_patients_and_nested(corpus):
-    sizes, before = [], set()
-    for fraction in (0.1, 0.25, 0.5, 1.0):
-        part = patient_fraction(corpus, fraction, seed=1)
-        records = set(part.record_ids.tolist())
-        assert before <= records
-        assert len(records) == 2 * len(set(part.patient_ids.tolist()))
-        sizes.append(len(set(part.patient_ids.tolist())))
-        before = records
-    assert sizes == [5, 12, 24, 48]
-    assert set(patient_fraction(corpus, 0.25, seed=2).record_ids) != set(
-        patient_fraction(corpus, 0.25, seed=1).record_ids
-    )
-    with pytest.raises(CorpusError, match="data_fraction"):
-        patient_fraction(corpus, 0.0)
 
 
 def test_validation_patients_are_held_out_whole(corpus):

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
 from .layers_pooling import Pooling
 
 __all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -100,6 +102,14 @@ class EcgPreTrainedModel(PreTrainedModel):
             self.config.auto_map = kept
         self.config.save_pretrained(folder)
         self.config.auto_map = promised
+
+    def push_to_hub(self, *args, **kwargs):
+        """Send weights and config to the Hub, as in Transformers; says what that leaves out."""
+        logger.warning_once(
+            "push_to_hub sends weights and config only. ecg_transformers.publishing.publish sends the preprocessing, "
+            "the card and the code with them."
+        )
+        return super().push_to_hub(*args, **kwargs)
 
 
 class EcgForSequenceClassification(EcgPreTrainedModel):

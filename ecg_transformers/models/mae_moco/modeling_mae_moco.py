@@ -205,7 +205,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if want_attentions and None in attentions:
             logger.warning_once(
-                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights, so attentions is "
+                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
                 "empty. Call model.set_attn_implementation('eager') first."
             )
         result = EcgModelOutput(

@@ -121,6 +121,8 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
 def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Add entries to a file: one with the key of an older entry replaces it, the others stay.
 
+    `evaluations` counts how often a figure was made, so that one of a test fold says how often that was touched.
+
     Args:
         path: `results.json`; written whole or not at all.
         entries: New entries.
@@ -140,7 +142,10 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> lis
                 )
     path = Path(path)
     merged = {_key(entry): dict(entry) for entry in read_results(path)}
-    merged |= {_key(entry): dict(entry) for entry in entries}
+    for entry in entries:
+        earlier = merged.get(_key(entry))
+        count = 1 if earlier is None else int(earlier.get("evaluations", 1)) + 1
+        merged[_key(entry)] = dict(entry) | {"evaluations": count}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(json.dumps(list(merged.values()), indent=1, allow_nan=False) + "\n", encoding="utf-8")

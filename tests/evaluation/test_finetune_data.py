@@ -9,6 +9,7 @@ from ecg_transformers.evaluation.finetune import (
     FineTuneTrainer,
     HeldOutWindows,
     LabelledWindows,
+    fine_tune,
     training_arguments,
 )
 from ecg_transformers.evaluation.protocol import make_splits
@@ -81,3 +82,18 @@ def test_rates_fall_from_the_head_to_the_input(checkpoint, corpus, extractor, tm
     assert decays[id(named["mae_moco.embeddings.cls_token"])] == decays[id(named["classifier.bias"])] == 0
     assert decays[id(named["classifier.weight"])] == trainer.args.weight_decay
     assert len(rates) == len(named)
+
+
+def test_an_interrupted_fine_tuning_goes_on_bit_for_bit(checkpoint, corpus, extractor, tmp_path):
+    splits = make_splits(corpus, "all", extractor)
+    states = []
+    for folder, parts in (("whole", [{}]), ("parts", [{"max_seconds": 0.0}, {"resume": True}])):
+        for settings in parts:
+            torch.manual_seed(0)
+            model = build_classifier(checkpoint, splits.task)
+            arguments = training_arguments(
+                tmp_path / folder, per_device_train_batch_size=16, num_train_epochs=2, disable_tqdm=True
+            )
+            fine_tune(model, extractor, splits, arguments=arguments, settings=FineTuneSettings(**settings))
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())

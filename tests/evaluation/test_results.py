@@ -25,6 +25,7 @@ def test_a_new_entry_replaces_the_one_with_its_key_and_keeps_the_others(tmp_path
     merge_results(path, [entry(0.8, date="later"), entry(0.9, seed=1)])
     values = [one["value"] for one in read_results(path)]
     assert values == [0.8, 0.6, 0.5, 0.9]
+    assert [one["evaluations"] for one in read_results(path)] == [2, 1, 1, 1]
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
     assert read_results(tmp_path / "nothing.json") == []
 

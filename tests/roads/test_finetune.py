@@ -67,7 +67,7 @@ def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoin
     assert model.config.id2label[0] != "LABEL_0"
     assert len(model.config.label_names) == len(model.config.thresholds) == model.config.num_labels
     saved = load_results(tmp_path / "results.json")
-    assert saved == json.loads(json.dumps(entries))
+    assert saved == [entry | {"evaluations": 1} for entry in json.loads(json.dumps(entries))]
     first = saved[0]
     assert (first["mode"], first["initialisation"], first["labels"]) == ("linear_probe", "pretrained", "all")
     assert first["pretraining"] == {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1}

@@ -27,7 +27,9 @@ def call(title: str, *words: str | Path) -> None:
         Path(word).name if word == sys.executable else word.replace(f"{REPOSITORY}/", "") for word in words
     )
     print(f"\n== {title}\n$ {shown}", flush=True)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    # Matrices this small are no work to share: a second thread only waits for the first.
+    quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, **quiet}
     finished = subprocess.run(words, cwd=REPOSITORY, env=environment, check=False)
     if finished.returncode:
         sys.exit(f"demo.py: this command failed with exit code {finished.returncode}; its message stands above.")

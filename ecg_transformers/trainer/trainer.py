@@ -245,6 +245,14 @@ class EcgTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def get_eval_dataloader(self, eval_dataset=None):
+        """As the Trainer makes it, but every record counts: only training needs batches of one size."""
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = drop_last
+
     def set_initial_training_values(self, args, dataloader):
         """As the Trainer does it; the steps of an epoch are kept for a warm-up that is given in epochs."""
         values = super().set_initial_training_values(args, dataloader)

@@ -131,6 +131,14 @@ def test_two_halves_of_a_combined_draw_give_the_whole(make_trainer):
         assert torch.equal(torch.cat([half[name] for half in halves]), whole[name])
 
 
+def test_every_validation_record_counts_however_large_the_batch(make_trainer):
+    trainer = make_trainer(evaluate=True, per_device_eval_batch_size=1000)
+    assert trainer.evaluate()["eval_loss"] > 0
+    uneven = make_trainer(folder="b", evaluate=True, per_device_eval_batch_size=7).get_eval_dataloader()
+    assert sum(len(batch["input_values"]) for batch in uneven) == len(trainer.eval_dataset)
+    assert trainer.args.dataloader_drop_last
+
+
 def test_evaluation_repeats_itself_and_does_not_disturb_training(make_trainer):
     trainer = make_trainer(evaluate=True)
     first = trainer.evaluate()

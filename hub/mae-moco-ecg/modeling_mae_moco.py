@@ -10,6 +10,7 @@ import math
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.utils import logging
 
 from .errors import SignalError
 from .layers_patches import ConvolutionPatchEmbedding, LinearPatchEmbedding, patchify
@@ -20,6 +21,9 @@ from .modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTraine
 from .configuration_mae_moco import MaeMocoConfig
 
 __all__ = ["MaeMocoForSequenceClassification", "MaeMocoModel", "MaeMocoPreTrainedModel"]
+
+
+logger = logging.get_logger(__name__)
 
 
 class MaeMocoEmbeddings(nn.Module):
@@ -200,6 +204,11 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         last = self.layernorm(last)
         want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if want_attentions and None in attentions:
+            logger.warning_once(
+                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
+                "empty. Call model.set_attn_implementation('eager') first."
+            )
         result = EcgModelOutput(
             last_hidden_state=last,
             pooler_output=last[:, 0],

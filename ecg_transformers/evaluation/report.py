@@ -17,6 +17,9 @@ from .results import result_entry
 
 __all__ = ["fold_role", "outcome_entries", "prediction_file", "summary_line"]
 
+# A bootstrap over fewer records knows too little of the spread to be read without a warning.
+FEW_RECORDS = 50
+
 _NO_PRETRAINING = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
 
 
@@ -141,6 +144,8 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         difference = first["difference"]
         line += f"   {word} {_figure(baseline[0])}"
         line += f"   difference {difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    if first["records"] < FEW_RECORDS:
+        line += f"\nonly {first['records']} records are reported: figure and interval say little"
     return line
 
 

@@ -15,11 +15,13 @@ class Architecture:
         model_type: Name in `config.json`; also the folder under `models/`.
         prefix: What its class names begin with.
         builds_on: Families whose modules it may import.
+        has_pretraining: Whether it has an objective of its own; a purely supervised network has none.
     """
 
     model_type: str
     prefix: str
     builds_on: tuple[str, ...] = ()
+    has_pretraining: bool = True
 
     def _load(self, kind: str, name: str) -> type[Any]:
         module = import_module(f"ecg_transformers.models.{self.model_type}.{kind}_{self.model_type}")
@@ -46,13 +48,17 @@ class Architecture:
         return self._load("modeling", "ForSequenceClassification")
 
     @property
-    def pretraining(self) -> type[Any]:
-        """The encoder with everything that pretraining needs."""
-        return self._load("pretraining", "ForPreTraining")
+    def pretraining(self) -> type[Any] | None:
+        """The encoder with everything that pretraining needs; None if the architecture has no objective."""
+        return self._load("pretraining", "ForPreTraining") if self.has_pretraining else None
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    architecture.model_type: architecture for architecture in (Architecture("mae_moco", "MaeMoco"),)
+    architecture.model_type: architecture
+    for architecture in (
+        Architecture("mae_moco", "MaeMoco"),
+        Architecture("xresnet1d", "Xresnet1d", has_pretraining=False),
+    )
 }
 
 
@@ -72,6 +78,7 @@ def register() -> None:
         AutoConfig.register(architecture.model_type, config, exist_ok=True)
         AutoFeatureExtractor.register(config, architecture.feature_extractor, exist_ok=True)
         AutoModel.register(config, architecture.model, exist_ok=True)
-        AutoModelForPreTraining.register(config, architecture.pretraining, exist_ok=True)
+        if architecture.pretraining is not None:
+            AutoModelForPreTraining.register(config, architecture.pretraining, exist_ok=True)
         for auto_class in (AutoModelForSequenceClassification, AutoModelForAudioClassification):
             auto_class.register(config, architecture.classifier, exist_ok=True)

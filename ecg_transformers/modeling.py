@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
+from .layers.heads import classification_layers
 from .layers.pooling import Pooling
 
 __all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
@@ -60,12 +61,21 @@ class EcgPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = "audio"
     has_cls_token: bool = False
+    # Convolutional encoders take any number of samples; `config.window_size` is then what they were trained on.
+    takes_any_window: bool = False
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
 
     def check_input(self, input_values: torch.Tensor) -> None:
-        """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`."""
+        """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`, or any length where that fits."""
+        if self.takes_any_window:
+            if input_values.ndim != 3 or input_values.shape[1] != self.config.num_leads or not input_values.shape[2]:
+                raise SignalError(
+                    f"{type(self).__name__} got input_values of shape {tuple(input_values.shape)}; expected (batch, "
+                    f"{self.config.num_leads} leads, samples). Prepare records with the checkpoint's feature extractor."
+                )
+            return
         expected = (self.config.num_leads, self.config.window_size)
         if input_values.ndim != 3 or tuple(input_values.shape[1:]) != expected:
             raise SignalError(
@@ -112,10 +122,14 @@ class EcgPreTrainedModel(PreTrainedModel):
 
 
 class EcgForSequenceClassification(EcgPreTrainedModel):
-    """An encoder, a pooling and one linear layer: the head of every architecture.
+    """An encoder, a pooling and linear layers: the head of every architecture.
 
     Subclasses set `encoder_class`; the encoder stands under `base_model_prefix`, so that an encoder checkpoint loads
-    into a classifier and back. The output is one logit per entry of `config.id2label`.
+    into a classifier and back. The output is one logit per entry of `config.id2label`. The head is one linear layer
+    unless the config asks for hidden layers, dropout or BatchNorm.
+
+    An encoder offers `token_mask(attention_mask)`, the mask over its tokens, and `pool(tokens)`, its own pooled vector
+    of the tokens of any layer.
     """
 
     encoder_class: type[EcgPreTrainedModel]
@@ -124,13 +138,20 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         setattr(self, self.base_model_prefix, self.encoder_class(config))
+        width = config.layer_size(config.layer)
         self.pooling = Pooling(
             config.pooling,
-            config.hidden_size,
+            width,
             cls_token=self.encoder_class.has_cls_token,
-            pooled_size=config.pooled_size,
+            pooled_size=config.pooled_size * width // config.hidden_size,
         )
-        self.classifier = nn.Linear(self.pooling.output_size, config.num_labels)
+        self.classifier = classification_layers(
+            self.pooling.output_size,
+            config.num_labels,
+            hidden_sizes=config.head_hidden_sizes,
+            dropout=config.head_dropout,
+            batch_norm=config.head_batch_norm,
+        )
         self.post_init()
 
     def forward(
@@ -195,8 +216,7 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
                 f"layer is {layer}; this encoder has the hidden states 0 to {len(states) - 1}, and -1 is its output. "
                 "Set config.layer to one of them."
             )
-        tokens = states[layer]
-        return tokens, token_mask, tokens[:, 0] if self.encoder_class.has_cls_token else None
+        return states[layer], token_mask, encoder.pool(states[layer])
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss by `config.problem_type`, found from the labels at first use if it is not set."""

@@ -1,10 +1,42 @@
-"""Heads that pretraining puts behind an encoder."""
+"""Heads behind an encoder: projections of pretraining, and the layers of a classifier."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["ProjectionHead"]
+__all__ = ["ProjectionHead", "classification_layers"]
+
+
+def classification_layers(
+    inputs: int, outputs: int, *, hidden_sizes: Sequence[int] = (), dropout: float = 0.0, batch_norm: bool = False
+) -> nn.Linear | nn.Sequential:
+    """The layers of a classifier: per linear layer BatchNorm, Dropout, Linear, and ReLU behind all but the last.
+
+    Source: the heads of ecg_ptbxl_benchmarking and ecg-selfsupervised (specification, 2.5).
+
+    Args:
+        inputs: Width of the pooled vector.
+        outputs: Labels.
+        hidden_sizes: Widths of the hidden layers.
+        dropout: Before the last linear layer, and half of it before the earlier ones; a layer that drops nothing is
+            left out.
+        batch_norm: BatchNorm before each linear layer.
+
+    Returns:
+        `(batch, inputs)` to `(batch, outputs)`; a bare linear layer where nothing else is asked for.
+    """
+    sizes = [inputs, *hidden_sizes, outputs]
+    layers: list[nn.Module] = []
+    for number in range(len(sizes) - 1):
+        last = number == len(sizes) - 2
+        share = dropout if last else dropout / 2
+        layers += [nn.BatchNorm1d(sizes[number])] if batch_norm else []
+        layers += [nn.Dropout(share)] if share else []
+        layers += [nn.Linear(sizes[number], sizes[number + 1])]
+        layers += [] if last else [nn.ReLU()]
+    return layers[0] if isinstance(layers[0], nn.Linear) and len(layers) == 1 else nn.Sequential(*layers)
 
 
 class _ProjectionLayer(nn.Module):

@@ -164,6 +164,14 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         patches = self.patch_weight(attention_mask)
         return None if patches is None else nn.functional.pad(patches, (1, 0), value=True)
 
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """[CLS]: `(batch, 1 + patches, hidden)` to `(batch, hidden)`."""
+        return tokens[:, 0]
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Names of the parts that share a learning rate, from the input on: the embedding, then block after block."""
+        return [("embeddings",), *((f"encoder.layer.{number}",) for number in range(self.config.num_hidden_layers))]
+
     def to_patches(self, input_values: torch.Tensor, lead_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Check and cut `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`; absent leads are 0."""
         self.check_input(input_values)
@@ -210,7 +218,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
             )
         result = EcgModelOutput(
             last_hidden_state=last,
-            pooler_output=last[:, 0],
+            pooler_output=self.pool(last),
             hidden_states=states if want_states else None,
             attentions=tuple(a for a in attentions if a is not None) if want_attentions else None,
         )

@@ -14,6 +14,12 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def recorded_metrics() -> Path:
+    """The folder with labels, predictions, resamples and windows recorded from ecg-selfsupervised and the benchmark."""
+    return TESTS / "parity" / "data" / "ecg_selfsupervised"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of specifications, fixtures and corpora beside the checkout; without it the test is skipped."""
     folder = TESTS.parents[1] / "shared"

@@ -13,7 +13,7 @@ import numpy as np
 from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.errors import CorpusError
 
-__all__ = ["check_disjoint", "nested_fraction", "split_by_patient"]
+__all__ = ["check_disjoint", "iterative_stratification", "nested_fraction", "split_by_patient"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +114,65 @@ def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Genera
     return fold
 
 
-def _neediest(wanted: np.ndarray, columns: Sequence[int], generator: np.random.Generator) -> int:
+def _neediest(
+    wanted: np.ndarray, columns: Sequence[int], generator: np.random.Generator | np.random.RandomState
+) -> int:
     """The fold that lacks most of the first column; among equals most of the next; among equals any."""
     candidates = np.arange(len(wanted))
     for column in columns:
         need = wanted[candidates, column]
         # 1e-9: shares such as 0.1 leave differences of rounding between folds that are equal.
         candidates = candidates[need >= need.max() - 1e-9]
-    return int(candidates[generator.integers(len(candidates))]) if len(candidates) > 1 else int(candidates[0])
+    return int(generator.choice(candidates)) if len(candidates) > 1 else int(candidates[0])
+
+
+def iterative_stratification(
+    labels: Sequence[Sequence[int]], folds: int, *, sizes: Sequence[int] | None = None, seed: int = 0
+) -> np.ndarray:
+    """The folds of ecg-selfsupervised for corpora that come without any, record for record.
+
+    Published code: iterative stratification with its own rules for ties, which decide here whether a fold is the one of
+    the published runs (specification of ecg-selfsupervised, 1.6). For folds of your own take `split_by_patient`: it
+    keeps patients together and gives every record a fold.
+
+    Args:
+        labels: the label numbers of each group, from 0, repeated where several of its records carry one.
+        folds: number of equal folds.
+        sizes: records of each group; one each if not given.
+        seed: of NumPy's legacy generator, which decides among equal folds.
+
+    Returns:
+        The fold of each group, int64 ``(groups,)``, from 0; -1 for a group without labels.
+
+    Raises:
+        CorpusError: no fold, a negative label, or not one size per group.
+
+    Example:
+        >>> iterative_stratification([[0], [0], [1], []], 2).tolist()
+        [0, 1, 0, -1]
+    """
+    counts = np.zeros((len(labels), 1 + max((max(found, default=-1) for found in labels), default=-1)))
+    records = np.ones(len(labels)) if sizes is None else np.asarray(sizes, dtype=np.float64)
+    if folds < 1 or records.shape != (len(labels),) or any(min(found, default=0) < 0 for found in labels):
+        raise CorpusError(
+            f"{len(labels)} groups with {records.size} sizes and {folds} folds; expected at least one fold, one size "
+            "per group and labels numbered from 0."
+        )
+    for group, found in enumerate(labels):
+        np.add.at(counts[group], np.asarray(found, dtype=np.int64), 1)
+    generator = np.random.RandomState(seed)  # the published folds hang on the legacy one
+    fold = np.full(len(labels), -1)
+    # Per fold: how many of each label it still lacks, and in the last column how many records.
+    weights = np.concatenate([counts, records[:, None]], axis=1)
+    wanted = np.repeat(weights.sum(axis=0, keepdims=True) / folds, folds, axis=0)
+    while (left := counts[fold < 0].sum(axis=0)).any():
+        label = int(np.argmin(np.where(left > 0, left, np.inf)))
+        members = np.flatnonzero((fold < 0) & (counts[:, label] > 0))
+        # Most positives first; among equals the last group first.
+        for member in members[np.argsort(counts[members, label], kind="stable")][::-1]:
+            fold[member] = _neediest(wanted, (label, -1), generator)
+            wanted[fold[member]] -= weights[member]
+    return fold
 
 
 def check_disjoint(parts: Mapping[str, Corpus | np.ndarray]) -> None:

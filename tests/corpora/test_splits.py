@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_transformers.corpora.splits import check_disjoint, nested_fraction, split_by_patient
+from ecg_transformers.corpora.splits import (
+    check_disjoint,
+    iterative_stratification,
+    nested_fraction,
+    split_by_patient,
+)
 from ecg_transformers.errors import CorpusError
 
 
@@ -56,6 +61,20 @@ def test_impossible_splits_are_refused():
         split_by_patient([1, 2], [1.0, 0.0])
     with pytest.raises(CorpusError, match="one row per record"):
         split_by_patient([1, 2], 2, stratify=np.zeros((3, 1)))
+
+
+def test_groups_are_stratified_by_what_all_their_records_carry():
+    folds = iterative_stratification([[0, 0], [0], [0], [], [0, 0]], 2, sizes=[2, 1, 1, 3, 2])
+    assert folds[3] == -1
+    assert sorted(np.bincount(folds[[0, 1, 2, 4]], weights=[2, 1, 1, 2])) == [3, 3]
+    assert iterative_stratification([[], []], 3).tolist() == [-1, -1]
+    assert iterative_stratification([], 3).tolist() == []
+
+
+@pytest.mark.parametrize(("labels", "folds", "sizes"), [([[0]], 0, None), ([[-1]], 2, None), ([[0]], 2, [1, 1])])
+def test_a_stratification_that_cannot_be_is_refused(labels, folds, sizes):
+    with pytest.raises(CorpusError, match="at least one fold"):
+        iterative_stratification(labels, folds, sizes=sizes)
 
 
 def test_an_overlap_is_an_error_that_names_the_patients(small_corpus):

@@ -8,8 +8,8 @@ from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.aggregation import aggregate_windows
 
 
-def test_mean_and_max_equal_the_recorded_values(shared):
-    data = load_file(shared / "parity/ecg_selfsupervised/windows.safetensors")
+def test_mean_and_max_equal_the_recorded_values(recorded_metrics):
+    data = load_file(recorded_metrics / "windows.safetensors")
     index = data["aggregate/idmap"]
     for aggregate in ("mean", "max"):
         result = aggregate_windows(data["aggregate/window_probabilities"], index, aggregate=aggregate)

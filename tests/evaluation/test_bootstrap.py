@@ -18,8 +18,8 @@ def problem(seed=0, records=300, labels=4):
     return truth, truth + noise, truth + 2 * noise + generator.normal(size=(records, labels))
 
 
-def test_recorded_resamples_give_the_recorded_values(shared):
-    data = load_file(shared / "parity/ecg_selfsupervised/metrics.safetensors")
+def test_recorded_resamples_give_the_recorded_values(recorded_metrics):
+    data = load_file(recorded_metrics / "metrics.safetensors")
     truth, scores, second = data["y_true"][:, :5], data["y_pred"][:, :5], data["paired/y_pred2"]
     result = bootstrap(truth, scores, indices=data["bootstrap/ids"])
     np.testing.assert_allclose(result.samples, data["bootstrap/macro"], atol=1e-12)
@@ -32,8 +32,8 @@ def test_recorded_resamples_give_the_recorded_values(shared):
     assert [paired.value, paired.low, paired.high] == pytest.approx(expected, abs=1e-12)
 
 
-def test_published_resamples_give_the_published_interval(shared):
-    data = load_file(shared / "parity/ecg_selfsupervised/ptbxl_xresnet1d101_all_fold10.safetensors")
+def test_published_resamples_give_the_published_interval(recorded_metrics):
+    data = load_file(recorded_metrics / "ptbxl_xresnet1d101_all_fold10.safetensors")
     result = bootstrap(data["y_true"], data["y_pred"], indices=data["bootstrap_ids"], scheme="benchmark")
     np.testing.assert_allclose(result.samples, data["bootstrap_macro_auc"], atol=1e-12)
     assert result.samples.mean() == pytest.approx(0.9248700603532448, abs=1e-12)

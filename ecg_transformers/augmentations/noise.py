@@ -1,0 +1,275 @@
+"""Noise that electrocardiograms pick up: baseline wander, powerline, muscle activity, shifts of the baseline.
+
+Functions of a batch in mV, `(batch, leads, samples)`, and explicit draws, one set per record; they return a new tensor
+of the same shape and type. `PhysiologicalNoise` draws and chains them. Definitions: specification of the
+self-supervised systems on xresnet1d, 6.10 to 6.13, after the public code of ecg-selfsupervised. All frequencies are in
+Hz and all lengths in seconds; the published numbers are for 100 Hz, where both agree.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import SignalError
+
+__all__ = [
+    "PhysiologicalNoise",
+    "baseline_shift",
+    "baseline_wander",
+    "electromyographic_noise",
+    "powerline_noise",
+]
+
+# Baseline wander: multiples of 0.01 Hz up to 0.5 Hz.
+WANDER_STEP = 0.01
+WANDER_WAVES = 50
+# Mains, and the two harmonics above it.
+MAINS = 50.0
+MAINS_WAVES = 3
+# Shifts: at most so many per second of signal, lasting so long (mean and deviation in seconds).
+SHIFTS_PER_SECOND = 0.3
+SHIFT_SECONDS = (3.0, 0.6)
+# The rate in Hz at which the published deviation of the muscle noise holds.
+PUBLISHED_RATE = 100.0
+
+QUIRKS = ("Q12", "Q13")
+
+
+def baseline_wander(
+    signal: torch.Tensor,
+    strength: torch.Tensor,
+    phase: torch.Tensor,
+    amplitude: torch.Tensor,
+    gain: torch.Tensor | None,
+    *,
+    sampling_rate: float,
+    first_wave: int = 1,
+) -> torch.Tensor:
+    """Add a sum of slow waves, `C g_l sum_k a_k cos(2 pi 0.01 k t + phi_k)` with t in seconds, to each lead l.
+
+    Published code: k from 0, so that the first wave is an offset, and no gains of the leads (Q12).
+
+    Args:
+        signal: mV `(batch, leads, samples)`.
+        strength: C in mV `(batch,)`.
+        phase: phi in radians `(batch, waves)`.
+        amplitude: a, without unit `(batch, waves)`.
+        gain: g, without unit `(batch, leads)`; None: 1 for all leads.
+        sampling_rate: Hz.
+        first_wave: The first k.
+    """
+    waves = torch.arange(first_wave, first_wave + phase.shape[1], dtype=torch.float64)
+    wander = strength[:, None] * _waves(phase, amplitude, WANDER_STEP * waves, signal.shape[-1], sampling_rate)
+    return signal + _per_lead(wander, gain).to(signal.dtype)
+
+
+def powerline_noise(
+    signal: torch.Tensor,
+    strength: torch.Tensor,
+    phase: torch.Tensor,
+    amplitude: torch.Tensor,
+    gain: torch.Tensor,
+    *,
+    sampling_rate: float,
+) -> torch.Tensor:
+    """Add the mains and its harmonics, `C g_l sum_k a_k cos(2 pi 50 k t + phi)` with t in seconds, to each lead l.
+
+    The waves are sampled as they stand, also above half the sampling rate: at 100 Hz the sum is an alternation from
+    sample to sample and an offset, as published.
+
+    Args:
+        signal: mV `(batch, leads, samples)`.
+        strength: C in mV `(batch,)`.
+        phase: phi in radians `(batch,)`, the same for all waves.
+        amplitude: a, without unit `(batch, waves)`.
+        gain: g, without unit `(batch, leads)`.
+        sampling_rate: Hz.
+    """
+    waves = MAINS * torch.arange(1, amplitude.shape[1] + 1, dtype=torch.float64)
+    line = strength[:, None] * _waves(phase[:, None], amplitude, waves, signal.shape[-1], sampling_rate)
+    return signal + _per_lead(line, gain).to(signal.dtype)
+
+
+def electromyographic_noise(signal: torch.Tensor, strength: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Add white noise, independent per lead and sample.
+
+    Args:
+        signal: mV `(batch, leads, samples)`.
+        strength: Its deviation C in mV `(batch,)`.
+        noise: Standard normal `(batch, leads, samples)`.
+    """
+    return signal + (strength[:, None, None] * noise).to(signal.dtype)
+
+
+def baseline_shift(
+    signal: torch.Tensor,
+    strength: torch.Tensor,
+    segments: torch.Tensor,
+    middle: torch.Tensor,
+    seconds: torch.Tensor,
+    value: torch.Tensor,
+    gain: torch.Tensor,
+    *,
+    sampling_rate: float,
+) -> torch.Tensor:
+    """Lift segments of each record, both ends included, by `C g_l` times the segment's value; the later one counts.
+
+    Args:
+        signal: mV `(batch, leads, samples)`.
+        strength: C in mV `(batch,)`.
+        segments: How many of the following are used `(batch,)`; 0 leaves the record as it is.
+        middle: Middle sample of each segment `(batch, most)`.
+        seconds: Its length `(batch, most)`.
+        value: Its height, without unit `(batch, most)`.
+        gain: g, without unit `(batch, leads)`.
+        sampling_rate: Hz.
+    """
+    time = torch.arange(signal.shape[-1], device=signal.device)
+    reach = seconds * (sampling_rate / 2)
+    first, last = (middle - reach).long(), (middle + reach).long()
+    level = value.new_zeros(signal.shape[0], signal.shape[-1])
+    # A loop over the few segments of a record: where two overlap, the later one overwrites.
+    for number in range(middle.shape[1]):
+        inside = (time >= first[:, number, None]) & (time <= last[:, number, None])
+        level = torch.where(inside & (number < segments)[:, None], value[:, number, None], level)
+    return signal + _per_lead(strength[:, None] * level, gain).to(signal.dtype)
+
+
+def _waves(
+    phase: torch.Tensor, amplitude: torch.Tensor, frequencies: torch.Tensor, samples: int, sampling_rate: float
+) -> torch.Tensor:
+    """`sum_k a_k cos(2 pi f_k t + phi_k)` `(batch, samples)`, as two matrix products by the addition theorem."""
+    # Angles grow to hundreds of turns: in double precision on the processor, since not every device has that.
+    angle = 2 * math.pi * frequencies[:, None] * (torch.arange(samples, dtype=torch.float64) / sampling_rate)
+    cosine, sine = (wave.to(device=amplitude.device, dtype=amplitude.dtype) for wave in (angle.cos(), angle.sin()))
+    return (amplitude * phase.cos()) @ cosine - (amplitude * phase.sin()) @ sine
+
+
+def _per_lead(noise: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
+    """Noise `(batch, samples)` with the gain of each lead `(batch, leads, samples)`; no gain: `(batch, 1, samples)`."""
+    return noise[:, None, :] if gain is None else gain[:, :, None] * noise[:, None, :]
+
+
+@dataclass(frozen=True)
+class PhysiologicalNoise:
+    """The four noises one after the other, each record with its own draws: the published set `physio`.
+
+    The maxima are those of C in the functions above; each C is drawn evenly from 0 to its maximum.
+
+    At a rate other than 100 Hz the muscle noise keeps its density, not its deviation: white noise of the same source
+    has C sqrt(rate / 100), and whatever a model sees up to 50 Hz is as strong at every rate. The published code knows
+    100 Hz alone.
+
+    Args:
+        sampling_rate: Hz of the signal.
+        max_baseline_wander: mV; 0.1 as the published training scripts have it, as are the others.
+        max_powerline: mV.
+        max_electromyographic: mV, at 100 Hz.
+        max_baseline_shift: mV.
+        official_quirks: True, or some of `"Q12"` (wander with an offset, the same on all leads) and `"Q13"` (powerline
+            noise by the square of C), for what the published code computes.
+
+    Raises:
+        SignalError: A quirk is unknown.
+    """
+
+    sampling_rate: float
+    max_baseline_wander: float = 0.1
+    max_powerline: float = 0.2
+    max_electromyographic: float = 0.5
+    max_baseline_shift: float = 1.0
+    official_quirks: bool | tuple[str, ...] = False
+
+    def __post_init__(self) -> None:
+        """Refuse quirks that are not of these noises."""
+        unknown = () if isinstance(self.official_quirks, bool) else set(self.official_quirks) - set(QUIRKS)
+        if unknown:
+            raise SignalError(
+                f"official_quirks names {', '.join(sorted(unknown))}; expected True, False or some of {QUIRKS}."
+            )
+
+    def _has(self, quirk: str) -> bool:
+        return self.official_quirks if isinstance(self.official_quirks, bool) else quirk in self.official_quirks
+
+    def most_segments(self, num_samples: int) -> int:
+        """The largest number of shifted segments in so many samples: 0.3 per second, rounded."""
+        return int(SHIFTS_PER_SECOND * num_samples / self.sampling_rate + 0.5)
+
+    def draw(
+        self, batch_size: int, num_leads: int, num_samples: int, generator: torch.Generator | None, device=None
+    ) -> dict[str, torch.Tensor]:
+        """Draw everything random for a batch; every tensor has the batch first.
+
+        The noise per sample is drawn last: a record at two rates gets the same waves and shifts.
+        """
+
+        def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+            return low + (high - low) * torch.rand(batch_size, *shape, generator=generator, device=device)
+
+        def normal(*shape: int, mean: float = 0.0, deviation: float = 1.0) -> torch.Tensor:
+            return mean + deviation * torch.randn(batch_size, *shape, generator=generator, device=device)
+
+        def lead_gain() -> torch.Tensor:
+            return torch.where(uniform(num_leads) < 0.5, -1.0, 1.0) * normal(num_leads, mean=1.0)
+
+        turn, most = 2 * math.pi, self.most_segments(num_samples)
+        return {
+            "wander_strength": uniform(high=self.max_baseline_wander),
+            "wander_phase": uniform(WANDER_WAVES, high=turn),
+            "wander_amplitude": uniform(WANDER_WAVES),
+            "wander_gain": lead_gain(),
+            "powerline_strength": uniform(high=self.max_powerline),
+            "powerline_phase": uniform(high=turn),
+            "powerline_amplitude": uniform(MAINS_WAVES),
+            "powerline_gain": uniform(num_leads, low=-1.0),
+            "shift_strength": uniform(high=self.max_baseline_shift),
+            # The largest number below 1 can round up to the whole.
+            "shift_segments": (uniform() * (most + 1)).long().clamp_max(most),
+            "shift_middle": (uniform(most) * num_samples).long().clamp_max(num_samples - 1),
+            "shift_seconds": normal(most, mean=SHIFT_SECONDS[0], deviation=SHIFT_SECONDS[1]),
+            "shift_value": uniform(most, low=-1.0),
+            "shift_gain": lead_gain(),
+            "muscle_strength": uniform(high=self.max_electromyographic),
+            "muscle_noise": normal(num_leads, num_samples),
+        }
+
+    def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Baseline wander, powerline, muscle noise, baseline shift, in this order; the signal itself is not changed.
+
+        Args:
+            signal: mV `(batch, leads, samples)`.
+            draws: From `draw`.
+        """
+        rate = self.sampling_rate
+        offset = self._has("Q12")
+        signal = baseline_wander(
+            signal,
+            draws["wander_strength"],
+            draws["wander_phase"],
+            draws["wander_amplitude"],
+            None if offset else draws["wander_gain"],
+            sampling_rate=rate,
+            first_wave=0 if offset else 1,
+        )
+        strength = draws["powerline_strength"]
+        signal = powerline_noise(
+            signal,
+            strength.square() if self._has("Q13") else strength,
+            draws["powerline_phase"],
+            draws["powerline_amplitude"],
+            draws["powerline_gain"],
+            sampling_rate=rate,
+        )
+        density = math.sqrt(rate / PUBLISHED_RATE)
+        signal = electromyographic_noise(signal, density * draws["muscle_strength"], draws["muscle_noise"])
+        return baseline_shift(
+            signal,
+            draws["shift_strength"],
+            draws["shift_segments"],
+            draws["shift_middle"],
+            draws["shift_seconds"],
+            draws["shift_value"],
+            draws["shift_gain"],
+            sampling_rate=rate,
+        )

@@ -95,8 +95,8 @@ class EcgConfig(PreTrainedConfig):
         self.head_hidden_sizes = list(self.head_hidden_sizes)
         if not all(0 < size <= _LARGEST_SIZE for size in self.head_hidden_sizes) or not 0 <= self.head_dropout < 1:
             raise CheckpointError(
-                f"head_hidden_sizes is {self.head_hidden_sizes} and head_dropout {self.head_dropout}; expected positive "
-                "widths and a share from 0 up to, not including, 1."
+                f"head_hidden_sizes is {self.head_hidden_sizes} and head_dropout {self.head_dropout}; expected "
+                "positive widths and a share from 0 up to, not including, 1."
             )
 
     @property

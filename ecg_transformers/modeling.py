@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
@@ -83,6 +82,19 @@ class EcgPreTrainedModel(PreTrainedModel):
                 f"(batch, {expected[0]} leads, {expected[1]} samples). Prepare records with the checkpoint's feature "
                 "extractor, or load the model with window_size=..., interpolate_positions=True for another length."
             )
+
+    def resize_window(self, window_size: int) -> None:
+        """Make the model take windows of `window_size` samples.
+
+        Raises:
+            CheckpointError: This architecture cannot.
+        """
+        if not self.takes_any_window:
+            raise CheckpointError(
+                f"{type(self).__name__} takes windows of {self.config.window_size} samples and no others; got "
+                f"{window_size}. Leave the window as the checkpoint has it."
+            )
+        self.config.window_size = window_size
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save weights and config; code that was loaded with the checkpoint is saved with it, else `auto_map` goes.
@@ -227,9 +239,10 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
                 self.config.problem_type = "single_label_classification"
             else:
                 self.config.problem_type = "multi_label_classification"
-        logits = logits.float()
+        # Float32 under autocast and for half precision; a float64 model keeps its own.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.config.problem_type == "regression":
-            return functional.mse_loss(logits.squeeze(), labels.float().squeeze())
+            return functional.mse_loss(logits.squeeze(), labels.to(logits.dtype).squeeze())
         if self.config.problem_type == "single_label_classification":
             return functional.cross_entropy(logits.view(-1, self.num_labels), labels.view(-1).long())
-        return functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

@@ -13,7 +13,9 @@ from ..trainer.arguments import (
     convert,
     field_types,
     parse_command_line,
+    read_yaml,
 )
+from .recipe import recipe_names
 
 __all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments"]
 
@@ -28,7 +30,13 @@ class DownstreamArguments:
         mode: What learns.
         pooling: What the head reads.
         layer: Whose tokens it reads.
+        window_seconds: Length of the windows.
+        window_stride_seconds: Their distance where a record is scored.
         head_first: Start fine-tuning from the probe's head.
+        head_epochs: Epochs of the head alone.
+        head_learning_rate: Their rate.
+        choose_epoch: The best or the last.
+        one_cycle: Schedule of rate and momentum.
         train_folds: Folds to learn from.
         validation_folds: Folds to choose on.
         train_fraction: Share of the training records.
@@ -54,15 +62,46 @@ class DownstreamArguments:
             "help": "What learns. Default: fine_tune; linear_probe below 1,000 rows of a table, and in score.py."
         },
     )
-    pooling: Literal["cls", "mean", "max", "cls_mean", "attention"] = field(
-        default="cls_mean", metadata={"help": "What the head reads."}
+    pooling: Literal["cls", "mean", "max", "cls_mean", "attention"] | None = field(
+        default=None,
+        metadata={
+            "help": "What the head reads. Default: cls_mean of an encoder with [CLS], of another cls, its own pooling."
+        },
     )
     layer: int = field(
         default=-1,
         metadata={"help": "Whose tokens it reads: -1 the output, 0 the input of layer 1, k the output of layer k."},
     )
+    window_seconds: float | None = field(
+        default=None,
+        metadata={
+            "help": "Length of the windows. Longer records: a random crop per epoch in training, every "
+            "window_stride_seconds in scoring. Default: the checkpoint's."
+        },
+    )
+    window_stride_seconds: float | None = field(
+        default=None, metadata={"help": "Distance of two windows in scoring. Default: the checkpoint's."}
+    )
     head_first: bool = field(
-        default=True, metadata={"help": "fine_tune: start from the probe's head instead of a random one."}
+        default=True,
+        metadata={"help": "fine_tune: start from the probe's head instead of a random one (linear heads)."},
+    )
+    head_epochs: float = field(
+        default=0.0,
+        metadata={"help": "fine_tune: epochs in which the head learns alone on the frozen encoder, before everything."},
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of these epochs. Default: that of the run."}
+    )
+    choose_epoch: Literal["best", "last"] = field(
+        default="best",
+        metadata={
+            "help": "best: the epoch is chosen on held-out training records. last: every training record trains, "
+            "nothing is chosen; the thresholds come from the validation folds, or the reported ones without any."
+        },
+    )
+    one_cycle: bool = field(
+        default=False, metadata={"help": "Learning rate and momentum in one cycle instead of lr_scheduler_type."}
     )
     train_folds: list[int] | None = field(default=None, metadata={"help": "Folds to learn from, e.g. 1-8."})
     validation_folds: list[int] | None = field(
@@ -84,7 +123,7 @@ class DownstreamArguments:
     unit: Literal["record", "patient"] = field(default="record", metadata={"help": "What the bootstrap draws."})
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
     layer_decay: float = field(
-        default=0.9, metadata={"help": "fine_tune: factor on the rate per layer below the head."}
+        default=0.9, metadata={"help": "fine_tune: factor on the rate per group of layers below the head."}
     )
     max_shift_seconds: float = field(
         default=0.12, metadata={"help": "Fine-tuning shifts windows in time by at most so much."}
@@ -102,6 +141,9 @@ class FineTuneArguments(DownstreamArguments):
 
     Args:
         model: The checkpoint.
+        model_type: Architecture of a recipe.
+        config: The YAML file.
+        architecture: Settings of a recipe's architecture.
         table: A user's own table of labels instead of a corpus.
         root: The folder its records are in.
         evaluate_folds: Folds to report.
@@ -114,6 +156,13 @@ class FineTuneArguments(DownstreamArguments):
     """
 
     model: str = field(default="", metadata={"help": "Checkpoint: folder or Hub name."})
+    model_type: str | None = field(
+        default=None, metadata={"help": "Architecture to train from scratch, instead of --model; usually in CONFIG."}
+    )
+    config: str | None = field(default=None, metadata={"help": "The YAML file, usually named first."})
+    architecture: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "Filled from the names that the architecture knows."}
+    )
     table: str | None = field(
         default=None, metadata={"help": "Your own labels: CSV with record[, patient, fold, age, sex], labels."}
     )
@@ -157,10 +206,13 @@ Arguments = TypeVar("Arguments", bound=DownstreamArguments)
 
 
 def read_arguments(words: Sequence[str], kind: type[Arguments]) -> tuple[Arguments, dict[str, Any]]:
-    """Read a command line.
+    """Read `[CONFIG.yaml] --name value ...`; the command line wins over the file.
+
+    Where `model_type` is set instead of `model`, the fields of that architecture's config and feature extractor are
+    names too.
 
     Args:
-        words: Without the program's name; a YAML or JSON file of settings is not expected here.
+        words: Without the program's name.
         kind: `FineTuneArguments` or `ScoreArguments`.
 
     Returns:
@@ -170,12 +222,30 @@ def read_arguments(words: Sequence[str], kind: type[Arguments]) -> tuple[Argumen
         ArgumentsError: An unknown name (the nearest known one is named), a value of the wrong type, a missing setting.
     """
     positional, options = parse_command_line(words)
-    if positional:
-        raise ArgumentsError(f"{positional[0]!r} stands alone; expected --name value. See --help.")
+    recipes = kind is FineTuneArguments
+    if len(positional) > int(recipes):
+        raise ArgumentsError(f"{positional[-1]!r} stands alone; expected --name value. See --help.")
+    from_file = read_yaml(positional[0]) if positional else {}
+    model_type = options.get("model_type", from_file.get("model_type")) if recipes else None
     own, training = field_types(kind), field_types(EcgTrainingArguments)
-    check_names(options, {**training, **own}, where="the command line")
-    values = {name: convert(name, value, {**training, **own}[name]) for name, value in options.items()}
-    arguments = kind(**{name: value for name, value in values.items() if name in own})
-    if not getattr(arguments, "model", None):
-        raise ArgumentsError("--model CHECKPOINT must be given.")
-    return arguments, {name: value for name, value in values.items() if name not in own or name == "seed"}
+    known = {**training, **own}
+    architecture = {} if model_type is None else recipe_names(model_type)
+    architecture = {name: type_ for name, type_ in architecture.items() if name not in known}
+    known |= architecture
+    check_names(from_file, known, where=str(positional[0]) if positional else "")
+    check_names(options, known, where="the command line")
+    values = {name: convert(name, value, known[name]) for name, value in {**from_file, **options}.items()}
+    given = {name: value for name, value in values.items() if name in own}
+    if recipes:
+        given["config"] = positional[0] if positional else None
+        given["architecture"] = {name: value for name, value in values.items() if name in architecture}
+    arguments = kind(**given)
+    if bool(getattr(arguments, "model", None)) == (model_type is not None):
+        raise ArgumentsError(
+            "Pass either --model CHECKPOINT, or a recipe such as training/configs/xresnet1d50_ptbxl.yaml (model_type)."
+            if recipes
+            else "--model CHECKPOINT must be given."
+        )
+    return arguments, {
+        name: value for name, value in values.items() if (name in training and name not in own) or name == "seed"
+    }

@@ -15,9 +15,9 @@ import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSequenceClassification
 from transformers.utils import logging
 
+from ..auto import ARCHITECTURES
 from ..errors import CheckpointError
 from .attentive import AttentiveHead
-from .encode import random_twin
 from .probe import LinearProbe
 from .protocol import Task
 from .results import read_results
@@ -41,8 +41,15 @@ _SHARED = ("sampling_rate", "window_size")
 _HEAD = ("classifier.", "pooling.")
 
 
-def load_extractor(checkpoint: str | Path) -> EcgFeatureExtractor:
-    """The checkpoint's feature extractor, checked against its config.
+def load_extractor(
+    checkpoint: str | Path, *, window_seconds: float | None = None, window_stride_seconds: float | None = None
+) -> EcgFeatureExtractor:
+    """The checkpoint's feature extractor, checked against its config; with other windows if they are asked for.
+
+    Args:
+        checkpoint: Folder or Hub name.
+        window_seconds: Length of a window; the checkpoint's own if not given.
+        window_stride_seconds: Distance of two windows in evaluation; as long as a window if only that is given.
 
     Raises:
         CheckpointError: Rate, window or leads differ between the two files.
@@ -57,15 +64,23 @@ def load_extractor(checkpoint: str | Path) -> EcgFeatureExtractor:
                 f"{checkpoint}: config.json has {name} {ours}, preprocessor_config.json {theirs}; expected the same. "
                 "Use the files that were saved together."
             )
-    return extractor
+    changes = {}
+    if window_seconds is not None:
+        size = round(window_seconds * extractor.sampling_rate)
+        changes |= {"window_size": size, "window_stride": size}
+    if window_stride_seconds is not None:
+        changes["window_stride"] = round(window_stride_seconds * extractor.sampling_rate)
+    return AutoFeatureExtractor.from_pretrained(checkpoint, **changes) if changes else extractor
 
 
 def build_classifier(
     checkpoint: str | Path,
     task: Task,
     *,
-    pooling: str = "cls_mean",
+    pooling: str | None = None,
     layer: int = -1,
+    linear_head: bool = False,
+    window_size: int | None = None,
     initialisation: Literal["pretrained", "random"] = "pretrained",
     seed: int = 0,
     **options: object,
@@ -73,18 +88,24 @@ def build_classifier(
     """A classifier for a task on the encoder of a checkpoint, its head freshly initialised.
 
     Args:
-        checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier).
+        checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier). For
+            new weights everywhere its `config.json` is enough.
         task: What is predicted: labels, names, kind.
-        pooling: What the head reads.
+        pooling: What the head reads; `"cls_mean"` for an encoder with [CLS], `"cls"` (its joined poolings) for another,
+            when `None`.
         layer: Whose tokens it reads.
+        linear_head: One linear layer, whatever head the config asks for.
+        window_size: Samples of a window; the checkpoint's own if not given.
         initialisation: `"random"` builds the same architecture with new weights everywhere.
         seed: Of the new weights.
         **options: For `from_pretrained`, such as `attn_implementation`.
 
     Raises:
-        CheckpointError: The checkpoint lacks tensors of the encoder.
+        CheckpointError: The checkpoint lacks tensors of the encoder, or cannot take the window.
     """
     config = AutoConfig.from_pretrained(checkpoint)
+    if pooling is None:
+        pooling = "cls_mean" if ARCHITECTURES[config.model_type].model.has_cls_token else "cls"
     config.id2label = dict(enumerate(task.codes))
     config.label2id = {code: number for number, code in enumerate(task.codes)}
     config.label_names = list(task.names)
@@ -92,11 +113,25 @@ def build_classifier(
     config.problem_type = task.problem_type
     config.thresholds = None
     config.pooling, config.layer = pooling, layer
-    # The new head draws from torch's generator; the caller's state is left as it was.
-    with torch.random.fork_rng(devices=[]), _quiet_loading():
+    if linear_head:
+        config.head_hidden_sizes, config.head_dropout, config.head_batch_norm = [], 0.0, False
+    # New weights are drawn from torch's generator; the caller's state is left as it was.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **options).eval()
+        model = fresh if initialisation == "random" else _with_encoder(checkpoint, fresh, **options)
+    if window_size not in (None, config.window_size):
+        model.resize_window(window_size)
+    return model
+
+
+def _with_encoder(
+    checkpoint: str | Path, fresh: EcgForSequenceClassification, **options: object
+) -> EcgForSequenceClassification:
+    """The checkpoint's encoder with the head of a new model: a head of another task is no start for this one."""
+    with _quiet_loading():
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+            checkpoint, config=fresh.config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
             output_loading_info=True, **options,
         )  # fmt: skip
     lacking = sorted(name for name in report["missing_keys"] if not name.startswith(_HEAD))
@@ -108,7 +143,8 @@ def build_classifier(
     mismatched = [item[0] for item in report["mismatched_keys"] if not item[0].startswith(_HEAD)]
     if mismatched:
         raise CheckpointError(f"{checkpoint} has {mismatched[0]} in another shape than its config says.")
-    return random_twin(model, seed=seed) if initialisation == "random" else model
+    model.pooling, model.classifier = fresh.pooling, fresh.classifier
+    return model
 
 
 @contextmanager

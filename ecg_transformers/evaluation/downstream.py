@@ -22,6 +22,7 @@ from .modes import BASELINES, Mode, Outcome, baseline_name, run_mode
 from .own_table import corpus_of_table, split_table
 from .predictions import label_table
 from .protocol import Splits, make_splits
+from .recipe import write_architecture
 from .report import fold_role, outcome_entries, prediction_file, summary_line
 from .results import merge_results
 
@@ -81,7 +82,11 @@ def run_outcome(
         batch_size=arguments.encode_batch_size,
         output_dir=folder,
         settings=FineTuneSettings(
-            layer_decay=1.0 if mode == "from_scratch" else arguments.layer_decay,
+            choose_epoch=arguments.choose_epoch,
+            one_cycle=arguments.one_cycle,
+            head_epochs=arguments.head_epochs,
+            head_learning_rate=arguments.head_learning_rate,
+            layer_decay=arguments.layer_decay,
             max_shift_seconds=arguments.max_shift_seconds,
             early_stopping_patience=arguments.early_stopping_patience,
             max_seconds=arguments.max_seconds,
@@ -120,9 +125,21 @@ class DownstreamRun:
         self.folder = Path(self.training.pop("output_dir"))
         if (arguments.corpus is None) == (arguments.table is None):
             raise ArgumentsError("Pass either --corpus DIR, or --table labels.csv with --root DIR.")
-        self.extractor = load_extractor(arguments.model)
-        self.name = checkpoint_name(arguments.model)
         self.mode: Mode = arguments.mode or "fine_tune"
+        self.name = checkpoint_name(arguments.model)
+        if arguments.model_type is not None:
+            if arguments.mode not in (None, "from_scratch"):
+                raise ArgumentsError(f"mode is {arguments.mode}; a recipe has no weights, so it is from_scratch.")
+            self.mode = "from_scratch"
+            self.name = Path(arguments.config or arguments.model_type).stem
+            arguments.model = str(
+                write_architecture(arguments.model_type, arguments.architecture, self.folder / "architecture")
+            )
+        self.extractor = load_extractor(
+            arguments.model,
+            window_seconds=arguments.window_seconds,
+            window_stride_seconds=arguments.window_stride_seconds,
+        )
         if arguments.table is not None:
             corpus, table, words = self._own_corpus()
             if arguments.mode is None and len(table.rows) < FEW_ROWS:
@@ -141,6 +158,8 @@ class DownstreamRun:
             min_examples=arguments.min_examples if arguments.table is not None else 0,
             seed=arguments.seed,
         )
+        if arguments.choose_epoch == "last" and self.mode in ("fine_tune", "from_scratch"):
+            self.splits = self.splits.choosing_nothing()
 
     def _own_corpus(self) -> tuple[Corpus, LabelTable, str]:
         arguments = self.arguments
@@ -172,9 +191,10 @@ class DownstreamRun:
         kind = task.problem_type.removesuffix("_classification").replace("_", "-")
         left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
         corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {fold_role(splits)}"
+        choice = splits.selection if splits.selection.startswith("nothing") else f"chosen on {splits.selection}"
         return (
             f"{self.mode} of {self.name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels\n"
-            f"{len(splits.train):,} records train, {reported}{left_out};\nchosen on {splits.selection}"
+            f"{len(splits.train):,} records train, {reported}{left_out};\n{choice}"
         )
 
     def run(self) -> list[dict[str, Any]]:
@@ -196,6 +216,7 @@ class DownstreamRun:
         self._save(outcome, self.folder)
         common: dict[str, Any] = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
         common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
+        common |= {"config_file": arguments.config}
         against: list[tuple[str, Outcome]] = [] if baseline is None else [(baseline_name(self.mode), baseline)]
         beside: list[dict[str, Any]] = []
         if baseline is not None:

@@ -6,11 +6,10 @@ and a foreign encoder joins by an object with the same three (`Encoder`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,7 +32,6 @@ __all__ = [
     "iterate_windows",
     "predict_records",
     "probabilities",
-    "random_twin",
     "usable_records",
 ]
 
@@ -99,20 +97,6 @@ class CheckpointEncoder:
         else:
             vector = model.pooling(tokens, token_mask, pooled)
         return EncoderOutput(vector, tokens, token_mask)
-
-
-def random_twin(model: EcgForSequenceClassification, *, seed: int) -> EcgForSequenceClassification:
-    """A model of the same class and config with freshly initialised weights: the baseline of every figure.
-
-    Args:
-        model: The model to copy the architecture of.
-        seed: Of the initialisation; the state of torch's generators is left as it was.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        twin = type(model)(copy.deepcopy(model.config))
-    cast(torch.nn.Module, twin).to(model.device)
-    return twin.eval()
 
 
 @dataclass

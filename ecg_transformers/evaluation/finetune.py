@@ -1,21 +1,25 @@
 """Fine-tuning a classifier, encoder included, with Transformers' Trainer; from scratch is the same from new weights.
 
 Layers near the input move at a lower rate than those near the head (`layer_decay`), windows of longer records start
-anywhere, and every window is shifted in time by a few samples. The epoch with the best macro AUROC on the held-out
-records is kept, and training ends when it has not risen for some epochs.
+anywhere (a random crop per record and epoch), and every window is shifted in time by a few samples. The epoch with the
+best macro AUROC on the held-out records is kept, and training ends when it has not risen for some epochs; or all
+training records train and the last epoch is kept (`choose_epoch="last"`).
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.utils import logging
@@ -47,7 +51,13 @@ class FineTuneSettings:
     """What fine-tuning has beside the Trainer's arguments.
 
     Args:
-        layer_decay: Factor on the learning rate per layer below the head; 1 = one rate for all.
+        choose_epoch: `"best"` on the held-out records, or `"last"`: nothing is held out or chosen.
+        one_cycle: The rate rises from a 25th to its maximum over 30 % of the run and falls to a 250,000th, along
+            cosines, while the momentum (beta 1) goes from 0.95 to 0.85 and back (Smith 2018; the PTB-XL benchmark).
+        head_epochs: Epochs in which only the head learns, the encoder frozen and its BatchNorm statistics too, before
+            everything learns.
+        head_learning_rate: Rate of these epochs; that of the run when `None`.
+        layer_decay: Factor on the learning rate per group of layers below the head; 1 = one rate for all.
         max_shift_seconds: Windows are shifted in time by at most so much, each by its own draw; zeros fill the gap.
         early_stopping_patience: Epochs without a better held-out score after which training ends; `None` = never.
         max_seconds: Wall-clock limit.
@@ -56,6 +66,10 @@ class FineTuneSettings:
         resume: Go on from the newest complete checkpoint of the output folder.
     """
 
+    choose_epoch: Literal["best", "last"] = "best"
+    one_cycle: bool = False
+    head_epochs: float = 0.0
+    head_learning_rate: float | None = None
     layer_decay: float = 1.0
     max_shift_seconds: float = 0.12
     early_stopping_patience: int | None = 5
@@ -161,42 +175,30 @@ def _whole(inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     return torch.ones(windows, leads if name == "lead_mask" else samples, dtype=torch.int64)
 
 
-def layer_depths(model: nn.Module, encoder_prefix: str) -> dict[str, int]:
-    """How far each parameter is from the input, for layer-wise learning rates.
-
-    The layers are the longest list of blocks inside the encoder: what is registered before it has depth 0, block k
-    depth k + 1, what comes after it (final norm, pooling, head) the largest.
+def layer_depths(model: EcgForSequenceClassification) -> dict[str, int]:
+    """How far each parameter is from the input, for discriminative learning rates.
 
     Args:
-        model: A classifier.
-        encoder_prefix: Attribute under which its encoder stands.
+        model: A classifier; its encoder says which of its parts belong together (`layer_groups`).
 
     Returns:
-        Depth by parameter name.
+        Depth by parameter name: 0 for the group nearest to the input, and the largest for what is in no group (final
+        norm, pooling, head).
     """
-    lists = [
-        (name, len(module))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList | nn.Sequential) and name.startswith(f"{encoder_prefix}.")
-    ]
-    blocks, count = max(lists, key=lambda item: item[1], default=("", 0))
-    depths, seen = {}, False
-    for name, _ in model.named_parameters():
-        if count and name.startswith(f"{blocks}."):
-            seen = True
-            depths[name] = int(name[len(blocks) + 1 :].split(".")[0]) + 1
-        elif name.startswith(f"{encoder_prefix}.") and not seen:
-            depths[name] = 0
-        else:
-            depths[name] = count + 1
-    return depths
+    prefix, encoder = model.base_model_prefix, cast(Any, model.base_model)
+    groups = encoder.layer_groups()
+    places = [(f"{prefix}.{part}.", depth) for depth, parts in enumerate(groups) for part in parts]
+    return {
+        name: next((depth for place, depth in places if name.startswith(place)), len(groups))
+        for name, _ in model.named_parameters()
+    }
 
 
 class FineTuneTrainer(EcgTrainer):
     """The package's Trainer for classifiers: labels, layer-wise rates, time shifts, a score over whole records.
 
     Args:
-        model: The classifier.
+        model: The classifier. An encoder without a parameter that learns stays in evaluation mode.
         settings: See `FineTuneSettings`.
         balance: Class weights of the loss, or `None`.
         max_shift: Most samples that a window is shifted by.
@@ -227,6 +229,8 @@ class FineTuneTrainer(EcgTrainer):
         inputs = dict(inputs)
         labels, _ = inputs.pop("labels"), inputs.pop("record_index", None)
         core = self.classifier
+        if core.training and not any(parameter.requires_grad for parameter in core.base_model.parameters()):
+            core.base_model.eval()
         if core.training and self.max_shift:
             inputs |= self._shifted(inputs)
         outputs = model(**inputs)
@@ -276,7 +280,7 @@ class FineTuneTrainer(EcgTrainer):
         if self.optimizer is not None or self.settings.layer_decay == 1.0:
             return super().create_optimizer()
         core = self.classifier
-        depths = layer_depths(core, core.base_model_prefix)
+        depths = layer_depths(cast("EcgForSequenceClassification", core))
         decayed = set(self.get_decay_parameter_names(core))
         groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
         for name, parameter in core.named_parameters():
@@ -298,6 +302,16 @@ class FineTuneTrainer(EcgTrainer):
             **options,
         )
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """One cycle if the settings ask for it, else what the Trainer's arguments say."""
+        if self.lr_scheduler is not None or not self.settings.one_cycle:
+            return super().create_scheduler(num_training_steps, optimizer)
+        optimizer = self.optimizer if optimizer is None else optimizer
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self.lr_scheduler = OneCycleLR(optimizer, rates, total_steps=num_training_steps)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
 
 
 def fine_tune(
@@ -326,34 +340,101 @@ def fine_tune(
     settings = settings or FineTuneSettings()
     held_out = splits.held_out[0]
     train, part = splits.train.select(~held_out), splits.train.select(held_out)
+    if settings.choose_epoch == "last" and splits.refit:
+        # Nothing is chosen, so nothing is held out; the reported records are only looked at on the way.
+        train, part = splits.train, splits.evaluate
     if len(train) < 2:
         raise EcgError(f"{len(train)} training records are left beside those held out; expected more.")
+    data = _Data(LabelledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
     task = splits.task
-    callbacks: list[TrainerCallback] = []
-    if settings.early_stopping_patience is not None:
-        callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
-    if settings.max_seconds is not None:
-        callbacks.append(ClockCallback(settings.max_seconds))
     balance = class_weights(train.targets, task.problem_type, task.num_labels) if settings.balanced else None
-    trainer = FineTuneTrainer(
-        model,
-        settings=settings,
-        balance=balance,
-        max_shift=round(settings.max_shift_seconds * extractor.sampling_rate),
-        args=arguments,
-        train_dataset=LabelledWindows(train, extractor, seed=arguments.seed),
-        eval_dataset=HeldOutWindows(part, extractor),
-        processing_class=extractor,
-        callbacks=callbacks,
-    )
-    resumed = newest_complete_checkpoint(str(arguments.output_dir)) if settings.resume else None
-    trainer.train(resume_from_checkpoint=resumed)
+    trainers: dict[str, Any] = {
+        "balance": balance,
+        "max_shift": round(settings.max_shift_seconds * extractor.sampling_rate),
+        "processing_class": extractor,
+    }
+    if settings.head_epochs:
+        _train_head(model, data, arguments=arguments, settings=settings, **trainers)
+    trainer = _trained(model, data, arguments=arguments, settings=settings, **trainers)
     history = {
         float(entry["epoch"]): float(entry["eval_selection_score"])
         for entry in trainer.state.log_history
         if "eval_selection_score" in entry
     }
-    best = max(history, key=lambda epoch: (np.nan_to_num(history[epoch], nan=-math.inf), -epoch), default=math.nan)
+    if settings.choose_epoch == "last":
+        chosen = float(trainer.state.epoch or math.nan)
+    else:
+        chosen = max(
+            history, key=lambda epoch: (np.nan_to_num(history[epoch], nan=-math.inf), -epoch), default=math.nan
+        )
     model.eval()
     scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
-    return HeldOut(best, history, part.targets, scores)
+    return HeldOut(chosen, history, part.targets, scores)
+
+
+@dataclass(frozen=True)
+class _Data:
+    train: LabelledWindows
+    watched: HeldOutWindows
+
+
+def _trained(
+    model: EcgForSequenceClassification,
+    data: _Data,
+    *,
+    arguments: EcgTrainingArguments,
+    settings: FineTuneSettings,
+    **options: Any,
+) -> FineTuneTrainer:
+    """One training, to its end or from where it was interrupted."""
+    callbacks: list[TrainerCallback] = []
+    if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
+        callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
+    if settings.max_seconds is not None:
+        callbacks.append(ClockCallback(settings.max_seconds))
+    trainer = FineTuneTrainer(
+        model,
+        settings=settings,
+        args=arguments,
+        train_dataset=data.train,
+        eval_dataset=data.watched,
+        callbacks=callbacks,
+        **options,
+    )
+    resumed = newest_complete_checkpoint(str(arguments.output_dir)) if settings.resume else None
+    trainer.train(resume_from_checkpoint=resumed)
+    return trainer
+
+
+def _train_head(
+    model: EcgForSequenceClassification,
+    data: _Data,
+    *,
+    arguments: EcgTrainingArguments,
+    settings: FineTuneSettings,
+    **options: Any,
+) -> None:
+    """Train the head alone on the frozen encoder; a finished head is kept for a resumed run."""
+    folder = Path(str(arguments.output_dir))
+    finished, prefix = folder / "head.safetensors", f"{model.base_model_prefix}."
+    if settings.resume and finished.is_file():
+        model.load_state_dict(load_file(finished), strict=False)
+        return
+    learning = [parameter for parameter in model.base_model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    rate = arguments.learning_rate if settings.head_learning_rate is None else settings.head_learning_rate
+    stage = replace(
+        arguments,
+        output_dir=str(folder / "head"),
+        num_train_epochs=settings.head_epochs,
+        learning_rate=rate,
+        max_steps=-1,
+    )
+    _trained(model, data, arguments=stage, settings=replace(settings, layer_decay=1.0), **options)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    if arguments.should_save:
+        head = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(prefix)}
+        save_file(head, folder / ".head.unfinished")
+        os.replace(folder / ".head.unfinished", finished)

@@ -93,7 +93,7 @@ def run_mode(
     splits: Splits,
     *,
     initialisation: Literal["pretrained", "random"] = "pretrained",
-    pooling: str = "cls_mean",
+    pooling: str | None = None,
     layer: int = -1,
     head_first: bool = True,
     balanced: bool | None = None,
@@ -115,9 +115,10 @@ def run_mode(
         extractor: Its feature extractor.
         splits: The protocol.
         initialisation: `"random"` for the baseline; `from_scratch` is always random.
-        pooling: What the head reads; an attentive probe always reads by attention.
+        pooling: What the head reads, as for `build_classifier`; an attentive probe always reads by attention.
         layer: Whose tokens it reads.
-        head_first: For `fine_tune`: start from the probe's head instead of a random one.
+        head_first: For `fine_tune`: start from the probe's head instead of a random one, where the head is one linear
+            layer. `settings.head_epochs` trains any head first.
         balanced: Let rare and common classes count alike; on below 1,000 training records when `None`.
         aggregate: How the windows of a record are joined.
         seed: Of new weights, heads and orders.
@@ -149,6 +150,7 @@ def run_mode(
         options.setdefault("attn_implementation", "eager")
     model = build_classifier(
         checkpoint, splits.task, pooling="attention" if attentive else pooling, layer=layer,
+        linear_head=mode in ("linear_probe", "attentive_probe"), window_size=extractor.window_size,
         initialisation=initialisation, seed=seed, **options,
     )  # fmt: skip
     cast(torch.nn.Module, model).to(device).eval()
@@ -159,11 +161,15 @@ def run_mode(
     else:
         if output_dir is None:
             raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
-        if mode == "fine_tune" and head_first:
+        settings = replace(settings or FineTuneSettings(), balanced=balanced, aggregate=aggregate)
+        if mode == "from_scratch":
+            settings = replace(settings, layer_decay=1.0, head_epochs=0.0)
+        elif head_first and not settings.head_epochs and model.config.has_linear_head:
             probing.fit(attentive)
         given = {"seed": seed, "bf16": bf16} | dict(training or {})
+        if settings.choose_epoch == "last":
+            given = {"load_best_model_at_end": False} | given
         arguments = training_arguments(output_dir, **given)
-        settings = replace(settings or FineTuneSettings(), balanced=balanced, aggregate=aggregate)
         name, held_out = "epoch", fine_tune(model, extractor, splits, arguments=arguments, settings=settings)
         scores = predict_records(
             model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16

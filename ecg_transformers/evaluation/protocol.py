@@ -120,6 +120,13 @@ class Splits:
     left_out: int
     selection: str
 
+    def choosing_nothing(self) -> Splits:
+        """The same splits for a training that keeps its last epoch: only thresholds are fitted, and where."""
+        where = (
+            f"folds {', '.join(map(str, self.evaluate_folds))}, which are reported" if self.refit else self.selection
+        )
+        return replace(self, selection=f"nothing is chosen (last epoch); thresholds on {where}")
+
 
 def default_folds(corpus: Corpus) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Training folds and reported folds where the caller names none.

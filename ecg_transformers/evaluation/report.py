@@ -51,6 +51,7 @@ def outcome_entries(
     aggregate: str = "mean",
     unit: str = "record",
     resamples: int = 1000,
+    config_file: str | None = None,
 ) -> list[dict[str, Any]]:
     """Two entries: over all labels, and over those with enough positives to mean something.
 
@@ -65,12 +66,13 @@ def outcome_entries(
         aggregate: How windows were joined.
         unit: What the bootstrap draws.
         resamples: How many.
+        config_file: The YAML file of the run; that of the pretraining if not given.
     """
     known = pretraining_facts(checkpoint)
     config = known.pop("config")
     pretrained = outcome.initialisation == "pretrained"
     facts: dict[str, Any] = {
-        "config": config if pretrained else "",
+        "config": config_file or (config if pretrained else ""),
         "commit": _commit(),
         "hardware": describe_hardware(),
         "seconds": round(outcome.seconds, 1),
@@ -102,6 +104,7 @@ def outcome_entries(
             min_positives=min_positives,
             seed=seed,
             sampling_rate=outcome.model.config.sampling_rate,
+            window_seconds=outcome.model.config.window_size / outcome.model.config.sampling_rate,
             pretraining=known if pretrained else _NO_PRETRAINING,
             difference=differences[0] if differences else None,
             **facts,

@@ -108,7 +108,11 @@ class Scoring:
 
     def _score(self, checkpoint: str) -> _Scored:
         arguments = self.arguments
-        extractor = load_extractor(checkpoint)
+        extractor = load_extractor(
+            checkpoint,
+            window_seconds=arguments.window_seconds,
+            window_stride_seconds=arguments.window_stride_seconds,
+        )
         protocol: dict[str, Any] = {
             "train_folds": arguments.train_folds,
             "evaluate_folds": arguments.folds,

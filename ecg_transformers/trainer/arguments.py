@@ -42,6 +42,7 @@ class EcgTrainingArguments(TrainingArguments):
     Args:
         no_decay: Regular expressions; parameters whose names match are exempt from weight decay, as norms and biases
             always are. Default: position tables, [CLS] and mask tokens. An empty list decays them.
+        decay_norms_and_biases: Decay norms and biases too, as some published runs did.
         warmup_epochs: Warm-up in epochs, instead of `warmup_steps`.
         remove_unused_columns: Off: the batches hold exactly what the model takes.
         prediction_loss_only: On: reconstructions of a whole validation set would fill the memory.
@@ -54,6 +55,7 @@ class EcgTrainingArguments(TrainingArguments):
         default_factory=lambda: list(NO_DECAY),
         metadata={"help": "Parameters (regular expressions) without weight decay, besides norms and biases."},
     )
+    decay_norms_and_biases: bool = field(default=False, metadata={"help": "Weight decay for norms and biases too."})
     warmup_epochs: float | None = field(default=None, metadata={"help": "Warm-up in epochs instead of warmup_steps."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave off."})
     prediction_loss_only: bool = field(default=True, metadata={"help": "Evaluate the loss and its terms only."})

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgPreTrainedModel
 
-__all__ = ["RunSettings", "build_model", "read_settings", "setting_names"]
+__all__ = [
+    "RunSettings",
+    "architecture_of",
+    "architecture_owners",
+    "build_model",
+    "config_and_extractor",
+    "read_settings",
+    "setting_names",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -77,8 +85,12 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     from_file = read_yaml(positional[0])
     checkpoint = options.get("model", from_file.get("model"))
     base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
-    architecture = _architecture(options.get("model_type", from_file.get("model_type")), base)
-    owners = _owners(architecture)
+    architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
+    owners = {
+        "run": field_types(PretrainingArguments),
+        "training": field_types(EcgTrainingArguments),
+        **architecture_owners(architecture),
+    }
     known = {name: kind for kinds in reversed(owners.values()) for name, kind in kinds.items()}
     check_names(from_file, known, where=positional[0])
     check_names(options, known, where="the command line")
@@ -87,13 +99,12 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     values = {**from_file, **options}
 
     if checkpoint is None:
-        config = architecture.config(**_of(owners["config"], values))
-        extractor = architecture.feature_extractor(**_extractor_values(owners["extractor"], values, config))
+        config, extractor = config_and_extractor(architecture, values)
     else:
         config = AutoConfig.from_pretrained(checkpoint, **_of(owners["config"], options))
         extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
         _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor)
-    _check_agreement(config, extractor)
+        _check_agreement(config, extractor)
     run, training = _dataclasses(owners, values)
     full_run = {
         name: from_file.get(name, default)
@@ -104,11 +115,19 @@ def read_settings(words: Sequence[str]) -> RunSettings:
 
 def setting_names(model_type: str = PretrainingArguments.model_type) -> dict[str, list[str]]:
     """Names that the model's config (`"config"`) and the feature extractor (`"extractor"`) of an architecture take."""
-    owners = _owners(_architecture(model_type, None))
-    return {owner: sorted(owners[owner]) for owner in ("config", "extractor")}
+    return {owner: sorted(names) for owner, names in architecture_owners(architecture_of(model_type)).items()}
 
 
-def _architecture(model_type: str | None, base: PreTrainedConfig | None) -> Architecture:
+def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None) -> Architecture:
+    """The row of the table.
+
+    Args:
+        model_type: Its name; the default of `PretrainingArguments` if not given.
+        base: Configuration of a checkpoint, which decides.
+
+    Raises:
+        ArgumentsError: For an unknown name.
+    """
     if base is not None:
         if model_type is not None and model_type != base.model_type:
             logger.warning(f"the checkpoint is a {base.model_type}; model_type {model_type!r} of the YAML is not used.")
@@ -118,13 +137,11 @@ def _architecture(model_type: str | None, base: PreTrainedConfig | None) -> Arch
     return ARCHITECTURES[model_type]
 
 
-def _owners(architecture: Architecture) -> dict[str, dict[str, Any]]:
-    """Names and types by owner; where a name has two owners (window_size), the first one's type counts."""
+def architecture_owners(architecture: Architecture) -> dict[str, dict[str, Any]]:
+    """Names and types of what its config (`"config"`) and its feature extractor (`"extractor"`) take."""
     own = field_types(architecture.config).keys() - field_types(PreTrainedConfig).keys()
     config_types = field_types(architecture.config)
     return {
-        "run": field_types(PretrainingArguments),
-        "training": field_types(EcgTrainingArguments),
         "config": {name: config_types[name] for name in own},
         "extractor": _constructor_types(architecture.feature_extractor),
     }
@@ -147,10 +164,25 @@ def _of(owner: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in owner}
 
 
-def _extractor_values(owner: dict[str, Any], values: dict[str, Any], config: PreTrainedConfig) -> dict[str, Any]:
-    """What was set for the extractor, and the shared facts from the config."""
-    shared = {name: getattr(config, name) for name in _SHARED if name in owner and hasattr(config, name)}
-    return {**shared, **_of(owner, values)}
+def config_and_extractor(
+    architecture: Architecture, values: dict[str, Any]
+) -> tuple[PreTrainedConfig, "EcgFeatureExtractor"]:
+    """A new config and feature extractor from settings, the facts that both hold being the same.
+
+    Args:
+        architecture: The row of the table.
+        values: Settings by name; those of neither are passed over.
+
+    Raises:
+        CheckpointError: The two contradict each other.
+    """
+    owners = architecture_owners(architecture)
+    config = architecture.config(**_of(owners["config"], values))
+    names = owners["extractor"]
+    shared = {name: getattr(config, name) for name in _SHARED if name in names and hasattr(config, name)}
+    extractor = architecture.feature_extractor(**{**shared, **_of(names, values)})
+    _check_agreement(config, extractor)
+    return config, extractor
 
 
 # The config repeats these facts of the preprocessing because shapes hang on them.

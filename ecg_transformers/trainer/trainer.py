@@ -207,15 +207,15 @@ class EcgTrainer(Trainer):
         return self.epoch_sampler
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names of the parameters that weight decay applies to: no norms, no biases, none that match the exemptions."""
-        exempt = [re.compile(pattern) for pattern in getattr(self.args, "no_decay", NO_DECAY)]
-        shapes = {name: parameter.ndim for name, parameter in model.named_parameters()}
-        return [
-            name
-            for name in super().get_decay_parameter_names(model)
+        """Names of the parameters that weight decay applies to: norms and biases if asked for, no exempted ones."""
+        if getattr(self.args, "decay_norms_and_biases", False):
+            decayed = [name for name, _ in model.named_parameters()]
+        else:
+            shapes = {name: parameter.ndim for name, parameter in model.named_parameters()}
             # One axis: a bias, or the scale of a norm of whatever class.
-            if shapes[name] > 1 and not any(pattern.search(name) for pattern in exempt)
-        ]
+            decayed = [name for name in super().get_decay_parameter_names(model) if shapes[name] > 1]
+        exempt = [re.compile(pattern) for pattern in getattr(self.args, "no_decay", NO_DECAY)]
+        return [name for name in decayed if not any(pattern.search(name) for pattern in exempt)]
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Create the schedule of the learning rate; its first step has a rate above zero."""

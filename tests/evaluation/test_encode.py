@@ -12,7 +12,6 @@ from ecg_transformers.evaluation.encode import (
     encode_corpus,
     iterate_windows,
     predict_records,
-    random_twin,
     usable_records,
 )
 from ecg_transformers.evaluation.protocol import Task
@@ -71,19 +70,6 @@ def test_encoding_leaves_every_tensor_of_the_encoder_as_it_was(model, single_cor
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     encode_corpus(CheckpointEncoder(model.train(), extractor, "tiny"), single_corpus)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_the_random_twin_shares_the_architecture_and_no_weight(model):
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    twin, again, other = (random_twin(model, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(state, torch.get_rng_state())
-    name = "mae_moco.encoder.layer.0.attention.query.weight"
-    weights = [one.state_dict()[name] for one in (model, twin, again, other)]
-    assert torch.equal(weights[1], weights[2])
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[1], weights[3])
-    assert twin.config.to_dict() == model.config.to_dict()
 
 
 def test_a_foreign_encoder_joins_with_three_members(single_corpus, extractor):

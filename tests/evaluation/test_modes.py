@@ -150,13 +150,29 @@ def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, e
 
 def test_depths_rise_from_the_input_to_the_head(checkpoint, splits):
     model = build_classifier(checkpoint, splits.task, pooling="attention")
-    depths = layer_depths(model, model.base_model_prefix)
+    depths = layer_depths(model)
     assert depths["mae_moco.embeddings.cls_token"] == 0
     assert depths["mae_moco.encoder.layer.0.attention.query.weight"] == 1
     assert depths["mae_moco.encoder.layer.1.attention.query.weight"] == 2
     assert {depths[name] for name in ("mae_moco.layernorm.weight", "classifier.weight", "pooling.attention.query")} == {
         3
     }
+
+
+def test_new_weights_share_the_architecture_and_depend_on_the_seed_alone(checkpoint, splits):
+    state = torch.get_rng_state()
+    trained = build_classifier(checkpoint, splits.task)
+    new, again, other = (
+        build_classifier(checkpoint, splits.task, initialisation="random", seed=seed) for seed in (1, 1, 2)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    for name in ("mae_moco.encoder.layer.0.attention.query.weight", "classifier.weight"):
+        weights = [one.state_dict()[name] for one in (trained, new, again, other)]
+        assert torch.equal(weights[1], weights[2])
+        assert not torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[1], weights[3])
+    kept = ("hidden_size", "pooling", "layer", "window_size", "id2label")
+    assert all(getattr(new.config, name) == getattr(trained.config, name) for name in kept)
 
 
 def test_a_contradiction_between_the_two_files_is_refused(checkpoint, tmp_path):

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
 from .layers.heads import classification_layers
-from .layers.pooling import Pooling
+from .layers.pooling import AttentionPooling, Pooling
 
 __all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
 
@@ -65,6 +67,26 @@ class EcgPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Start values of what every head may have; an architecture calls this and adds its own.
+
+        Not those of Transformers: its rule would replace every convolution's and every linear layer's start.
+        """
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if module.affine:
+                init.ones_(module.weight)
+                init.zeros_(module.bias)
+            for buffer, start in (
+                (module.running_mean, init.zeros_),
+                (module.running_var, init.ones_),
+                (module.num_batches_tracked, init.zeros_),
+            ):
+                if buffer is not None:
+                    start(buffer)
+        elif isinstance(module, AttentionPooling):
+            init.zeros_(module.query)
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`, or any length where that fits."""

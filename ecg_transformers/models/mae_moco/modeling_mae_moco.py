@@ -13,7 +13,6 @@ from transformers.utils import logging
 
 from ...errors import SignalError
 from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding, patchify
-from ...layers.pooling import AttentionPooling
 from ...layers.positions import interpolate_positions, sincos_positions
 from ...layers.transformer import TransformerStack
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel
@@ -102,6 +101,7 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
         std = self.config.initializer_range
         if isinstance(module, nn.Conv1d):
             # Xavier on the (outputs, leads * patch_size) view, as the public MAE code has it.
@@ -119,8 +119,6 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
         elif isinstance(module, MaeMocoEmbeddings):
             init.normal_(module.cls_token, std=std)
             self._init_positions(module.position_embeddings, cls_token=True)
-        elif isinstance(module, AttentionPooling):
-            init.zeros_(module.query)
 
     def _init_positions(self, table: nn.Parameter, cls_token: bool) -> None:
         if self.config.position_initialization == "normal":

@@ -142,17 +142,6 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         if isinstance(module, MaeMocoDecoder):
             init.normal_(module.mask_token, std=self.config.initializer_range)
             self._init_positions(module.position_embeddings, cls_token=False)
-        elif isinstance(module, nn.BatchNorm1d):
-            for buffer, start in (
-                (module.running_mean, init.zeros_),
-                (module.running_var, init.ones_),
-                (module.num_batches_tracked, init.zeros_),
-            ):
-                if buffer is not None:
-                    start(buffer)
-            if module.affine:
-                init.ones_(module.weight)
-                init.zeros_(module.bias)
         elif isinstance(module, KeyQueue):
             module.reset_state()
         elif module is self:

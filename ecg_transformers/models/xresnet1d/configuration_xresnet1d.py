@@ -10,7 +10,7 @@ from ...errors import CheckpointError
 __all__ = ["Xresnet1dConfig"]
 
 # Blocks per stage and kind of block of the published depths.
-_DEPTHS = {
+_DEPTHS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
@@ -51,7 +51,7 @@ class Xresnet1dConfig(EcgConfig):
 
     sampling_rate: int | float = 100
     window_size: int = 250
-    hidden_size: int | None = None
+    hidden_size: int | None = None  # type: ignore[assignment]  # a number as soon as it is constructed
     head_hidden_sizes: list[int] | tuple[int, ...] = (128,)
     head_dropout: float | int = 0.5
     head_batch_norm: bool = True
@@ -87,6 +87,11 @@ class Xresnet1dConfig(EcgConfig):
             )
         self.hidden_size = channels
         super().__post_init__(**kwargs)
+        if not -1 <= self.layer <= len(self.depths):
+            raise CheckpointError(
+                f"layer is {self.layer}; expected 0 (what the stem hands on), 1 to {len(self.depths)} (a stage), or -1 "
+                "(the output)."
+            )
 
     @classmethod
     def of_depth(cls, depth: int, **fields: Any) -> "Xresnet1dConfig":
@@ -123,7 +128,7 @@ class Xresnet1dConfig(EcgConfig):
     @property
     def pooled_size(self) -> int:
         """Width of `pooler_output`: maximum and mean over time."""
-        return 2 * self.hidden_size
+        return 2 * self.stage_sizes[-1]
 
     def layer_size(self, layer: int) -> int:
         """Width of the hidden state of a layer: the stem's for 0, a stage's for the others."""

@@ -79,7 +79,7 @@ class ResidualBlock(nn.Module):
                 ConvLayer(width, width, kernel, stride=stride),
                 ConvLayer(width, outputs, 1, activation=False),
             ]
-        layers[-1].norm.starts_at_zero = config.zero_init_residual
+        layers[-1].norm.starts_at_zero = config.zero_init_residual  # type: ignore[assignment]
         self.convs = nn.ModuleList(layers)
         self.stride = stride
         self.shortcut = None if inputs == outputs else ConvLayer(inputs, outputs, 1, activation=False)
@@ -108,6 +108,7 @@ class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
         if isinstance(module, nn.Conv1d) and getattr(module, "starts_as_torch", False):
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.weight, -bound, bound)
@@ -117,12 +118,8 @@ class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
             init.kaiming_normal_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d):
-            init.constant_(module.weight, 0.0 if getattr(module, "starts_at_zero", False) else 1.0)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, nn.BatchNorm1d) and getattr(module, "starts_at_zero", False):
+            init.zeros_(module.weight)
 
 
 class Xresnet1dModel(Xresnet1dPreTrainedModel):
@@ -135,7 +132,7 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
     def __init__(self, config: Xresnet1dConfig):
         super().__init__(config)
         sizes = [config.num_leads, *config.stem_sizes]
-        self.stem = nn.ModuleList(
+        stem = [
             ConvLayer(
                 sizes[number],
                 sizes[number + 1],
@@ -144,8 +141,9 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
                 bias=config.stem_bias and not number,
             )
             for number in range(len(config.stem_sizes))
-        )
-        self.stem[0].conv.starts_as_torch = config.stem_initialization == "torch"
+        ]
+        stem[0].conv.starts_as_torch = config.stem_initialization == "torch"  # type: ignore[assignment]
+        self.stem = nn.ModuleList(stem)
         self.stages = nn.ModuleList()
         inputs = config.stem_sizes[-1]
         plan = zip(config.depths, config.stage_widths, config.stage_sizes, strict=True)
@@ -212,7 +210,7 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         self.token_mask(attention_mask)
         if lead_mask is not None:
             input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        signal = input_values.to(self.stem[0].conv.weight.dtype)
+        signal = input_values.to(self.dtype)
         for layer in self.stem:
             signal = layer(signal)
         signal = functional.max_pool1d(signal, 3, stride=2, padding=1)

@@ -7,6 +7,7 @@ Hz and all lengths in seconds; the published numbers are for 100 Hz, where both 
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -151,6 +152,13 @@ def _per_lead(noise: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
     return noise[:, None, :] if gain is None else gain[:, :, None] * noise[:, None, :]
 
 
+def _fill(uniform: torch.Tensor, normal: torch.Tensor, noise: torch.Tensor, generator: torch.Generator | None) -> None:
+    """Random numbers from one source into three tensors: even on [0, 1), and standard normal twice."""
+    uniform.uniform_(generator=generator)
+    normal.normal_(generator=generator)
+    noise.normal_(generator=generator)
+
+
 @dataclass(frozen=True)
 class PhysiologicalNoise:
     """The four noises one after the other, each record with its own draws: the published set `physio`.
@@ -197,42 +205,66 @@ class PhysiologicalNoise:
         return int(SHIFTS_PER_SECOND * num_samples / self.sampling_rate + 0.5)
 
     def draw(
-        self, batch_size: int, num_leads: int, num_samples: int, generator: torch.Generator | None, device=None
+        self,
+        batch_size: int,
+        num_leads: int,
+        num_samples: int,
+        generator: torch.Generator | Iterable[torch.Generator] | None,
+        device=None,
     ) -> dict[str, torch.Tensor]:
         """Draw everything random for a batch; every tensor has the batch first.
 
         The noise per sample is drawn last: a record at two rates gets the same waves and shifts.
+
+        Args:
+            batch_size: Records.
+            num_leads: Leads of each.
+            num_samples: Samples of each lead.
+            generator: One for the batch; None: torch's own. Or one for each record, whose draws then do not depend on
+                the batch that it is in.
+            device: Where the draws are made.
         """
-
-        def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-            return low + (high - low) * torch.rand(batch_size, *shape, generator=generator, device=device)
-
-        def normal(*shape: int, mean: float = 0.0, deviation: float = 1.0) -> torch.Tensor:
-            return mean + deviation * torch.randn(batch_size, *shape, generator=generator, device=device)
-
-        def lead_gain() -> torch.Tensor:
-            return torch.where(uniform(num_leads) < 0.5, -1.0, 1.0) * normal(num_leads, mean=1.0)
-
         turn, most = 2 * math.pi, self.most_segments(num_samples)
-        return {
-            "wander_strength": uniform(high=self.max_baseline_wander),
-            "wander_phase": uniform(WANDER_WAVES, high=turn),
-            "wander_amplitude": uniform(WANDER_WAVES),
-            "wander_gain": lead_gain(),
-            "powerline_strength": uniform(high=self.max_powerline),
-            "powerline_phase": uniform(high=turn),
-            "powerline_amplitude": uniform(MAINS_WAVES),
-            "powerline_gain": uniform(num_leads, low=-1.0),
-            "shift_strength": uniform(high=self.max_baseline_shift),
-            # The largest number below 1 can round up to the whole.
-            "shift_segments": (uniform() * (most + 1)).long().clamp_max(most),
-            "shift_middle": (uniform(most) * num_samples).long().clamp_max(num_samples - 1),
-            "shift_seconds": normal(most, mean=SHIFT_SECONDS[0], deviation=SHIFT_SECONDS[1]),
-            "shift_value": uniform(most, low=-1.0),
-            "shift_gain": lead_gain(),
-            "muscle_strength": uniform(high=self.max_electromyographic),
-            "muscle_noise": normal(num_leads, num_samples),
+        # Of each record: the shape, from where, to where.
+        ranges: dict[str, tuple[tuple[int, ...], float, float]] = {
+            "wander_strength": ((), 0.0, self.max_baseline_wander),
+            "wander_phase": ((WANDER_WAVES,), 0.0, turn),
+            "wander_amplitude": ((WANDER_WAVES,), 0.0, 1.0),
+            "wander_gain": ((num_leads,), -1.0, 1.0),
+            "powerline_strength": ((), 0.0, self.max_powerline),
+            "powerline_phase": ((), 0.0, turn),
+            "powerline_amplitude": ((MAINS_WAVES,), 0.0, 1.0),
+            "powerline_gain": ((num_leads,), -1.0, 1.0),
+            "shift_strength": ((), 0.0, self.max_baseline_shift),
+            "shift_segments": ((), 0.0, most + 1.0),
+            "shift_middle": ((most,), 0.0, float(num_samples)),
+            "shift_value": ((most,), -1.0, 1.0),
+            "shift_gain": ((num_leads,), -1.0, 1.0),
+            "muscle_strength": ((), 0.0, self.max_electromyographic),
         }
+        counts = [math.prod(shape) for shape, _, _ in ranges.values()]
+        uniform = torch.empty(batch_size, sum(counts), device=device)
+        normal = torch.empty(batch_size, 2 * num_leads + most, device=device)
+        noise = torch.empty(batch_size, num_leads, num_samples, device=device)
+        if generator is None or isinstance(generator, torch.Generator):
+            _fill(uniform, normal, noise, generator)
+        else:
+            # A loop over the batch, since each record has its own source of numbers.
+            for row, own in enumerate(generator):
+                _fill(uniform[row], normal[row], noise[row], own)
+        draws = {
+            name: low + (high - low) * part.reshape(batch_size, *shape)
+            for (name, (shape, low, high)), part in zip(ranges.items(), uniform.split(counts, dim=1), strict=True)
+        }
+        # The largest number below a bound can round up to it.
+        draws["shift_segments"] = draws["shift_segments"].long().clamp_max(most)
+        draws["shift_middle"] = draws["shift_middle"].long().clamp_max(num_samples - 1)
+        wander, shift, seconds = normal.split([num_leads, num_leads, most], dim=1)
+        draws["shift_seconds"] = SHIFT_SECONDS[0] + SHIFT_SECONDS[1] * seconds
+        for name, part in (("wander_gain", wander), ("shift_gain", shift)):
+            # Minus or plus one, times N(1, 1).
+            draws[name] = torch.where(draws[name] < 0, -1.0, 1.0) * (1 + part)
+        return draws | {"muscle_noise": noise}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Baseline wander, powerline, muscle noise, baseline shift, in this order; the signal itself is not changed.

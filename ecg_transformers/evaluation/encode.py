@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from ..errors import CorpusError
 from .aggregation import Aggregate, aggregate_windows
+from .noise_robustness import WindowNoise, window_numbers
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
@@ -153,7 +154,12 @@ def usable_records(corpus: Corpus, extractor: EcgFeatureExtractor) -> Corpus:
 
 
 def iterate_windows(
-    corpus: Corpus, extractor: EcgFeatureExtractor, *, batch_size: int = 256
+    corpus: Corpus,
+    extractor: EcgFeatureExtractor,
+    *,
+    batch_size: int = 256,
+    noise_level: int = 0,
+    seed: int = 0,
 ) -> Iterator[tuple[dict[str, torch.Tensor], np.ndarray]]:
     """All windows of all records in order, in batches of the extractor's output.
 
@@ -161,17 +167,27 @@ def iterate_windows(
         corpus: The records.
         extractor: Prepares them; cuts long records as it was saved to do.
         batch_size: Windows per batch at most.
+        noise_level: 0 = the recordings as they are; 1 to 6: with noise (`noise_robustness`).
+        seed: Of the noise.
 
     Yields:
         The model's inputs (a mask without any zero is left out), and the record of each window, int64.
+
+    Raises:
+        SignalError: There is no such level, or the contract leaves no place for noise.
     """
+    noise = WindowNoise(extractor, corpus, level=noise_level, seed=seed) if noise_level else None
+    prepare = extractor if noise is None else noise.extractor
     done_before = corpus.info.get("preprocessed_by")
     for first, items in _groups(corpus, batch_size * extractor.window_stride / extractor.sampling_rate):
-        inputs = dict(extractor(items, return_tensors="pt", return_patches=False, preprocessed_by=done_before))
+        inputs = dict(prepare(items, return_tensors="pt", return_patches=False, preprocessed_by=done_before))
         record_index = inputs.pop("record_index").numpy() + first
+        numbers = window_numbers(record_index)
         for start in range(0, len(record_index), batch_size):
             rows = slice(start, start + batch_size)
             batch = {name: value[rows] for name, value in inputs.items()}
+            if noise is not None:
+                batch = noise.add(batch, record_index[rows], numbers[rows])
             # All-one masks say nothing, and without them attention takes its faster form.
             yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, record_index[rows]
 
@@ -250,6 +266,8 @@ def predict_records(
     aggregate: Aggregate = "mean",
     batch_size: int = 256,
     bf16: bool = False,
+    noise_level: int = 0,
+    seed: int = 0,
 ) -> np.ndarray:
     """The classifier's scores of each record: probabilities (the prediction itself for regression).
 
@@ -260,13 +278,16 @@ def predict_records(
         aggregate: How the windows of a record are joined.
         batch_size: Windows per pass.
         bf16: Compute under bfloat16 autocast.
+        noise_level: 0 = the recordings as they are; 1 to 6: with noise, as in `iterate_windows`.
+        seed: Of the noise.
 
     Returns:
         `(records, labels)` float64.
     """
     model.eval()
     scores, records = [], []
-    for inputs, record_index in iterate_windows(corpus, extractor, batch_size=batch_size):
+    windows = iterate_windows(corpus, extractor, batch_size=batch_size, noise_level=noise_level, seed=seed)
+    for inputs, record_index in windows:
         with _autocast(bf16, model.device):
             logits = model(**{name: value.to(model.device) for name, value in inputs.items()}).logits
         scores.append(probabilities(logits.float(), model.config.problem_type).cpu())

@@ -143,6 +143,15 @@ def test_a_batch_is_its_records_one_by_one(signal):
     torch.testing.assert_close(torch.cat(alone), noise.apply(signal, draws), rtol=0, atol=1e-6)
 
 
+def test_a_generator_for_each_record_makes_its_draws_independent_of_the_batch():
+    noise = PhysiologicalNoise(100)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
+    together = noise.draw(5, 12, 250, iter(generators))
+    for row in range(5):
+        alone = noise.draw(1, 12, 250, torch.Generator().manual_seed(row))
+        assert all(torch.equal(together[name][row], value[0]) for name, value in alone.items())
+
+
 def test_draws_stay_in_their_ranges_and_reach_across_them():
     noise = PhysiologicalNoise(100)
     draws = draw(noise, batch=4000, leads=2, samples=1000)

@@ -87,11 +87,7 @@ class Xresnet1dConfig(EcgConfig):
             )
         self.hidden_size = channels
         super().__post_init__(**kwargs)
-        if not -1 <= self.layer <= len(self.depths):
-            raise CheckpointError(
-                f"layer is {self.layer}; expected 0 (what the stem hands on), 1 to {len(self.depths)} (a stage), or -1 "
-                "(the output)."
-            )
+        self.layer_size(self.layer)
 
     @classmethod
     def of_depth(cls, depth: int, **fields: Any) -> "Xresnet1dConfig":
@@ -131,5 +127,14 @@ class Xresnet1dConfig(EcgConfig):
         return 2 * self.stage_sizes[-1]
 
     def layer_size(self, layer: int) -> int:
-        """Width of the hidden state of a layer: the stem's for 0, a stage's for the others."""
+        """Width of the hidden state of a layer: the stem's for 0, a stage's for the others.
+
+        Raises:
+            CheckpointError: There is no such layer.
+        """
+        if not -1 <= layer <= len(self.depths):
+            raise CheckpointError(
+                f"layer is {layer}; expected 0 (what the stem hands on), 1 to {len(self.depths)} (a stage), or -1 "
+                "(the output)."
+            )
         return [self.stem_sizes[-1], *self.stage_sizes][layer]

@@ -19,7 +19,10 @@ __all__ = ["Xresnet1dForSequenceClassification", "Xresnet1dModel", "Xresnet1dPre
 
 
 class ConvLayer(nn.Module):
-    """Convolution, BatchNorm and perhaps ReLU; `(batch, channels, samples)`.
+    """Convolution, BatchNorm and perhaps ReLU; `(batch, channels, 1, samples)`.
+
+    The network is one-dimensional, and so are its weights. It is computed with an axis of length 1 in between, because
+    libraries know the channels-last layout for images only, and it is up to 1.5 times as fast.
 
     Args:
         inputs: Channels of the input.
@@ -42,12 +45,14 @@ class ConvLayer(nn.Module):
     ):
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=bias)
-        self.norm = nn.BatchNorm1d(outputs)
+        self.norm = nn.BatchNorm2d(outputs)
         self.activation = activation
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Gives `(batch, outputs, ceil(samples / stride))`."""
-        signal = self.norm(self.conv(signal))
+        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
+        conv = self.conv
+        stride, padding = (1, *conv.stride), (0, *conv.padding)
+        signal = self.norm(functional.conv2d(signal, conv.weight.unsqueeze(2), conv.bias, stride, padding))
         return functional.relu(signal, inplace=True) if self.activation else signal
 
 
@@ -85,12 +90,12 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if inputs == outputs else ConvLayer(inputs, outputs, 1, activation=False)
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Gives `(batch, outputs, ceil(samples / stride))`."""
+        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
         branch = signal
         for layer in self.convs:
             branch = layer(branch)
         if self.stride > 1:
-            signal = functional.avg_pool1d(signal, self.stride, ceil_mode=True)
+            signal = functional.avg_pool2d(signal, (1, self.stride), ceil_mode=True)
         if self.shortcut is not None:
             signal = self.shortcut(signal)
         return functional.relu(branch + signal, inplace=True)
@@ -118,7 +123,7 @@ class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
             init.kaiming_normal_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d) and getattr(module, "starts_at_zero", False):
+        elif isinstance(module, nn.BatchNorm2d) and getattr(module, "starts_at_zero", False):
             init.zeros_(module.weight)
 
 
@@ -210,14 +215,14 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         self.token_mask(attention_mask)
         if lead_mask is not None:
             input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        signal = input_values.to(self.dtype)
+        signal = input_values.to(self.dtype).unsqueeze(2).contiguous(memory_format=torch.channels_last)
         for layer in self.stem:
             signal = layer(signal)
-        signal = functional.max_pool1d(signal, 3, stride=2, padding=1)
-        states = [signal.transpose(1, 2)]
+        signal = functional.max_pool2d(signal, (1, 3), stride=(1, 2), padding=(0, 1))
+        states = [signal.squeeze(2).transpose(1, 2)]
         for stage in self.stages:
             signal = stage(signal)
-            states.append(signal.transpose(1, 2))
+            states.append(signal.squeeze(2).transpose(1, 2))
         want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         result = EcgModelOutput(
             last_hidden_state=states[-1],

@@ -36,7 +36,7 @@ def records(batch=4, samples=250, num_leads=12, seed=1):
 
 
 def norms(model):
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
 
 
 def scales_at_zero(model):

@@ -189,7 +189,7 @@ def fill_by_rule(model):
             module.weight.copy_(weight.view_as(module.weight).float())
             if module.bias is not None:
                 module.bias.copy_(((2 * rule(module.bias.numel(), number + 0.5) - 1) * 0.1).float())
-        elif isinstance(module, nn.BatchNorm1d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             channel = torch.arange(module.num_features, dtype=torch.float64)
             scale = (1 + 0.1 * torch.cos(channel)) * (0.25 if id(module) in damped else 1.0)
             module.weight.copy_(scale.float())
@@ -267,7 +267,8 @@ def test_channels_length_and_parameters_of_each_part(depth):
     model = Xresnet1dModel(Xresnet1dConfig.of_depth(depth)).eval()
     shapes = []
     for part in (*model.stem, *model.stages):
-        part.register_forward_hook(lambda _, __, output: shapes.append(list(output.shape[1:])))
+        # Inside, the signal has an axis of length 1 before time.
+        part.register_forward_hook(lambda _, __, output: shapes.append(list(output.squeeze(2).shape[1:])))
     with torch.no_grad():
         pooled = model(torch.zeros(1, 12, 250), output_hidden_states=True).hidden_states[0]
     sizes = [size(part) for part in (*model.stem, *model.stages)]

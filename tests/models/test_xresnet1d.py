@@ -36,7 +36,9 @@ def records(batch=4, samples=250, num_leads=12, seed=1):
 
 
 def norms(model):
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    }
 
 
 def scales_at_zero(model):
@@ -51,7 +53,7 @@ def test_the_last_norm_of_every_branch_starts_at_zero():
     basic = Xresnet1dModel(Xresnet1dConfig.of_depth(18))
     assert scales_at_zero(basic) == {name for name in norms(basic) if name.endswith(".convs.1.norm")}
     # A block is its shortcut at the start, so that a stage keeps what it gets.
-    signal = torch.rand(2, 256, 20)
+    signal = torch.rand(2, 256, 1, 20)
     assert torch.equal(model.xresnet1d.stages[0].eval()[1](signal), signal)
 
 

@@ -30,10 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modeling": {"layers"},
     "models": {"signals", "features", "configuration", "modeling", *BLOCKS},
     "auto": {"models"},
-    "evaluation": MODEL_SIDE | TOP | {"corpora"},
+    # A run draws its own figures: inside functions only (see below).
+    "evaluation": MODEL_SIDE | TOP | {"corpora", "viz"},
     "publishing": MODEL_SIDE | TOP | {"corpora"},
     "pipelines": (MODEL_SIDE | TOP | {"corpora"}) - {"trainer"},
-    # A run draws its own figures: inside functions only (see below).
     "trainer": MODEL_SIDE | TOP | {"corpora", "viz"},
     "viz": {"signals"},
     "cli": MODEL_SIDE | TOP | {"corpora", "viz"},

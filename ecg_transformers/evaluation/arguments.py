@@ -51,6 +51,7 @@ class DownstreamArguments:
         max_seconds: Limit of each training.
         attn_implementation: Attention kernel.
         encode_batch_size: Windows per pass where nothing learns.
+        noise_levels: Levels of noise to score under, too.
         seed: Of heads, orders, splits.
     """
 
@@ -132,6 +133,10 @@ class DownstreamArguments:
     max_seconds: float | None = field(default=None, metadata={"help": "Stop each training cleanly after this time."})
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, ..."})
     encode_batch_size: int = field(default=256, metadata={"help": "Windows per pass where nothing learns."})
+    noise_levels: list[int] | None = field(
+        default=None,
+        metadata={"help": "Score under these levels of noise too, 1 (least) to 6, e.g. 1-6; nothing learns under it."},
+    )
     seed: int = field(default=0, metadata={"help": "Of heads, orders and splits."})
 
 

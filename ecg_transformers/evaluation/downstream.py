@@ -19,6 +19,7 @@ from .arguments import DownstreamArguments, FineTuneArguments
 from .classifier import load_extractor, save_classifier
 from .finetune import FineTuneSettings
 from .modes import BASELINES, Mode, Outcome, baseline_name, run_mode
+from .noisy_scoring import check_noise_levels, draw_noise_robustness, noise_table, score_under_noise
 from .own_table import corpus_of_table, split_table
 from .predictions import label_table
 from .protocol import Splits, make_splits
@@ -160,6 +161,7 @@ class DownstreamRun:
         )
         if arguments.choose_epoch == "last" and self.mode in ("fine_tune", "from_scratch"):
             self.splits = self.splits.choosing_nothing()
+        check_noise_levels(arguments.noise_levels, self.extractor, self.splits)
 
     def _own_corpus(self) -> tuple[Corpus, LabelTable, str]:
         arguments = self.arguments
@@ -231,6 +233,15 @@ class DownstreamRun:
             return []
         merge_results(self.folder / "results.json", [*entries, *beside])
         self.say(summary_line(entries, beside, fold_role(self.splits)))
+        if arguments.noise_levels:
+            noisy, noisy_beside = score_under_noise(
+                arguments.noise_levels, outcome, baseline, self.extractor, self.splits,
+                folder=self.folder, bf16=self.training.get("bf16"), batch_size=arguments.encode_batch_size, **common,
+            )  # fmt: skip
+            entries, beside = [*entries, *noisy], [*beside, *noisy_beside]
+            merge_results(self.folder / "results.json", [*noisy, *noisy_beside])
+            self.say(noise_table(entries, beside))
+            self.say(f"-> {draw_noise_robustness(self.folder, [*entries, *beside])}")
         return [*entries, *beside]
 
     def _outcome(self, mode: Mode, initialisation: Literal["pretrained", "random"], folder: str) -> Outcome:

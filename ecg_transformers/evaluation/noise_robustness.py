@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["NOISE_LEVELS", "WindowNoise", "check_noise_level", "noise_of_level", "window_numbers"]
+__all__ = ["NOISE_LEVELS", "WindowNoise", "check_noise_level", "check_noise_place", "noise_of_level", "window_numbers"]
 
 # Largest C in mV: baseline wander, muscle noise, powerline noise, baseline shift. From one level to the next not every
 # component grows.
@@ -57,15 +57,12 @@ def check_noise_level(level: int) -> int:
     return int(level)
 
 
-def noise_of_level(
-    level: int, sampling_rate: float, *, official_quirks: bool | tuple[str, ...] = False
-) -> PhysiologicalNoise:
+def noise_of_level(level: int, sampling_rate: float) -> PhysiologicalNoise:
     """The noise of a level.
 
     Args:
         level: 1 to 6.
         sampling_rate: Hz of the windows.
-        official_quirks: As for `PhysiologicalNoise`.
 
     Raises:
         SignalError: There is no such level.
@@ -77,7 +74,6 @@ def noise_of_level(
         max_powerline=powerline,
         max_electromyographic=muscle,
         max_baseline_shift=shift,
-        official_quirks=official_quirks,
     )
 
 
@@ -94,6 +90,31 @@ def window_numbers(record_index: np.ndarray) -> np.ndarray:
     return np.arange(len(record_index)) - np.searchsorted(record_index, record_index)
 
 
+def check_noise_place(extractor: EcgFeatureExtractor, corpus: Corpus) -> None:
+    """Refuse a contract or a corpus that leaves no place for noise between cutting and normalising.
+
+    Args:
+        extractor: The checkpoint's feature extractor.
+        corpus: The records.
+
+    Raises:
+        SignalError: The signal is normalised before its windows are cut.
+    """
+    contract = extractor.contract
+    if contract.normalization == "none":
+        return
+    if "normalize" in (corpus.info.get("preprocessed_by") or {}).get("steps", ()):
+        raise SignalError(
+            f"the corpus {corpus.name} is stored normalised, and noise comes in mV before normalisation; expected a "
+            "corpus in mV. Prepare it without normalisation."
+        )
+    if contract.order_of("normalize") < contract.order_of("window"):
+        raise SignalError(
+            "this checkpoint normalises whole recordings before it cuts windows, and the noise of a window comes "
+            "before normalisation; expected a contract that cuts first. Leave out noise_levels."
+        )
+
+
 class WindowNoise:
     """Noise of one level on the windows of a corpus, between cutting and normalising.
 
@@ -107,39 +128,18 @@ class WindowNoise:
         corpus: The records, for their ids.
         level: 1 to 6.
         seed: Of the noise.
-        official_quirks: As for `PhysiologicalNoise`.
 
     Raises:
         SignalError: There is no such level, or the signal is normalised before its windows are cut.
     """
 
-    def __init__(
-        self,
-        extractor: EcgFeatureExtractor,
-        corpus: Corpus,
-        *,
-        level: int,
-        seed: int = 0,
-        official_quirks: bool | tuple[str, ...] = False,
-    ) -> None:
-        self.noise = noise_of_level(level, extractor.sampling_rate, official_quirks=official_quirks)
+    def __init__(self, extractor: EcgFeatureExtractor, corpus: Corpus, *, level: int, seed: int = 0) -> None:
+        self.noise = noise_of_level(level, extractor.sampling_rate)
         self.level = level
         self.seed = seed
         self.record_ids = corpus.record_ids
         self._saved = extractor
-        contract = extractor.contract
-        done = (corpus.info.get("preprocessed_by") or {}).get("steps", ())
-        if contract.normalization != "none":
-            if "normalize" in done:
-                raise SignalError(
-                    f"the corpus {corpus.name} is stored normalised, and noise comes in mV before normalisation; "
-                    "expected a corpus in mV. Prepare it without normalisation."
-                )
-            if contract.order_of("normalize") < contract.order_of("window"):
-                raise SignalError(
-                    "this checkpoint normalises whole recordings before it cuts windows; the noise of a window has to "
-                    "come before normalisation. Expected a contract that cuts first; leave out noise levels."
-                )
+        check_noise_place(extractor, corpus)
         self.extractor = copy.deepcopy(extractor)
         self.extractor.normalization = "none"
         self.extractor.normalization_mean = self.extractor.normalization_std = None

@@ -21,7 +21,10 @@ __all__ = ["KEY_FIELDS", "format_table", "merge_results", "read_results", "resul
 KEY_FIELDS = (
     "checkpoint", "mode", "initialisation", "corpus", "corpus_version", "sampling_rate", "labels", "train_folds",
     "evaluate_folds", "metric", "min_positives", "pooling", "layer", "train_fraction", "aggregate", "unit", "seed",
+    "window_seconds", "window_stride_seconds", "noise_level",
 )  # fmt: skip
+# What an entry without the field has.
+_KEY_DEFAULTS = {"noise_level": 0}
 
 
 def result_entry(
@@ -154,7 +157,7 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _key(entry: Mapping[str, Any]) -> str:
-    return json.dumps([entry.get(name) for name in KEY_FIELDS])
+    return json.dumps([entry.get(name, _KEY_DEFAULTS.get(name)) for name in KEY_FIELDS])
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:

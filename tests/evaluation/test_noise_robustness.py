@@ -132,7 +132,7 @@ def test_without_strength_the_windows_are_the_clean_ones(
     clean, _ = windows(single_corpus, extractor)
     noise = WindowNoise(extractor, single_corpus, level=1).noise
     silent = type(noise)(noise.sampling_rate, **NO_NOISE)
-    monkeypatch.setattr("ecg_transformers.evaluation.noise_robustness.noise_of_level", lambda *_, **__: silent)
+    monkeypatch.setattr("ecg_transformers.evaluation.noise_robustness.noise_of_level", lambda *_: silent)
     same, _ = windows(single_corpus, extractor, noise_level=1)
     torch.testing.assert_close(same, clean, rtol=0, atol=1e-5)
 

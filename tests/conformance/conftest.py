@@ -4,10 +4,19 @@ import pytest
 
 from ecg_transformers.auto import ARCHITECTURES
 
-from .testers import TESTERS, EcgModelTester
+from .testers import TESTERS, EcgModelTester, model_kinds
 
 
-@pytest.fixture(params=ARCHITECTURES)
+def pytest_generate_tests(metafunc):
+    """Once per architecture; with `model_class`, once per class that the architecture has."""
+    if "model_class" in metafunc.fixturenames:
+        pairs = [(name, kind) for name, architecture in ARCHITECTURES.items() for kind in model_kinds(architecture)]
+        metafunc.parametrize(("tester", "model_class"), pairs, indirect=True)
+    elif "tester" in metafunc.fixturenames:
+        metafunc.parametrize("tester", ARCHITECTURES, indirect=True)
+
+
+@pytest.fixture
 def tester(request) -> EcgModelTester:
     """The tester of one architecture."""
     if request.param not in TESTERS:
@@ -15,7 +24,15 @@ def tester(request) -> EcgModelTester:
     return TESTERS[request.param]()
 
 
-@pytest.fixture(params=["model", "pretraining", "classifier"])
+@pytest.fixture
 def model_class(request, tester) -> type:
     """One registered class of the architecture."""
     return getattr(tester.architecture, request.param)
+
+
+@pytest.fixture
+def pretraining(tester) -> type:
+    """The pretraining class of the architecture; without one the test is skipped."""
+    if tester.architecture.pretraining is None:
+        pytest.skip(f"{tester.model_type} is a supervised network: it has no objective of pretraining")
+    return tester.architecture.pretraining

@@ -51,13 +51,15 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
     def setUp(self):
         # The mixins find out what a class is for from the library's static name tables.
         architecture = self.architecture
-        for table, model_class in (
+        tables = (
             (modeling_auto.MODEL_MAPPING_NAMES, architecture.model),
             (modeling_auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES, architecture.pretraining),
             (modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
             (modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
-        ):
-            self._enter(mock.patch.dict(table, {architecture.model_type: model_class.__name__}))
+        )
+        for table, model_class in tables:
+            if model_class is not None:
+                self._enter(mock.patch.dict(table, {architecture.model_type: model_class.__name__}))
         self._enter(mock.patch.object(suite.modeling, "set_config_for_less_flaky_test", _set_known_fields))
         self.model_tester = TESTERS[architecture.model_type](self)
         self.all_model_classes = self.model_tester.model_classes
@@ -83,6 +85,19 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
 
     def test_config(self):
         self.config_tester.run_common_tests()
+
+    def test_hidden_states_output(self):
+        """The stock test wants one length and width for all; here each layer has its own where they differ."""
+        wanted = [(self.model_tester.batch_size, *shape) for shape in self.model_tester.hidden_state_shapes]
+        for model_class in self.all_model_classes:
+            for asked in ("argument", "config"):
+                config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+                config.output_hidden_states = asked == "config"
+                keywords = {"output_hidden_states": True} if asked == "argument" else {}
+                model = model_class(config).eval()
+                with torch.no_grad():
+                    states = model(**self._prepare_for_class(inputs, model_class), **keywords).hidden_states
+                assert [tuple(state.shape) for state in states] == wanted
 
     def test_model_get_set_embeddings(self):
         """The stock test wants a token table; here the input meets a layer of its own, and no output table exists."""

@@ -119,9 +119,8 @@ def test_the_same_parameters_are_trained_after_every_way_of_loading(tester, mode
         assert trainable(model_class.from_pretrained(folder, dtype=torch.bfloat16)) == want
 
 
-@pytest.mark.parametrize("source", ["pretraining", "classifier"])
-def test_the_encoder_loads_whole_from_the_checkpoint_of_a_head(tester, tmp_path, source):
-    head = tester.trained(getattr(tester.architecture, source))
+def test_the_encoder_loads_whole_from_every_checkpoint(tester, model_class, tmp_path):
+    head = tester.trained(model_class)
     head.save_pretrained(tmp_path)
     encoder, info = tester.architecture.model.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
@@ -131,16 +130,40 @@ def test_the_encoder_loads_whole_from_the_checkpoint_of_a_head(tester, tmp_path,
     assert_same(tensors(encoder), tensors(head.base_model))
 
 
-def test_a_classifier_takes_the_encoder_of_a_pretraining_checkpoint_and_nothing_else(tester, tmp_path):
-    pretrained = tester.trained(tester.architecture.pretraining)
-    pretrained.save_pretrained(tmp_path)
-    model, info = tester.architecture.classifier.from_pretrained(tmp_path, num_labels=5, output_loading_info=True)
-    assert {name.split(".")[0] for name in info["missing_keys"]} <= {"classifier", "pooling"}
-    assert_same(tensors(model.base_model), tensors(pretrained.base_model))
-    # What only pretraining needs does not reach a downstream checkpoint.
-    model.save_pretrained(tmp_path / "downstream")
-    saved = load_file(tmp_path / "downstream" / "model.safetensors")
-    assert {name.split(".")[0] for name in saved} == {model.base_model_prefix, "classifier"}
+def test_a_classifier_takes_the_encoder_of_any_checkpoint_and_nothing_else(tester, tmp_path):
+    classifier = tester.architecture.classifier
+    for source in tester.model_classes:
+        if source is classifier:
+            continue
+        folder = tmp_path / source.__name__
+        pretrained = tester.trained(source)
+        pretrained.save_pretrained(folder)
+        model, info = classifier.from_pretrained(folder, num_labels=5, output_loading_info=True)
+        assert {name.split(".")[0] for name in info["missing_keys"]} <= {"classifier", "pooling"}
+        assert not info["mismatched_keys"]
+        assert_same(tensors(model.base_model), tensors(pretrained.base_model))
+        # What only pretraining needs does not reach a downstream checkpoint.
+        model.save_pretrained(folder / "downstream")
+        saved = load_file(folder / "downstream" / "model.safetensors")
+        assert {name.split(".")[0] for name in saved} == {model.base_model_prefix, "classifier"}
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "cls_mean", "attention"])
+def test_a_new_head_on_a_loaded_encoder_starts_like_that_of_a_new_model(tester, pooling, tmp_path):
+    head = {"pooling": pooling, "head_hidden_sizes": [6], "head_batch_norm": True, "num_labels": 5}
+    tester.trained(tester.architecture.model).save_pretrained(tmp_path)
+    fresh = tester.architecture.classifier(tester.get_config(**head))
+    junk(fresh)
+    loaded = tensors(tester.architecture.classifier.from_pretrained(tmp_path, **head))
+    new = {name: value for name, value in tensors(fresh).items() if name.startswith(("classifier.", "pooling."))}
+    assert any("running_var" in name for name in new)
+    assert any("query" in name for name in new) == (pooling == "attention")
+    for name, value in new.items():
+        assert loaded[name].isfinite().all(), name
+        if value.float().std(unbiased=False) == 0:
+            assert torch.equal(loaded[name], value), name
+        else:
+            assert loaded[name].std().item() == pytest.approx(value.std().item(), rel=0.5), name
 
 
 def test_bfloat16_weights_load_and_counters_stay_whole_numbers(tester, model_class, tmp_path):
@@ -168,11 +191,12 @@ def test_a_rounded_checkpoint_computes_in_float32_where_its_config_says_so(teste
     model = tester.trained(tester.architecture.model)
     model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
-    rounded = {name: value.bfloat16() for name, value in load_file(file).items()}
+    parameters = dict(model.named_parameters())
+    rounded = {name: value.bfloat16() if name in parameters else value for name, value in load_file(file).items()}
     save_file(rounded, file, metadata={"format": "pt"})
     loaded = tester.architecture.model.from_pretrained(tmp_path)
     assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
-    assert_same(dict(loaded.named_parameters()), {name: value.float() for name, value in rounded.items()})
+    assert_same(loaded.state_dict(), {n: value.float() if n in parameters else value for n, value in rounded.items()})
 
 
 def test_a_save_drops_the_promise_of_source_files(tester, model_class, tmp_path):

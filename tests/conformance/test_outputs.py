@@ -46,8 +46,9 @@ def test_attention_weights_are_distributions_over_tokens_with_signal(tester, mod
 def test_hidden_states_begin_with_the_tokens_and_have_one_entry_per_layer(tester, model_class):
     model = tester.trained(model_class)
     states = run(model, tester.inputs_for(model_class), output_hidden_states=True).hidden_states
-    assert len(states) == tester.num_hidden_layers + 1
-    assert all(state.shape == (tester.batch_size, tester.seq_length, tester.hidden_size) for state in states)
+    assert [tuple(state.shape) for state in states] == [
+        (tester.batch_size, *shape) for shape in tester.hidden_state_shapes
+    ]
 
 
 def test_the_encoder_gives_one_vector_per_token_and_per_record(tester):
@@ -71,11 +72,8 @@ def test_tuples_hold_the_same_values_as_named_outputs(tester, model_class):
         assert isinstance(plain, tuple)
         assert len(plain) == len(named)
         for number, (name, value) in enumerate(named.items()):
-            assert (
-                torch.equal(torch.stack([*value]), torch.stack([*plain[number]]))
-                if isinstance(value, tuple)
-                else torch.equal(value, plain[number])
-            ), name
+            values = zip(value, plain[number], strict=True) if isinstance(value, tuple) else [(value, plain[number])]
+            assert all(torch.equal(*both) for both in values), name
             assert value is named[number]
 
 
@@ -100,9 +98,36 @@ def test_an_absent_lead_counts_as_zero(tester):
     assert torch.equal(masked.pooler_output, run(model, {**inputs, "input_values": silent}).pooler_output)
 
 
-@pytest.mark.parametrize("kind", ["model", "classifier", "pretraining"])
-def test_a_model_takes_everything_that_its_extractor_gives(tester, kind):
-    model_class = getattr(tester.architecture, kind)
+def test_in_evaluation_the_loss_of_a_batch_is_the_mean_over_its_records(tester):
+    model = tester.trained(tester.architecture.classifier)
+    inputs = tester.inputs_for(tester.architecture.classifier)
+    rows = range(tester.batch_size)
+    losses = [run(model, {name: value[row : row + 1] for name, value in inputs.items()}).loss for row in rows]
+    torch.testing.assert_close(torch.stack(losses).mean(), run(model, inputs).loss, rtol=1e-5, atol=1e-6)
+
+
+def test_in_training_a_record_sees_its_batch_only_through_batchnorm(tester):
+    model = tester.trained(tester.architecture.model).train()
+    inputs = tester.signal_inputs()
+    first = {name: value[:2] for name, value in inputs.items()}
+    alike = torch.allclose(run(model, inputs).pooler_output[:2], run(model, first).pooler_output, rtol=1e-5, atol=1e-5)
+    assert alike == tester.records_are_independent
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    assert bool(norms) != tester.records_are_independent
+
+
+def test_windows_of_any_length_where_the_architecture_takes_them(tester, model_class):
+    assert model_class.takes_any_window == tester.takes_any_window
+    if not tester.takes_any_window:
+        pytest.skip("this architecture takes windows of one length; that others are refused is tested below")
+    model, inputs = tester.trained(model_class), tester.inputs_for(model_class)
+    for samples in (1, tester.input_shape[1] - 1, 3 * tester.input_shape[1]):
+        signal = torch.randn(tester.batch_size, tester.input_shape[0], samples)
+        output = run(model, {**inputs, "input_values": signal})
+        assert all(value.isfinite().all() for value in output.values())
+
+
+def test_a_model_takes_everything_that_its_extractor_gives(tester, model_class):
     extractor = tester.architecture.feature_extractor()
     config = tester.get_config(
         **{name: getattr(extractor, name) for name in ("num_leads", "sampling_rate", "window_size")},
@@ -122,8 +147,9 @@ def test_a_misfit_is_an_error_that_names_both_shapes(tester):
 
     model = tester.trained(tester.architecture.model)
     leads, samples = tester.input_shape
-    for shape in ((2, leads + 1, samples), (2, leads, samples + 1), (leads, samples), (2, samples, leads)):
-        with pytest.raises(
-            SignalError, match=rf"{shape[-2]}.*{shape[-1]}.*{leads} leads.*{samples} samples".replace("(", "")
-        ):
+    shapes = [(2, leads + 1, samples), (leads, samples), (2, samples, leads)]
+    shapes += [(2, leads, 0)] if tester.takes_any_window else [(2, leads, samples + 1)]
+    wanted = "samples" if tester.takes_any_window else f"{samples} samples"
+    for shape in shapes:
+        with pytest.raises(SignalError, match=rf"{shape[-2]}.*{shape[-1]}.*{leads} leads.*{wanted}"):
             model(torch.zeros(shape))

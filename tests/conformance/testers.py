@@ -10,6 +10,11 @@ import torch
 from ecg_transformers.auto import ARCHITECTURES, Architecture
 
 
+def model_kinds(architecture: Architecture) -> list[str]:
+    """Names of the model classes that an architecture has: a purely supervised one has none for pretraining."""
+    return [kind for kind in ("model", "pretraining", "classifier") if getattr(architecture, kind) is not None]
+
+
 class EcgModelTester:
     """A tiny instance of one architecture.
 
@@ -17,10 +22,13 @@ class EcgModelTester:
         config_fields: Fields of the tiny configuration.
         input_shape: Leads and samples of its input.
         num_hidden_layers: Layers whose hidden states the encoder returns (and their input).
-        seq_length: Tokens that the attention sees, [CLS] included.
+        seq_length: Tokens of the output, [CLS] included; what the attention sees where there is one.
         hidden_size: Their width.
-        num_attention_heads: Heads.
+        num_attention_heads: Heads; 0 without attention.
+        has_attentions: Whether there is attention.
         takes_attention_mask: Whether padded records are accepted (DESIGN: convolutions and LSTMs take none).
+        takes_any_window: Whether windows of other lengths than the configuration's are accepted.
+        records_are_independent: Whether, in training mode too, a record's output is its own: not with BatchNorm.
         twins: Momentum twins of the pretraining class: name of the twin, name of what it follows.
         feature_extractor_fields: Non-default fields of the extractor.
     """
@@ -31,9 +39,10 @@ class EcgModelTester:
     num_hidden_layers: ClassVar[int]
     seq_length: ClassVar[int]
     hidden_size: ClassVar[int]
-    num_attention_heads: ClassVar[int]
-    has_attentions: ClassVar[bool] = True
+    num_attention_heads: ClassVar[int] = 0
     takes_attention_mask: ClassVar[bool] = True
+    takes_any_window: ClassVar[bool] = False
+    records_are_independent: ClassVar[bool] = True
     twins: ClassVar[dict[str, str]] = {}
     feature_extractor_fields: ClassVar[dict[str, Any]] = {}
 
@@ -51,9 +60,19 @@ class EcgModelTester:
         return ARCHITECTURES[self.model_type]
 
     @property
+    def has_attentions(self) -> bool:
+        """Whether there is attention (the library's name)."""
+        return self.num_attention_heads > 0
+
+    @property
     def model_classes(self) -> tuple[type, ...]:
         """Every registered model class."""
-        return (self.architecture.model, self.architecture.pretraining, self.architecture.classifier)
+        return tuple(getattr(self.architecture, kind) for kind in model_kinds(self.architecture))
+
+    @property
+    def hidden_state_shapes(self) -> list[tuple[int, int]]:
+        """Tokens and width of each hidden state of the encoder, that of the first layer's input in front."""
+        return [(self.seq_length, self.hidden_size)] * (self.num_hidden_layers + 1)
 
     def get_config(self, **changes: Any) -> Any:
         """The tiny configuration."""
@@ -136,4 +155,28 @@ class MaeMocoTester(EcgModelTester):
     feature_extractor_fields: ClassVar = {"sampling_rate": 100, "window_size": 1000}
 
 
-TESTERS: dict[str, type[EcgModelTester]] = {tester.model_type: tester for tester in (MaeMocoTester,)}
+class Xresnet1dTester(EcgModelTester):
+    """xresnet1d with two stages of one and two blocks; 49 samples make 13 steps, then 7."""
+
+    model_type = "xresnet1d"
+    config_fields: ClassVar = {
+        "window_size": 49,
+        "stem_sizes": [4, 4, 8],
+        "depths": [1, 2],
+        "width": 4,
+        "head_hidden_sizes": [6],
+        # Two passes in training mode draw two masks; what a dropout does is tested with the head.
+        "head_dropout": 0.0,
+    }
+    input_shape = (12, 49)
+    num_hidden_layers = 2
+    seq_length = 7
+    hidden_size = 16
+    hidden_state_shapes: ClassVar = [(13, 8), (13, 16), (7, 16)]
+    takes_attention_mask = False
+    takes_any_window = True
+    records_are_independent = False
+    feature_extractor_fields: ClassVar = {"sampling_rate": 250, "window_size": 625, "normalization": "record"}
+
+
+TESTERS: dict[str, type[EcgModelTester]] = {tester.model_type: tester for tester in (MaeMocoTester, Xresnet1dTester)}

@@ -221,7 +221,8 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         signal = functional.max_pool2d(signal, (1, 3), stride=(1, 2), padding=(0, 1))
         states = [signal.squeeze(2).transpose(1, 2)]
         for stage in self.stages:
-            signal = stage(signal)
+            # Through the hidden state itself (views, no copies): its gradient can be kept.
+            signal = stage(states[-1].transpose(1, 2).unsqueeze(2))
             states.append(signal.squeeze(2).transpose(1, 2))
         want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         result = EcgModelOutput(

@@ -99,6 +99,28 @@ def test_fine_tuning_is_compared_with_training_from_scratch(corpus, checkpoint, 
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def test_levels_of_noise_leave_entries_a_table_and_a_picture(corpus, checkpoint, tmp_path, capsys):
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir {tmp_path} --resamples 50".split()
+    entries = script("finetune").main([*words, "--noise_levels", "1,6"])
+    printed = capsys.readouterr().out
+    table = printed[printed.index("noise  ") :].splitlines()
+    assert table[0].split() == ["noise", "macro", "auroc", "random", "difference"]
+    assert [row.split()[0] for row in table[1:4]] == ["clean", "1", "6"]
+    assert "noise_robustness.png" in table[4]
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert len(saved) == len(entries)
+    figures = {(one["initialisation"], one.get("noise_level", 0)): one for one in saved if one["min_positives"] == 1}
+    assert set(figures) == {(start, level) for start in ("pretrained", "random") for level in (0, 1, 6)}
+    assert figures["pretrained", 6]["value"] < figures["pretrained", 0]["value"]
+    assert figures["pretrained", 6]["difference"]["against"] == "random"
+    assert figures["pretrained", 6]["noise_seed"] == 0
+    assert len(list((tmp_path / "predictions").glob("*.safetensors"))) == 2
+    assert len(list((tmp_path / "predictions" / "noise6").glob("*.safetensors"))) == 2
+    assert (tmp_path / "noise_robustness.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match=r"noise_levels has 0, 7; expected numbers from 1 to 6"):
+        script("finetune").main([*words, "--noise_levels", "0,6,7"])
+
+
 def test_accelerate_launch_runs_the_attentive_probe(corpus, checkpoint, tmp_path):
     accelerate = Path(sys.executable).with_name("accelerate")
     launch = f"{accelerate} launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
@@ -204,3 +226,75 @@ def test_misspelt_and_missing_settings_are_refused_by_name(checkpoint, corpus):
     with pytest.raises(EcgError, match="--table"):
         main(["--model", str(checkpoint), "--output_dir", "x"])
     assert main(["--help"]) == []
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A tiny xresnet1d from new weights: windows of 1 s out of records of 4 s."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny_xresnet1d.yaml"
+    path.write_text(
+        "model_type: xresnet1d\nsampling_rate: 50\nwindow_size: 50\nblock: basic\ndepths: [1, 1, 1, 1]\nwidth: 8\n"
+        "stem_sizes: [8, 8, 8]\nhead_hidden_sizes: [8]\nlabels: all\nchoose_epoch: last\none_cycle: true\n"
+        "learning_rate: 1e-2\nmax_shift_seconds: 0\nnum_train_epochs: 3\nper_device_train_batch_size: 16\n"
+        "eval_strategy: steps\neval_steps: 0.5\nsave_strategy: epoch\nresamples: 50\ndisable_tqdm: true\n"
+    )
+    return path
+
+
+def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tmp_path, capsys):
+    from transformers import AutoFeatureExtractor, AutoModelForSequenceClassification
+
+    entries = script("finetune").main([str(recipe), "--corpus", str(corpus), "--output_dir", str(tmp_path)])
+    first = entries[0]
+    assert (first["mode"], first["initialisation"], first["checkpoint"]) == ("from_scratch", "random", "tiny_xresnet1d")
+    assert first["config"] == str(recipe)
+    assert (first["window_seconds"], first["window_stride_seconds"], first["pooling"]) == (1.0, 0.5, "cls")
+    assert first["chosen"]["epoch"] == 3
+    assert "nothing is chosen (last epoch); thresholds on folds 9, which are reported" in capsys.readouterr().out
+    assert first["selection"].startswith("nothing is chosen")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert model.config.model_type == "xresnet1d"
+    assert len(model.config.thresholds) == model.config.num_labels
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).window_size == 50
+
+
+def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(corpus, recipe, tmp_path):
+    from ecg_transformers.evaluation.predictions import Predictions
+
+    words = ["--corpus", str(corpus), "--output_dir"]
+    script("finetune").main([str(recipe), *words, str(tmp_path / "supervised")])
+    options = ["--resamples", "50", "--disable_tqdm", "true"]
+    model = ["--model", str(tmp_path / "supervised")]
+    scored = script("score").main([*model, *words, str(tmp_path / "scored"), "--labels", "all", *options])
+    assert (scored[0]["mode"], scored[0]["initialisation"]) == ("from_scratch", "random")
+    before, after = (
+        Predictions.load(next((tmp_path / folder / "predictions").glob("*.safetensors")))
+        for folder in ("supervised", "scored")
+    )
+    np.testing.assert_allclose(before.scores, after.scores, atol=1e-6)
+    tuning = "--mode fine_tune --head_epochs 1 --layer_decay 0.25 --num_train_epochs 1 --no_baseline".split()
+    tuned = script("finetune").main([*model, *words, str(tmp_path / "tuned"), *tuning, *options])
+    assert (tuned[0]["mode"], tuned[0]["initialisation"]) == ("fine_tune", "pretrained")
+
+
+def test_label_efficiency_takes_the_first_folds(corpus, checkpoint, tmp_path, capsys):
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --label_efficiency 4,1 --output_dir {tmp_path}"
+    entries = script("finetune").main([*words.split(), "--resamples", "50", "--no_baseline"])
+    folds = [entry["train_folds"] for entry in entries if entry["min_positives"] == 1]
+    assert folds == [[1], [1, 2, 3, 4]]
+    assert (tmp_path / "label_efficiency.png").is_file()
+    assert "training folds" in capsys.readouterr().out
+    again = script("finetune").main([*words.split(), "--resamples", "50", "--no_baseline"])
+    assert again == json.loads(json.dumps(entries))
+    assert capsys.readouterr().out.count("done before") == 2
+
+
+def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir {tmp_path} --no_baseline"
+    windows = "--window_seconds 1 --window_stride_seconds 0.6 --aggregate max --resamples 50"
+    entries = script("finetune").main([*words.split(), *windows.split()])
+    assert (entries[0]["window_seconds"], entries[0]["window_stride_seconds"]) == (1.0, 0.6)
+    assert entries[0]["aggregate"] == "max"
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.window_size == 50

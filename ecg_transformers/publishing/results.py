@@ -20,11 +20,11 @@ REQUIRED_FIELDS = (
 # Fields that make two entries incomparable; the table shows those that occur with more than one value.
 SETTING_FIELDS = (
     "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "aggregate",
-    "unit", "seed",
+    "unit", "seed", "noise_level",
 )  # fmt: skip
 DETAIL_FIELDS = (
     "mode", "pooling", "layer", "train_fraction", "min_positives", "train_folds", "evaluate_folds", "records",
-    "num_labels", "low", "high", "resamples", "seed",
+    "num_labels", "low", "high", "resamples", "seed", "noise_level",
 )  # fmt: skip
 
 MODE_WORDS = {
@@ -184,6 +184,11 @@ def _notes(entries: Sequence[Mapping], varying: Sequence[str], metrics: Sequence
             "The test fold was not evaluated: these are validation figures and must not be read as test figures. "
             "On a machine that holds the fold, `training/score.py --folds 10` fills the column."
         )
+    if any(entry.get("noise_level") for entry in entries):
+        notes.append(
+            "A noise level from 1 to 6 is a figure on recordings with noise added: baseline wander, powerline, muscle "
+            "noise and shifts of the baseline, the same for every encoder."
+        )
     if not any(entry["initialisation"] == "random" for entry in entries):
         notes.append("No randomly initialised encoder was evaluated beside it, so these figures do not show a gain.")
     return notes
@@ -194,7 +199,9 @@ def _worth(entries: Sequence[Mapping]) -> list[str]:
     compared = [
         entry
         for entry in entries
-        if entry["mode"] == "fine_tune" and (entry.get("difference") or {}).get("against") == "from_scratch"
+        if entry["mode"] == "fine_tune"
+        and (entry.get("difference") or {}).get("against") == "from_scratch"
+        and not entry.get("noise_level")
     ]
     sentences = []
     for entry in sorted(compared, key=_order):
@@ -249,7 +256,12 @@ def _order(entry: Mapping) -> tuple:
     settings = [
         json.dumps(entry.get(name)) for name in ("pooling", "layer", "aggregate", "unit", "sampling_rate", "seed")
     ]
-    amounts = (entry.get("min_positives") or 1, family, entry.get("train_fraction") or 1.0)
+    amounts = (
+        entry.get("min_positives") or 1,
+        entry.get("noise_level") or 0,
+        family,
+        entry.get("train_fraction") or 1.0,
+    )
     return (str(entry["corpus"]), str(entry["labels"]), *amounts, mode, settings, start)
 
 

@@ -120,3 +120,15 @@ def test_the_model_index_holds_the_pretrained_entries(results):
     assert {one.dataset_split for one in found} == {"validation"}
     assert found[0].metric_type == "roc_auc"
     assert found[0].metric_args["low"] == 0.86
+
+
+def test_a_figure_under_noise_never_looks_like_a_clean_one(results):
+    noisy = [entry | {"noise_level": 6, "value": entry["value"] - 0.01} for entry in results]
+    table = results_table([*results, *noisy])
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 2 * len(results)
+    assert "noise level" in rows[0]
+    assert "recordings with noise added" in table
+    assert "noise" not in results_table(results)
+    levels = [result.metric_args.get("noise_level") for result in evaluation_results([*results, *noisy])]
+    assert levels.count(6) == sum(entry["initialisation"] == "pretrained" for entry in results)

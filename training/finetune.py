@@ -2,7 +2,11 @@
 
     accelerate launch training/finetune.py --model CHECKPOINT --corpus DIR --labels SET --output_dir DIR
         [--mode linear_probe|attentive_probe|fine_tune|from_scratch] [--train_fraction F] [--no_baseline] ...
+    accelerate launch training/finetune.py RECIPE.yaml --corpus DIR --labels SET --output_dir DIR
     accelerate launch training/finetune.py --model CHECKPOINT --table labels.csv --root DIR --output_dir DIR
+
+A recipe (training/configs/xresnet1d50_ptbxl.yaml) trains an architecture from new weights. A YAML file without
+model_type holds settings for a checkpoint. --label_efficiency 1,2,4,8 repeats it all with the first n training folds.
 
 The table has the columns record[, patient, fold, age, sex] and then labels: one column of names, columns of 0 and 1, or
 numbers. The output is a folder that AutoModelForSequenceClassification opens, with results.json, labels.csv and the
@@ -11,6 +15,7 @@ predictions beside it, and the same from random weights in baseline/. Every fiel
 """
 
 import sys
+from pathlib import Path
 
 from transformers import HfArgumentParser
 from transformers.utils import logging
@@ -18,6 +23,8 @@ from transformers.utils import logging
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.arguments import FineTuneArguments, read_arguments
 from ecg_transformers.evaluation.downstream import DownstreamRun, is_main_process
+from ecg_transformers.evaluation.label_efficiency import label_efficiency
+from ecg_transformers.trainer.arguments import ArgumentsError
 
 
 def say(line: str) -> None:
@@ -34,11 +41,20 @@ def main(words: list[str] | None = None) -> list[dict[str, object]]:
     arguments, training = read_arguments(words, FineTuneArguments)
     if not is_main_process():
         logging.set_verbosity_error()
-    run = DownstreamRun(arguments, training, say=say)
-    say(run.introduction())
-    entries = run.run()
-    say(f"-> {run.folder}")
-    return entries
+
+    def evaluate(arguments: FineTuneArguments, folder: Path) -> list[dict[str, object]]:
+        run = DownstreamRun(arguments, training | {"output_dir": str(folder)}, say=say)
+        say(run.introduction())
+        entries = run.run()
+        say(f"-> {run.folder}")
+        return entries
+
+    if not training.get("output_dir"):
+        raise ArgumentsError("--output_dir DIR must be given.")
+    folder = Path(training["output_dir"])
+    if arguments.label_efficiency is not None:
+        return label_efficiency(arguments, folder, evaluate, say=say)
+    return evaluate(arguments, folder)
 
 
 if __name__ == "__main__":

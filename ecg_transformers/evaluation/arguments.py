@@ -40,6 +40,7 @@ class DownstreamArguments:
         train_folds: Folds to learn from.
         validation_folds: Folds to choose on.
         train_fraction: Share of the training records.
+        label_efficiency: Numbers of first training folds.
         balanced: Class weights.
         aggregate: How the windows of a record are joined.
         no_baseline: Leave out the baseline.
@@ -113,6 +114,12 @@ class DownstreamArguments:
     )
     train_fraction: float = field(
         default=1.0, metadata={"help": "Share of the training records, whole patients, nested."}
+    )
+    label_efficiency: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluate with the first n training folds, for each of these n (1,2,4,8), with table and plot."
+        },
     )
     balanced: bool | None = field(
         default=None, metadata={"help": "Let rare and common classes count alike. Default: below 1,000 records."}

@@ -218,7 +218,7 @@ class DownstreamRun:
         self._save(outcome, self.folder)
         common: dict[str, Any] = {"checkpoint": arguments.model, "name": self.name, "seed": arguments.seed}
         common |= {"aggregate": arguments.aggregate, "unit": arguments.unit, "resamples": arguments.resamples}
-        common |= {"config_file": arguments.config}
+        common |= {"config_file": arguments.config, "window_stride_seconds": self.extractor.stride_seconds}
         against: list[tuple[str, Outcome]] = [] if baseline is None else [(baseline_name(self.mode), baseline)]
         beside: list[dict[str, Any]] = []
         if baseline is not None:

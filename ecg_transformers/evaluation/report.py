@@ -36,6 +36,7 @@ def prediction_file(folder: str | Path, outcome: Outcome, splits: Splits, *, che
         model.pooling,
     ]
     words += [f"layer{model.layer}"] if model.layer != -1 else []
+    words += [f"trained{'-'.join(map(str, splits.train_folds))}"]
     words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
     return Path(folder) / "predictions" / f"{'_'.join(words)}_folds{folds}_seed{seed}.safetensors"
 
@@ -51,6 +52,7 @@ def outcome_entries(
     aggregate: str = "mean",
     unit: str = "record",
     resamples: int = 1000,
+    window_stride_seconds: float | None = None,
     config_file: str | None = None,
 ) -> list[dict[str, Any]]:
     """Two entries: over all labels, and over those with enough positives to mean something.
@@ -66,6 +68,7 @@ def outcome_entries(
         aggregate: How windows were joined.
         unit: What the bootstrap draws.
         resamples: How many.
+        window_stride_seconds: Distance of two windows of a record.
         config_file: The YAML file of the run; that of the pretraining if not given.
     """
     known = pretraining_facts(checkpoint)
@@ -105,6 +108,7 @@ def outcome_entries(
             seed=seed,
             sampling_rate=outcome.model.config.sampling_rate,
             window_seconds=outcome.model.config.window_size / outcome.model.config.sampling_rate,
+            window_stride_seconds=window_stride_seconds,
             pretraining=known if pretrained else _NO_PRETRAINING,
             difference=differences[0] if differences else None,
             **facts,

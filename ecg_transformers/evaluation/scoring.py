@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
@@ -22,6 +22,9 @@ from .protocol import Splits, make_splits
 from .report import fold_role, outcome_entries, prediction_file, summary_line
 from .results import format_table, merge_results, read_results
 
+if TYPE_CHECKING:
+    from ..features.extractor import EcgFeatureExtractor
+
 __all__ = ["Scoring"]
 
 logger = logging.get_logger(__name__)
@@ -36,6 +39,7 @@ class _Scored:
     """A checkpoint's outcome, that of its baseline, and what is known of the training of a finished classifier."""
 
     name: str
+    extractor: EcgFeatureExtractor
     splits: Splits
     outcome: Outcome
     baseline: Outcome | None
@@ -82,6 +86,7 @@ class Scoring:
             against += [(other, one) for other, one, its in outcomes if _comparable(its, splits)]
             common: dict[str, Any] = {"name": name, "seed": arguments.seed, "aggregate": arguments.aggregate}
             common |= {"unit": arguments.unit, "resamples": arguments.resamples}
+            common |= {"window_stride_seconds": scored.extractor.stride_seconds}
             entries = outcome_entries(outcome, splits, checkpoint=checkpoint, against=against, **common)
             beside = [] if baseline is None else outcome_entries(baseline, splits, checkpoint=checkpoint, **common)
             for entry in [*entries, *beside]:
@@ -131,7 +136,7 @@ class Scoring:
         baseline = None
         if mode in BASELINES and not arguments.no_baseline:
             baseline = self._run(BASELINES[mode][0], checkpoint, extractor, splits, BASELINES[mode][1])
-        return _Scored(name, splits, outcome, baseline)
+        return _Scored(name, extractor, splits, outcome, baseline)
 
     def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: Any) -> Outcome:
         return run_outcome(
@@ -148,8 +153,11 @@ class Scoring:
     def _as_is(self, name: str, checkpoint: str, extractor: Any, splits: Splits) -> _Scored:
         """A classifier as it was saved, and the baseline that was saved with it."""
         arguments = self.arguments
-        own = [entry for entry in read_results(Path(checkpoint) / "results.json") if entry["mode"] in BASELINES]
+        known = read_results(Path(checkpoint) / "results.json")
+        # A fine-tuned checkpoint keeps the entries of its baseline beside its own; a supervised one has only its own.
+        own = [entry for entry in known if entry["mode"] in BASELINES] or known
         mode: Mode = own[0]["mode"] if own else "fine_tune"
+        start = own[0]["initialisation"] if own else "pretrained"
         if own and own[0]["corpus"] == self.corpus.name:
             seen = sorted(set(own[0]["train_folds"]) & set(splits.evaluate_folds))
             if seen:
@@ -159,17 +167,17 @@ class Scoring:
         options: dict[str, Any] = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
         options |= {"batch_size": arguments.encode_batch_size}
         trained = {key: own[0][key] for key in _TRAINING_FIELDS if own and key in own[0]}
-        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, **options)
+        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, initialisation=start, **options)
         beside = Path(checkpoint) / "baseline"
         if arguments.no_baseline or not beside.is_dir():
-            if not arguments.no_baseline:
+            if not arguments.no_baseline and mode in BASELINES:
                 logger.warning(f"{checkpoint} has no baseline beside it: its figure stands alone.")
-            return _Scored(name, splits, outcome, None, trained)
+            return _Scored(name, extractor, splits, outcome, None, trained)
         mode, initialisation = BASELINES[mode]
         baseline = evaluate_as_is(
             beside, load_extractor(beside), splits, mode=mode, initialisation=initialisation, **options
         )
-        return _Scored(name, splits, outcome, baseline, trained)
+        return _Scored(name, extractor, splits, outcome, baseline, trained)
 
     def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:
         """All checkpoints with what they are and what they reach, and the paired differences to the first."""

@@ -30,6 +30,7 @@ _CLASSES = {
         ("ForPreTraining", "pretraining"),
         ("ForSequenceClassification", "classifier"),
     )
+    if attribute != "pretraining" or architecture.has_pretraining
 }
 
 __all__ = ["__version__", *_PUBLIC, *_CLASSES]

@@ -74,7 +74,8 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         words: The command line without the program's name.
 
     Raises:
-        ArgumentsError: For an unknown name, a value of the wrong type, or a missing setting.
+        ArgumentsError: For an unknown name, a value of the wrong type, a missing setting, or an architecture without
+            pretraining.
     """
     positional, options = parse_command_line(words)
     if len(positional) != 1:
@@ -86,6 +87,12 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     checkpoint = options.get("model", from_file.get("model"))
     base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
     architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
+    if not architecture.has_pretraining:
+        able = ", ".join(name for name, other in ARCHITECTURES.items() if other.has_pretraining)
+        raise ArgumentsError(
+            f"{architecture.model_type} is a supervised network without an objective of pretraining; expected one of "
+            f"{able}. Train it on labels: finetune.py CONFIG.yaml --corpus DIR --labels SET --output_dir DIR."
+        )
     owners = {
         "run": field_types(PretrainingArguments),
         "training": field_types(EcgTrainingArguments),

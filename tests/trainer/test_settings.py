@@ -47,6 +47,7 @@ def test_each_name_reaches_its_owner_and_the_command_line_wins(words):
         (["--hiden_size", "8"], "hidden_size"),
         (["--learning_rate", "fast"], "learning_rate is 'fast'"),
         (["--model_type", "mae_mocco"], "mae_moco"),
+        (["--model_type", "xresnet1d"], "supervised network.*one of mae_moco.*finetune"),
         (["--lr_scheduler_type", "reduce_lr_on_plateau"], "Trainer refuses"),
         (["--early_stopping_patience", "3"], "eval_strategy"),
         (["--patch_size", "33"], "not a whole number of patches"),
@@ -117,3 +118,11 @@ def test_a_checkpoint_without_the_encoder_is_refused(words, tmp_path, make_model
     extractor.save_pretrained(tmp_path / "broken")
     with pytest.raises(CheckpointError, match="lacks"):
         build_model(read_settings([*words, "--model", str(tmp_path / "broken")]))
+
+
+def test_the_checkpoint_of_a_supervised_network_is_not_pretrained_further(words, tmp_path):
+    from ecg_transformers import Xresnet1dConfig
+
+    Xresnet1dConfig(depths=(1,), width=4).save_pretrained(tmp_path / "supervised")
+    with pytest.raises(ArgumentsError, match="xresnet1d is a supervised network"):
+        read_settings([*words, "--model", str(tmp_path / "supervised")])

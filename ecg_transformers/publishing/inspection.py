@@ -92,7 +92,8 @@ def find_class(folder: Path, facts: Mapping) -> tuple[Architecture, type[EcgPreT
     if model_type not in ARCHITECTURES:
         raise CheckpointError(f"{folder} is a {model_type!r}; this package knows {', '.join(ARCHITECTURES)}.")
     architecture = ARCHITECTURES[model_type]
-    classes = {one.__name__: one for one in (architecture.model, architecture.classifier, architecture.pretraining)}
+    kinds = (architecture.model, architecture.classifier, architecture.pretraining)
+    classes = {one.__name__: one for one in kinds if one is not None}
     name = str(names[0]) if isinstance(names, list) and names else "none"
     if name not in classes:
         raise CheckpointError(f"{folder} was saved from the class {name}; expected one of {', '.join(classes)}.")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import HfApi, get_token, save_torch_state_dict
+from torch import nn
 from transformers.utils import logging
 
 from ecg_transformers.auto import Architecture
@@ -105,7 +106,7 @@ def publish(
     """Publishes a checkpoint: weights, config, preprocessing, golden recording, card, licence and code, all checked.
 
     A pretraining checkpoint is published as its encoder, a classification checkpoint as its classifier. Weights are
-    rounded to bfloat16 (buffers such as BatchNorm's statistics stay float32) while the config says float32, so that
+    rounded to bfloat16 (buffers and BatchNorm's scale and shift stay float32) while the config says float32, so that
     they load and run as float32. Whatever is written is verified first; a folder appears whole or not at all.
 
     Args:
@@ -206,7 +207,7 @@ def _open(checkpoint: Path, with_pretraining_state: bool) -> _Opened:
     kind: Kind = "classifier" if saved_class is architecture.classifier else "encoder"
     model_class = architecture.model if pretraining else saved_class
     if with_pretraining_state:
-        kind, model_class = "pretraining", architecture.pretraining
+        kind, model_class = "pretraining", saved_class
     with _quiet_report():
         loaded: Any = model_class.from_pretrained(
             checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -306,12 +307,15 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _write_weights(folder: Path, model: EcgPreTrainedModel, dtype: str, max_shard_size: int | str) -> None:
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    target = getattr(torch, dtype)
-    state = {
-        name: value.to(target) if name in parameters and value.is_floating_point() else value
-        for name, value in model.state_dict().items()
+    # BatchNorm is one affine map per channel: rounding a part of it to 8 bits would move every value of the channel.
+    norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    rounded = {
+        name
+        for name, value in model.named_parameters(remove_duplicate=False)
+        if value.is_floating_point() and name.rpartition(".")[0] not in norms
     }
+    target = getattr(torch, dtype)
+    state = {name: value.to(target) if name in rounded else value for name, value in model.state_dict().items()}
     save_torch_state_dict(state, folder, max_shard_size=max_shard_size)
 
 
@@ -325,7 +329,7 @@ def _write_code_and_configs(folder: Path, opened: _Opened) -> None:
         "AutoFeatureExtractor": architecture.feature_extractor,
     }
     if opened.kind == "pretraining":
-        classes["AutoModelForPreTraining"] = architecture.pretraining
+        classes["AutoModelForPreTraining"] = type(opened.model)
     modules = [one.__module__ for one in classes.values()]
     source = bundle(modules, with_pretraining=opened.kind == "pretraining")
     for name, text in source.files.items():

@@ -17,6 +17,7 @@ from .bootstrap import holm
 from .classifier import classifier_codes, load_extractor, pretraining_facts
 from .downstream import checkpoint_name, run_outcome
 from .modes import BASELINES, Mode, Outcome, baseline_name, evaluate_as_is
+from .noisy_scoring import check_noise_levels, draw_noise_robustness, noise_table, score_under_noise
 from .predictions import paired_difference
 from .protocol import Splits, make_splits
 from .report import fold_role, outcome_entries, prediction_file, summary_line
@@ -89,21 +90,31 @@ class Scoring:
             common |= {"window_stride_seconds": scored.extractor.stride_seconds}
             entries = outcome_entries(outcome, splits, checkpoint=checkpoint, against=against, **common)
             beside = [] if baseline is None else outcome_entries(baseline, splits, checkpoint=checkpoint, **common)
-            for entry in [*entries, *beside]:
-                entry |= scored.trained
             for one in (outcome, baseline):
                 if one is not None:
                     path = prediction_file(
                         self.folder, one, splits, checkpoint=name.replace("/", "-"), seed=arguments.seed
                     )
                     one.predictions.save(path)
-            self.entries.append(entries)
-            self.baselines.append(beside)
             outcomes.append((name, outcome, splits))
             self.say(f"{name}: {summary_line(entries, beside, fold_role(splits))}")
+            if arguments.noise_levels:
+                noisy, noisy_beside = score_under_noise(
+                    arguments.noise_levels, outcome, baseline, scored.extractor, splits,
+                    folder=self.folder, bf16=self.training.get("bf16"), batch_size=arguments.encode_batch_size,
+                    checkpoint=checkpoint, **common,
+                )  # fmt: skip
+                entries, beside = [*entries, *noisy], [*beside, *noisy_beside]
+                self.say(noise_table(entries, beside))
+            for entry in [*entries, *beside]:
+                entry |= scored.trained
+            self.entries.append(entries)
+            self.baselines.append(beside)
         new = [entry for group in zip(self.entries, self.baselines, strict=True) for part in group for entry in part]
         merge_results(self.folder / "results.json", new)
         self.say(self.table(outcomes))
+        if arguments.noise_levels:
+            self.say(f"-> {draw_noise_robustness(self.folder, new)}")
         if arguments.card is not None:
             card = Path("hub_cards") / arguments.card / "results.json"
             named = [entry | {"checkpoint": arguments.card} for entry in [*self.entries[0], *self.baselines[0]]]
@@ -126,6 +137,7 @@ class Scoring:
             "seed": arguments.seed,
         }
         splits = make_splits(self.corpus, arguments.labels, extractor, **protocol)
+        check_noise_levels(arguments.noise_levels, extractor, splits)
         name = checkpoint_name(checkpoint)
         codes = classifier_codes(checkpoint) if arguments.mode is None else None
         if codes and [code for code in splits.task.codes if code in codes] == list(codes):
@@ -174,9 +186,7 @@ class Scoring:
                 logger.warning(f"{checkpoint} has no baseline beside it: its figure stands alone.")
             return _Scored(name, extractor, splits, outcome, None, trained)
         mode, initialisation = BASELINES[mode]
-        baseline = evaluate_as_is(
-            beside, load_extractor(beside), splits, mode=mode, initialisation=initialisation, **options
-        )
+        baseline = evaluate_as_is(beside, extractor, splits, mode=mode, initialisation=initialisation, **options)
         return _Scored(name, extractor, splits, outcome, baseline, trained)
 
     def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:

@@ -77,6 +77,12 @@ def test_a_classifier_is_scored_as_it_is_beside_its_saved_baseline(corpus, tmp_p
     assert [entry["value"] for entry in scored] == pytest.approx([entry["value"] for entry in trained], abs=1e-6)
     assert scored[0]["mode"] == "linear_probe"
     assert scored[0]["difference"]["value"] == pytest.approx(trained[0]["difference"]["value"], abs=1e-6)
+    words = f"--model out --corpus {corpus} --folds 9 --resamples 50 --output_dir noisy --noise_levels 3"
+    noisy = script("score").main(words.split())
+    levels = [(entry["initialisation"], entry.get("noise_level")) for entry in noisy if entry["min_positives"] == 1]
+    assert levels == [("pretrained", None), ("pretrained", 3), ("random", None), ("random", 3)]
+    assert [entry["value"] for entry in noisy if not entry.get("noise_level")] == [one["value"] for one in scored]
+    assert Path("noisy/noise_robustness.png").is_file()
     test = script("score").main(f"--model out --corpus {corpus} --folds 10 --resamples 50".split())
     assert test[0]["evaluate_folds"] == [10]
     assert "test (fold 10)" in capsys.readouterr().out

@@ -30,6 +30,14 @@ def test_a_new_entry_replaces_the_one_with_its_key_and_keeps_the_others(tmp_path
     assert read_results(tmp_path / "nothing.json") == []
 
 
+def test_figures_under_noise_stand_beside_the_clean_one_which_keeps_its_key(tmp_path):
+    path = tmp_path / "results.json"
+    merge_results(path, [entry(0.7)])
+    merge_results(path, [entry(0.6, noise_level=1), entry(0.5, noise_level=2), entry(0.8, noise_level=0)])
+    merge_results(path, [entry(0.4, noise_level=2)])
+    assert [one["value"] for one in read_results(path)] == [0.8, 0.6, 0.4]
+
+
 def test_a_figure_that_is_no_number_is_refused_and_the_file_stays(tmp_path):
     path = tmp_path / "results.json"
     merge_results(path, [entry(0.7)])

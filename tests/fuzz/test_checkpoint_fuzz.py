@@ -12,10 +12,17 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoModel
+from ecg_transformers import (
+    MaeMocoConfig,
+    MaeMocoFeatureExtractor,
+    MaeMocoModel,
+    Xresnet1dConfig,
+    Xresnet1dFeatureExtractor,
+    Xresnet1dForSequenceClassification,
+)
 from ecg_transformers.errors import EcgError
 from ecg_transformers.publishing import publish, verify
 from ecg_transformers.publishing.inspection import inspect_checkpoint
@@ -31,13 +38,28 @@ SECONDS = 20
 NEVER = (IndexError, MemoryError, RecursionError, TimeoutError)
 
 
+def tiny_transformer():
+    """An encoder with attention."""
+    return MaeMocoModel(MaeMocoConfig(**SIZES, **WINDOW)), MaeMocoFeatureExtractor(**WINDOW)
+
+
+def tiny_convolutions():
+    """A classifier whose head has layers, behind convolutions."""
+    labels = {"id2label": {0: "NORM", 1: "MI"}, "label2id": {"NORM": 0, "MI": 1}}
+    config = Xresnet1dConfig(stem_sizes=(4, 8), depths=(1, 1), width=4, head_hidden_sizes=(6,), **labels)
+    return Xresnet1dForSequenceClassification(config), Xresnet1dFeatureExtractor()
+
+
+BOTH_KINDS = pytest.mark.parametrize("checkpoint", [tiny_transformer, tiny_convolutions], indirect=True)
+
+
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, data_dir):
+def checkpoint(request, tmp_path_factory, data_dir):
     """A tiny published checkpoint."""
     folder = tmp_path_factory.mktemp("fuzz")
     torch.manual_seed(0)
-    MaeMocoModel(MaeMocoConfig(**SIZES, **WINDOW)).save_pretrained(folder / "run")
-    MaeMocoFeatureExtractor(**WINDOW).save_pretrained(folder / "run")
+    for part in getattr(request, "param", tiny_transformer)():
+        part.save_pretrained(folder / "run")
     record = data_dir / "ptbxl" / "00001_lr"
     return publish(folder / "run", output_dir=folder / "tiny", golden_record=record, clean_process=False).folder
 
@@ -130,12 +152,14 @@ def failures(results):
     return "\n".join(found[:10])
 
 
+@BOTH_KINDS
 def test_changed_values_in_the_config(copy, checkpoint):
     results = []
-    for label, text in mutated_values(checkpoint / "config.json", 100, seed=1):
+    for label, text in mutated_values(checkpoint / "config.json", 60, seed=1):
         (copy / "config.json").write_text(text)
         for call in (
             lambda: AutoModel.from_pretrained(copy, trust_remote_code=False),
+            lambda: AutoModelForSequenceClassification.from_pretrained(copy, trust_remote_code=False),
             lambda: inspect_checkpoint(copy),
         ):
             results.append((label, outcome(call)))
@@ -159,6 +183,7 @@ def test_changed_values_in_the_preprocessor_file(copy, checkpoint):
     assert 20 < sum(result == "accepted" for _, result in results) < len(results) * 0.8
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "golden.safetensors", "model.safetensors"])
 def test_changed_bytes(copy, checkpoint, name):
     results = []

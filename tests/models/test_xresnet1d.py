@@ -347,3 +347,17 @@ def test_fewer_leads_and_other_windows_have_their_own_defaults(tmp_path):
     assert again.contract_hash() == extractor.contract_hash()
     batch = again(np.zeros((2, 300)), sampling_rate=100, return_tensors="pt")
     assert batch["input_values"].shape[1:] == (2, 101)
+
+
+def test_a_recording_without_some_leads_is_taken_where_the_extractor_masks_them():
+    extractor = Xresnet1dFeatureExtractor(missing_leads="mask")
+    signal = np.random.default_rng(1).normal(size=(3, 500)).astype(np.float32)
+    batch = extractor(signal, sampling_rate=100, leads=["I", "II", "V2"], return_tensors="pt")
+    assert batch["lead_mask"].sum(1).tolist() == [3] * 3
+    model = tiny()
+    with torch.no_grad():
+        want = model(batch["input_values"]).logits
+        # What the extractor left out is zero already: the mask changes nothing, and hides whatever else stood there.
+        assert torch.equal(model(**batch).logits, want)
+        noisy = torch.where(batch["lead_mask"][:, :, None] == 1, batch["input_values"], 5.0)
+        assert torch.equal(model(**{**batch, "input_values": noisy}).logits, want)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..corpora.label_table import LabelTable
 from ..corpora.prepared import Corpus, load_corpus
 from ..errors import EcgError
 from ..trainer.arguments import ArgumentsError
+from ..trainer.run_record import RunRecord, SpeedCallback, find_commit
 from .arguments import DownstreamArguments, FineTuneArguments
 from .classifier import load_extractor, save_classifier
 from .finetune import FineTuneSettings
@@ -30,6 +33,12 @@ from .results import merge_results
 __all__ = ["FEW_ROWS", "DownstreamRun", "checkpoint_name", "run_outcome"]
 
 logger = logging.get_logger(__name__)
+
+# Settings of the command line that shape a training, for `run.json`; the Trainer's own are recorded whole.
+_RECORDED = (
+    "labels", "pooling", "layer", "window_seconds", "train_folds", "validation_folds", "train_fraction", "balanced",
+    "aggregate", "choose_epoch", "one_cycle", "max_shift_seconds", "early_stopping_patience", "max_seconds",
+)  # fmt: skip
 
 # A table below this size gets a linear probe unless another mode is asked for.
 FEW_ROWS = 1000
@@ -52,6 +61,7 @@ def run_outcome(
     folder: Path,
     training: dict[str, Any],
     resume: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Outcome:
     """One mode with the settings of a command line.
 
@@ -65,6 +75,7 @@ def run_outcome(
         folder: Where a training keeps its checkpoints; removed when it is done.
         training: Fields of the Trainer.
         resume: Go on with an interrupted training.
+        callbacks: Of the Trainer.
     """
     options = {"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}
     outcome = run_mode(
@@ -95,6 +106,7 @@ def run_outcome(
         ),
         training=training,
         model_options=options,
+        callbacks=callbacks,
     )
     if is_main_process():
         shutil.rmtree(folder, ignore_errors=True)
@@ -255,7 +267,33 @@ class DownstreamRun:
             folder=self.folder / folder,
             training=self.training,
             resume=self.arguments.resume,
+            callbacks=self._records() if initialisation == "pretrained" else (),
         )
+
+    def _records(self) -> list[TrainerCallback]:
+        """New weights get a `run.json`, as in pretraining; fine-tuned ones keep the facts of where they come from."""
+        if self.mode != "from_scratch":
+            return []
+        arguments, train = self.arguments, self.splits.train
+        own = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
+        plain = {field.name: field.default for field in fields(arguments)}
+        changed = {name: value for name, value in own.items() if name in _RECORDED and value != plain[name]}
+        corpus = train.corpus
+        facts = {
+            "model_type": arguments.model_type,
+            "config": arguments.config,
+            "settings": {**arguments.architecture, **changed, **self.training},
+            "commit": find_commit(),
+            "seed": arguments.seed,
+            "corpus": {"name": corpus.name, "version": corpus.info.get("version"), "hash": corpus.hash},
+            "labels": self.splits.task.label_set,
+            "train_folds": list(self.splits.train_folds),
+            "selection": self.splits.selection,
+            "records": len(train),
+            "patients": len(set(corpus.patient_ids.tolist())),
+        }
+        speed = SpeedCallback()
+        return [speed, RunRecord(self.folder, facts, speed, resumed=arguments.resume)]
 
     def _save(self, outcome: Outcome, folder: Path) -> None:
         save_classifier(outcome.model, self.extractor, folder, thresholds=outcome.thresholds)

@@ -321,6 +321,7 @@ def fine_tune(
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> HeldOut:
     """Train the whole classifier on the training records and leave it at its best epoch.
 
@@ -330,6 +331,7 @@ def fine_tune(
         splits: The protocol; the first held-out part chooses the epoch.
         arguments: The Trainer's arguments, see `training_arguments`.
         settings: See `FineTuneSettings`.
+        callbacks: Of the training of everything; not of epochs of the head alone.
 
     Returns:
         The epoch that was kept and the held-out scores, for the thresholds.
@@ -355,7 +357,7 @@ def fine_tune(
     }
     if settings.head_epochs:
         _train_head(model, data, arguments=arguments, settings=settings, **trainers)
-    trainer = _trained(model, data, arguments=arguments, settings=settings, **trainers)
+    trainer = _trained(model, data, arguments=arguments, settings=settings, callbacks=callbacks, **trainers)
     history = {
         float(entry["epoch"]): float(entry["eval_selection_score"])
         for entry in trainer.state.log_history
@@ -384,10 +386,11 @@ def _trained(
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings,
+    callbacks: Sequence[TrainerCallback] = (),
     **options: Any,
 ) -> FineTuneTrainer:
     """One training, to its end or from where it was interrupted."""
-    callbacks: list[TrainerCallback] = []
+    callbacks = list(callbacks)
     if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
         callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
     if settings.max_seconds is not None:

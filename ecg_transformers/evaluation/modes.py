@@ -14,13 +14,14 @@ The random baseline of the probes is the same probe on the same architecture wit
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
+from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..errors import EcgError
@@ -106,6 +107,7 @@ def run_mode(
     settings: FineTuneSettings | None = None,
     training: Mapping[str, object] | None = None,
     model_options: Mapping[str, object] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Outcome:
     """Run one mode and predict the reported records.
 
@@ -129,6 +131,7 @@ def run_mode(
         settings: Of fine-tuning; `balanced` and `aggregate` here win.
         training: Trainer arguments for fine-tuning.
         model_options: For `from_pretrained`.
+        callbacks: Of the Trainer, in modes that train everything.
 
     Returns:
         Classifier, thresholds, predictions.
@@ -170,7 +173,8 @@ def run_mode(
         if settings.choose_epoch == "last":
             given = {"load_best_model_at_end": False} | given
         arguments = training_arguments(output_dir, **given)
-        name, held_out = "epoch", fine_tune(model, extractor, splits, arguments=arguments, settings=settings)
+        options = {"arguments": arguments, "settings": settings, "callbacks": callbacks}
+        name, held_out = "epoch", fine_tune(model, extractor, splits, **options)
         scores = predict_records(
             model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
         )

@@ -168,7 +168,7 @@ class PretrainingRun:
         run, training = self.settings.run, self.settings.training
         self.batch_size = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
         self.record = RunRecord(
-            self.folder, self._facts(), self.batch_size, self.speed, resumed=self.checkpoint is not None
+            self.folder, self._facts(), self.speed, resumed=self.checkpoint is not None
         )
         callbacks: list[TrainerCallback] = [self.speed, self.record]
         if run.schedules:

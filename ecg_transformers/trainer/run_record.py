@@ -112,14 +112,12 @@ class RunRecord(TrainerCallback):
     Args:
         folder: Output folder of the run.
         facts: What is known beforehand: settings, corpus, folds, records.
-        batch_size: Records of an optimizer step, over all processes and micro-batches.
         speed: Where the speed is measured.
         resumed: Whether the hours of an earlier part of this run are to be added.
     """
 
     folder: Path
     facts: dict[str, Any]
-    batch_size: int
     speed: SpeedCallback
     resumed: bool = False
 
@@ -152,15 +150,17 @@ class RunRecord(TrainerCallback):
         if not state.is_world_process_zero:
             return
         seconds = self.speed.step_seconds
+        # Records of an optimizer step, over all processes and micro-batches.
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         record = {
             **self.facts,
             "steps": state.global_step,
             "max_steps": state.max_steps,
             "epochs": state.epoch,
-            "records_seen": state.global_step * self.batch_size,
-            "batch_size": self.batch_size,
+            "records_seen": state.global_step * batch_size,
+            "batch_size": batch_size,
             "hours": round(self.hours, 5),
-            "records_per_second": None if seconds is None else round(self.batch_size / seconds, 2),
+            "records_per_second": None if seconds is None else round(batch_size / seconds, 2),
             "step_seconds": None if seconds is None else round(seconds, 5),
             "peak_memory_bytes": peak_memory(),
             "hardware": describe_hardware(args.world_size),

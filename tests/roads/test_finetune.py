@@ -256,6 +256,9 @@ def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tm
     assert model.config.model_type == "xresnet1d"
     assert len(model.config.thresholds) == model.config.num_labels
     assert AutoFeatureExtractor.from_pretrained(tmp_path).window_size == 50
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["epochs"], run["records"], run["labels"]) == (3, first["train_records"], "all")
+    assert run["settings"]["depths"] == [1, 1, 1, 1]
 
 
 def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(corpus, recipe, tmp_path):

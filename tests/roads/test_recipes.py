@@ -1,0 +1,46 @@
+"""The supervised recipes on the real corpus: every label set of PTB-XL trains an epoch (`-m slow`, about 8 minutes)."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "training" / "configs" / "xresnet1d50_ptbxl.yaml"
+# Labels of each set (specification of ecg-selfsupervised, 1.4), and what an epoch over folds 1-8 surely reaches.
+LABEL_SETS = {"all": 71, "diagnostic": 44, "subclass": 23, "superclass": 5, "form": 19, "rhythm": 12}
+
+pytestmark = pytest.mark.slow
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus(shared, tmp_path_factory):
+    """PTB-XL, folds 1-9, at 100 Hz."""
+    folder = tmp_path_factory.mktemp("ptbxl")
+    command = [sys.executable, str(shared / "data" / "unpack.py"), str(folder), "ptbxl"]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    prepared = folder / "prepared"
+    words = f"ptbxl --source {folder / 'ptb-xl'} --output {prepared} --sampling_rate 100 --num_proc 2"
+    script("prepare").main(words.split())
+    return prepared
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS)
+def test_an_epoch_on_every_label_set(labels, corpus, tmp_path):
+    words = f"--corpus {corpus} --labels {labels} --output_dir {tmp_path} --num_train_epochs 1 --eval_strategy no"
+    entries = script("finetune").main([str(RECIPE), *words.split(), "--disable_tqdm", "true", "--resamples", "100"])
+    first = entries[0]
+    assert (first["labels"], len(first["label_codes"])) == (labels, LABEL_SETS[labels])
+    assert first["records"] + first["records_without_label"] == 2183
+    assert first["train_folds"] == list(range(1, 9))
+    # One epoch with a rate that rises and falls within it; chance is .5.
+    assert first["value"] > 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EcgError
 from ..trainer.run_record import describe_hardware, find_commit
@@ -15,7 +15,10 @@ from .predictions import FEW_POSITIVES, paired_difference, score_interval
 from .protocol import Splits
 from .results import result_entry
 
-__all__ = ["fold_role", "outcome_entries", "prediction_file", "summary_line"]
+if TYPE_CHECKING:
+    from ..corpora.prepared import Corpus
+
+__all__ = ["fold_role", "outcome_entries", "prediction_file", "role_of_folds", "summary_line"]
 
 # A bootstrap over fewer records knows too little of the spread to be read without a warning.
 FEW_RECORDS = 50
@@ -129,9 +132,13 @@ def _commit() -> str:
 
 def fold_role(splits: Splits) -> str:
     """What the reported folds are in words; a validation figure must never look like a test figure."""
-    folds = splits.evaluate_folds
-    known = sorted({int(fold) for fold in splits.evaluate.corpus.info.get("folds", {})} - {-1})
-    if splits.evaluate.corpus.name == "ptbxl":
+    return role_of_folds(splits.evaluate.corpus, splits.evaluate_folds)
+
+
+def role_of_folds(corpus: Corpus, folds: tuple[int, ...]) -> str:
+    """What some folds of a corpus are in words."""
+    known = sorted({int(fold) for fold in corpus.info.get("folds", {})} - {-1})
+    if corpus.name == "ptbxl":
         known = list(range(1, 11))
     roles = {tuple(known[-1:]): "test", tuple(known[-2:-1]): "validation"} if len(known) > 2 else {}
     role = roles.get(folds)

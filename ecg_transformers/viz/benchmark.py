@@ -1,0 +1,121 @@
+"""The table of a benchmark as dots and intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SignalError
+from .page import new_figure
+from .robustness import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_benchmark"]
+
+GREY = "#6b6b6b"
+
+
+def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
+    """A panel for each label set, a line for each system and protocol: its figure, the 95 % interval, the seeds.
+
+    Where something was published, a hollow grey diamond stands below it: a figure on other records, the test fold.
+
+    Args:
+        cells: Mappings with `system`, `protocol`, `train_folds` and `labels`; those that are finished with `value`,
+            `low`, `high`, `num_labels` and `seed_values`; `published` may be a figure of the literature.
+        title: Above the panels.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        SignalError: There is nothing to draw.
+
+    Example:
+        >>> one = {"system": "xresnet1d50", "protocol": "from scratch", "train_folds": "1-8", "labels": "all"}
+        >>> figures = {"value": 0.925, "low": 0.918, "high": 0.932, "num_labels": 71, "seed_values": [0.925]}
+        >>> plot_benchmark([one | figures]).axes[0].get_title()
+        'all (71 labels)'
+    """
+    if not cells:
+        raise SignalError("the table is empty; expected a cell at least.")
+    several_folds = len({cell["train_folds"] for cell in cells}) > 1
+    rows = list(dict.fromkeys(_row_name(cell, several_folds=several_folds) for cell in cells))
+    systems = list(dict.fromkeys(cell["system"] for cell in cells))
+    label_sets = list(dict.fromkeys(cell["labels"] for cell in cells))
+    columns = min(3, len(label_sets))
+    lines = -(-len(label_sets) // columns)
+    # The names of the rows stand once, at the left.
+    names_width = 0.075 * max(map(len, rows))
+    figure = new_figure(
+        figsize=(names_width + 3.4 * columns, lines * (0.42 * len(rows) + 0.9) + 0.9), layout="constrained"
+    )
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axes, labels in zip(grid, label_sets, strict=False):
+        own = [cell for cell in cells if cell["labels"] == labels]
+        for cell in own:
+            place = rows.index(_row_name(cell, several_folds=several_folds))
+            _draw_cell(axes, cell, place, COLOURS[systems.index(cell["system"]) % len(COLOURS)])
+        counted = next((f" ({cell['num_labels']} labels)" for cell in own if cell.get("num_labels")), "")
+        _finish(axes, f"{labels}{counted}", rows)
+    for axes in grid[len(label_sets) :]:
+        axes.remove()
+    _legend(figure, cells)
+    figure.suptitle(title or "Benchmark", fontsize=12, fontweight="bold", parse_math=False)
+    return figure
+
+
+def _row_name(cell: Mapping[str, Any], *, several_folds: bool) -> str:
+    folds = f", folds {cell['train_folds']}" if several_folds else ""
+    return f"{cell['system']}, {cell['protocol']}{folds}"
+
+
+def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, colour: str) -> None:
+    """A figure with its interval, seeds and published figure; a word where there is none."""
+    if cell.get("value") is None:
+        middle = axes.get_yaxis_transform()
+        axes.text(0.5, place, "no figure", transform=middle, ha="center", va="center", fontsize=7.5, color=GREY)
+    else:
+        value = cell["value"]
+        axes.hlines(place, cell["low"], cell["high"], color=colour, linewidth=2)
+        if len(cell["seed_values"]) > 1:
+            axes.scatter(cell["seed_values"], [place + 0.2] * len(cell["seed_values"]), s=7, color=colour, alpha=0.6)
+        axes.plot([value], [place], "o", color=colour, markersize=6)
+        axes.annotate(
+            f"{value:.3f}", (value, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5
+        )
+    if cell.get("published") is not None:
+        axes.plot([cell["published"]], [place + 0.2], "D", color=GREY, markersize=5, markerfacecolor="none")
+
+
+def _finish(axes: "Axes", title: str, rows: Sequence[str]) -> None:
+    axes.set_title(title, fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
+    # The first system stands at the top.
+    axes.set_ylim(len(rows) - 0.5, -0.6)
+    axes.margins(x=0.12)
+    if axes.has_data():
+        axes.locator_params(axis="x", nbins=5)
+    else:
+        axes.set_xticks([])
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _legend(figure: "Figure", cells: Sequence[Mapping[str, Any]]) -> None:
+    """What the marks are; those that do not occur are left out."""
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], marker="o", color=GREY, linewidth=2, label="figure and 95 % interval over the records")]
+    if any(len(cell.get("seed_values") or ()) > 1 for cell in cells):
+        marks.append(Line2D([], [], marker=".", color=GREY, linestyle="", label="single seeds"))
+    if any(cell.get("published") is not None for cell in cells):
+        words = "published, on the test fold (10): other records"
+        marks.append(
+            Line2D([], [], marker="D", color=GREY, markerfacecolor="none", markersize=5, linestyle="", label=words)
+        )
+    figure.legend(handles=marks, loc="outside lower left", ncols=len(marks), fontsize=8, frameon=False)

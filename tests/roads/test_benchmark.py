@@ -1,0 +1,221 @@
+"""`training/benchmark.py` as a user types it: killed and gone on with, listed, with a run that fails, its files."""
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+model_type: xresnet1d
+sampling_rate: 50
+window_size: 100
+window_stride: 50
+block: basic
+depths: [1, 1, 1, 1]
+stem_sizes: [4, 4, 8]
+width: 8
+choose_epoch: last
+num_train_epochs: 2
+per_device_train_batch_size: 16
+learning_rate: 1e-2
+one_cycle: true
+bf16: false
+"""
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A corpus of 100 synthetic records, a recipe, a checkpoint, and the settings of a benchmark of the two."""
+    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
+    from ecg_transformers.corpora.build import build_corpus
+    from ecg_transformers.corpora.synthetic import synthetic_definition
+
+    folder = tmp_path_factory.mktemp("benchmark")
+    corpus = folder / "synthetic"
+    build_corpus(synthetic_definition(200, sampling_rate=50, duration=4.0), folder, corpus, progress=False)
+    (folder / "tiny_net.yaml").write_text(RECIPE)
+    torch.manual_seed(7)
+    config = MaeMocoConfig(
+        sampling_rate=50, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
+        projector_hidden_size=8, projection_size=8, queue_size=32,
+    )  # fmt: skip
+    MaeMocoForPreTraining(config).save_pretrained(folder / "tiny-ecg")
+    MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10).save_pretrained(folder / "tiny-ecg")
+    settings = {
+        "corpus": str(corpus),
+        "systems": [
+            {"name": "net", "config": str(folder / "tiny_net.yaml")},
+            {"name": "probe", "model": str(folder / "tiny-ecg"), "mode": "linear_probe", "no_baseline": True},
+        ],
+        "seeds": [0, 1],
+        "resamples": 50,
+        "disable_tqdm": True,
+    }
+    (folder / "benchmark.yaml").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A benchmark that was killed in its third run and gone on with.
+
+    Returns:
+        Its folder, what each call printed, how many finished runs stayed untouched, steps of training after the kill.
+    """
+    out = tmp_path_factory.mktemp("finished")
+    words = [str(folder / "benchmark.yaml"), "--output_dir", str(out)]
+    printed = {}
+    with pytest.MonkeyPatch.context() as patch:
+        said = []
+        main = said_by(patch, said)
+        printed["listed before"] = call(main, [*words, "--dry_run"], said)
+        with pytest.MonkeyPatch.context() as killing:
+            kill_at_step(killing, 40)
+            with pytest.raises(KeyboardInterrupt):
+                main(words)
+        printed["killed"] = taken(said)
+        kept = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/results.json")}
+        printed["listed between"] = call(main, [*words, "--dry_run"], said)
+        with pytest.MonkeyPatch.context() as counting:
+            steps = kill_at_step(counting, None)
+            printed["gone on"] = call(main, words, said)
+        again = {path: path.stat().st_mtime_ns for path in kept}
+        printed["again"] = call(main, words, said)
+    return out, printed, kept == again and len(kept), len(steps)
+
+
+def said_by(patch, said):
+    module = script("benchmark")
+    patch.setattr(module, "say", said.append)
+    return module.main
+
+
+def call(main, words, said):
+    """What a call printed, and its exit status."""
+    status = main(words)
+    return f"{taken(said)}\nexit {status}"
+
+
+def taken(said):
+    text = "\n".join(said)
+    said.clear()
+    return text
+
+
+def kill_at_step(patch, number):
+    """End the process, as far as a test can, in this step of all trainings together; the steps so far."""
+    from ecg_transformers.evaluation.finetune import FineTuneTrainer
+
+    steps = []
+    real = FineTuneTrainer.training_step
+
+    def step(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == number:
+            raise KeyboardInterrupt
+        return real(self, *args, **kwargs)
+
+    patch.setattr(FineTuneTrainer, "training_step", step)
+    return steps
+
+
+def test_a_dry_run_lists_what_is_missing_and_does_nothing(finished):
+    _, printed, _, _ = finished
+    lines = printed["listed before"].splitlines()
+    assert lines[0].split() == ["run", "system", "protocol", "labels", "train", "folds", "seed", "state", "folder"]
+    assert len(lines) == 6
+    assert all(" missing " in line for line in lines[1:5])
+    assert lines[-1] == "exit 0"
+
+
+def test_a_killed_benchmark_goes_on_where_it_was(finished):
+    out, printed, kept, steps = finished
+    assert "4 runs, 0 done, 4 to do" in printed["killed"]
+    assert [line.split()[-2] for line in printed["listed between"].splitlines()[1:5]] == [
+        "done", "done", "begun", "missing",
+    ]  # fmt: skip
+    assert "4 runs, 2 done, 2 to do" in printed["gone on"]
+    assert "[1/2] net, from scratch, all, folds 1-8, seed 1; 0:00:00 elapsed, about" in printed["gone on"]
+    assert kept == 2
+    # The kill came in the second of two epochs: only that one was trained again.
+    (entries,) = [json.loads(path.read_text()) for path in out.glob("runs/net_*_seed1_*/results.json")]
+    assert steps == math.ceil(entries[0]["train_records"] / 16)
+    assert "4 runs, 4 done, 0 to do" in printed["again"]
+    assert "[1/" not in printed["again"]
+    tables = [printed[when][printed[when].index("Macro AUROC") :] for when in ("gone on", "again")]
+    assert tables[0] == tables[1]
+    assert (out / "table.csv").is_file()
+    assert (out / "table.png").is_file()
+
+
+def test_a_run_is_what_finetune_does_also_after_a_kill(finished, folder, tmp_path):
+    out, _, _, _ = finished
+    run = next((out / "runs").glob("net_*_seed1_*"))
+    assert not (run / "training").exists()
+    words = ["--corpus", str(folder / "synthetic"), "--seed", "1", "--resamples", "50", "--disable_tqdm", "true"]
+    entries = script("finetune").main([str(folder / "tiny_net.yaml"), *words, "--output_dir", str(tmp_path)])
+    saved = json.loads((run / "results.json").read_text())
+    for name in ("value", "low", "high", "records", "train_records", "chosen", "label_codes"):
+        assert saved[0][name] == entries[0][name], name
+    command = json.loads((run / "settings.json").read_text())["command"]
+    assert command.startswith(f"training/finetune.py {folder / 'tiny_net.yaml'} --")
+    assert "--seed=1" in command
+
+
+def test_a_failure_is_reported_and_the_others_go_on(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "tiny-ecg", tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"no tensors")
+    said = []
+    main = said_by(monkeypatch, said)
+    settings = json.loads((folder / "benchmark.yaml").read_text())
+    whole = settings["systems"][1] | {"name": "whole"}
+    settings["systems"] = [whole | {"name": "broken", "model": str(tmp_path / "broken")}, whole]
+    settings |= {"seeds": [0], "label_efficiency": [1, 2], "output_dir": str(tmp_path / "out")}
+    (tmp_path / "benchmark.yaml").write_text(json.dumps(settings))
+    printed = call(main, [str(tmp_path / "benchmark.yaml")], said)
+    assert printed.endswith("exit 1")
+    assert "2 failed" in printed
+    assert "failed: broken, linear probe, all, folds 1, seed 0: " in printed
+    rows = {tuple(line.split()[:5]) for line in printed[printed.index("Macro AUROC") :].splitlines()}
+    assert ("broken", "linear", "probe", "1-2", "failed") in rows
+    (log,) = (tmp_path / "out" / "runs").glob("broken_*_folds1_*/error.txt")
+    assert "Traceback" in log.read_text()
+    assert (tmp_path / "out" / "label_efficiency.png").is_file()
+    # Mended, it is another checkpoint and runs; nothing else does.
+    shutil.copy(folder / "tiny-ecg" / "model.safetensors", tmp_path / "broken")
+    printed = call(main, [str(tmp_path / "benchmark.yaml")], said)
+    assert printed.endswith("exit 0")
+    assert "4 runs, 2 done, 2 to do" in printed
+    assert "another model" in printed
+
+
+def test_the_shipped_configurations_can_be_read():
+    from ecg_transformers.evaluation.benchmark_plan import read_benchmark
+
+    arguments, common, _ = read_benchmark([str(ROOT / "training" / "configs" / "benchmark_ptbxl.yaml")])
+    assert arguments.labels == ["all", "diagnostic", "subclass", "superclass", "form", "rhythm"]
+    assert [system["name"] for system in arguments.systems][:2] == ["xresnet1d50", "xresnet1d101"]
+    assert common["train_folds"] == "1-8"
+    arguments, _, _ = read_benchmark([str(ROOT / "training" / "configs" / "label_efficiency_ptbxl.yaml")])
+    assert arguments.label_efficiency == [1, 2, 4, 8]
+
+
+def test_help_names_the_settings(capsys):
+    assert script("benchmark").main(["--help"]) == 0
+    assert "--label_efficiency" in capsys.readouterr().out

@@ -1,0 +1,56 @@
+"""Compare several systems on a prepared corpus: run what is missing, print the table, write it and its plots.
+
+    python training/benchmark.py CONFIG --corpus DIR --output_dir DIR [--labels all superclass] [--seeds 0 1 2]
+        [--label_efficiency 1 2 4 8] [--dry_run] [--any_setting_of_finetune value ...]
+
+CONFIG (training/configs/benchmark_ptbxl.yaml) lists systems: checkpoints and recipes with their settings. Each run is
+what training/finetune.py does, in a folder of its own under DIR/runs; a finished one is not done again, a killed one
+goes on, a changed setting is a new run. DIR gets table.csv, table.png and, for several numbers of folds,
+label_efficiency.png. The exit status is 1 if a run failed.
+"""
+
+import sys
+
+from transformers import HfArgumentParser
+from transformers.utils import logging
+
+from ecg_transformers.errors import EcgError
+from ecg_transformers.evaluation.benchmark import Benchmark
+from ecg_transformers.evaluation.benchmark_plan import BenchmarkArguments, read_benchmark
+from ecg_transformers.evaluation.benchmark_table import benchmark_table
+from ecg_transformers.evaluation.downstream import is_main_process
+
+
+def say(line: str) -> None:
+    if is_main_process():
+        print(line, flush=True)
+
+
+def main(words: list[str] | None = None) -> int:
+    words = sys.argv[1:] if words is None else words
+    if not words or "--help" in words or "-h" in words:
+        print(__doc__)
+        HfArgumentParser(BenchmarkArguments, prog="benchmark.py", add_help=False).print_help()
+        return 0
+    arguments, common, overrides = read_benchmark(words)
+    if not is_main_process():
+        logging.set_verbosity_error()
+    benchmark = Benchmark(arguments, common, overrides, say=say)
+    if arguments.dry_run:
+        say(benchmark.listing())
+    else:
+        benchmark.run()
+    if is_main_process() and benchmark.started:
+        table = benchmark_table(benchmark)
+        say(f"\n{table.text()}")
+        if not arguments.dry_run:
+            for path in table.write(str(arguments.output_dir)):
+                say(f"-> {path}")
+    return 1 if benchmark.problems else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except EcgError as error:
+        sys.exit(f"benchmark.py: {type(error).__name__}: {error}")

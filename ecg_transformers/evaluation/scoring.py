@@ -32,7 +32,7 @@ logger = logging.get_logger(__name__)
 
 
 # What the entries of a classifier say about its training stands in its own results.
-_TRAINING_FIELDS = ("train_folds", "train_records", "train_fraction", "selection", "chosen", "seed")
+_TRAINING_FIELDS = ("train_folds", "train_records", "train_fraction", "selection", "chosen", "config", "seed")
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,12 @@ class Scoring:
     def _as_is(self, name: str, checkpoint: str, extractor: Any, splits: Splits) -> _Scored:
         """A classifier as it was saved, and the baseline that was saved with it."""
         arguments = self.arguments
-        known = read_results(Path(checkpoint) / "results.json")
+        published = Path("hub_cards") / Path(checkpoint).name / "results.json"
+        known = read_results(Path(checkpoint) / "results.json") or read_results(published)
         # A fine-tuned checkpoint keeps the entries of its baseline beside its own; a supervised one has only its own.
         own = [entry for entry in known if entry["mode"] in BASELINES] or known
+        # A card also has the label-efficiency curve of the system; its checkpoint learned from most records.
+        own = sorted(own, key=lambda entry: -entry.get("train_records", 0))
         mode: Mode = own[0]["mode"] if own else "fine_tune"
         start = own[0]["initialisation"] if own else "pretrained"
         if own and own[0]["corpus"] == self.corpus.name:

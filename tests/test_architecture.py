@@ -30,9 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modeling": {"layers"},
     "models": {"signals", "features", "configuration", "modeling", *BLOCKS},
     "auto": {"models"},
-    # A run draws its own figures: inside functions only (see below).
+    # A run draws its own figures, and a card its pictures: inside functions only (see below).
     "evaluation": MODEL_SIDE | TOP | {"corpora", "viz"},
-    "publishing": MODEL_SIDE | TOP | {"corpora"},
+    "publishing": MODEL_SIDE | TOP | {"corpora", "viz"},
     "pipelines": (MODEL_SIDE | TOP | {"corpora"}) - {"trainer"},
     "trainer": MODEL_SIDE | TOP | {"corpora", "viz"},
     "viz": {"signals"},

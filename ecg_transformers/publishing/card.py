@@ -2,20 +2,30 @@
 
 A template is a Markdown file with a YAML head and ``{{placeholders}}``. Prose is written by hand, facts and figures
 never are: the renderer puts in the contract of the extractor, the usage snippet, licences, results and hashes. The keys
-``corpora``, ``code_license``, ``weights_license``, ``commercial_use`` and ``citation`` of the head are values for the
-renderer; the others become metadata of the card (``license``, ``tags``, ``datasets``, ``language`` ...).
+``corpora``, ``code_license``, ``weights_license``, ``commercial_use``, ``citation`` and ``published`` (systems of the
+literature to name beside the results) of the head are values for the renderer; the others become metadata of the card
+(``license``, ``tags``, ``datasets``, ``language`` ...).
+
+A section that stands on figures which were never made (a label-efficiency curve, noise, a table of labels, figures of
+the literature) is left out, with what its author wrote around them.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.results import evaluation_results, results_table
+from ecg_transformers.publishing.curves import label_efficiency_section, noise_section
+from ecg_transformers.publishing.labels import label_table, threshold_notes
+from ecg_transformers.publishing.literature import literature_table
+from ecg_transformers.publishing.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
+from ecg_transformers.publishing.results import checkpoint_entries, evaluation_results, results_table
+from ecg_transformers.publishing.training_facts import training_words
+from ecg_transformers.publishing.usage import usage_blocks
 
 __all__ = ["CardFacts", "PublishedFile", "check_card", "read_card", "render_card"]
 
@@ -24,7 +34,9 @@ PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 REQUIRED_PLACEHOLDERS = frozenset(
     {"usage", "contract", "intended_use", "licences", "training", "results", "files", "citation"}
 )
-RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation")
+# A section with one of these, and nothing to put there, is left out.
+OPTIONAL_PLACEHOLDERS = frozenset({"label_efficiency", "noise", "label_table", "published"})
+RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation", "published")
 REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags")
 
 
@@ -52,6 +64,9 @@ class CardFacts:
         window_size: Length of the input in samples.
         embedding_size: Width of ``pooler_output``.
         labels: Codes and names of the outputs of a classifier, in order.
+        problem_type: Transformers' word for the task of a classifier.
+        has_thresholds: Whether a threshold is saved for each label.
+        label_figures: Rows of ``labels.csv``, the figures of a classifier label by label.
         contract: ``extractor.describe()``.
         contract_hash: ``extractor.contract_hash()``.
         intended_use: ``config.intended_use``.
@@ -80,6 +95,9 @@ class CardFacts:
     golden: str
     files: Sequence[PublishedFile]
     labels: Sequence[tuple[str, str]] = ()
+    problem_type: str = "multi_label_classification"
+    has_thresholds: bool = False
+    label_figures: Sequence[Mapping] = ()
     results: Sequence[Mapping] = ()
     run: Mapping = field(default_factory=dict)
     corpora: Sequence[Mapping] = field(default_factory=tuple)
@@ -105,12 +123,18 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "name": facts.name,
         "checkpoint": facts.checkpoint,
         "summary": _summary(facts),
-        "usage": _usage(facts),
+        "usage": usage_blocks(facts),
         "contract": _contract(facts),
         "intended_use": facts.intended_use,
         "licences": _licences(facts, values, corpora),
-        "training": _training(facts.results, facts.run),
-        "results": results_table(facts.results),
+        "training": training_words(facts.results, facts.run, facts.name, classifier=facts.kind == "classifier"),
+        "results": _results(facts),
+        "label_table": label_table(facts.label_figures, facts.labels, facts.results, facts.name),
+        "label_efficiency": _with_picture(
+            label_efficiency_section(facts.results, facts.name), LABEL_EFFICIENCY, "Label efficiency", facts
+        ),
+        "noise": _with_picture(noise_section(facts.results, facts.name), NOISE_ROBUSTNESS, "Noise robustness", facts),
+        "published": literature_table(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
         "files": _files(facts),
         "citation": _citation(values, corpora),
     }
@@ -123,7 +147,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
     if REQUIRED_PLACEHOLDERS - used:
         missing = ", ".join(f"{{{{{name}}}}}" for name in sorted(REQUIRED_PLACEHOLDERS - used))
         raise CheckpointError(f"The card template lacks {missing}; every card of this package has them.")
-    text = PLACEHOLDER.sub(lambda match: parts[match.group(1)], body)
+    text = PLACEHOLDER.sub(lambda match: parts[match.group(1)], _without_empty_sections(body, parts))
     return f"---\n{_metadata(facts, head, corpora).to_yaml()}\n---\n{text}"
 
 
@@ -158,7 +182,10 @@ def check_card(text: str, results: Sequence[Mapping] | None = None) -> None:
     if left is not None:
         raise CheckpointError(f"The card still has the placeholder {left.group(0)}.")
     if results is not None:
-        expected, found = _figures(evaluation_results(results)), _figures(data.eval_results or [])
+        expected, found = (
+            _figures(evaluation_results(results, data.model_name or "")),
+            _figures(data.eval_results or []),
+        )
         if expected != found:
             raise CheckpointError(
                 f"The card's model-index has {len(found)} figures that are not the {len(expected)} of results.json; "
@@ -195,8 +222,18 @@ def _split(text: str) -> tuple[dict, str]:
     return head, text[match.end() :]
 
 
+def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
+    """The template without the sections (from one ``##`` to the next) whose figures were never made."""
+    sections = re.split(r"^(?=##+ )", body, flags=re.MULTILINE)
+    return "".join(
+        section
+        for section in sections
+        if all(parts[name] for name in PLACEHOLDER.findall(section) if name in OPTIONAL_PLACEHOLDERS)
+    )
+
+
 def _metadata(facts: CardFacts, head: dict, corpora: Sequence[Mapping]) -> ModelCardData:
-    results = evaluation_results(facts.results)
+    results = evaluation_results(facts.results, facts.name)
     head = {
         "license": facts.license,
         "datasets": [str(corpus["name"]) for corpus in corpora] or None,
@@ -220,47 +257,6 @@ def _summary(facts: CardFacts) -> str:
     if facts.kind == "classifier":
         return f"{text} It gives one logit for each of {len(facts.labels)} labels."
     return f"{text} It gives one embedding of {facts.embedding_size} numbers per window."
-
-
-def _usage(facts: CardFacts) -> str:
-    head = "AutoModelForSequenceClassification" if facts.kind == "classifier" else "AutoModel"
-    if facts.kind == "classifier":
-        last = ['logits = model(**extractor(record, return_tensors="pt")).logits    # (windows, labels)']
-    else:
-        last = [
-            'embedding = model(**extractor(record, return_tensors="pt")).pooler_output   # (windows, '
-            f"{facts.embedding_size})"
-        ]
-    with_package = [
-        "import ecg_transformers",
-        f"from transformers import AutoFeatureExtractor, {head}",
-        "",
-        f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}")',
-        f'model = {head}.from_pretrained("{facts.checkpoint}")',
-        'record = ecg_transformers.read_record("my_record")    # WFDB, CSV, NPY ... with rate, units and lead names',
-        *last,
-    ]
-    output = "logits" if facts.kind == "classifier" else "pooler_output"
-    without_package = [
-        "import numpy as np",
-        f"from transformers import AutoFeatureExtractor, {head}",
-        "",
-        f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
-        f'model = {head}.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
-        f'signal = np.load("signal.npy")                         # ({len(facts.lead_names)} leads, samples) in mV',
-        'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
-        f"output = model(**inputs).{output}",
-    ]
-    blocks = ["With the package:", _code(with_package)]
-    blocks += ["Without it (the code in this folder is run; read it first):", _code(without_package)]
-    if facts.kind == "classifier":
-        listed = ", ".join(code if code == name else f"{code} ({name})" for code, name in facts.labels)
-        blocks.append(f"Labels in the order of the logits: {listed}.")
-    return "\n\n".join(blocks)
-
-
-def _code(lines: Sequence[str]) -> str:
-    return "\n".join(["```python", *lines, "```"])
 
 
 def _contract(facts: CardFacts) -> str:
@@ -297,33 +293,16 @@ def _licences(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> 
     return "\n".join(lines)
 
 
-def _training(results: Sequence[Mapping], run: Mapping) -> str:
-    """One line per run: the one that left ``run.json``, else those that the results name."""
-    named = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]}
-             for entry in results if entry["initialisation"] == "pretrained"]  # fmt: skip
-    runs = [run] if run else [one for number, one in enumerate(named) if one not in named[:number]]
-    lines = [f"- {_run_words(one)}" for one in runs]
-    return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
+def _results(facts: CardFacts) -> str:
+    table = results_table(facts.results, facts.name)
+    notes = threshold_notes(facts.results, facts.name) if facts.kind == "classifier" else ""
+    return f"{table}\n\n{notes}" if notes else table
 
 
-def _run_words(run: Mapping) -> str:
-    corpus = run.get("corpus") or {}
-    words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
-    for key in ("records", "epochs", "steps"):
-        if run.get(key):
-            words.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
-    hours = float(run.get("hours") or 0)
-    if hours:
-        words.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")
-    if run.get("train_folds"):
-        words.append(f"training folds {', '.join(map(str, run['train_folds']))}")
-    words += [str(run["hardware"])] if run.get("hardware") else []
-    words += [f"seed {run['seed']}"] if run.get("seed") is not None else []
-    if run.get("config"):
-        path = PurePath(str(run["config"]))
-        words.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
-    words += [f"commit `{run['commit']}`"] if run.get("commit") else []
-    return f"{', '.join(words)}."
+def _with_picture(section: str, file: str, title: str, facts: CardFacts) -> str:
+    """A section with its picture, if that is in the folder."""
+    shown = section and any(one.name == file for one in facts.files)
+    return f"{section}\n\n![{title}: the figures of the table as a picture]({file})" if shown else section
 
 
 def _files(facts: CardFacts) -> str:

@@ -28,6 +28,8 @@ from ecg_transformers.publishing.bundle import bundle
 from ecg_transformers.publishing.card import CardFacts, PublishedFile, render_card
 from ecg_transformers.publishing.golden import describe_golden, read_golden_record, write_golden
 from ecg_transformers.publishing.inspection import check_shapes, find_class
+from ecg_transformers.publishing.labels import load_label_figures
+from ecg_transformers.publishing.pictures import draw_pictures
 from ecg_transformers.publishing.results import load_results
 from ecg_transformers.publishing.verify import (
     CARD_FILE,
@@ -51,6 +53,8 @@ REPLACED_ON_HUB = ["*.py", "*.safetensors", "*.json"]
 
 # What a pretraining run writes about itself.
 RUN_FILE = "run.json"
+# What a fine-tuning writes beside its results.
+LABELS_FILE = "labels.csv"
 
 Kind = Literal["encoder", "classifier", "pretraining"]
 
@@ -116,8 +120,9 @@ def publish(
         dry_run: A folder to write the exact tree to, as ``output_dir``; ``True`` builds and checks, and keeps nothing.
         push: Upload to ``repo_id`` in one commit.
         private: Whether a new repository is private. A public one that exists is refused while this is set.
-        card: Folder with ``card.md`` (template), ``results.json``, ``run.json`` and ``LICENSE``, each optional; by
-            default the checkpoint's own folder, then ``hub_cards/<name>`` beside the folder that holds the checkpoint.
+        card: Folder with ``card.md`` (template), ``results.json``, ``labels.csv``, ``run.json`` and ``LICENSE``, each
+            optional; by default the checkpoint's own folder, then ``hub_cards/<name>`` beside the folder that holds
+            the checkpoint.
         golden_record: The recording of the golden file, a record or a file; by default the one of ``checkpoint``.
             It is published: take one whose licence allows that.
         golden_source: Corpus and licence of that recording in words, e.g. ``"PTB-XL 1.0.3, CC BY 4.0"``.
@@ -150,10 +155,14 @@ def publish(
         encoder = opened.architecture.model.from_pretrained(folder, use_safetensors=True)
         write_golden(folder, record, opened.extractor, encoder.eval(), source=source)
         shutil.copyfile(_licence_file(card_folder, checkpoint), folder / LICENSE_FILE)
-        run_file = next((path for path in (checkpoint / RUN_FILE, card_folder / RUN_FILE) if path.is_file()), None)
+        draw_pictures(folder, results)
+        run_file = _find_file(RUN_FILE, checkpoint, card_folder)
         run = read_json(run_file) if run_file else {}
+        # Figures of labels stand beside those of results.json or not at all.
+        table = _find_file(LABELS_FILE, card_folder, checkpoint) if results and opened.kind == "classifier" else None
+        labels = load_label_figures(table) if table else []
         shown = _shown_name(repo_id, target, name)
-        facts = _facts(folder, opened, name=name, shown=shown, results=results, run=run)
+        facts = _facts(folder, opened, name=name, shown=shown, results=results, run=run, label_figures=labels)
         template = card_folder / "card.md"
         text = render_card(facts, template.read_text(encoding="utf-8") if template.is_file() else None)
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
@@ -272,6 +281,10 @@ def _results(card_folder: Path, *, required: bool) -> list[dict]:
     return []
 
 
+def _find_file(name: str, *folders: Path) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
 def _golden(checkpoint: Path, record: EcgRecord | str | Path | None, source: str) -> tuple[EcgRecord, str]:
     if record is None:
         found = read_golden_record(checkpoint)
@@ -375,7 +388,14 @@ def _shown_name(repo_id: str | None, target: Path | None, name: str) -> str:
 
 
 def _facts(
-    folder: Path, opened: _Opened, *, name: str, shown: str, results: Sequence[Mapping], run: Mapping
+    folder: Path,
+    opened: _Opened,
+    *,
+    name: str,
+    shown: str,
+    results: Sequence[Mapping],
+    run: Mapping,
+    label_figures: Sequence[Mapping],
 ) -> CardFacts:
     config = opened.model.config
     codes = [str(code) for code in (config.id2label or {}).values()]
@@ -405,6 +425,9 @@ def _facts(
         golden=describe_golden(folder),
         files=files,
         labels=list(zip(codes, config.label_names or codes, strict=True)) if opened.kind == "classifier" else [],
+        problem_type=str(config.problem_type),
+        has_thresholds=config.thresholds is not None,
+        label_figures=label_figures,
         results=results,
         run=run,
         corpora=[_corpus_facts(corpus) for corpus in corpora],

@@ -9,7 +9,19 @@ from huggingface_hub import EvalResult
 
 from ecg_transformers.errors import CheckpointError
 
-__all__ = ["evaluation_results", "find_fold_role", "load_results", "results_table"]
+__all__ = [
+    "METRIC_WORDS",
+    "MODE_WORDS",
+    "checkpoint_entries",
+    "evaluation_results",
+    "figure_words",
+    "find_fold_role",
+    "label_words",
+    "load_results",
+    "main_entries",
+    "results_table",
+    "table_row",
+]
 
 REQUIRED_FIELDS = (
     "checkpoint", "mode", "initialisation", "corpus", "corpus_version", "sampling_rate", "labels", "train_folds",
@@ -20,11 +32,11 @@ REQUIRED_FIELDS = (
 # Fields that make two entries incomparable; the table shows those that occur with more than one value.
 SETTING_FIELDS = (
     "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "aggregate",
-    "unit", "seed", "noise_level",
+    "window_seconds", "window_stride_seconds", "unit", "seed",
 )  # fmt: skip
 DETAIL_FIELDS = (
     "mode", "pooling", "layer", "train_fraction", "min_positives", "train_folds", "evaluate_folds", "records",
-    "num_labels", "low", "high", "resamples", "seed", "noise_level",
+    "num_labels", "low", "high", "resamples", "seed",
 )  # fmt: skip
 
 MODE_WORDS = {
@@ -86,16 +98,64 @@ def find_fold_role(entry: Mapping) -> str:
     return f"folds {', '.join(map(str, folds))}"
 
 
-def evaluation_results(entries: Sequence[Mapping]) -> list[EvalResult]:
-    """Gives the entries of the pretrained checkpoint in the form of the card's ``model-index``.
+def main_entries(entries: Sequence[Mapping], name: str = "") -> list[Mapping]:
+    """The entries of the results table: of this checkpoint, on clean recordings, with all of its training folds.
 
-    Entries of other initialisations (the random baseline) are figures of other models and stay in the table.
+    Systems that stand beside it in a comparison, figures under noise and the points of a label-efficiency curve with
+    fewer folds have sections of their own and never look like a result of the checkpoint.
+
+    Args:
+        entries: Of ``results.json``.
+        name: Name of the checkpoint. Where no entry has it (a run that is published under another name), the entries
+            named like the first one are its own.
+    """
+    names = [entry["checkpoint"] for entry in entries]
+    own = name if name in names else next(iter(names), "")
+    clean = [entry for entry in entries if entry["checkpoint"] == own and not entry.get("noise_level")]
+    return [entry for entry in clean if not any(_is_point_below(entry, other) for other in clean)]
+
+
+def _is_point_below(entry: Mapping, other: Mapping) -> bool:
+    """Whether two entries are of one system and the other was trained on these folds and more."""
+    alike = all(
+        entry.get(field) == other.get(field)
+        for field in ("mode", "initialisation", "corpus", "labels", "metric", "train_fraction", "evaluate_folds")
+    )
+    return alike and set(entry["train_folds"]) < set(other["train_folds"])
+
+
+def checkpoint_entries(entries: Sequence[Mapping], name: str = "") -> list[Mapping]:
+    """The main entries that judge the published weights themselves.
+
+    Of a pretrained checkpoint all that start from it; entries from new weights are its baseline. Of a supervised one,
+    where nothing is pretrained, those of the first entry's training: other label sets and seeds are other models.
+
+    Args:
+        entries: Of ``results.json``.
+        name: As for `main_entries`.
+    """
+    main = main_entries(entries, name)
+    pretrained = [entry for entry in main if entry["initialisation"] != "random"]
+    if pretrained or not main:
+        return pretrained
+    fields = ("mode", "corpus", "corpus_version", "labels", "label_codes", "sampling_rate", "train_folds", "seed")
+    return [entry for entry in main if all(entry.get(field) == main[0].get(field) for field in fields)]
+
+
+def evaluation_results(entries: Sequence[Mapping], name: str = "") -> list[EvalResult]:
+    """Gives the figures of the published weights in the form of the card's ``model-index``.
+
+    Baselines, other systems, figures under noise and with fewer training folds stand in the card only.
+
+    Args:
+        entries: Of ``results.json``.
+        name: As for `main_entries`.
     """
     results = []
-    for entry in entries:
-        if entry["initialisation"] != "pretrained":
-            continue
+    for entry in checkpoint_entries(entries, name):
         details = {field: entry[field] for field in DETAIL_FIELDS if entry.get(field) is not None}
+        least = entry.get("min_positives") or 1
+        rare = f", labels with {least} positives or more" if least > 1 else ""
         results.append(
             EvalResult(
                 task_type="audio-classification",
@@ -106,7 +166,7 @@ def evaluation_results(entries: Sequence[Mapping]) -> list[EvalResult]:
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
                 metric_type=METRIC_TYPES.get(entry["metric"], entry["metric"]),
-                metric_name=f"{_metric(entry)}, {MODE_WORDS.get(entry['mode'], entry['mode'])}",
+                metric_name=f"{_metric(entry)}, {MODE_WORDS.get(entry['mode'], entry['mode'])}{rare}",
                 metric_value=entry["value"],
                 metric_args=details,
             )
@@ -114,43 +174,58 @@ def evaluation_results(entries: Sequence[Mapping]) -> list[EvalResult]:
     return results
 
 
-def results_table(entries: Sequence[Mapping]) -> str:
-    """Renders the entries as Markdown: one row per setting and initialisation, one column per part of a corpus.
+def results_table(entries: Sequence[Mapping], name: str = "") -> str:
+    """Renders the main entries as Markdown: one row per setting and initialisation, one column per part of a corpus.
 
     A figure stands with its 95 % bootstrap interval; the column ``gain`` holds the paired difference, if one was made.
     Below it stands in words at how many labelled records the pretrained encoder is ahead of the same one from scratch.
+    Where nothing is pretrained, the rows say which of them are the published weights.
+
+    Args:
+        entries: Of ``results.json``.
+        name: As for `main_entries`.
     """
-    if not entries:
+    main = main_entries(entries, name)
+    if not main:
         return "No evaluation of this checkpoint has been recorded."
-    kept = [entry for number, entry in enumerate(entries) if not _repeats(entry, entries[:number])]
+    kept = [entry for number, entry in enumerate(main) if not _repeats(entry, main[:number])]
+    published = checkpoint_entries(entries, name)
+    supervised = all(entry["initialisation"] == "random" for entry in kept)
     roles = list(dict.fromkeys(["validation", "test", *map(find_fold_role, kept)]))
     if not {"validation", "test"} & set(map(find_fold_role, kept)):
         roles = roles[2:]
-    varying = [name for name in SETTING_FIELDS if len({json.dumps(entry.get(name)) for entry in kept}) > 1]
+    varying = [field for field in SETTING_FIELDS if len({json.dumps(entry.get(field)) for entry in kept}) > 1]
     metrics = list(dict.fromkeys(map(_metric, kept)))
-    shown = [name for name in varying if name not in ("mode", "labels", "min_positives")]
+    shown = [field for field in varying if field not in ("mode", "labels", "min_positives")]
     rows: dict[tuple, list[Mapping]] = {}
     for entry in kept:
-        key = (*(json.dumps(entry.get(name)) for name in SETTING_FIELDS), entry["initialisation"], entry["metric"])
+        key = (*(json.dumps(entry.get(field)) for field in SETTING_FIELDS), entry["initialisation"], entry["metric"])
         rows.setdefault(key, []).append(entry)
-    header = ["labels", "protocol", *(name.replace("_", " ") for name in shown), "encoder"]
-    header += ["metric"] if len(metrics) > 1 else []
-    header += [_fold_word(role, kept) for role in roles] + ["gain (paired)", "records"]
-    lines = [_row(header), _row(["---"] * len(header))]
+    gains = any(map(_gain, kept))
+    header = ["labels", "protocol", *(field.replace("_", " ") for field in shown)]
+    header += ["weights" if supervised else "encoder"] + (["metric"] if len(metrics) > 1 else [])
+    header += [_fold_word(role, kept) for role in roles] + (["gain (paired)"] if gains else []) + ["records"]
+    lines = [table_row(header), table_row(["---"] * len(header))]
     for group in sorted(rows.values(), key=lambda group: _order(group[0])):
         first = group[0]
-        cells = [_labels(first), MODE_WORDS.get(first["mode"], str(first["mode"]))]
-        cells += ["-" if first.get(name) is None else str(first[name]) for name in shown]
-        cells += [str(first["initialisation"])] + ([_metric(first)] if len(metrics) > 1 else [])
+        cells = [label_words(first), MODE_WORDS.get(first["mode"], str(first["mode"]))]
+        cells += ["-" if first.get(field) is None else str(first[field]) for field in shown]
+        cells += [_weights(first, published) if supervised else str(first["initialisation"])]
+        cells += [_metric(first)] if len(metrics) > 1 else []
         cells += [
-            "; ".join(_figure(entry) for entry in group if find_fold_role(entry) == role) or "-" for role in roles
+            "; ".join(figure_words(entry) for entry in group if find_fold_role(entry) == role) or "-" for role in roles
         ]
-        cells += ["; ".join(filter(None, map(_gain, group))) or "-"]
+        cells += ["; ".join(filter(None, map(_gain, group))) or "-"] if gains else []
         cells += ["; ".join(dict.fromkeys(f"{entry['records']:,}" for entry in group))]
-        lines.append(_row(cells))
+        lines.append(table_row(cells))
     parts = [" ".join(_notes(kept, varying, metrics))]
     parts += ["\n".join(f"- {sentence}" for sentence in _worth(kept))] if _worth(kept) else []
     return "\n\n".join(["\n".join(lines), *parts])
+
+
+def _weights(entry: Mapping, published: Sequence[Mapping]) -> str:
+    """Whether a row of a supervised card is of the weights in the folder."""
+    return "this checkpoint" if entry in published else "another training, not published here"
 
 
 def _repeats(entry: Mapping, earlier: Sequence[Mapping]) -> bool:
@@ -165,16 +240,17 @@ def _notes(entries: Sequence[Mapping], varying: Sequence[str], metrics: Sequence
     resamples = ", ".join(dict.fromkeys(f"{entry['resamples']:,}" for entry in entries))
     what = f"{metrics[0][0].upper()}{metrics[0][1:]} on" if len(metrics) == 1 else "On"
     notes = [f"{what} {', '.join(corpora)}; 95 % bootstrap intervals over records ({resamples} resamples)."]
-    vanished = max(int(entry.get("resamples_with_vanished_label") or 0) for entry in entries)
+    vanished = max(float(entry.get("resamples_with_vanished_label") or 0) for entry in entries)
     if vanished:
         notes.append(
-            "A label that does not occur in a resample is left out of that resample's mean; "
-            f"at most {vanished:,} resamples of a row had such a label."
+            "A label that does not occur in a resample is left out of that resample's mean; this happened in at most "
+            f"{100 * vanished:.2g} % of the resamples of a row."
         )
+    supervised = all(entry["initialisation"] == "random" for entry in entries)
     fixed = [
-        f"{name.replace('_', ' ')} {entries[0][name]}"
-        for name in ("pooling", "train_fraction", "seed")
-        if name not in varying and entries[0].get(name) is not None
+        f"{field.replace('_', ' ')} {entries[0][field]}"
+        for field in (("seed",) if supervised else ("pooling", "train_fraction", "seed"))
+        if field not in varying and entries[0].get(field) is not None
     ]
     if fixed:
         notes.append(f"In every row: {', '.join(fixed)}.")
@@ -183,11 +259,6 @@ def _notes(entries: Sequence[Mapping], varying: Sequence[str], metrics: Sequence
         notes.append(
             "The test fold was not evaluated: these are validation figures and must not be read as test figures. "
             "On a machine that holds the fold, `training/score.py --folds 10` fills the column."
-        )
-    if any(entry.get("noise_level") for entry in entries):
-        notes.append(
-            "A noise level from 1 to 6 is a figure on recordings with noise added: baseline wander, powerline, muscle "
-            "noise and shifts of the baseline, the same for every encoder."
         )
     if not any(entry["initialisation"] == "random" for entry in entries):
         notes.append("No randomly initialised encoder was evaluated beside it, so these figures do not show a gain.")
@@ -199,9 +270,7 @@ def _worth(entries: Sequence[Mapping]) -> list[str]:
     compared = [
         entry
         for entry in entries
-        if entry["mode"] == "fine_tune"
-        and (entry.get("difference") or {}).get("against") == "from_scratch"
-        and not entry.get("noise_level")
+        if entry["mode"] == "fine_tune" and (entry.get("difference") or {}).get("against") == "from_scratch"
     ]
     sentences = []
     for entry in sorted(compared, key=_order):
@@ -211,12 +280,13 @@ def _worth(entries: Sequence[Mapping]) -> list[str]:
         amount = f"{records:,} labelled records" if records else "the labelled records"
         difference = f"{entry['difference']['value']:+.3f} ({low:+.3f} to {high:+.3f})"
         sentences.append(
-            f"Fine-tuned on {amount}, {_labels(entry)}: {verdict} the same encoder from scratch, {difference}."
+            f"Fine-tuned on {amount}, {label_words(entry)}: {verdict} the same encoder from scratch, {difference}."
         )
     return sentences
 
 
-def _labels(entry: Mapping) -> str:
+def label_words(entry: Mapping) -> str:
+    """The label set, with the number of labels that count and how many positives they have at least."""
     least = entry.get("min_positives") or 1
     rare = f", {least} positives or more" if least > 1 else ""
     return f"{entry['labels']} ({entry['num_labels']} labels{rare})"
@@ -226,7 +296,8 @@ def _metric(entry: Mapping) -> str:
     return METRIC_WORDS.get(entry["metric"], str(entry["metric"]).replace("_", " "))
 
 
-def _figure(entry: Mapping) -> str:
+def figure_words(entry: Mapping) -> str:
+    """A figure with its interval."""
     return f"{entry['value']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})"
 
 
@@ -256,14 +327,10 @@ def _order(entry: Mapping) -> tuple:
     settings = [
         json.dumps(entry.get(name)) for name in ("pooling", "layer", "aggregate", "unit", "sampling_rate", "seed")
     ]
-    amounts = (
-        entry.get("min_positives") or 1,
-        entry.get("noise_level") or 0,
-        family,
-        entry.get("train_fraction") or 1.0,
-    )
+    amounts = (entry.get("min_positives") or 1, family, entry.get("train_fraction") or 1.0)
     return (str(entry["corpus"]), str(entry["labels"]), *amounts, mode, settings, start)
 
 
-def _row(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -20,6 +20,7 @@ from ecg_transformers.publishing import clean_load
 from ecg_transformers.publishing.bundle import check_flat_source
 from ecg_transformers.publishing.card import check_card
 from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, read_golden_record
+from ecg_transformers.publishing.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
 
 __all__ = [
     "Verification",
@@ -38,7 +39,8 @@ LICENSE_FILE = "LICENSE"
 REQUIRED_FILES = (CONFIG_FILE, EXTRACTOR_FILE, GOLDEN_FILE, CARD_FILE, LICENSE_FILE)
 ALLOWED_FILE = re.compile(
     r"config\.json|preprocessor_config\.json|golden\.safetensors|README\.md|LICENSE|\.gitattributes|"
-    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[A-Za-z_]\w*\.py"
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[A-Za-z_]\w*\.py|"
+    rf"{re.escape(LABEL_EFFICIENCY)}|{re.escape(NOISE_ROBUSTNESS)}"
 )
 
 # A path in running text: it follows a blank, a quote or a bracket and has two folders or more.
@@ -138,7 +140,8 @@ def check_files(folder: str | Path) -> list[str]:
         if not ALLOWED_FILE.fullmatch(path.name):
             raise CheckpointError(
                 f"{folder.name} has {path.name}, which is never published: a checkpoint holds weights as safetensors, "
-                "config, preprocessor, golden recording, card, licence and source; no pickle, no state of a training."
+                "config, preprocessor, golden recording, card and its pictures, licence and source; no pickle, no "
+                "state of a training."
             )
     names = sorted(path.name for path in folder.iterdir())
     missing = [name for name in REQUIRED_FILES if name not in names]

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.results import evaluation_results, find_fold_role, load_results, results_table
+from ecg_transformers.publishing.results import (
+    checkpoint_entries,
+    evaluation_results,
+    find_fold_role,
+    load_results,
+    main_entries,
+    results_table,
+)
 
 
 def write(path, entries):
@@ -105,8 +112,8 @@ def test_it_is_said_at_how_many_labels_the_checkpoint_is_worth_having(results):
 
 
 def test_labels_that_vanish_in_resamples_are_told(results):
-    table = results_table([results[0] | {"resamples_with_vanished_label": 31, "min_positives": 1}])
-    assert "at most 31 resamples" in table
+    table = results_table([results[0] | {"resamples_with_vanished_label": 0.854, "min_positives": 1}])
+    assert "in at most 85 % of the resamples" in table
 
 
 def test_figures_without_a_random_encoder_say_so(results):
@@ -122,13 +129,58 @@ def test_the_model_index_holds_the_pretrained_entries(results):
     assert found[0].metric_args["low"] == 0.86
 
 
-def test_a_figure_under_noise_never_looks_like_a_clean_one(results):
-    noisy = [entry | {"noise_level": 6, "value": entry["value"] - 0.01} for entry in results]
-    table = results_table([*results, *noisy])
+@pytest.fixture
+def supervised(results):
+    """A checkpoint that was trained from new weights, its recipe with another seed and label set, and others."""
+    own = results[0] | {"checkpoint": "net", "mode": "from_scratch", "initialisation": "random", "difference": None}
+    other = results[0] | {"checkpoint": "other", "value": 0.777}
+    return [
+        own,
+        own | {"min_positives": 10, "num_labels": 4, "value": 0.91},
+        own | {"seed": 1, "value": 0.872},
+        own | {"labels": "all", "num_labels": 71, "value": 0.92},
+        own | {"train_folds": [1, 2], "value": 0.701},
+        own | {"noise_level": 3, "value": 0.702},
+        other,
+        other | {"train_folds": [1, 2], "value": 0.703},
+    ]
+
+
+def test_noise_fewer_folds_and_other_systems_never_look_like_a_result(supervised):
+    table = results_table(supervised, "net")
     rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 2 * len(results)
-    assert "noise level" in rows[0]
-    assert "recordings with noise added" in table
-    assert "noise" not in results_table(results)
-    levels = [result.metric_args.get("noise_level") for result in evaluation_results([*results, *noisy])]
-    assert levels.count(6) == sum(entry["initialisation"] == "pretrained" for entry in results)
+    assert len(rows) == 2 + 4
+    assert not any(figure in table for figure in ("0.701", "0.702", "0.703", "0.777"))
+    assert "noise" not in table
+    assert [entry["value"] for entry in main_entries(supervised, "other")] == [0.777]
+
+
+def test_a_supervised_card_says_which_rows_are_the_published_weights(supervised):
+    rows = [line for line in results_table(supervised, "net").splitlines() if line.startswith("|")]
+    assert "| weights |" in rows[0]
+    assert "gain" not in rows[0]
+    published = [row for row in rows if "| this checkpoint |" in row]
+    assert len(published) == 2
+    assert all("superclass" in row and "| from scratch | 0 |" in row for row in published)
+    assert sum("another training" in row for row in rows) == 2
+
+
+def test_the_model_index_of_a_supervised_checkpoint_holds_its_own_figures_alone(supervised):
+    found = evaluation_results(supervised, "net")
+    assert [one.metric_value for one in found] == [0.871234, 0.91]
+    assert [one.metric_name for one in found] == [
+        "macro AUROC, from scratch",
+        "macro AUROC, from scratch, labels with 10 positives or more",
+    ]
+    assert evaluation_results([], "net") == []
+
+
+def test_a_run_that_is_published_under_another_name_keeps_its_entries(results, supervised):
+    assert evaluation_results(results, "my-name") == evaluation_results(results)
+    assert len(checkpoint_entries(supervised, "my-name")) == 2
+
+
+def test_all_training_folds_are_the_result_and_fewer_a_curve(results):
+    few = results[2] | {"train_folds": [1], "value": 0.6}
+    assert few not in main_entries([few, *results])
+    assert few in main_entries([few, *results[:2]]), "of another mode nothing says that there is more"

@@ -98,7 +98,7 @@ def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | 
     for axes in grid[len(drawn) :]:
         axes.remove()
     figure.legend(handles=[handles[key] for key in systems], loc="outside lower left", fontsize=8, frameon=False)
-    figure.suptitle(title or "Label efficiency", fontsize=12, fontweight="bold", parse_math=False)
+    figure.suptitle(title or "Label efficiency (band: 95 % interval)", fontsize=12, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -203,11 +203,14 @@ def _key(entry: Mapping[str, Any], fields: Sequence[str]) -> str:
 
 def _names(systems: Sequence[Sequence[Any]]) -> list[str]:
     """A name for each system: checkpoint and mode, and whatever else differs between systems that share them."""
+    pretrained = {system[0] for system in systems if system[2] != "random"}
     names = []
     for system in systems:
         alike = [other for other in systems if other[:2] == system[:2]]
         mode = MODE_WORDS.get(str(system[1]), str(system[1]).replace("_", " "))
-        words = [str(system[0]), mode]
+        # Where a checkpoint stands beside it, new weights are those of its encoder and not the checkpoint.
+        twin = system[2] == "random" and (system[0] in pretrained or system[1] != "from_scratch")
+        words = [f"encoder of {system[0]} with new weights" if twin else str(system[0]), mode]
         for place in range(2, len(LINE_FIELDS)):
             if len({json.dumps(other[place]) for other in alike}) > 1:
                 words.append(f"{LINE_FIELDS[place].replace('_', ' ')} {system[place]}")

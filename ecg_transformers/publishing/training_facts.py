@@ -25,28 +25,29 @@ def training_words(results: Sequence[Mapping], run: Mapping, name: str = "", *, 
     runs = [run] if run else [one for number, one in enumerate(named) if one not in named[:number]]
     lines = [f"- {_run_words(one)}" for one in runs]
     own = next(iter(checkpoint_entries(results, name)), None)
-    if classifier and not run and own is not None:
-        trained = f"{MODE_LINES.get(own['mode'], 'Training')}: {_run_words(_training_run(own))}"
-        lines = [*(line.replace("- ", "- Pretraining: ", 1) for line in lines), f"- {trained}"]
+    if classifier and own is not None:
+        kind = MODE_LINES.get(own["mode"], "Training")
+        if run:
+            lines = [f"- {kind}: {_run_words(run)}"]
+        else:
+            lines = [line.replace("- ", "- Pretraining: ", 1) for line in lines]
+            lines.append(f"- {kind}: {_run_words(_training_run(own))}")
     return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
 
 
 def _training_run(entry: Mapping) -> Mapping:
     """What an entry says about the training of the classifier itself, in the words of ``run.json``."""
+    # A later command that only scored may have made the entry: its seconds and its commit are not the training's.
     chosen = entry.get("chosen") or {}
     run = {
         "corpus": {"name": entry["corpus"], "version": entry["corpus_version"]},
         "records": entry.get("train_records"),
-        "epochs": entry.get("epochs") or chosen.get("epoch"),
-        "steps": entry.get("steps"),
-        "hours": entry.get("hours"),
-        **{field: entry.get(field) for field in ("train_folds", "hardware", "seed")},
+        "epochs": chosen.get("epoch"),
+        "train_folds": entry.get("train_folds"),
+        "seed": entry.get("seed"),
     }
-    if entry["initialisation"] == "random" and entry["config"]:
-        # Only the command that trained it names the configuration; the time of one that only scores is no training.
-        run |= {"hours": run["hours"] or float(entry.get("seconds") or 0) / 3600}
-        run |= {"config": entry["config"], "commit": entry["commit"]}
-    return run
+    # Of a fine-tuned classifier the configuration is that of its pretraining.
+    return run | ({"config": entry["config"]} if entry["initialisation"] == "random" else {})
 
 
 def _run_words(run: Mapping) -> str:

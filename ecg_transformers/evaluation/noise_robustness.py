@@ -22,7 +22,6 @@ import torch
 
 from ..augmentations.noise import PhysiologicalNoise
 from ..errors import SignalError
-from ..trainer.draws import integer_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,6 +162,9 @@ class WindowNoise:
         self, num_leads: int, num_samples: int, record_index: np.ndarray, numbers: np.ndarray
     ) -> dict[str, torch.Tensor]:
         """The draws of some windows; the arguments are those of `add`."""
+        # Here, not above: the pipelines import this file, and opening the package must not load the Trainer.
+        from ..trainer.draws import integer_hash
+
         seeds = integer_hash(self.seed, self.record_ids[record_index], numbers, self.level)
         generator = torch.Generator()
         own = (generator.manual_seed(int(seed)) for seed in seeds)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..trainer.arguments import check_names
-
 __all__ = ["PUBLISHED", "PublishedFigure", "Source", "check_published_name", "published_figures"]
 
 
@@ -117,6 +115,9 @@ def check_published_name(system: str) -> None:
     Raises:
         ArgumentsError: With the nearest known name.
     """
+    # Here, not above: the pipelines reach this file, and opening the package must not load the Trainer.
+    from ..trainer.arguments import check_names
+
     check_names([system], {figure.system for figure in PUBLISHED}, where="published")
 
 

@@ -156,7 +156,8 @@ class PlannedRun:
     @property
     def title(self) -> str:
         """The run in words."""
-        return f"{self.system.key}, {self.labels}, folds {self.folds_words}, seed {self.seed}"
+        folds = f"fold{'s' if len(self.train_folds) > 1 else ''} {self.folds_words}"
+        return f"{self.system.key}, {self.labels}, {folds}, seed {self.seed}"
 
     @property
     def _stem(self) -> str:
@@ -176,7 +177,8 @@ class PlannedRun:
         except ValueError:
             return None
         asked: dict[str, Any] = {"mode": self.system.mode, "initialisation": self.system.initialisation}
-        asked |= {"labels": self.labels, "seed": self.seed}
+        asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
+        asked["corpus_hash"] = self.settings["corpus"]
         own = [entry for entry in found if all(entry.get(name) == value for name, value in asked.items())]
         levels = {entry.get("noise_level") or 0 for entry in own}
         if not {0, *self.settings.get("noise_levels", ())} <= levels or self.prediction_file(own[0]) is None:
@@ -207,7 +209,9 @@ class PlannedRun:
             different = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
             # Of the corpus and the checkpoint only hashes are kept.
             return ", ".join(
-                f"another {name}" if name in ("corpus", "model") else f"{name} {before.get(name)} -> {now.get(name)}"
+                f"another {name}"
+                if name in ("corpus", "model")
+                else f"{name} {before.get(name, 'default')} -> {now.get(name, 'default')}"
                 for name in different
             )
         return ""

@@ -143,7 +143,7 @@ class BenchmarkTable:
             first = self.rows[0]
             blocks.append(f"Difference to {first.system}, {first.protocol} [95 %, paired]\n{self._block(_difference)}")
         if published := [one for cell in cells for one in cell.published]:
-            title = "Published. NOT on the records above: test fold 10, unless another fold is named"
+            title = "Published, brackets in units of 0.001. NOT on the records above: test fold 10, or the fold named"
             sources = [
                 f"{one.name}: {one.brackets}. {one.citation}." for one in dict.fromkeys(p.source for p in published)
             ]
@@ -303,9 +303,9 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
     notes.append(f"Intervals: percentiles of {resamples:,} resamples of the {unit}s, the same ones for every system.")
     if any(len(cell.entries) > 1 for row in rows for cell in row.cells.values()):
         notes.append(
-            "Several seeds: the figure is the mean of theirs, on the records and on every resample; differences are "
-            "between such means.\nThe intervals are about other records, not about other seeds; the figure of each "
-            "seed is in table.csv."
+            "Several seeds: a figure is the mean of theirs, on the records and on every resample; a difference is that "
+            "of two such means.\nIntervals are about other records, not about other seeds; each seed's figure is in "
+            "table.csv."
         )
     return notes
 

@@ -67,8 +67,10 @@ def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = No
 
 
 def _row_name(cell: Mapping[str, Any], *, several_folds: bool) -> str:
-    folds = f", folds {cell['train_folds']}" if several_folds else ""
-    return f"{cell['system']}, {cell['protocol']}{folds}"
+    folds = str(cell["train_folds"])
+    words = [cell["system"], cell["protocol"]]
+    words += [f"fold{'' if folds.isdigit() else 's'} {folds}"] if several_folds else []
+    return ", ".join(words)
 
 
 def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, colour: str) -> None:

@@ -65,7 +65,8 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
                 "mode": mode, "initialisation": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
                 "value": interval.value, "low": interval.low, "high": interval.high, "num_labels": 3, "records": 80,
                 "train_records": 128, "train_folds": list(run.train_folds), "train_fraction": 1.0, "corpus": "tiny",
-                "seconds": 10.0, "evaluate_folds": [9], "metric": "macro_auroc", "checkpoint": "x",
+                "corpus_hash": run.settings["corpus"], "seconds": 10.0, "evaluate_folds": [9],
+                "metric": "macro_auroc", "checkpoint": "x",
             } | fields
         )  # fmt: skip
     (run.folder / "results.json").write_text(json.dumps(entries))
@@ -259,7 +260,7 @@ def test_published_figures_stand_apart_and_only_beside_all_training_folds_of_ptb
     for run in benchmark.runs:
         finish(run, corpus="ptbxl")
     text = benchmark_table(benchmark).text()
-    block = text[text.index("Published. NOT on the records above: test fold 10") :]
+    block = text[text.index("Published, brackets in units of 0.001. NOT on the records above: test fold 10") :]
     assert block.splitlines()[2].split()[-4:] == ["0.925(07);", "fold", "9:", "0.928"]
     assert "Strodthoff et al. 2021: one run (larger half of its 90 % bootstrap interval)" in block
     assert "0.925(07)" not in text[: text.index("Published")]

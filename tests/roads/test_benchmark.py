@@ -191,7 +191,7 @@ def test_a_failure_is_reported_and_the_others_go_on(folder, tmp_path, monkeypatc
     printed = call(main, [str(tmp_path / "benchmark.yaml")], said)
     assert printed.endswith("exit 1")
     assert "2 failed" in printed
-    assert "failed: broken, linear probe, all, folds 1, seed 0: " in printed
+    assert "failed: broken, linear probe, all, fold 1, seed 0: " in printed
     rows = {tuple(line.split()[:5]) for line in printed[printed.index("Macro AUROC") :].splitlines()}
     assert ("broken", "linear", "probe", "1-2", "failed") in rows
     (log,) = (tmp_path / "out" / "runs").glob("broken_*_folds1_*/error.txt")

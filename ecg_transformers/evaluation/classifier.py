@@ -64,7 +64,7 @@ def load_extractor(
                 f"{checkpoint}: config.json has {name} {ours}, preprocessor_config.json {theirs}; expected the same. "
                 "Use the files that were saved together."
             )
-    changes = {}
+    changes: dict[str, int] = {}
     if window_seconds is not None:
         size = round(window_seconds * extractor.sampling_rate)
         changes |= {"window_size": size, "window_stride": size}

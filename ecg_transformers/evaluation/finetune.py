@@ -309,7 +309,8 @@ class FineTuneTrainer(EcgTrainer):
             return super().create_scheduler(num_training_steps, optimizer)
         optimizer = self.optimizer if optimizer is None else optimizer
         rates = [group["lr"] for group in optimizer.param_groups]
-        self.lr_scheduler = OneCycleLR(optimizer, rates, total_steps=num_training_steps)
+        one_cycle = OneCycleLR(optimizer, rates, total_steps=num_training_steps)
+        self.lr_scheduler = one_cycle  # type: ignore[assignment]  # the Trainer's annotation knows LambdaLR only
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -391,6 +392,11 @@ def _trained(
 ) -> FineTuneTrainer:
     """One training, to its end or from where it was interrupted."""
     callbacks = list(callbacks)
+    batch = arguments.train_batch_size * arguments.world_size
+    has_norms = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+    if has_norms and len(data.train) % batch == 1:
+        # BatchNorm has no statistics over one record; it comes in another batch of the next epoch.
+        arguments = replace(arguments, dataloader_drop_last=True)
     if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
         callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
     if settings.max_seconds is not None:

@@ -173,8 +173,8 @@ def run_mode(
         if settings.choose_epoch == "last":
             given = {"load_best_model_at_end": False} | given
         arguments = training_arguments(output_dir, **given)
-        options = {"arguments": arguments, "settings": settings, "callbacks": callbacks}
-        name, held_out = "epoch", fine_tune(model, extractor, splits, **options)
+        held_out = fine_tune(model, extractor, splits, arguments=arguments, settings=settings, callbacks=callbacks)
+        name = "epoch"
         scores = predict_records(
             model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
         )

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ecg_transformers.errors import CorpusError, EcgError
+from ecg_transformers.errors import CorpusError
 from ecg_transformers.evaluation.benchmark import Benchmark
 from ecg_transformers.evaluation.benchmark_plan import read_benchmark
 from ecg_transformers.evaluation.benchmark_table import benchmark_table
@@ -328,10 +328,3 @@ def test_the_time_left_follows_the_folds_of_the_same_system(plan, recipe, checkp
     assert benchmark._seconds_left(benchmark.runs[2:4]) == 15 * 4 + 15 * 1
     finish(benchmark.runs[3], seconds=2.0)
     assert benchmark._seconds_left(benchmark.runs[4:]) == 2 * 2 + 2 * 4
-
-
-def test_plots_need_a_cell():
-    from ecg_transformers.viz.benchmark import plot_benchmark
-
-    with pytest.raises(EcgError, match="empty"):
-        plot_benchmark([])

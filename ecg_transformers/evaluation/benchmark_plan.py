@@ -92,7 +92,7 @@ _NOT_COMMON = {
     "resume": "Leave it out: a run always goes on where it was.",
 }
 # Settings that cannot change what is learned or predicted.
-_NO_MATTER = ("corpus", "config", "model", "resume", "unit", "resamples", "num_proc", "output_dir", "disable_tqdm")
+_NO_MATTER = ("corpus", "config", "resume", "unit", "resamples", "num_proc", "output_dir", "disable_tqdm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,9 +319,9 @@ def plan_runs(
             seen.add(system.key)
             numbers = arguments.label_efficiency
             parts = [tuple(folds)] if numbers is None else first_folds(folds, numbers)
-            checkpoint = settings.get("model")
-            if checkpoint is not None:
-                prints.setdefault(checkpoint, fingerprint(checkpoint))
+            if checkpoint := values.get("model"):
+                if checkpoint not in prints:
+                    prints[checkpoint] = fingerprint(checkpoint)
                 values["model"] = prints[checkpoint]
         except ArgumentsError as error:
             raise ArgumentsError(f"{where}: {error}") from error
@@ -353,6 +353,7 @@ def _system(
     name = name or (Path(str(config)).stem if recipe else checkpoint_name(read.model))
     defaults = vars(FineTuneArguments())
     values = {key: value for key, value in vars(read).items() if value != defaults[key]} | training | {"mode": mode}
+    # Label set and seed are those of each run.
     for key in (*_NO_MATTER, "labels", "seed"):
         values.pop(key, None)
     return System(name, mode, config, settings, published), values

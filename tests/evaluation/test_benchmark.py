@@ -123,6 +123,12 @@ def test_other_weights_of_a_checkpoint_are_another_run(plan, checkpoint, tmp_pat
         file.seek(-1, 2)
         file.write(b"\x01")
     assert plan({"systems": [str(copy)]}).runs[0].folder != first
+    # Also where the checkpoint is named in a file of settings.
+    settings = tmp_path / "probe.yaml"
+    settings.write_text(f"model: {copy}\nmode: linear_probe\n")
+    (run,) = plan({"systems": [str(settings)]}).runs
+    assert (run.system.name, run.system.mode) == ("tiny-ecg", "linear_probe")
+    assert len(run.settings["model"]) == 64
 
 
 def test_a_changed_setting_is_named(plan, recipe):

@@ -40,6 +40,9 @@ _RECORDED = (
     "aggregate", "choose_epoch", "one_cycle", "max_shift_seconds", "early_stopping_patience", "max_seconds",
 )  # fmt: skip
 
+# Folders of a run that hold the checkpoints of its trainings while it lasts.
+_TRAINING, _BASELINE_TRAINING = "training", "training_baseline"
+
 # A table below this size gets a linear probe unless another mode is asked for.
 FEW_ROWS = 1000
 
@@ -72,13 +75,13 @@ def run_outcome(
         extractor: Its feature extractor.
         splits: The protocol.
         initialisation: `pretrained` or `random`.
-        folder: Where a training keeps its checkpoints; removed when it is done.
+        folder: Where a training keeps its checkpoints.
         training: Fields of the Trainer.
         resume: Go on with an interrupted training.
         callbacks: Of the Trainer.
     """
     options = {"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}
-    outcome = run_mode(
+    return run_mode(
         mode,
         checkpoint,
         extractor,
@@ -108,9 +111,6 @@ def run_outcome(
         model_options=options,
         callbacks=callbacks,
     )
-    if is_main_process():
-        shutil.rmtree(folder, ignore_errors=True)
-    return outcome
 
 
 def is_main_process() -> bool:
@@ -220,11 +220,11 @@ class DownstreamRun:
         if self.mode in ("linear_probe", "attentive_probe") and not is_main_process():
             return []
         arguments = self.arguments
-        outcome = self._outcome(self.mode, "pretrained", "training")
+        outcome = self._outcome(self.mode, "pretrained", _TRAINING)
         baseline = None
         if self.mode in BASELINES and not arguments.no_baseline:
             mode, initialisation = BASELINES[self.mode]
-            baseline = self._outcome(mode, initialisation, "training_baseline")
+            baseline = self._outcome(mode, initialisation, _BASELINE_TRAINING)
         if not is_main_process():
             return []
         self._save(outcome, self.folder)
@@ -242,8 +242,11 @@ class DownstreamRun:
         except EcgError as error:
             # The model is trained and saved; the reported part of a small table may be too small to judge it.
             self.say(f"no figure: {error}")
+            self._remove_trainings()
             return []
         merge_results(self.folder / "results.json", [*entries, *beside])
+        # Until here a killed run finds both trainings at their last step, and only predicts anew.
+        self._remove_trainings()
         self.say(summary_line(entries, beside, fold_role(self.splits)))
         if arguments.noise_levels:
             noisy, noisy_beside = score_under_noise(
@@ -255,6 +258,10 @@ class DownstreamRun:
             self.say(noise_table(entries, beside))
             self.say(f"-> {draw_noise_robustness(self.folder, [*entries, *beside])}")
         return [*entries, *beside]
+
+    def _remove_trainings(self) -> None:
+        for name in (_TRAINING, _BASELINE_TRAINING):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _outcome(self, mode: Mode, initialisation: Literal["pretrained", "random"], folder: str) -> Outcome:
         return run_outcome(

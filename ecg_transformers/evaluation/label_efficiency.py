@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ..corpora.prepared import load_corpus
 from ..trainer.arguments import ArgumentsError
+from ..trainer.resume import write_whole
 from .arguments import DownstreamArguments
 from .downstream import is_main_process
 from .protocol import default_folds
@@ -85,7 +86,7 @@ def label_efficiency(
         entries += new
         if is_main_process():
             finished.parent.mkdir(parents=True, exist_ok=True)
-            finished.write_text(json.dumps({"settings": asked, "entries": new}), encoding="utf-8")
+            write_whole(finished, json.dumps({"settings": asked, "entries": new}))
     if is_main_process():
         from ..viz.label_efficiency import plot_label_efficiency
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,16 +152,19 @@ class Scoring:
         return _Scored(name, extractor, splits, outcome, baseline)
 
     def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: Any) -> Outcome:
-        return run_outcome(
+        folder = self.folder / "training"
+        outcome = run_outcome(
             self.arguments,
             mode,
             checkpoint,
             extractor,
             splits,
             initialisation=initialisation,
-            folder=self.folder / "training",
+            folder=folder,
             training={name: value for name, value in self.training.items() if name != "output_dir"},
         )
+        shutil.rmtree(folder, ignore_errors=True)
+        return outcome
 
     def _as_is(self, name: str, checkpoint: str, extractor: Any, splits: Splits) -> _Scored:
         """A classifier as it was saved, and the baseline that was saved with it."""

@@ -301,3 +301,30 @@ def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):
     assert (entries[0]["window_seconds"], entries[0]["window_stride_seconds"]) == (1.0, 0.6)
     assert entries[0]["aggregate"] == "max"
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.window_size == 50
+
+
+def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpoint, tmp_path, monkeypatch):
+    from ecg_transformers.evaluation import downstream
+
+    words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --resume".split()
+    run_mode = downstream.run_mode
+
+    def killed(mode, *args, **options):
+        if mode == "from_scratch":
+            raise KeyboardInterrupt
+        return run_mode(mode, *args, **options)
+
+    monkeypatch.setattr(downstream, "run_mode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        script("finetune").main([*words, *QUICK])
+    newest = sorted((tmp_path / "training").glob("checkpoint-*"))[-1]
+    written = newest.stat().st_mtime_ns
+
+    def watched(mode, *args, **options):
+        outcome = run_mode(mode, *args, **options)
+        assert newest.stat().st_mtime_ns == written
+        return outcome
+
+    monkeypatch.setattr(downstream, "run_mode", watched)
+    assert script("finetune").main([*words, *QUICK])
+    assert not (tmp_path / "training").exists()

@@ -20,7 +20,7 @@ from ..trainer.arguments import ArgumentsError
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit
 from .arguments import DownstreamArguments, FineTuneArguments
 from .classifier import load_extractor, save_classifier
-from .finetune import FineTuneSettings
+from .finetune_trainer import FineTuneSettings
 from .modes import BASELINES, Mode, Outcome, baseline_name, run_mode
 from .noisy_scoring import check_noise_levels, draw_noise_robustness, noise_table, score_under_noise
 from .own_table import corpus_of_table, split_table

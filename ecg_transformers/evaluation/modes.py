@@ -29,7 +29,8 @@ from .aggregation import Aggregate
 from .attentive import AttentiveProbe, fit_attentive_probe
 from .classifier import build_classifier, set_attentive_head, set_linear_head
 from .encode import CheckpointEncoder, encode_corpus, predict_records
-from .finetune import FineTuneSettings, fine_tune, training_arguments
+from .finetune import fine_tune, training_arguments
+from .finetune_trainer import FineTuneSettings
 from .metrics import fit_thresholds
 from .predictions import Predictions
 from .probe import HeldOut, LinearProbe, select_linear_probe

@@ -25,7 +25,8 @@ from ecg_transformers.errors import CheckpointError
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.modeling import EcgPreTrainedModel
 from ecg_transformers.publishing.bundle import bundle
-from ecg_transformers.publishing.card import CardFacts, PublishedFile, render_card
+from ecg_transformers.publishing.card import render_card
+from ecg_transformers.publishing.card_facts import CardFacts, PublishedFile
 from ecg_transformers.publishing.golden import describe_golden, read_golden_record, write_golden
 from ecg_transformers.publishing.inspection import check_shapes, find_class
 from ecg_transformers.publishing.labels import load_label_figures

@@ -1,12 +1,8 @@
 """The code of a card that a user copies: opening the checkpoint with the package, without it, and training further."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ecg_transformers.publishing.card import CardFacts
+from ecg_transformers.publishing.card_facts import CardFacts
 
 __all__ = ["usage_blocks"]
 

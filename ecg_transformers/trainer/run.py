@@ -167,9 +167,7 @@ class PretrainingRun:
     def _trainer(self) -> EcgTrainer:
         run, training = self.settings.run, self.settings.training
         self.batch_size = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-        self.record = RunRecord(
-            self.folder, self._facts(), self.speed, resumed=self.checkpoint is not None
-        )
+        self.record = RunRecord(self.folder, self._facts(), self.speed, resumed=self.checkpoint is not None)
         callbacks: list[TrainerCallback] = [self.speed, self.record]
         if run.schedules:
             callbacks.append(ScheduleCallback(run.schedules))

@@ -4,13 +4,12 @@ import numpy as np
 import torch
 
 from ecg_transformers.evaluation.classifier import build_classifier
-from ecg_transformers.evaluation.finetune import (
+from ecg_transformers.evaluation.finetune import fine_tune, training_arguments
+from ecg_transformers.evaluation.finetune_trainer import (
     FineTuneSettings,
     FineTuneTrainer,
     HeldOutWindows,
     LabelledWindows,
-    fine_tune,
-    training_arguments,
 )
 from ecg_transformers.evaluation.protocol import make_splits
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from ecg_transformers.evaluation.classifier import build_classifier, load_extractor
-from ecg_transformers.evaluation.finetune import (
+from ecg_transformers.evaluation.finetune import fine_tune, training_arguments
+from ecg_transformers.evaluation.finetune_trainer import (
     FineTuneSettings,
     FineTuneTrainer,
     HeldOutWindows,
     LabelledWindows,
-    fine_tune,
-    training_arguments,
 )
 from ecg_transformers.evaluation.modes import run_mode
 from ecg_transformers.evaluation.protocol import make_splits

@@ -16,7 +16,7 @@ from ecg_transformers.evaluation.classifier import (
     save_classifier,
 )
 from ecg_transformers.evaluation.encode import predict_records
-from ecg_transformers.evaluation.finetune import FineTuneSettings, layer_depths
+from ecg_transformers.evaluation.finetune_trainer import FineTuneSettings, layer_depths
 from ecg_transformers.evaluation.metrics import fit_thresholds
 from ecg_transformers.evaluation.modes import evaluate_as_is, run_mode
 from ecg_transformers.evaluation.predictions import (

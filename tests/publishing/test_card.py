@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.evaluation.arguments import FineTuneArguments, ScoreArguments
-from ecg_transformers.publishing.card import DEFAULT_TEMPLATE, CardFacts, PublishedFile, check_card, render_card
+from ecg_transformers.publishing.card import DEFAULT_TEMPLATE, check_card, render_card
+from ecg_transformers.publishing.card_facts import CardFacts, PublishedFile
 from ecg_transformers.trainer.arguments import EcgTrainingArguments, field_types
 
 

@@ -120,7 +120,7 @@ def taken(said):
 
 def kill_at_step(patch, number):
     """End the process, as far as a test can, in this step of all trainings together; the steps so far."""
-    from ecg_transformers.evaluation.finetune import FineTuneTrainer
+    from ecg_transformers.evaluation.finetune_trainer import FineTuneTrainer
 
     steps = []
     real = FineTuneTrainer.training_step

@@ -18,10 +18,11 @@ from typing import Any
 from transformers.utils import logging
 
 from ..corpora.prepared import load_corpus
+from ..result_entries import mode_words
 from ..trainer.arguments import ArgumentsError
 from ..trainer.resume import write_whole
 from .arguments import FineTuneArguments, read_arguments
-from .benchmark_plan import MODE_WORDS, BenchmarkArguments, PlannedRun, plan_runs, words_of
+from .benchmark_plan import BenchmarkArguments, PlannedRun, plan_runs, words_of
 from .downstream import DownstreamRun, is_main_process
 from .results import format_table
 
@@ -84,7 +85,7 @@ class Benchmark:
             {
                 "run": number,
                 "system": run.system.name,
-                "protocol": MODE_WORDS[run.system.mode],
+                "protocol": mode_words(run.system.mode),
                 "labels": run.labels,
                 "train folds": run.folds_words,
                 "seed": run.seed,

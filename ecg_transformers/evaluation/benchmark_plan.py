@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..result_entries import mode_words
 from ..trainer.arguments import (
     ArgumentsError,
     EcgTrainingArguments,
@@ -37,14 +38,7 @@ from .results import read_results
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
 
-__all__ = ["MODE_WORDS", "BenchmarkArguments", "PlannedRun", "System", "plan_runs", "read_benchmark", "words_of"]
-
-MODE_WORDS: dict[str, str] = {
-    "linear_probe": "linear probe",
-    "attentive_probe": "attentive probe",
-    "fine_tune": "fine-tuned",
-    "from_scratch": "from scratch",
-}
+__all__ = ["BenchmarkArguments", "PlannedRun", "System", "plan_runs", "read_benchmark", "words_of"]
 
 
 @dataclass
@@ -116,7 +110,7 @@ class System:
     @property
     def key(self) -> str:
         """What tells it from the other systems."""
-        return f"{self.name}, {MODE_WORDS[self.mode]}"
+        return f"{self.name}, {mode_words(self.mode)}"
 
     @property
     def initialisation(self) -> str:

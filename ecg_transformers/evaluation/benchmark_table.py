@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .benchmark_plan import MODE_WORDS, PlannedRun, System
+from ..result_entries import mode_words
+from .benchmark_plan import PlannedRun, System
 from .predictions import Predictions, score_interval
 from .published import PublishedFigure, published_figures
 from .report import role_of_folds
@@ -109,7 +110,7 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was trained, in words."""
-        words = MODE_WORDS[self.mode]
+        words = mode_words(self.mode)
         return f"{words}, random weights" if self.initialisation == "random" and "probe" in self.mode else words
 
     @property

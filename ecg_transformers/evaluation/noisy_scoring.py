@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..result_entries import metric_words
 from ..trainer.arguments import ArgumentsError
 from .aggregation import Aggregate
 from .encode import predict_records
@@ -150,7 +151,7 @@ def noise_table(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping
         if entry["min_positives"] != 1:
             continue
         level = entry.get("noise_level", 0)
-        row = {"noise": level or "clean", str(entry["metric"]).replace("_", " "): _figure(entry)}
+        row = {"noise": level or "clean", metric_words(entry["metric"]): _figure(entry)}
         if level in others:
             difference = entry["difference"]
             row[str(difference["against"]).replace("_", " ")] = _figure(others[level])

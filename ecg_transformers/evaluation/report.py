@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EcgError
+from ..result_entries import metric_words
 from ..trainer.run_record import describe_hardware, find_commit
 from .classifier import pretraining_facts
 from .modes import Outcome
@@ -149,7 +150,7 @@ def role_of_folds(corpus: Corpus, folds: tuple[int, ...]) -> str:
 def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], role: str) -> str:
     """The figures of an outcome, of its baseline, and their difference, in one line."""
     first = entries[0]
-    metric = "macro AUROC" if first["metric"] == "macro_auroc" else str(first["metric"]).replace("_", " ")
+    metric = metric_words(first["metric"])
     line = f"{role} {metric} {_figure(first)}  {first['num_labels']} labels"
     if len(entries) > 1:
         line += f", {entries[1]['num_labels']} with >= {entries[1]['min_positives']} positives: {_figure(entries[1])}"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.evaluation.published import PUBLISHED, PublishedFigure, published_figures
-from ecg_transformers.publishing.results import MODE_WORDS, find_fold_role, table_row
+from ecg_transformers.publishing.results import find_fold_role, table_row
+from ecg_transformers.result_entries import mode_words
 
 __all__ = ["literature_table"]
 
@@ -40,9 +41,8 @@ def literature_table(systems: Sequence[Mapping], entries: Sequence[Mapping]) -> 
         folds = list(figure.evaluate_folds)
         role = find_fold_role({"corpus": corpus, "evaluate_folds": folds})
         where = f"{role} fold {', '.join(map(str, folds))}" if role in ("test", "validation") else role
-        words = MODE_WORDS.get(figure.mode, figure.mode)
-        value = f"{figure.value:.3f}"
-        lines.append(table_row([figure.system, words, value, _kind(figure), where, figure.source.name]))
+        cells = [figure.system, mode_words(figure.mode), f"{figure.value:.3f}", _kind(figure), where]
+        lines.append(table_row([*cells, figure.source.name]))
     sources = dict.fromkeys(figure.source for figure in figures)
     return "\n".join([*lines, "", *(f"- {source.name}: {source.citation}." for source in sources)])
 

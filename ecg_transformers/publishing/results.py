@@ -8,15 +8,13 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.result_entries import MODE_WORDS, label_words, metric_words, mode_words
 
 __all__ = [
-    "METRIC_WORDS",
-    "MODE_WORDS",
     "checkpoint_entries",
     "evaluation_results",
     "figure_words",
     "find_fold_role",
-    "label_words",
     "load_results",
     "main_entries",
     "results_table",
@@ -39,13 +37,6 @@ DETAIL_FIELDS = (
     "num_labels", "low", "high", "resamples", "seed",
 )  # fmt: skip
 
-MODE_WORDS = {
-    "linear_probe": "linear probe",
-    "attentive_probe": "attentive probe",
-    "fine_tune": "fine-tuned",
-    "from_scratch": "from scratch",
-}
-METRIC_WORDS = {"macro_auroc": "macro AUROC"}
 # Names of the Hub's metric register for ours.
 METRIC_TYPES = {"macro_auroc": "roc_auc", "macro_average_precision": "average_precision", "macro_f1": "f1"}
 
@@ -166,7 +157,7 @@ def evaluation_results(entries: Sequence[Mapping], name: str = "") -> list[EvalR
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
                 metric_type=METRIC_TYPES.get(entry["metric"], entry["metric"]),
-                metric_name=f"{_metric(entry)}, {MODE_WORDS.get(entry['mode'], entry['mode'])}{rare}",
+                metric_name=f"{metric_words(entry['metric'])}, {mode_words(entry['mode'])}{rare}",
                 metric_value=entry["value"],
                 metric_args=details,
             )
@@ -195,7 +186,7 @@ def results_table(entries: Sequence[Mapping], name: str = "") -> str:
     if not {"validation", "test"} & set(map(find_fold_role, kept)):
         roles = roles[2:]
     varying = [field for field in SETTING_FIELDS if len({json.dumps(entry.get(field)) for entry in kept}) > 1]
-    metrics = list(dict.fromkeys(map(_metric, kept)))
+    metrics = list(dict.fromkeys(metric_words(entry["metric"]) for entry in kept))
     shown = [field for field in varying if field not in ("mode", "labels", "min_positives")]
     rows: dict[tuple, list[Mapping]] = {}
     for entry in kept:
@@ -208,10 +199,10 @@ def results_table(entries: Sequence[Mapping], name: str = "") -> str:
     lines = [table_row(header), table_row(["---"] * len(header))]
     for group in sorted(rows.values(), key=lambda group: _order(group[0])):
         first = group[0]
-        cells = [label_words(first), MODE_WORDS.get(first["mode"], str(first["mode"]))]
+        cells = [label_words(first), mode_words(first["mode"])]
         cells += ["-" if first.get(field) is None else str(first[field]) for field in shown]
         cells += [_weights(first, published) if supervised else str(first["initialisation"])]
-        cells += [_metric(first)] if len(metrics) > 1 else []
+        cells += [metric_words(first["metric"])] if len(metrics) > 1 else []
         cells += [
             "; ".join(figure_words(entry) for entry in group if find_fold_role(entry) == role) or "-" for role in roles
         ]
@@ -283,17 +274,6 @@ def _worth(entries: Sequence[Mapping]) -> list[str]:
             f"Fine-tuned on {amount}, {label_words(entry)}: {verdict} the same encoder from scratch, {difference}."
         )
     return sentences
-
-
-def label_words(entry: Mapping) -> str:
-    """The label set, with the number of labels that count and how many positives they have at least."""
-    least = entry.get("min_positives") or 1
-    rare = f", {least} positives or more" if least > 1 else ""
-    return f"{entry['labels']} ({entry['num_labels']} labels{rare})"
-
-
-def _metric(entry: Mapping) -> str:
-    return METRIC_WORDS.get(entry["metric"], str(entry["metric"]).replace("_", " "))
 
 
 def figure_words(entry: Mapping) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SignalError
+from .curves import COLOURS
 from .page import new_figure
-from .robustness import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -76,7 +76,7 @@ def test_seeds_are_averaged_and_shown_as_dots():
 def test_labels_with_enough_positives_have_a_panel_where_some_are_rare():
     common = curve((0.9, 0.91, 0.92, 0.93), min_positives=10, num_labels=50)
     titles = [axes.get_title() for axes in plot_label_efficiency([*curve(), *common]).axes]
-    assert titles == ["ptbxl, all (71 labels), fold 9", "ptbxl, all (50 labels with 10 positives or more), fold 9"]
+    assert titles == ["ptbxl, all (71 labels), fold 9", "ptbxl, all (50 labels, 10 positives or more), fold 9"]
     assert len(plot_label_efficiency([*curve(), *curve(min_positives=10)]).axes) == 1
 
 

@@ -5,6 +5,9 @@ import pytest
 from ecg_transformers.errors import SignalError
 from ecg_transformers.viz import plot_noise_robustness
 
+PROBE = "mae-moco-ecg, linear probe"
+TWIN = "encoder of mae-moco-ecg with new weights, linear probe"
+
 
 def entries(levels=range(7), **fields):
     """Clean and noisy figures of one system, as `results.json` has them."""
@@ -32,10 +35,10 @@ def legend(figure):
 def test_a_line_for_each_system_over_the_levels():
     figure = plot_noise_robustness([*entries(), *entries(initialisation="random", value=0.7)])
     drawn = lines(figure)
-    assert list(drawn) == legend(figure) == ["mae-moco-ecg, pretrained", "mae-moco-ecg, random"]
-    assert list(drawn["mae-moco-ecg, pretrained"].get_xdata()) == list(range(7))
-    assert list(drawn["mae-moco-ecg, pretrained"].get_ydata()) == pytest.approx([0.9 - 0.02 * k for k in range(7)])
-    assert drawn["mae-moco-ecg, random"].get_linestyle() == "--"
+    assert list(drawn) == legend(figure) == [PROBE, TWIN]
+    assert list(drawn[PROBE].get_xdata()) == list(range(7))
+    assert list(drawn[PROBE].get_ydata()) == pytest.approx([0.9 - 0.02 * k for k in range(7)])
+    assert drawn[TWIN].get_linestyle() == "--"
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["clean", "1", "2", "3", "4", "5", "6"]
     assert axes.get_ylabel() == "macro AUROC"
@@ -51,12 +54,12 @@ def test_the_band_is_the_interval():
 
 def test_the_order_of_the_entries_does_not_matter_and_levels_may_be_missing():
     drawn = lines(plot_noise_robustness(list(reversed(entries(levels=(0, 1, 6))))))
-    assert list(drawn["mae-moco-ecg"].get_xdata()) == [0, 1, 6]
+    assert list(drawn[PROBE].get_xdata()) == [0, 1, 6]
 
 
 def test_only_what_was_scored_under_noise_is_drawn():
     figure = plot_noise_robustness([*entries(), *entries(levels=(0,), checkpoint="other"), *entries(min_positives=10)])
-    assert legend(figure) == ["mae-moco-ecg"]
+    assert legend(figure) == [PROBE]
 
 
 def test_label_sets_have_panels_of_their_own():
@@ -64,12 +67,12 @@ def test_label_sets_have_panels_of_their_own():
     assert [axes.get_title() for axes in figure.axes] == ["ptbxl, superclass, fold 9", "ptbxl, all, fold 9"]
     assert len(lines(figure, 0)) == 1
     assert len(lines(figure, 1)) == 2
-    assert legend(figure) == ["mae-moco-ecg, seed 0", "mae-moco-ecg, seed 1"]
+    assert legend(figure) == [f"{PROBE}, seed 0", f"{PROBE}, seed 1"]
 
 
 def test_label_efficiency_is_told_by_its_folds():
     figure = plot_noise_robustness([*entries(), *entries(train_folds=[1])])
-    assert legend(figure) == ["mae-moco-ecg, folds 1, 2", "mae-moco-ecg, folds 1"]
+    assert legend(figure) == [f"{PROBE}, trained on folds 1, 2", f"{PROBE}, trained on folds 1"]
 
 
 def test_no_noise_is_an_error():

@@ -1,0 +1,143 @@
+"""What the entries of `results.json` are about: labels, metrics and modes in words, systems by name, curves.
+
+Those who write the entries, print them and draw them say the same of them; so this file imports none of the three.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "MODE_WORDS",
+    "label_efficiency_curves",
+    "label_words",
+    "metric_words",
+    "mode_words",
+    "noise_curves",
+    "noise_level",
+    "num_train_folds",
+]
+
+MODE_WORDS = {
+    "linear_probe": "linear probe",
+    "attentive_probe": "attentive probe",
+    "fine_tune": "fine-tuned",
+    "from_scratch": "from scratch",
+}
+METRIC_WORDS = {"macro_auroc": "macro AUROC", "negative_mean_absolute_error": "minus the mean absolute error"}
+
+# Entries that share these can be compared with each other.
+TASK_FIELDS = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric")
+# Those that share these too are of one system. Seeds are repetitions of a point.
+SYSTEM_FIELDS = (
+    "checkpoint", "mode", "initialisation", "pooling", "layer", "train_fraction", "aggregate", "sampling_rate",
+    "window_seconds", "window_stride_seconds", "unit",
+)  # fmt: skip
+# Under noise nothing is trained, so that every training is a system.
+TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_folds", "seed")
+
+Entry = Mapping[str, Any]
+Curves = dict[str, list[Entry]]
+
+
+def mode_words(mode: str) -> str:
+    """A mode in words."""
+    return MODE_WORDS.get(mode, mode.replace("_", " "))
+
+
+def metric_words(metric: str) -> str:
+    """A metric in words."""
+    return METRIC_WORDS.get(metric, metric.replace("_", " "))
+
+
+def label_words(entry: Entry) -> str:
+    """The label set, with the number of labels that count and how many positives they have at least."""
+    least = entry.get("min_positives") or 1
+    words = [f"{entry['num_labels']} labels"] if entry.get("num_labels") else []
+    words += [f"{least} positives or more"] if least > 1 else []
+    return " ".join([str(entry.get("labels") or ""), *([f"({', '.join(words)})"] if words else [])]).strip()
+
+
+def num_train_folds(entry: Entry) -> int:
+    """How many folds a system was trained on."""
+    return len(entry.get("train_folds") or ())
+
+
+def noise_level(entry: Entry) -> int:
+    """The level of noise it was scored under, 0 for the recordings as they are."""
+    return int(entry.get("noise_level") or 0)
+
+
+def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
+    """The systems that were trained on several numbers of folds, scored without noise.
+
+    Args:
+        entries: Of `results.json`.
+
+    Returns:
+        For each task (corpus, labels, reported folds, metric, least number of positives) the entries of each system by
+        its name. A task that shows the figures of another once more, because no label is rare, is left out.
+
+    Example:
+        >>> few = {"checkpoint": "xresnet1d50-ecg", "mode": "from_scratch", "train_folds": [1], "value": 0.84}
+        >>> many = few | {"train_folds": [1, 2], "value": 0.87}
+        >>> [list(systems) for systems in label_efficiency_curves([few, many])]
+        [['xresnet1d50-ecg, from scratch']]
+    """
+    clean = [entry for entry in entries if not noise_level(entry)]
+    return _curves(clean, SYSTEM_FIELDS, lambda system: len(set(map(num_train_folds, system))) > 1)
+
+
+def noise_curves(entries: Sequence[Entry]) -> list[Curves]:
+    """The systems that were scored under noise, with their clean figures; as `label_efficiency_curves`.
+
+    Args:
+        entries: Of `results.json`; those under noise carry `noise_level`.
+    """
+    return _curves(entries, TRAINING_FIELDS, lambda system: any(map(noise_level, system)))
+
+
+def _curves(
+    entries: Sequence[Entry], fields: Sequence[str], is_curve: Callable[[Sequence[Entry]], bool]
+) -> list[Curves]:
+    groups: dict[str, dict[str, list[Entry]]] = {}
+    for entry in entries:
+        systems = groups.setdefault(_key(entry, (*TASK_FIELDS, "min_positives")), {})
+        systems.setdefault(_key(entry, fields), []).append(entry)
+    tasks: dict[str, dict[str, list[Entry]]] = {}
+    for systems in groups.values():
+        if kept := {key: system for key, system in systems.items() if is_curve(system)}:
+            shown = (*TASK_FIELDS, "num_labels", "train_folds", "noise_level", "value")
+            tasks.setdefault(json.dumps(sorted(_key(entry, shown) for one in kept.values() for entry in one)), kept)
+    names = _system_names({key: system[0] for systems in tasks.values() for key, system in systems.items()}, fields)
+    return [{names[key]: system for key, system in systems.items()} for systems in tasks.values()]
+
+
+def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[str, str]:
+    """Checkpoint and mode of each system, and whichever of the fields tells it from another one with the same."""
+    pretrained = {entry["checkpoint"] for entry in systems.values() if entry.get("initialisation") != "random"}
+    starts: dict[str, list[str]] = {}
+    alike: dict[str, list[Entry]] = {}
+    for key, entry in systems.items():
+        random = entry.get("initialisation") == "random"
+        # Where a checkpoint stands beside it, new weights are those of its encoder and not the checkpoint.
+        twin = random and (entry["checkpoint"] in pretrained or entry.get("mode") != "from_scratch")
+        starts[key] = [f"encoder of {entry['checkpoint']} with new weights" if twin else str(entry["checkpoint"])]
+        starts[key] += [mode_words(entry["mode"])] if entry.get("mode") else []
+        alike.setdefault(", ".join(starts[key]), []).append(entry)
+    names = {}
+    for key, start in starts.items():
+        others = alike[", ".join(start)]
+        differing = [field for field in fields if len({_key(other, (field,)) for other in others}) > 1]
+        names[key] = ", ".join([*start, *(_field_words(field, systems[key].get(field)) for field in differing)])
+    return names
+
+
+def _field_words(field: str, value: Any) -> str:
+    if field == "train_folds" and value:
+        return f"trained on folds {', '.join(map(str, value))}"
+    return f"{field.replace('_', ' ')} {value}"
+
+
+def _key(entry: Entry, fields: Sequence[str]) -> str:
+    return json.dumps([entry.get(field) for field in fields])

@@ -1,0 +1,99 @@
+"""Systems as lines with bands, a panel for each task: what the pictures of label efficiency and of noise share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ..result_entries import Curves, label_words, metric_words
+from .page import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+__all__ = ["COLOURS", "draw_curves"]
+
+# Okabe and Ito's colours, which are told apart by everybody.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = "osD^vPX"
+
+COLUMNS = 2
+PANEL_INCHES = (4.6, 3.6)
+# The legend stands below, a line for each system.
+LEGEND_LINE_INCHES, LEGEND_LETTER_INCHES = 0.22, 0.065
+
+
+def draw_curves(curves: Sequence[Curves], *, amount: Callable[[Mapping[str, Any]], int], title: str) -> "Figure":
+    """The figures of systems over an amount, with the 95 % interval over the reported records as a band.
+
+    Several seeds of a point are averaged, and the value of each is a small dot. A system without pretraining is dashed.
+
+    Args:
+        curves: For each task the entries of each system by its name.
+        amount: What of an entry stands on the horizontal axis.
+        title: Above the panels.
+
+    Returns:
+        A figure whose axes are the panels, in the order of `curves`; the horizontal axes are still without words.
+    """
+    names = list(dict.fromkeys(name for systems in curves for name in systems))
+    columns = min(COLUMNS, len(curves))
+    rows = -(-len(curves) // columns)
+    width = max(PANEL_INCHES[0] * columns, 6.0, LEGEND_LETTER_INCHES * max(map(len, names)) + 0.8)
+    height = PANEL_INCHES[1] * rows + 0.6 + LEGEND_LINE_INCHES * len(names)
+    figure = new_figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    lines: dict[str, Line2D] = {}
+    for axes, systems in zip(grid, curves, strict=False):
+        for name, system in systems.items():
+            lines[name] = _draw_line(axes, system, amount, number=names.index(name), name=name)
+        _frame(axes, next(iter(systems.values()))[0])
+    for axes in grid[len(curves) :]:
+        axes.remove()
+    figure.legend(handles=[lines[name] for name in names], loc="outside lower left", fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+    return figure
+
+
+def _draw_line(
+    axes: "Axes",
+    system: Sequence[Mapping[str, Any]],
+    amount: Callable[[Mapping[str, Any]], int],
+    *,
+    number: int,
+    name: str,
+) -> "Line2D":
+    """A system's figures with their band; the line, for the legend."""
+    amounts = sorted(set(map(amount, system)))
+    points = [[entry for entry in system if amount(entry) == one] for one in amounts]
+    low, value, high = (
+        [fmean(entry[part] for entry in point) for point in points] for part in ("low", "value", "high")
+    )
+    colour = COLOURS[number % len(COLOURS)]
+    axes.fill_between(amounts, low, high, color=colour, alpha=0.15, linewidth=0)
+    if len(system) > len(points):
+        axes.scatter(list(map(amount, system)), [entry["value"] for entry in system], s=8, color=colour, alpha=0.6)
+    (line,) = axes.plot(
+        amounts,
+        value,
+        color=colour,
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=5,
+        linewidth=1.5,
+        linestyle="--" if system[0].get("initialisation") == "random" else "-",
+        label=name,
+    )
+    return line
+
+
+def _frame(axes: "Axes", entry: Mapping[str, Any]) -> None:
+    """Grid, title and vertical axis of a panel."""
+    corpus = f"{entry.get('corpus') or ''} {entry.get('corpus_version') or ''}".strip()
+    folds = ", ".join(map(str, entry.get("evaluate_folds") or ()))
+    words = [corpus, label_words(entry), f"fold {folds}" if folds else ""]
+    axes.set_title(", ".join(filter(None, words)), fontsize=9, parse_math=False)
+    axes.set_ylabel(metric_words(entry["metric"]))
+    axes.grid(True, color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -92,6 +92,9 @@ class EcgConfig(PreTrainedConfig):
             raise CheckpointError(
                 f"pooling is {self.pooling!r}; expected 'cls', 'mean', 'max', 'cls_mean' or 'attention'."
             )
+        # A file sorted as text has label 10 before label 2; everything that lists labels goes by the outputs' order.
+        if self.id2label:
+            self.id2label = dict(sorted(self.id2label.items()))
         self.head_hidden_sizes = list(self.head_hidden_sizes)
         if not all(0 < size <= _LARGEST_SIZE for size in self.head_hidden_sizes) or not 0 <= self.head_dropout < 1:
             raise CheckpointError(

@@ -31,7 +31,7 @@ def test_python_blocks_run_in_order_as_printed(tmp_path):
     assert (tmp_path / "embeddings.parquet").is_file()
 
 
-@pytest.mark.parametrize("script", ["prepare", "pretrain", "finetune", "score", "publish", "demo"])
+@pytest.mark.parametrize("script", ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"])
 def test_commands_of_the_readme_exist_and_explain_themselves(script):
     finished = subprocess.run(
         [sys.executable, "-W", "ignore", REPOSITORY / "training" / f"{script}.py", "--help"],
@@ -66,3 +66,16 @@ def test_figures_of_the_readme_are_those_of_the_results(labels):
     )
     figures = "{value:.3f} ({low:.3f}-{high:.3f})".format(**pretrained)
     assert f"{figures}, random weights {random['value']:.3f}" in README.read_text(encoding="utf-8")
+
+
+def test_the_supervised_figure_of_the_readme_is_that_of_the_results():
+    entries = json.loads((REPOSITORY / "hub_cards" / "xresnet1d50-ecg" / "results.json").read_text(encoding="utf-8"))
+    figure = next(
+        entry
+        for entry in entries
+        if (entry["checkpoint"], entry["mode"], entry["labels"], len(entry["train_folds"]), entry["min_positives"])
+        == ("xresnet1d50-ecg", "from_scratch", "all", 8, 1)
+        and not entry.get("noise_level")
+    )
+    words = "supervised: all 71 statements {value:.3f} ({low:.3f}-{high:.3f})".format(**figure)
+    assert words in README.read_text(encoding="utf-8")

@@ -360,7 +360,8 @@ def _write_code_and_configs(folder: Path, opened: _Opened) -> None:
 
 
 def _write_json(path: Path, values: Mapping) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # Sorted at the top only: labels stay in the order of the outputs.
+    path.write_text(json.dumps(dict(sorted(values.items())), indent=2) + "\n", encoding="utf-8")
 
 
 def _licence_file(card_folder: Path, checkpoint: Path) -> Path:

@@ -361,3 +361,8 @@ def test_a_recording_without_some_leads_is_taken_where_the_extractor_masks_them(
         assert torch.equal(model(**batch).logits, want)
         noisy = torch.where(batch["lead_mask"][:, :, None] == 1, batch["input_values"], 5.0)
         assert torch.equal(model(**{**batch, "input_values": noisy}).logits, want)
+
+
+def test_labels_stand_in_the_order_of_the_outputs_whatever_the_order_of_the_file():
+    shuffled = {"10": "K", "0": "A", "2": "C", **{str(n): f"L{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)}}
+    assert list(Xresnet1dConfig(id2label=shuffled).id2label) == list(range(11))

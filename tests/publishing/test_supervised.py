@@ -24,7 +24,9 @@ from ecg_transformers.publishing import publish
 from ecg_transformers.publishing.inspection import inspect_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "training" / "publish.py"
-CODES = ("NORM", "MI", "STTC", "CD", "HYP")
+# More than ten: as text, label 10 comes before label 2.
+CODES = ("NORM", "MI", "STTC", "CD", "HYP", "AFIB", "AFLT", "SR", "PACE", "PVC", "PAC", "WPW")
+THRESHOLDS = [round(0.05 * number, 2) for number in range(1, 13)]
 SIZES = {"stem_sizes": (8, 8, 16), "depths": (1, 2, 1, 1), "width": 8, "head_hidden_sizes": (12,)}
 
 
@@ -49,7 +51,8 @@ def run_folder(tmp_path_factory):
         label2id={code: number for number, code in enumerate(CODES)},
         label_system="scp",
         problem_type="multi_label_classification",
-        thresholds=[0.1, 0.2, 0.3, 0.4, 0.5],
+        thresholds=THRESHOLDS,
+        label_names=[f"the label {code}" for code in CODES],
     )
     train_a_little(Xresnet1dForSequenceClassification(config)).save_pretrained(folder)
     Xresnet1dFeatureExtractor().save_pretrained(folder)
@@ -77,7 +80,8 @@ def test_the_folder_holds_a_classifier_and_no_code_of_pretraining(published):
     assert config["architectures"] == ["Xresnet1dForSequenceClassification"]
     assert "AutoModelForPreTraining" not in config["auto_map"]
     assert config["dtype"] == "float32"
-    assert config["thresholds"] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert config["thresholds"] == THRESHOLDS
+    assert list(config["id2label"].values()) == list(CODES)
     assert set(published.verification.opened) == set(config["auto_map"])
     assert all(module.startswith("transformers_modules.") for module in published.verification.opened.values())
     assert published.verification.golden.passed
@@ -158,7 +162,7 @@ def test_inspect_says_what_it_is_and_runs_its_golden_recording(published, capsys
         "stored as BF16, F32, I64",
         "12 leads, 250 samples at 100 Hz",
         "64 numbers per window",
-        "NORM, MI, STTC, CD, HYP",
+        "NORM (the label NORM), MI (the label MI), STTC (the label STTC)",
         "equal: record 00001_lr",
     ):
         assert part in text

@@ -1,0 +1,299 @@
+# ecg_transformers/features/preparation.py, copied beside the checkpoint with its imports made flat.
+"""One recording on its way to windows: leads, gaps, resampling, filter, cutting."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from .errors import LeadError, SignalError
+from .signals_filters import bandpass, notch
+from .signals_leads import derive_limb_leads
+from .signals_quality import LeadGaps, fill_gaps, find_gaps, flat_leads
+from .signals_record import EcgRecord
+from .signals_resample import resample
+from .signals_windows import cut_windows, window_starts
+from .features_contract import SignalContract
+from .features_steps import LeadStatistics, normalize_windows
+
+__all__ = ["PreparedRecord", "normalize", "prepare_record"]
+
+logger = logging.get_logger(__name__)
+
+DERIVABLE_LEADS = ("III", "aVR", "aVL", "aVF")
+
+
+@dataclass
+class PreparedRecord:
+    """The windows of one recording before the batched steps.
+
+    Args:
+        windows: float32 ``(windows, leads, window_size)``, zero beyond the end of the recording.
+        lengths: how many samples of each window are signal, ``(windows,)``.
+        starts: first sample of each window at the model's rate, ``(windows,)``.
+        present: bool ``(leads,)``, False where a lead is absent from the recording.
+        flat: bool ``(windows, leads)``, True where a lead is constant in the recording as far as the window reaches.
+    """
+
+    windows: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
+    present: np.ndarray
+    flat: np.ndarray
+
+
+def prepare_record(
+    record: EcgRecord,
+    contract: SignalContract,
+    *,
+    steps: Sequence[str],
+    window_mode: str,
+    generator: torch.Generator | None = None,
+    trace: list[str] | None = None,
+) -> PreparedRecord:
+    """Brings a recording through the steps up to its windows.
+
+    Args:
+        record: the recording.
+        contract: what has to be done.
+        steps: the steps of it that are still to do.
+        window_mode: ``"slide"``, ``"crop"``, ``"center"`` or ``"random"``.
+        generator: for ``"random"``; None: torch's own.
+        trace: a list that takes one sentence for each thing that was done to this recording.
+
+    Raises:
+        SignalError: a gap, a filter or a length that the contract does not allow.
+        LeadError: leads are missing.
+    """
+    done = [] if trace is None else trace
+    signal, present = _select_leads(record, contract, done)
+    signal, present = _close_gaps(record, signal, present, contract, done)
+    source, rate = signal, record.sampling_rate
+    for step in steps:
+        if step == "resample" and rate != contract.sampling_rate:
+            signal = resample(signal, rate, contract.sampling_rate, contract.resampling)
+            if trace is not None:
+                trace.append(_resampling_words(rate, source.shape[1], signal.shape[1], contract))
+            rate = contract.sampling_rate
+        elif step == "filter":
+            signal = _filter(signal, rate, contract, done)
+        elif step == "normalize" and contract.order_of("normalize") < contract.order_of("window"):
+            whole = torch.from_numpy(np.array(signal[np.newaxis]))
+            signal = normalize(whole, contract, lead_mask=torch.from_numpy(present[np.newaxis]))[0].numpy()
+            signal[flat_leads(source, contract.normalization_epsilon)] *= contract.normalization == "none"
+            done.append(f"normalised the whole recording ({contract.normalization})")
+    if rate != contract.sampling_rate:
+        raise SignalError(
+            f"{_title(record)} is said to be resampled and has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
+        )
+    starts = _starts(record, signal.shape[1], contract, window_mode, generator)
+    windows, lengths = cut_windows(signal, starts, contract.window_size)
+    if trace is not None:
+        trace.append(_window_words(starts, lengths, signal.shape[1], contract))
+    ratio = record.sampling_rate / contract.sampling_rate
+    flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
+    return PreparedRecord(windows, lengths, starts, present, flat)
+
+
+def normalize(
+    windows: torch.Tensor,
+    contract: SignalContract,
+    *,
+    attention_mask: torch.Tensor | None = None,
+    lead_mask: torch.Tensor | None = None,
+    statistics: LeadStatistics | None = None,
+    any_flat: bool = True,
+) -> torch.Tensor:
+    """Windows ``(batch, leads, samples)`` in mV normalised as the contract says, on their device.
+
+    The other arguments are those of :func:`~ecg_transformers.features.steps.normalize_windows`.
+    """
+    mean, std = (
+        None if values is None else torch.tensor(values, device=windows.device)
+        for values in (contract.normalization_mean, contract.normalization_std)
+    )
+    return normalize_windows(
+        windows,
+        normalization=contract.normalization,
+        mean=mean,
+        std=std,
+        epsilon=contract.normalization_epsilon,
+        attention_mask=attention_mask,
+        lead_mask=lead_mask,
+        statistics=statistics,
+        any_flat=any_flat,
+    )
+
+
+def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The contract's leads in its order, zeros where one is absent, and which are present."""
+    wanted, signal, names = contract.lead_names, record.signal, record.leads
+    if names is None:
+        if record.num_leads != len(wanted):
+            raise LeadError(
+                f"{_title(record)} has {record.num_leads} leads without names; expected {len(wanted)} in the order "
+                f"{', '.join(wanted)}, or names for them. Pass leads=[...]."
+            )
+        trace.append(f"took the {len(wanted)} unnamed leads in the order {', '.join(wanted)}")
+        return signal, np.ones(len(wanted), dtype=bool)
+    if list(names) == wanted:
+        return signal, np.ones(len(wanted), dtype=bool)
+    if contract.derive_leads and not set(wanted) <= set(names):
+        signal, names, derived = derive_limb_leads(signal, names)
+        if derived:
+            trace.append(f"derived {', '.join(name for name in derived if name in wanted)} from I and II")
+    places = [names.index(name) if name in names else -1 for name in wanted]
+    absent = [name for name, place in zip(wanted, places, strict=True) if place < 0]
+    if absent:
+        _check_absent(record, absent, contract)
+        trace.append(f"absent leads {', '.join(absent)}: zeros, 0 in lead_mask")
+    unused = [name for name in names if name not in wanted]
+    if unused:
+        trace.append(f"left out {', '.join(unused)}")
+    trace.append(f"put the leads in the order {', '.join(wanted)}")
+    present = np.array(places) >= 0
+    selected = signal[places]
+    selected[~present] = 0.0
+    return selected, present
+
+
+def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract) -> None:
+    """Refuses missing leads, unless the contract masks them and some are left."""
+    count = len(contract.lead_names)
+    if contract.missing_leads == "mask" and len(absent) < count:
+        logger.warning_once(
+            f"{_title(record)} lacks {', '.join(absent)}: zeros stand for them (missing_leads='mask'). The card of the "
+            "checkpoint says whether it was trained with masked leads."
+        )
+        return
+    names = record.leads or ()
+    cures = []
+    if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
+        cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
+    if contract.missing_leads == "error" and len(absent) < count:
+        cures.append("missing_leads='mask' gives zeros for them, at your own risk if the checkpoint was not trained so")
+    cures = cures or ["name a lead's equivalent with read_record(..., treat_as={'MLII': 'II'})"]
+    number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
+    raise LeadError(
+        f"{_title(record)} has {number} ({', '.join(names)}); this checkpoint needs {count}, missing: "
+        f"{', '.join(absent)}. {'; '.join(cures)}."
+    )
+
+
+def _close_gaps(
+    record: EcgRecord, signal: np.ndarray, present: np.ndarray, contract: SignalContract, trace: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The signal without NaN, as the contract says, and the leads that are left."""
+    gaps = find_gaps(signal)
+    if not gaps:
+        return signal, present
+    rate = record.sampling_rate
+    limit = contract.max_gap_seconds * rate
+    words = "; ".join(_gap_words(gap, contract.lead_names, rate) for gap in gaps)
+    if contract.nan_policy == "interpolate" and all(gap.longest <= limit for gap in gaps):
+        trace.append(f"interpolated missing samples: {words}")
+        return fill_gaps(signal, gaps), present
+    if contract.nan_policy == "mask_lead":
+        lost = [gap.lead for gap in gaps]
+        kept = present.copy()
+        kept[lost] = False
+        if kept.any():
+            trace.append(f"leads with missing samples: zeros, 0 in lead_mask: {words}")
+            signal = signal.copy()
+            signal[lost] = 0.0
+            return signal, kept
+        raise SignalError(f"{_title(record)} has missing samples in every lead: {words}; expected one lead without.")
+    bound = f", at most {contract.max_gap_seconds:g} s in a row" if contract.nan_policy == "interpolate" else ""
+    raise SignalError(
+        f"{_title(record)} has missing samples (NaN or infinite): {words}; expected finite numbers{bound}. Set "
+        "nan_policy='interpolate' with max_gap_seconds=, or nan_policy='mask_lead'."
+    )
+
+
+def _gap_words(gap: LeadGaps, lead_names: Sequence[str], rate: float) -> str:
+    samples = "1 sample" if gap.count == 1 else f"{gap.count} samples"
+    return f"{lead_names[gap.lead]} {samples}, the first at {gap.first / rate:.3f} s, up to {gap.longest} in a row"
+
+
+def _filter(signal: np.ndarray, rate: float, contract: SignalContract, trace: list[str]) -> np.ndarray:
+    """The band-pass and the notch, where the contract has them."""
+    manner = "zero-phase" if contract.zero_phase else "causal"
+    if contract.bandpass is not None:
+        low, high = contract.bandpass
+        signal = bandpass(signal, rate, low, high, order=contract.filter_order, zero_phase=contract.zero_phase)
+        trace.append(f"filtered {low} to {high} Hz, order {contract.filter_order}, {manner}")
+    if contract.notch is not None:
+        signal = notch(signal, rate, contract.notch, quality=contract.notch_quality, zero_phase=contract.zero_phase)
+        trace.append(f"notch at {contract.notch:g} Hz, {manner}")
+    return signal
+
+
+def _starts(
+    record: EcgRecord, num_samples: int, contract: SignalContract, window_mode: str, generator: torch.Generator | None
+) -> np.ndarray:
+    """First samples of the windows."""
+    size, rate = contract.window_size, contract.sampling_rate
+    if num_samples < size and not contract.allow_short:
+        raise SignalError(
+            f"{_title(record)} lasts {record.duration:.4g} s and a window {contract.window_seconds:.4g} s "
+            f"({num_samples} and {size} samples at {rate:g} Hz); this model takes no padded windows. Pass a longer "
+            "recording, or set allow_short=True where the model takes an attention_mask."
+        )
+    if window_mode == "slide":
+        return window_starts(
+            num_samples,
+            size,
+            contract.window_stride,
+            incomplete="pad" if contract.allow_short else "align",
+            min_samples=int(min(np.ceil(contract.min_window_seconds * rate), size)),
+        )
+    surplus = max(num_samples - size, 0)
+    start = {"crop": 0, "center": surplus // 2}.get(window_mode)
+    if start is None:
+        start = int(torch.randint(surplus + 1, (), generator=generator)) if surplus else 0
+    return np.array([start], dtype=np.int64)
+
+
+def _flat_in_source(
+    source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ratio: float, epsilon: float
+) -> np.ndarray:
+    """Which leads are constant in the recording where the windows lie, bool ``(windows, leads)``.
+
+    Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbours; a
+    normalised ripple would look like a signal. ``ratio`` is samples of the recording per sample of a window.
+    """
+    limit = source.shape[1] - 1
+    flat = np.zeros((len(starts), source.shape[0]), dtype=bool)
+    # A loop, for its windows are few and reach over different samples.
+    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        first = min(math.ceil(start * ratio - 1e-6), limit)
+        last = min(max(math.floor((start + length - 1) * ratio + 1e-6), first), limit)
+        # The ends of a constant are equal: that finds every flat lead and few others, which are then read whole.
+        alike = np.abs(source[:, first] - source[:, last]) < epsilon
+        if alike.any():
+            flat[row] = alike & flat_leads(source[:, first : last + 1], epsilon)
+    return flat
+
+
+def _resampling_words(rate: float, before: int, after: int, contract: SignalContract) -> str:
+    text = f"resampled {rate:g} -> {contract.sampling_rate:g} Hz ({before} -> {after} samples, {contract.resampling})"
+    if rate < contract.sampling_rate:
+        text += f"; the band above {rate / 2:g} Hz is empty in this record"
+    return text
+
+
+def _window_words(starts: np.ndarray, lengths: np.ndarray, num_samples: int, contract: SignalContract) -> str:
+    size, rate = contract.window_size, contract.sampling_rate
+    places = ", ".join(f"{start / rate:.4g} s" for start in starts[:4]) + (", ..." if len(starts) > 4 else "")
+    count = "1 window" if len(starts) == 1 else f"{len(starts)} windows"
+    text = f"cut {count} of {contract.window_seconds:.4g} s out of {num_samples / rate:.4g} s, from {places}"
+    if lengths[-1] < size:
+        text += f"; the last has {lengths[-1] / rate:.4g} s of signal and is padded"
+    return text
+
+
+def _title(record: EcgRecord) -> str:
+    return f"record {record.name}" if record.name else "the record"

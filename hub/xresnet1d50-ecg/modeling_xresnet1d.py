@@ -1,0 +1,241 @@
+# ecg_transformers/models/xresnet1d/modeling_xresnet1d.py, copied beside the checkpoint with its imports made flat.
+"""xresnet1d: a one-dimensional residual network with an xresnet stem, and its classifier.
+
+Source: He et al. 2019 ("Bag of tricks"), in one dimension and with one width for all stages as in the PTB-XL benchmark
+(Strodthoff et al. 2021, ecg_ptbxl_benchmarking) and in ecg-selfsupervised (Mehari & Strodthoff 2022).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import initialization as init
+
+from .errors import SignalError
+from .modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel
+from .configuration_xresnet1d import Xresnet1dConfig
+
+__all__ = ["Xresnet1dForSequenceClassification", "Xresnet1dModel", "Xresnet1dPreTrainedModel"]
+
+
+class ConvLayer(nn.Module):
+    """Convolution, BatchNorm and perhaps ReLU; `(batch, channels, 1, samples)`.
+
+    The network is one-dimensional, and so are its weights. It is computed with an axis of length 1 in between, because
+    libraries know the channels-last layout for images only, and it is up to 1.5 times as fast.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel_size: Odd; the signal is padded so that stride 1 keeps its length.
+        stride: Of the convolution.
+        bias: Whether the convolution has a bias.
+        activation: Whether ReLU follows.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        bias: bool = False,
+        activation: bool = True,
+    ):
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.activation = activation
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
+        conv = self.conv
+        stride, padding = (1, *conv.stride), (0, *conv.padding)
+        signal = self.norm(functional.conv2d(signal, conv.weight.unsqueeze(2), conv.bias, stride, padding))
+        return functional.relu(signal, inplace=True) if self.activation else signal
+
+
+class ResidualBlock(nn.Module):
+    """A branch of convolutions added to its shortcut.
+
+    The shortcut averages two samples where the stride is 2 (a last single sample stays as it is), and only then changes
+    the channels by a 1x1 convolution, if they change.
+
+    Args:
+        config: Kind of block and kernel.
+        inputs: Channels of the input.
+        width: Channels inside the branch.
+        outputs: Channels of the output.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, config: Xresnet1dConfig, *, inputs: int, width: int, outputs: int, stride: int):
+        super().__init__()
+        kernel = config.kernel_size
+        if config.block == "basic":
+            layers = [
+                ConvLayer(inputs, width, kernel, stride=stride),
+                ConvLayer(width, outputs, kernel, activation=False),
+            ]
+        else:
+            layers = [
+                ConvLayer(inputs, width, 1),
+                ConvLayer(width, width, kernel, stride=stride),
+                ConvLayer(width, outputs, 1, activation=False),
+            ]
+        layers[-1].norm.starts_at_zero = config.zero_init_residual  # type: ignore[assignment]
+        self.convs = nn.ModuleList(layers)
+        self.stride = stride
+        self.shortcut = None if inputs == outputs else ConvLayer(inputs, outputs, 1, activation=False)
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
+        branch = signal
+        for layer in self.convs:
+            branch = layer(branch)
+        if self.stride > 1:
+            signal = functional.avg_pool2d(signal, (1, self.stride), ceil_mode=True)
+        if self.shortcut is not None:
+            signal = self.shortcut(signal)
+        return functional.relu(branch + signal, inplace=True)
+
+
+class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
+    """Base of the xresnet1d family: initialisation, windows of any length."""
+
+    config_class = Xresnet1dConfig
+    base_model_prefix = "xresnet1d"
+    takes_any_window = True
+    # A recomputed forward pass would update the BatchNorm statistics twice.
+    supports_gradient_checkpointing = False
+    _no_split_modules = ["ResidualBlock"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv1d) and getattr(module, "starts_as_torch", False):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Conv1d | nn.Linear):
+            init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d) and getattr(module, "starts_at_zero", False):
+            init.zeros_(module.weight)
+
+
+class Xresnet1dModel(Xresnet1dPreTrainedModel):
+    """The convolutional encoder: stem, max pooling, residual stages.
+
+    Tokens are time steps: `last_hidden_state` is the last stage `(batch, steps, hidden_size)`, one step per 320 ms at
+    100 Hz. `pooler_output (batch, 2 * hidden_size)` is the maximum over time joined with the mean, in this order.
+    """
+
+    def __init__(self, config: Xresnet1dConfig):
+        super().__init__(config)
+        sizes = [config.num_leads, *config.stem_sizes]
+        stem = [
+            ConvLayer(
+                sizes[number],
+                sizes[number + 1],
+                config.stem_kernel_size,
+                stride=1 if number else 2,
+                bias=config.stem_bias and not number,
+            )
+            for number in range(len(config.stem_sizes))
+        ]
+        stem[0].conv.starts_as_torch = config.stem_initialization == "torch"  # type: ignore[assignment]
+        self.stem = nn.ModuleList(stem)
+        self.stages = nn.ModuleList()
+        inputs = config.stem_sizes[-1]
+        plan = zip(config.depths, config.stage_widths, config.stage_sizes, strict=True)
+        for number, (depth, width, outputs) in enumerate(plan):
+            blocks = []
+            for block in range(depth):
+                stride = 2 if number and not block else 1
+                blocks.append(ResidualBlock(config, inputs=inputs, width=width, outputs=outputs, stride=stride))
+                inputs = outputs
+            self.stages.append(nn.Sequential(*blocks))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the first layer."""
+        return self.stem[0]
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Names of the parts that share a learning rate, from the input on: first convolution, stem, pairs of stages.
+
+        With a factor of 0.25 per group these are the discriminative rates of ecg-selfsupervised (specification, 8.2).
+        """
+        count = len(self.stages)
+        first = count % 2
+        pairs = [tuple(f"stages.{stage}" for stage in range(start, start + 2)) for start in range(first, count, 2)]
+        stem = tuple(f"stem.{number}" for number in range(1, len(self.stem)))
+        return [("stem.0",), stem + (("stages.0",) if first else ()), *pairs]
+
+    def token_mask(self, attention_mask: torch.Tensor | None) -> None:
+        """None: every time step counts. Raises `SignalError` for a mask that hides samples."""
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise SignalError(
+                f"{type(self).__name__} got an attention_mask that hides samples; it is convolutional and takes none. "
+                "Pass whole windows without padding (the checkpoint's feature extractor cuts them)."
+            )
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Maximum and mean over time: `(batch, steps, hidden)` to `(batch, 2 * hidden)`."""
+        return torch.cat([tokens.amax(dim=1), tokens.mean(dim=1)], dim=1)
+
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        record_index: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> EcgModelOutput | tuple:
+        """Encode windows of any length.
+
+        Args:
+            input_values: `(batch, leads, samples)`, prepared by the feature extractor.
+            attention_mask: Not needed; one that hides samples is an error.
+            lead_mask: `(batch, leads)`, 1 = present; an absent lead is set to 0.
+            record_index: Accepted and ignored, so that an extractor's whole output can be passed.
+            output_hidden_states: Return what the stem and each stage hand on, `(batch, steps, channels)` each.
+            output_attentions: Accepted; there is no attention, so the output has none.
+            return_dict: Return a tuple if False.
+        """
+        if input_values is None:
+            raise SignalError(f"{type(self).__name__} got no input_values; expected (batch, leads, samples).")
+        self.check_input(input_values)
+        self.token_mask(attention_mask)
+        if lead_mask is not None:
+            input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
+        signal = input_values.to(self.dtype).unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        for layer in self.stem:
+            signal = layer(signal)
+        signal = functional.max_pool2d(signal, (1, 3), stride=(1, 2), padding=(0, 1))
+        states = [signal.squeeze(2).transpose(1, 2)]
+        for stage in self.stages:
+            # Through the hidden state itself (views, no copies): its gradient can be kept.
+            signal = stage(states[-1].transpose(1, 2).unsqueeze(2))
+            states.append(signal.squeeze(2).transpose(1, 2))
+        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        result = EcgModelOutput(
+            last_hidden_state=states[-1],
+            pooler_output=self.pool(states[-1]),
+            hidden_states=tuple(states) if want_states else None,
+        )
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return result if use_dict else result.to_tuple()
+
+
+class Xresnet1dForSequenceClassification(EcgForSequenceClassification, Xresnet1dPreTrainedModel):
+    """xresnet1d with the benchmark's head on the joined maximum and mean (or another pooling of its time steps)."""
+
+    encoder_class = Xresnet1dModel

@@ -1,0 +1,155 @@
+# ecg_transformers/signals/leads.py, copied beside the checkpoint with its imports made flat.
+"""Lead names: the canonical twelve, their spellings, and the algebra of the limb leads.
+
+Names are matched without regard to case, blanks, ``-``, ``_`` and the word "lead"; ``DI``, ``DII``, ``DIII`` are
+I, II, III. A spelling is an alias only where it means the same electrodes: ``MLII`` (a Holter lead), ``ML5`` and the
+Frank leads ``X Y Z`` keep their own names.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .errors import LeadError, SignalError
+
+__all__ = [
+    "LEAD_SETS",
+    "STANDARD_LEADS",
+    "canonical_lead",
+    "canonical_leads",
+    "derive_limb_leads",
+    "lead_indices",
+]
+
+STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# The reduced sets of the PhysioNet/CinC Challenge 2021, and lead I alone (watches).
+LEAD_SETS: dict[int, tuple[str, ...]] = {
+    12: STANDARD_LEADS,
+    6: ("I", "II", "III", "aVR", "aVL", "aVF"),
+    4: ("I", "II", "III", "V2"),
+    3: ("I", "II", "V2"),
+    2: ("I", "II"),
+    1: ("I",),
+}
+
+# Leads that are not among the twelve but whose spelling is settled, so that "mlii" and "MLII" are one lead.
+_OTHER_LEADS = (
+    *("MLI", "MLII", "MLIII", "ML5", "MV1", "MV2", "MV5"),
+    *("V7", "V8", "V9", "V1R", "V2R", "V3R", "V4R", "V5R", "V6R"),
+    *("X", "Y", "Z", "ECG"),
+)
+
+
+@lru_cache(maxsize=4096)
+def _key(name: str) -> str:
+    """The form in which two spellings of one lead are equal."""
+    key = "".join(name.split()).replace("_", "").casefold()
+    # A leading minus is a sign, not a hyphen: "-aVR" of the Cabrera order is the inverted lead.
+    sign = "-" if key[:1] in ("-", "\N{MINUS SIGN}") else ""
+    key = key.replace("-", "").replace("\N{MINUS SIGN}", "")
+    if key.startswith("lead") and key != "lead":
+        key = key[len("lead") :]
+    elif key.endswith("lead") and key != "lead":
+        key = key[: -len("lead")]
+    return sign + key
+
+
+_CANONICAL = {_key(name): name for name in (*STANDARD_LEADS, *_OTHER_LEADS)}
+_CANONICAL |= {"di": "I", "dii": "II", "diii": "III"}
+
+
+def canonical_lead(name: str) -> str:
+    """The canonical spelling of a lead name; a name that is not known is returned as it is, without outer blanks.
+
+    Raises:
+        LeadError: the name is no text or has no letters.
+
+    Example:
+        >>> canonical_lead("Lead II"), canonical_lead("AVR"), canonical_lead("DIII"), canonical_lead("MLII")
+        ('II', 'aVR', 'III', 'MLII')
+    """
+    if not isinstance(name, str):
+        raise LeadError(f"a lead name is {name!r} ({type(name).__name__}); expected text such as 'II' or 'V1'.")
+    if not name.strip():
+        raise LeadError("a lead name is empty; expected text such as 'II' or 'V1'.")
+    return _CANONICAL.get(_key(name), name.strip())
+
+
+def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
+    """The canonical spellings of several lead names, in the order given.
+
+    Raises:
+        LeadError: two names mean the same lead, or a name is no text.
+
+    Example:
+        >>> canonical_leads(["v1", "Lead II", "avf"])
+        ('V1', 'II', 'aVF')
+    """
+    if isinstance(names, str):
+        raise LeadError(f"leads is the text {names!r}; expected a list of names such as ['I', 'II', 'V1'].")
+    written = list(names)
+    canonical = tuple(canonical_lead(name) for name in written)
+    seen: dict[str, str] = {}
+    for name, spelling in zip(canonical, written, strict=True):
+        if _key(name) in seen:
+            raise LeadError(
+                f"lead {name} occurs twice (written {seen[_key(name)]!r} and {spelling!r}) among {', '.join(written)}; "
+                "expected every lead once. Name the leads explicitly with leads=[...]."
+            )
+        seen[_key(name)] = spelling
+    return canonical
+
+
+def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
+    """The positions of the leads ``want`` among the leads ``have``; spellings may differ.
+
+    Raises:
+        LeadError: a wanted lead is not there.
+
+    Example:
+        >>> lead_indices(["I", "II", "V1"], ["v1", "DI"])
+        [2, 0]
+    """
+    position = {_key(name): index for index, name in enumerate(canonical_leads(have))}
+    wanted = canonical_leads(want)
+    missing = [name for name in wanted if _key(name) not in position]
+    if missing:
+        raise LeadError(
+            f"found leads {', '.join(have)}; {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
+            "Ask for leads that the record has, or name another lead's equivalent with treat_as={'MLII': 'II'}."
+        )
+    return [position[_key(name)] for name in wanted]
+
+
+def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Adds those of III, aVR, aVL, aVF that are absent, computed from I and II (Einthoven, Goldberger).
+
+    III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Leads that are present stay as they are;
+    without both I and II nothing is derived.
+
+    Args:
+        signal: ``(..., leads, samples)``, mV.
+        leads: the names of the leads.
+
+    Returns:
+        The signal with the derived leads behind the others, all names, and the names of the derived leads.
+
+    Raises:
+        LeadError: a lead is named twice.
+        SignalError: number of names and number of leads differ.
+    """
+    names = canonical_leads(leads)
+    if signal.ndim < 2 or signal.shape[-2] != len(names):
+        raise SignalError(f"the signal has shape {signal.shape}; expected (leads, samples) with {len(names)} leads.")
+    if "I" not in names or "II" not in names:
+        return signal, names, ()
+    one, two = (signal[..., names.index(name), :] for name in ("I", "II"))
+    formulas = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+    derived = tuple(name for name in formulas if name not in names)
+    if not derived:
+        return signal, names, ()
+    rows = [formulas[name][0] * one + formulas[name][1] * two for name in derived]
+    added = np.stack(rows, axis=-2).astype(signal.dtype, copy=False)
+    return np.concatenate([signal, added], axis=-2), names + derived, derived

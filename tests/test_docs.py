@@ -28,6 +28,8 @@ def test_python_blocks_run_in_order_as_printed(tmp_path):
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert "100 Hz" in finished.stdout
+    # The comment behind the snippet is what it prints.
+    assert "AFIB: atrial fibrillation, 0.98" in finished.stdout
     assert (tmp_path / "embeddings.parquet").is_file()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from ..trainer.arguments import (
@@ -17,7 +17,7 @@ from ..trainer.arguments import (
 )
 from .recipe import recipe_names
 
-__all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments"]
+__all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments", "unused_settings"]
 
 
 @dataclass
@@ -82,7 +82,8 @@ class DownstreamArguments:
         },
     )
     window_stride_seconds: float | None = field(
-        default=None, metadata={"help": "Distance of two windows in scoring. Default: the checkpoint's."}
+        default=None,
+        metadata={"help": "Distance of two windows in scoring. Default: the checkpoint's, as a share of a window."},
     )
     head_first: bool = field(
         default=True,
@@ -261,3 +262,44 @@ def read_arguments(words: Sequence[str], kind: type[Arguments]) -> tuple[Argumen
     return arguments, {
         name: value for name, value in values.items() if (name in training and name not in own) or name == "seed"
     }
+
+
+# Settings of training that a frozen encoder, new weights, or a saved classifier have no use for.
+_TRAINING = (
+    "choose_epoch", "one_cycle", "layer_decay", "max_shift_seconds", "early_stopping_patience", "max_seconds",
+)  # fmt: skip
+_HEAD = ("head_epochs", "head_learning_rate")
+_PREPARATION = ("pooling", "layer", "train_folds", "validation_folds", "train_fraction", "balanced")
+# Of the Trainer's, what is used where nothing trains.
+_ALWAYS = {"output_dir", "seed", "bf16", "disable_tqdm"}
+
+
+def unused_settings(mode: str | None, arguments: DownstreamArguments, training: Mapping[str, Any]) -> list[str]:
+    """Settings that differ from their defaults and that a mode does not use: nothing is passed over silently.
+
+    Args:
+        mode: What learns; `None`: a classifier is scored as it was saved.
+        arguments: The settings.
+        training: Fields of the Trainer that were set.
+
+    Returns:
+        Their names.
+    """
+    trains = mode in ("fine_tune", "from_scratch")
+    names: list[str] = []
+    if not trains:
+        names += [*_TRAINING, *_HEAD]
+    if mode is None:
+        names += _PREPARATION
+    if mode == "from_scratch":
+        names += ["layer_decay", *_HEAD]
+    if trains and not arguments.head_epochs:
+        names += ["head_learning_rate"]
+    if trains and arguments.choose_epoch == "last":
+        names += ["early_stopping_patience"]
+    default = {field.name: field.default for field in fields(arguments)}
+    found = [name for name in dict.fromkeys(names) if getattr(arguments, name) != default[name]]
+    found += [name for name in training if not trains and name not in _ALWAYS]
+    if trains and arguments.one_cycle:
+        found += [name for name in ("lr_scheduler_type", "warmup_steps", "warmup_epochs") if name in training]
+    return found

@@ -49,7 +49,8 @@ def load_extractor(
     Args:
         checkpoint: Folder or Hub name.
         window_seconds: Length of a window; the checkpoint's own if not given.
-        window_stride_seconds: Distance of two windows in evaluation; as long as a window if only that is given.
+        window_stride_seconds: Distance of two windows in evaluation; if only the length is given, the same share of a
+            window as the checkpoint has it.
 
     Raises:
         CheckpointError: Rate, window or leads differ between the two files.
@@ -67,7 +68,8 @@ def load_extractor(
     changes: dict[str, int] = {}
     if window_seconds is not None:
         size = round(window_seconds * extractor.sampling_rate)
-        changes |= {"window_size": size, "window_stride": size}
+        share = (extractor.window_stride or extractor.window_size) / extractor.window_size
+        changes |= {"window_size": size, "window_stride": max(1, round(size * share))}
     if window_stride_seconds is not None:
         changes["window_stride"] = round(window_stride_seconds * extractor.sampling_rate)
     return AutoFeatureExtractor.from_pretrained(checkpoint, **changes) if changes else extractor
@@ -214,10 +216,13 @@ def save_classifier(
 def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
     """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours, and its config file.
 
+    `labels` is the label set where the checkpoint was trained on labels (empty for a self-supervised one).
+
     Read from `run.json`, which a pretraining run leaves, or from the `results.json` of a fine-tuned folder; zeros where
     neither is there.
     """
-    facts: dict[str, Any] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0, "config": ""}
+    facts: dict[str, Any] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
+    facts |= {"config": "", "labels": ""}
     folder = Path(checkpoint)
     found: dict[str, Any] = {}
     for file in (folder / "run.json", Path("hub_cards") / folder.name / "run.json"):

@@ -18,7 +18,7 @@ from ..corpora.prepared import Corpus, load_corpus
 from ..errors import EcgError
 from ..trainer.arguments import ArgumentsError
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit
-from .arguments import DownstreamArguments, FineTuneArguments
+from .arguments import DownstreamArguments, FineTuneArguments, unused_settings
 from .classifier import load_extractor, save_classifier
 from .finetune_trainer import FineTuneSettings
 from .modes import BASELINES, Mode, Outcome, baseline_name, run_mode
@@ -155,7 +155,7 @@ class DownstreamRun:
         )
         if arguments.table is not None:
             corpus, table, words = self._own_corpus()
-            if arguments.mode is None and len(table.rows) < FEW_ROWS:
+            if arguments.mode is None and arguments.model_type is None and len(table.rows) < FEW_ROWS:
                 self.mode = "linear_probe"
             self.say(f"labels: {table.describe()}; {words}")
         else:
@@ -171,6 +171,8 @@ class DownstreamRun:
             min_examples=arguments.min_examples if arguments.table is not None else 0,
             seed=arguments.seed,
         )
+        if unused := unused_settings(self.mode, arguments, self.training):
+            self.say(f"not used by {self.mode}: {', '.join(unused)}")
         if arguments.choose_epoch == "last" and self.mode in ("fine_tune", "from_scratch"):
             self.splits = self.splits.choosing_nothing()
         check_noise_levels(arguments.noise_levels, self.extractor, self.splits)

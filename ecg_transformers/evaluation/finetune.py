@@ -22,7 +22,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ..errors import EcgError
-from ..trainer.arguments import NO_DECAY, EcgTrainingArguments
+from ..trainer.arguments import NO_DECAY, ArgumentsError, EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.resume import newest_complete_checkpoint
 from .class_weights import class_weights
@@ -68,9 +68,16 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
     Args:
         output_dir: Folder of the run; checkpoints go there.
         **values: Fields of `EcgTrainingArguments`.
+
+    Raises:
+        ArgumentsError: Values that the Trainer refuses.
     """
     given = _DEFAULTS | {"use_cpu": not torch.accelerator.is_available()} | values
-    return EcgTrainingArguments(output_dir=str(output_dir), **given)
+    try:
+        return EcgTrainingArguments(output_dir=str(output_dir), **given)
+    except ValueError as error:
+        hint = " With --choose_epoch last no evaluation is needed." if given["load_best_model_at_end"] else ""
+        raise ArgumentsError(f"The Trainer refuses these settings: {error}{hint}") from error
 
 
 def fine_tune(
@@ -106,6 +113,12 @@ def fine_tune(
         train, part = splits.train, splits.evaluate
     if len(train) < 2:
         raise EcgError(f"{len(train)} training records are left beside those held out; expected more.")
+    batch = arguments.train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last and len(train) < batch:
+        raise EcgError(
+            f"{len(train)} training records do not fill one batch of {batch}, and dataloader_drop_last leaves smaller "
+            "ones out. Set a smaller per_device_train_batch_size, or dataloader_drop_last: false."
+        )
     data = _Data(LabelledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
     task = splits.task
     balance = class_weights(train.targets, task.problem_type, task.num_labels) if settings.balanced else None

@@ -6,15 +6,14 @@ so they grow by whole patients. What is reported stays the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..corpora.prepared import load_corpus
+from ..result_entries import noise_level, num_train_folds
 from ..trainer.arguments import ArgumentsError
-from ..trainer.resume import write_whole
 from .arguments import DownstreamArguments
 from .downstream import is_main_process
 from .protocol import default_folds
@@ -54,7 +53,9 @@ def label_efficiency(
     *,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Evaluate with ever more training folds; each has a folder of its own, and a finished one is not done again.
+    """Evaluate with ever more training folds, each in a folder of its own.
+
+    `training/benchmark.py` does the same for several systems, and leaves out what is done.
 
     Args:
         arguments: The settings; `label_efficiency` says how many folds.
@@ -74,32 +75,19 @@ def label_efficiency(
     train_folds = arguments.train_folds or default_folds(load_corpus(arguments.corpus))[0]
     entries: list[dict[str, Any]] = []
     for folds in first_folds(train_folds, arguments.label_efficiency or ()):
-        part = folder / f"first_{len(folds)}_folds"
-        settings = replace(arguments, train_folds=list(folds), label_efficiency=None)
-        finished, asked = part / "label_efficiency.json", _question(settings)
-        if finished.is_file() and (kept := json.loads(finished.read_text(encoding="utf-8")))["settings"] == asked:
-            say(f"folds {', '.join(map(str, folds))}: done before, in {part}")
-            entries += kept["entries"]
-            continue
         say(f"folds {', '.join(map(str, folds))}:")
-        new = evaluate(settings, part)
-        entries += new
-        if is_main_process():
-            finished.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(finished, json.dumps({"settings": asked, "entries": new}))
+        settings = replace(arguments, train_folds=list(folds), label_efficiency=None)
+        entries += evaluate(settings, folder / f"first_{len(folds)}_folds")
     if is_main_process():
         from ..viz.label_efficiency import plot_label_efficiency
 
         merge_results(folder / "results.json", entries)
         say(_table(entries))
-        figure = folder / "label_efficiency.png"
-        plot_label_efficiency(entries).savefig(figure, dpi=150)
-        say(f"-> {figure}")
+        if len({num_train_folds(entry) for entry in entries}) > 1:
+            figure = folder / "label_efficiency.png"
+            plot_label_efficiency(entries).savefig(figure, dpi=150)
+            say(f"-> {figure}")
     return entries
-
-
-def _question(settings: DownstreamArguments) -> dict[str, Any]:
-    return json.loads(json.dumps(vars(settings), default=str))
 
 
 def _table(entries: Sequence[dict[str, Any]]) -> str:
@@ -111,6 +99,6 @@ def _table(entries: Sequence[dict[str, Any]]) -> str:
             "macro AUROC": f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
         }
         for entry in entries
-        if entry["min_positives"] == 1
+        if entry["min_positives"] == 1 and not noise_level(entry)
     ]
     return format_table(rows)

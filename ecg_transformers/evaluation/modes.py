@@ -264,6 +264,8 @@ def evaluate_as_is(
     device = torch.device(device or torch.accelerator.current_accelerator() or "cpu")
     bf16 = device.type != "cpu" if bf16 is None else bf16
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    if extractor.window_size != model.config.window_size:
+        model.resize_window(extractor.window_size)
     cast(torch.nn.Module, model).to(device)
     scores = predict_records(
         model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16

@@ -76,7 +76,7 @@ def outcome_entries(
         config_file: The YAML file of the run; that of the pretraining if not given.
     """
     known = pretraining_facts(checkpoint)
-    config = known.pop("config")
+    config, supervised = known.pop("config"), bool(known.pop("labels"))
     pretrained = outcome.initialisation == "pretrained"
     facts: dict[str, Any] = {
         "config": config_file or (config if pretrained else ""),
@@ -104,7 +104,7 @@ def outcome_entries(
             splits,
             checkpoint=name,
             mode=outcome.mode,
-            initialisation=outcome.initialisation,
+            initialisation="supervised" if pretrained and supervised else outcome.initialisation,
             pooling=outcome.model.config.pooling,
             layer=outcome.model.config.layer,
             aggregate=aggregate,

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from ..corpora.prepared import Corpus, load_corpus
 from ..errors import CorpusError
 from ..trainer.arguments import ArgumentsError
-from .arguments import ScoreArguments
+from .arguments import ScoreArguments, unused_settings
 from .bootstrap import holm
 from .classifier import classifier_codes, load_extractor, pretraining_facts
 from .downstream import checkpoint_name, run_outcome
@@ -145,6 +145,7 @@ class Scoring:
             splits = make_splits(self.corpus, arguments.labels, extractor, codes=codes, **protocol)
             return self._as_is(name, checkpoint, extractor, splits)
         mode: Mode = arguments.mode or "linear_probe"
+        self._say_unused(mode)
         outcome = self._run(mode, checkpoint, extractor, splits, "pretrained")
         baseline = None
         if mode in BASELINES and not arguments.no_baseline:
@@ -166,11 +167,20 @@ class Scoring:
         shutil.rmtree(folder, ignore_errors=True)
         return outcome
 
+    def _say_unused(self, mode: Mode | None) -> None:
+        if unused := unused_settings(mode, self.arguments, self.training):
+            self.say(f"not used by {mode or 'a classifier that is scored as it is'}: {', '.join(unused)}")
+
     def _as_is(self, name: str, checkpoint: str, extractor: Any, splits: Splits) -> _Scored:
         """A classifier as it was saved, and the baseline that was saved with it."""
         arguments = self.arguments
-        published = Path("hub_cards") / Path(checkpoint).name / "results.json"
-        known = read_results(Path(checkpoint) / "results.json") or read_results(published)
+        self._say_unused(None)
+        known = read_results(Path(checkpoint) / "results.json")
+        if not known:
+            # A published folder holds no results; its card does, and those of the systems beside it too.
+            card = read_results(Path("hub_cards") / Path(checkpoint).name / "results.json")
+            known = [entry for entry in card if entry["checkpoint"] == Path(checkpoint).name]
+        known = [entry for entry in known if entry["labels"] == splits.task.label_set] or known
         # A fine-tuned checkpoint keeps the entries of its baseline beside its own; a supervised one has only its own.
         own = [entry for entry in known if entry["mode"] in BASELINES] or known
         # A card also has the label-efficiency curve of the system; its checkpoint learned from most records.
@@ -218,7 +228,7 @@ class Scoring:
                 "window s": f"{config.window_size / config.sampling_rate:g}",
                 "leads": config.num_leads,
                 "parameters": f"{entry['parameters'] / 1e6:.2f} M",
-                "pretraining records": f"{pretraining_facts(self.arguments.model[number])['records']:,}",
+                "pretraining records": f"{_pretraining_records(self.arguments.model[number]):,}",
                 "score": f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
                 "random": f"{beside[0]['value']:.3f}" if beside else "-",
             }
@@ -228,6 +238,12 @@ class Scoring:
                 row["p (Holm)"] = f"{next(adjusted):.3f}" if difference else "-"
             rows.append(row)
         return format_table(rows)
+
+
+def _pretraining_records(checkpoint: str) -> int:
+    """Records that the encoder learned from without labels."""
+    facts = pretraining_facts(checkpoint)
+    return 0 if facts["labels"] else int(facts["records"])
 
 
 def _comparable(first: Splits, second: Splits) -> bool:

@@ -104,7 +104,7 @@ def test_levels_of_noise_leave_entries_a_table_and_a_picture(corpus, checkpoint,
     entries = script("finetune").main([*words, "--noise_levels", "1,6"])
     printed = capsys.readouterr().out
     table = printed[printed.index("noise  ") :].splitlines()
-    assert table[0].split() == ["noise", "macro", "auroc", "random", "difference"]
+    assert table[0].split() == ["noise", "macro", "AUROC", "random", "difference"]
     assert [row.split()[0] for row in table[1:4]] == ["clean", "1", "6"]
     assert "noise_robustness.png" in table[4]
     saved = json.loads((tmp_path / "results.json").read_text())
@@ -277,7 +277,12 @@ def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(co
     np.testing.assert_allclose(before.scores, after.scores, atol=1e-6)
     tuning = "--mode fine_tune --head_epochs 1 --layer_decay 0.25 --num_train_epochs 1 --no_baseline".split()
     tuned = script("finetune").main([*model, *words, str(tmp_path / "tuned"), *tuning, *options])
-    assert (tuned[0]["mode"], tuned[0]["initialisation"]) == ("fine_tune", "pretrained")
+    # What was learned before were labels.
+    assert (tuned[0]["mode"], tuned[0]["initialisation"]) == ("fine_tune", "supervised")
+    wide = script("score").main(
+        [*model, *words, str(tmp_path / "wide"), "--labels", "all", *options, "--window_seconds", "2"]
+    )
+    assert (wide[0]["window_seconds"], wide[0]["window_stride_seconds"]) == (2.0, 1.0)
 
 
 def test_label_efficiency_takes_the_first_folds(corpus, checkpoint, tmp_path, capsys):
@@ -287,9 +292,6 @@ def test_label_efficiency_takes_the_first_folds(corpus, checkpoint, tmp_path, ca
     assert folds == [[1], [1, 2, 3, 4]]
     assert (tmp_path / "label_efficiency.png").is_file()
     assert "training folds" in capsys.readouterr().out
-    again = script("finetune").main([*words.split(), "--resamples", "50", "--no_baseline"])
-    assert again == json.loads(json.dumps(entries))
-    assert capsys.readouterr().out.count("done before") == 2
 
 
 def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):
@@ -328,3 +330,47 @@ def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpo
     monkeypatch.setattr(downstream, "run_mode", watched)
     assert script("finetune").main([*words, *QUICK])
     assert not (tmp_path / "training").exists()
+
+
+def test_a_card_with_other_systems_does_not_mislabel_a_published_checkpoint(corpus, recipe, tmp_path, monkeypatch):
+    words = ["--corpus", str(corpus), "--output_dir"]
+    script("finetune").main([str(recipe), *words, str(tmp_path / "run")])
+    published = tmp_path / "net-ecg"
+    published.mkdir()
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        (published / name).write_bytes((tmp_path / "run" / name).read_bytes())
+    own = [entry | {"checkpoint": "net-ecg"} for entry in json.loads((tmp_path / "run" / "results.json").read_text())]
+    other = [entry | {"checkpoint": "mae-ecg", "mode": "fine_tune", "initialisation": "pretrained"} for entry in own]
+    card = tmp_path / "hub_cards" / "net-ecg"
+    card.mkdir(parents=True)
+    (card / "results.json").write_text(json.dumps([*other, *own]))
+    monkeypatch.chdir(tmp_path)
+    options = ["--labels", "all", "--resamples", "50"]
+    entries = script("score").main(["--model", str(published), *words, str(tmp_path / "scored"), *options])
+    assert (entries[0]["mode"], entries[0]["initialisation"], entries[0]["config"]) == (
+        "from_scratch", "random", str(recipe),
+    )  # fmt: skip
+
+
+def test_a_recipe_on_a_small_table_trains_new_weights(recipe, tmp_path):
+    words = f"{recipe} {write_table(tmp_path)} --output_dir {tmp_path / 'out'} --num_train_epochs 1"
+    script("finetune").main(words.split())
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["model_type"] == "xresnet1d"
+
+
+def test_settings_that_a_mode_has_no_use_for_are_named(corpus, checkpoint, tmp_path, capsys):
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir {tmp_path} --no_baseline"
+    script("finetune").main([*words.split(), "--resamples", "50", "--choose_epoch", "last", "--num_train_epochs", "7"])
+    assert "not used by linear_probe: choose_epoch, num_train_epochs" in capsys.readouterr().out
+
+
+def test_settings_that_cannot_train_are_refused_in_words(corpus, recipe, checkpoint, tmp_path):
+    from ecg_transformers.errors import EcgError
+
+    words = ["--corpus", str(corpus), "--output_dir", str(tmp_path)]
+    large = ["--per_device_train_batch_size", "4096", "--dataloader_drop_last", "true"]
+    with pytest.raises(EcgError, match="do not fill one batch of 4096"):
+        script("finetune").main([str(recipe), *words, *large])
+    blind = ["--model", str(checkpoint), "--mode", "fine_tune", "--eval_strategy", "no", "--no_baseline"]
+    with pytest.raises(EcgError, match="choose_epoch last"):
+        script("finetune").main([*blind, *words])

@@ -44,6 +44,9 @@ class EcgConfig(PreTrainedConfig):
             `"cls_mean"` or `"attention"` (one learned query over the tokens).
         layer: Whose tokens it reads: -1 is the model's output after its final norm, 0 the input of the first layer,
             k the output of layer k.
+        head_hidden_sizes: Hidden layers (Linear, ReLU) of the classification head; none: one linear layer.
+        head_dropout: Dropout before its last linear layer; half of it before each earlier one.
+        head_batch_norm: BatchNorm before each of its linear layers.
         label_names: Readable names of the labels, in the order of `id2label` (which holds the codes).
         label_system: Where the codes come from: `"scp"`, `"snomed-ct"`, `"aami"` or `"own"`.
         thresholds: One decision threshold on the probability of each label, fitted on validation data.
@@ -62,6 +65,9 @@ class EcgConfig(PreTrainedConfig):
     hidden_size: int = 512
     pooling: str = "cls"
     layer: int = -1
+    head_hidden_sizes: list[int] | tuple[int, ...] = ()
+    head_dropout: float | int = 0.0
+    head_batch_norm: bool = False
     label_names: list[str] | tuple[str, ...] | None = None
     label_system: str | None = None
     thresholds: list[float] | tuple[float, ...] | None = None
@@ -87,11 +93,29 @@ class EcgConfig(PreTrainedConfig):
             raise CheckpointError(
                 f"pooling is {self.pooling!r}; expected 'cls', 'mean', 'max', 'cls_mean' or 'attention'."
             )
+        # A file sorted as text has label 10 before label 2; everything that lists labels goes by the outputs' order.
+        if self.id2label:
+            self.id2label = dict(sorted(self.id2label.items()))
+        self.head_hidden_sizes = list(self.head_hidden_sizes)
+        if not all(0 < size <= _LARGEST_SIZE for size in self.head_hidden_sizes) or not 0 <= self.head_dropout < 1:
+            raise CheckpointError(
+                f"head_hidden_sizes is {self.head_hidden_sizes} and head_dropout {self.head_dropout}; expected "
+                "positive widths and a share from 0 up to, not including, 1."
+            )
 
     @property
     def pooled_size(self) -> int:
         """Width of `pooler_output`: `hidden_size` unless a system joins several poolings."""
         return self.hidden_size
+
+    def layer_size(self, layer: int) -> int:
+        """Width of the tokens of a layer, numbered as `layer`: `hidden_size` unless a system's layers differ."""
+        return self.hidden_size
+
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the classification head is one linear layer and nothing else."""
+        return not (self.head_hidden_sizes or self.head_dropout or self.head_batch_norm)
 
     def _check_sizes(self) -> None:
         """Stop on counts and sizes that no model has, before anything of that size is built."""

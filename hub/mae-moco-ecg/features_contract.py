@@ -377,7 +377,10 @@ FIELD_NAMES = tuple(item.name for item in fields(SignalContract))
 
 
 def _listed(values: Sequence[float] | None) -> str:
-    return ", ".join(f"{value:.3g}" for value in values or ())
+    values = list(values or ())
+    if len(values) > 1 and len(set(values)) == 1:
+        return f"{values[0]:.3g} (every lead)"
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def _known_steps(steps: Iterable[str]) -> list[str]:

@@ -116,6 +116,11 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         """The length of a window in seconds."""
         return self.window_size / self.sampling_rate
 
+    @property
+    def stride_seconds(self) -> float:
+        """The distance of two windows in seconds."""
+        return (self.window_stride or self.window_size) / self.sampling_rate
+
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """An extractor from the saved fields; fields that the caller changes are logged beside their published value.

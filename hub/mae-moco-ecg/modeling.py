@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
-from .layers_pooling import Pooling
+from .layers_heads import classification_layers
+from .layers_pooling import AttentionPooling, Pooling
 
 __all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
 
@@ -61,12 +63,41 @@ class EcgPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = "audio"
     has_cls_token: bool = False
+    # Convolutional encoders take any number of samples; `config.window_size` is then what they were trained on.
+    takes_any_window: bool = False
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Start values of what every head may have; an architecture calls this and adds its own.
+
+        Not those of Transformers: its rule would replace every convolution's and every linear layer's start.
+        """
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if module.affine:
+                init.ones_(module.weight)
+                init.zeros_(module.bias)
+            for buffer, start in (
+                (module.running_mean, init.zeros_),
+                (module.running_var, init.ones_),
+                (module.num_batches_tracked, init.zeros_),
+            ):
+                if buffer is not None:
+                    start(buffer)
+        elif isinstance(module, AttentionPooling):
+            init.zeros_(module.query)
+
     def check_input(self, input_values: torch.Tensor) -> None:
-        """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`."""
+        """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`, or any length where that fits."""
+        if self.takes_any_window:
+            if input_values.ndim != 3 or input_values.shape[1] != self.config.num_leads or not input_values.shape[2]:
+                raise SignalError(
+                    f"{type(self).__name__} got input_values of shape {tuple(input_values.shape)}; expected (batch, "
+                    f"{self.config.num_leads} leads, samples). Prepare records with the checkpoint's feature extractor."
+                )
+            return
         expected = (self.config.num_leads, self.config.window_size)
         if input_values.ndim != 3 or tuple(input_values.shape[1:]) != expected:
             raise SignalError(
@@ -74,6 +105,19 @@ class EcgPreTrainedModel(PreTrainedModel):
                 f"(batch, {expected[0]} leads, {expected[1]} samples). Prepare records with the checkpoint's feature "
                 "extractor, or load the model with window_size=..., interpolate_positions=True for another length."
             )
+
+    def resize_window(self, window_size: int) -> None:
+        """Make the model take windows of `window_size` samples.
+
+        Raises:
+            CheckpointError: This architecture cannot.
+        """
+        if not self.takes_any_window:
+            raise CheckpointError(
+                f"{type(self).__name__} takes windows of {self.config.window_size} samples and no others; got "
+                f"{window_size}. Leave the window as the checkpoint has it."
+            )
+        self.config.window_size = window_size
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save weights and config; code that was loaded with the checkpoint is saved with it, else `auto_map` goes.
@@ -113,10 +157,14 @@ class EcgPreTrainedModel(PreTrainedModel):
 
 
 class EcgForSequenceClassification(EcgPreTrainedModel):
-    """An encoder, a pooling and one linear layer: the head of every architecture.
+    """An encoder, a pooling and linear layers: the head of every architecture.
 
     Subclasses set `encoder_class`; the encoder stands under `base_model_prefix`, so that an encoder checkpoint loads
-    into a classifier and back. The output is one logit per entry of `config.id2label`.
+    into a classifier and back. The output is one logit per entry of `config.id2label`. The head is one linear layer
+    unless the config asks for hidden layers, dropout or BatchNorm.
+
+    An encoder offers `token_mask(attention_mask)`, the mask over its tokens, and `pool(tokens)`, its own pooled vector
+    of the tokens of any layer.
     """
 
     encoder_class: type[EcgPreTrainedModel]
@@ -125,13 +173,20 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         setattr(self, self.base_model_prefix, self.encoder_class(config))
+        width = config.layer_size(config.layer)
         self.pooling = Pooling(
             config.pooling,
-            config.hidden_size,
+            width,
             cls_token=self.encoder_class.has_cls_token,
-            pooled_size=config.pooled_size,
+            pooled_size=config.pooled_size * width // config.hidden_size,
         )
-        self.classifier = nn.Linear(self.pooling.output_size, config.num_labels)
+        self.classifier = classification_layers(
+            self.pooling.output_size,
+            config.num_labels,
+            hidden_sizes=config.head_hidden_sizes,
+            dropout=config.head_dropout,
+            batch_norm=config.head_batch_norm,
+        )
         self.post_init()
 
     def forward(
@@ -196,8 +251,7 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
                 f"layer is {layer}; this encoder has the hidden states 0 to {len(states) - 1}, and -1 is its output. "
                 "Set config.layer to one of them."
             )
-        tokens = states[layer]
-        return tokens, token_mask, tokens[:, 0] if self.encoder_class.has_cls_token else None
+        return states[layer], token_mask, encoder.pool(states[layer])
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss by `config.problem_type`, found from the labels at first use if it is not set."""
@@ -208,9 +262,10 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
                 self.config.problem_type = "single_label_classification"
             else:
                 self.config.problem_type = "multi_label_classification"
-        logits = logits.float()
+        # Float32 under autocast and for half precision; a float64 model keeps its own.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.config.problem_type == "regression":
-            return functional.mse_loss(logits.squeeze(), labels.float().squeeze())
+            return functional.mse_loss(logits.squeeze(), labels.to(logits.dtype).squeeze())
         if self.config.problem_type == "single_label_classification":
             return functional.cross_entropy(logits.view(-1, self.num_labels), labels.view(-1).long())
-        return functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

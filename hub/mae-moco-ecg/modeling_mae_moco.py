@@ -14,7 +14,6 @@ from transformers.utils import logging
 
 from .errors import SignalError
 from .layers_patches import ConvolutionPatchEmbedding, LinearPatchEmbedding, patchify
-from .layers_pooling import AttentionPooling
 from .layers_positions import interpolate_positions, sincos_positions
 from .layers_transformer import TransformerStack
 from .modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel
@@ -103,6 +102,7 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
         std = self.config.initializer_range
         if isinstance(module, nn.Conv1d):
             # Xavier on the (outputs, leads * patch_size) view, as the public MAE code has it.
@@ -120,8 +120,6 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
         elif isinstance(module, MaeMocoEmbeddings):
             init.normal_(module.cls_token, std=std)
             self._init_positions(module.position_embeddings, cls_token=True)
-        elif isinstance(module, AttentionPooling):
-            init.zeros_(module.query)
 
     def _init_positions(self, table: nn.Parameter, cls_token: bool) -> None:
         if self.config.position_initialization == "normal":
@@ -164,6 +162,14 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         """Booleans `(batch, 1 + patches)`: which tokens may be attended to; [CLS] always."""
         patches = self.patch_weight(attention_mask)
         return None if patches is None else nn.functional.pad(patches, (1, 0), value=True)
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """[CLS]: `(batch, 1 + patches, hidden)` to `(batch, hidden)`."""
+        return tokens[:, 0]
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Names of the parts that share a learning rate, from the input on: the embedding, then block after block."""
+        return [("embeddings",), *((f"encoder.layer.{number}",) for number in range(self.config.num_hidden_layers))]
 
     def to_patches(self, input_values: torch.Tensor, lead_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Check and cut `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`; absent leads are 0."""
@@ -211,7 +217,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
             )
         result = EcgModelOutput(
             last_hidden_state=last,
-            pooler_output=last[:, 0],
+            pooler_output=self.pool(last),
             hidden_states=states if want_states else None,
             attentions=tuple(a for a in attentions if a is not None) if want_attentions else None,
         )

@@ -19,6 +19,7 @@ from ecg_transformers.evaluation.benchmark import Benchmark
 from ecg_transformers.evaluation.benchmark_plan import BenchmarkArguments, read_benchmark
 from ecg_transformers.evaluation.benchmark_table import benchmark_table
 from ecg_transformers.evaluation.downstream import is_main_process
+from ecg_transformers.evaluation.results import add_to_card
 
 
 def say(line: str) -> None:
@@ -46,6 +47,8 @@ def main(words: list[str] | None = None) -> int:
         if not arguments.dry_run:
             for path in table.write(str(arguments.output_dir)):
                 say(f"-> {path}")
+            if arguments.card is not None and (entries := benchmark.entries()):
+                say(f"-> {add_to_card(arguments.card, entries)}")
     return 1 if benchmark.problems else 0
 
 

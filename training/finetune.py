@@ -24,6 +24,7 @@ from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.arguments import FineTuneArguments, read_arguments
 from ecg_transformers.evaluation.downstream import DownstreamRun, is_main_process
 from ecg_transformers.evaluation.label_efficiency import label_efficiency
+from ecg_transformers.evaluation.results import add_to_card
 from ecg_transformers.trainer.arguments import ArgumentsError
 
 
@@ -52,9 +53,12 @@ def main(words: list[str] | None = None) -> list[dict[str, object]]:
     if not training.get("output_dir"):
         raise ArgumentsError("--output_dir DIR must be given.")
     folder = Path(training["output_dir"])
-    if arguments.label_efficiency is not None:
-        return label_efficiency(arguments, folder, evaluate, say=say)
-    return evaluate(arguments, folder)
+    curve = arguments.label_efficiency is not None
+    entries = label_efficiency(arguments, folder, evaluate, say=say) if curve else evaluate(arguments, folder)
+    if arguments.card is not None and entries and is_main_process():
+        named = [entry | {"checkpoint": arguments.card} for entry in entries]
+        say(f"-> {add_to_card(arguments.card, named, run=None if curve else folder)}")
+    return entries
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ class FineTuneArguments(DownstreamArguments):
         evaluate_folds: Folds to report.
         min_examples: Labels of a table with fewer training records are dropped.
         resume: Go on with an interrupted training.
+        card: Card that gets the entries.
         num_proc: Processes that read a table's records.
         read_sampling_rate: Rate of files that state none.
         read_units: Unit of files that state none.
@@ -187,6 +188,10 @@ class FineTuneArguments(DownstreamArguments):
         default=3, metadata={"help": "Labels of a table with fewer training records are dropped."}
     )
     resume: bool = field(default=False, metadata={"help": "Go on with an interrupted training."})
+    card: str | None = field(
+        default=None,
+        metadata={"help": "Add the entries to hub_cards/NAME/results.json, with run.json and labels.csv of the run."},
+    )
     num_proc: int = field(default=1, metadata={"help": "Processes that read a table's records."})
     read_sampling_rate: float | None = field(default=None, metadata={"help": "Rate in Hz of files that state none."})
     read_units: str | None = field(default=None, metadata={"help": "Unit of files that state none (mV, uV, V)."})

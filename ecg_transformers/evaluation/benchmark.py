@@ -132,6 +132,11 @@ class Benchmark:
             self.say(f"{_clock(time.monotonic() - started)} in all, {len(self.problems)} failed")
         return self.problems
 
+    def entries(self) -> list[dict[str, Any]]:
+        """The entries of all finished runs on clean recordings, under the names of their systems."""
+        named = [(run.system.name, entry) for run in self.runs for entry in run.entries() or ()]
+        return [{**entry, "checkpoint": name} for name, entry in named]
+
     def _do(self, run: PlannedRun) -> str | None:
         """One run; the reason where it failed."""
         words = [*run.words, *words_of({"corpus": self.arguments.corpus, "output_dir": run.folder})]

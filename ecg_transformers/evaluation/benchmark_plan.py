@@ -54,6 +54,7 @@ class BenchmarkArguments:
         label_efficiency: Numbers of first training folds.
         unit: What the bootstrap draws.
         resamples: How many.
+        card: Card that gets the entries.
         dry_run: Only list the runs.
     """
 
@@ -70,6 +71,9 @@ class BenchmarkArguments:
     )
     unit: Literal["record", "patient"] = field(default="record", metadata={"help": "What the bootstrap draws."})
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
+    card: str | None = field(
+        default=None, metadata={"help": "Add the entries of all runs to hub_cards/NAME/results.json, by system."}
+    )
     dry_run: bool = field(
         default=False, metadata={"help": "List the runs, done and missing, and the table so far; run nothing."}
     )
@@ -86,7 +90,7 @@ _NOT_COMMON = {
     "resume": "Leave it out: a run always goes on where it was.",
 }
 # Settings that cannot change what is learned or predicted.
-_NO_MATTER = ("corpus", "config", "resume", "unit", "resamples", "num_proc", "output_dir", "disable_tqdm")
+_NO_MATTER = ("corpus", "config", "resume", "card", "unit", "resamples", "num_proc", "output_dir", "disable_tqdm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +177,7 @@ class PlannedRun:
         asked: dict[str, Any] = {"mode": self.system.mode, "initialisation": self.system.initialisation}
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
         asked["corpus_hash"] = self.settings["corpus"]
-        own = [entry for entry in found if all(entry.get(name) == value for name, value in asked.items())]
+        own = [entry for entry in found if all(_started(entry).get(name) == value for name, value in asked.items())]
         levels = {entry.get("noise_level") or 0 for entry in own}
         if not {0, *self.settings.get("noise_levels", ())} <= levels or self.prediction_file(own[0]) is None:
             return None
@@ -182,7 +186,7 @@ class PlannedRun:
 
     def prediction_file(self, entry: Mapping[str, Any]) -> Path | None:
         """Where the predictions behind an entry of this run are; `None` if they are gone."""
-        pattern = f"*_{entry['mode']}_{entry['initialisation']}_*.safetensors"
+        pattern = f"*_{entry['mode']}_{_started(entry)['initialisation']}_*.safetensors"
         return next((self.folder / "predictions").glob(pattern), None)
 
     def state(self) -> str:
@@ -351,6 +355,11 @@ def _system(
     for key in (*_NO_MATTER, "labels", "seed"):
         values.pop(key, None)
     return System(name, mode, config, settings, published), values
+
+
+def _started(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry with the start that was asked for: a run from a checkpoint, whatever that learned from."""
+    return {**entry, "initialisation": "pretrained"} if entry["initialisation"] == "supervised" else entry
 
 
 def fingerprint(checkpoint: str) -> str:

@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .bootstrap import Difference, Interval
 from .predictions import Predictions, other_figures
 from .protocol import Splits
 
-__all__ = ["KEY_FIELDS", "format_table", "merge_results", "read_results", "result_entry"]
+__all__ = ["KEY_FIELDS", "add_to_card", "format_table", "merge_results", "read_results", "result_entry"]
 
 # Two entries that agree in all of these are the same figure: the newer one replaces the older.
 KEY_FIELDS = (
@@ -154,6 +155,25 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> lis
     unfinished.write_text(json.dumps(list(merged.values()), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
     return list(merged.values())
+
+
+def add_to_card(name: str, entries: Sequence[Mapping[str, Any]], *, run: str | Path | None = None) -> Path:
+    """Add entries to the results of a card, and take what else its run left for it.
+
+    Args:
+        name: Folder under `hub_cards/`.
+        entries: New entries, named as the card should call them.
+        run: Output folder whose `run.json` and `labels.csv` belong to the checkpoint of the card.
+
+    Returns:
+        The card's `results.json`.
+    """
+    card = Path("hub_cards") / name
+    merge_results(card / "results.json", entries)
+    for file in ("run.json", "labels.csv"):
+        if run is not None and (Path(run) / file).is_file():
+            shutil.copyfile(Path(run) / file, card / file)
+    return card / "results.json"
 
 
 def _key(entry: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from .noisy_scoring import check_noise_levels, draw_noise_robustness, noise_tabl
 from .predictions import paired_difference
 from .protocol import Splits, make_splits
 from .report import fold_role, outcome_entries, prediction_file, summary_line
-from .results import format_table, merge_results, read_results
+from .results import add_to_card, format_table, merge_results, read_results
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
@@ -117,10 +117,8 @@ class Scoring:
         if arguments.noise_levels:
             self.say(f"-> {draw_noise_robustness(self.folder, new)}")
         if arguments.card is not None:
-            card = Path("hub_cards") / arguments.card / "results.json"
             named = [entry | {"checkpoint": arguments.card} for entry in [*self.entries[0], *self.baselines[0]]]
-            merge_results(card, named)
-            self.say(f"-> {card}")
+            self.say(f"-> {add_to_card(arguments.card, named)}")
         return new
 
     def _score(self, checkpoint: str) -> _Scored:

@@ -219,3 +219,19 @@ def test_the_shipped_configurations_can_be_read():
 def test_help_names_the_settings(capsys):
     assert script("benchmark").main(["--help"]) == 0
     assert "--label_efficiency" in capsys.readouterr().out
+
+
+def test_a_supervised_checkpoint_can_be_a_system_and_a_card_takes_the_entries(finished, folder, tmp_path, monkeypatch):
+    out, *_ = finished
+    (net,) = out.glob("runs/net_*_seed0_*")
+    settings = json.loads((folder / "benchmark.yaml").read_text()) | {"seeds": [0]}
+    settings["systems"] = [{"name": "tuned", "model": str(net), "mode": "fine_tune", "no_baseline": True}]
+    (tmp_path / "tuned.yaml").write_text(json.dumps(settings | {"num_train_epochs": 1}))
+    monkeypatch.chdir(tmp_path)
+    said = []
+    main = said_by(monkeypatch, said)
+    words = [str(tmp_path / "tuned.yaml"), "--output_dir", str(tmp_path / "out"), "--card", "tuned-ecg"]
+    assert call(main, words, said).endswith("exit 0")
+    entries = json.loads((tmp_path / "hub_cards" / "tuned-ecg" / "results.json").read_text())
+    assert {(entry["checkpoint"], entry["initialisation"]) for entry in entries} == {("tuned", "supervised")}
+    assert "1 runs, 1 done, 0 to do" in call(main, words, said)

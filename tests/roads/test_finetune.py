@@ -374,3 +374,13 @@ def test_settings_that_cannot_train_are_refused_in_words(corpus, recipe, checkpo
     blind = ["--model", str(checkpoint), "--mode", "fine_tune", "--eval_strategy", "no", "--no_baseline"]
     with pytest.raises(EcgError, match="choose_epoch last"):
         script("finetune").main([*blind, *words])
+
+
+def test_a_card_takes_the_figures_and_facts_of_a_run(corpus, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = f"{recipe} --corpus {corpus} --output_dir {tmp_path / 'run'} --num_train_epochs 1 --card net-ecg"
+    script("finetune").main(words.split())
+    card = tmp_path / "hub_cards" / "net-ecg"
+    assert {path.name for path in card.iterdir()} == {"results.json", "run.json", "labels.csv"}
+    assert {entry["checkpoint"] for entry in json.loads((card / "results.json").read_text())} == {"net-ecg"}
+    assert (card / "run.json").read_bytes() == (tmp_path / "run" / "run.json").read_bytes()

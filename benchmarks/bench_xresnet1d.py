@@ -42,12 +42,12 @@ from transformers import PrinterCallback, TrainerCallback
 
 from ecg_transformers import Xresnet1dConfig, Xresnet1dFeatureExtractor, Xresnet1dForSequenceClassification
 from ecg_transformers.corpora.prepared import load_corpus
-from ecg_transformers.evaluation.class_weights import weighted_losses
+from ecg_transformers.corpora.protocol import Part, Task, default_folds
 from ecg_transformers.evaluation.classifier import build_classifier, load_extractor
-from ecg_transformers.evaluation.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
-from ecg_transformers.evaluation.finetune import training_arguments
-from ecg_transformers.evaluation.finetune_trainer import FineTuneSettings, FineTuneTrainer, LabelledWindows
-from ecg_transformers.evaluation.protocol import Part, Task, default_folds
+from ecg_transformers.evaluation.fine_tune import training_arguments
+from ecg_transformers.inference.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
+from ecg_transformers.objectives.class_weights import weighted_losses
+from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, LabelledWindows
 
 BATCH, LEADS, SAMPLES = 128, 12, 250
 WARM_UP = 3

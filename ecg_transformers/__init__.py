@@ -15,10 +15,10 @@ _PUBLIC = {
     "EcgFeatureExtractor": "features.extractor",
     "EcgRecord": "signals.record",
     "load_corpus": "corpora.prepared",
-    "load_records": "corpora.folder",
+    "load_records": "corpora.sources.folder",
     "map_labels": "corpora.labels",
-    "read_record": "signals.readers",
-    "register_reader": "signals.readers",
+    "read_record": "signals.formats.readers",
+    "register_reader": "signals.formats.readers",
 }
 _CLASSES = {
     f"{architecture.prefix}{name}": (architecture, attribute)

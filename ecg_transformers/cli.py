@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ecg_transformers.errors import CheckpointError, EcgError, RecordFileError
-from ecg_transformers.signals.quality import flat_leads
-from ecg_transformers.signals.readers import read_record
-from ecg_transformers.signals.record import EcgRecord
+from .errors import CheckpointError, EcgError, RecordFileError
+from .signals.formats.readers import read_record
+from .signals.quality import flat_leads
+from .signals.record import EcgRecord
 
 __all__ = ["build_parser", "describe_record", "main"]
 
@@ -97,7 +97,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _inspect_checkpoint(folder: Path) -> int:
-    from ecg_transformers.publishing.inspection import inspect_checkpoint
+    from .publishing.inspection import inspect_checkpoint
 
     found = inspect_checkpoint(folder)
     sys.stdout.write(found.text + "\n")

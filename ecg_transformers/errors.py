@@ -1,10 +1,26 @@
 """The errors of the package: one small hierarchy; a message says what was found, what is expected and what to set."""
 
-__all__ = ["CheckpointError", "CorpusError", "EcgError", "LeadError", "RecordFileError", "SignalError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ArgumentsError",
+    "CheckpointError",
+    "CorpusError",
+    "EcgError",
+    "LeadError",
+    "RecordFileError",
+    "SignalError",
+    "check_names",
+]
 
 
 class EcgError(ValueError):
     """Any mistake in recordings, files, corpora or checkpoints that this package reports."""
+
+
+class ArgumentsError(EcgError):
+    """A name or value in a YAML file or on the command line that cannot be used."""
 
 
 class SignalError(EcgError):
@@ -25,3 +41,17 @@ class CorpusError(EcgError):
 
 class CheckpointError(EcgError):
     """A checkpoint whose parts are missing or contradict one another or the call."""
+
+
+def check_names(names: Iterable[str], known: Iterable[str], *, where: str) -> None:
+    """Refuse names that nothing takes, with the nearest known ones.
+
+    Raises:
+        ArgumentsError: For the first unknown name.
+    """
+    known = set(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+            hint = f" Did you mean {', '.join(near)}?" if near else " See --help for all names."
+            raise ArgumentsError(f"{where} has {name!r}, which is no known setting.{hint}")

@@ -14,12 +14,12 @@ import sys
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
+from ecg_transformers.commands.benchmark import Benchmark
+from ecg_transformers.commands.benchmark_plan import BenchmarkArguments, read_benchmark
+from ecg_transformers.commands.benchmark_table import benchmark_table
+from ecg_transformers.commands.finetune import is_main_process
 from ecg_transformers.errors import EcgError
-from ecg_transformers.evaluation.benchmark import Benchmark
-from ecg_transformers.evaluation.benchmark_plan import BenchmarkArguments, read_benchmark
-from ecg_transformers.evaluation.benchmark_table import benchmark_table
-from ecg_transformers.evaluation.downstream import is_main_process
-from ecg_transformers.evaluation.results import add_to_card
+from ecg_transformers.evaluation.results.store import add_to_card
 
 
 def say(line: str) -> None:

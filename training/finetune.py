@@ -20,12 +20,11 @@ from pathlib import Path
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from ecg_transformers.errors import EcgError
-from ecg_transformers.evaluation.arguments import FineTuneArguments, read_arguments
-from ecg_transformers.evaluation.downstream import DownstreamRun, is_main_process
-from ecg_transformers.evaluation.label_efficiency import label_efficiency
-from ecg_transformers.evaluation.results import add_to_card
-from ecg_transformers.trainer.arguments import ArgumentsError
+from ecg_transformers.commands.finetune import DownstreamRun, is_main_process
+from ecg_transformers.commands.label_efficiency import label_efficiency
+from ecg_transformers.commands.options import FineTuneArguments, read_arguments
+from ecg_transformers.errors import ArgumentsError, EcgError
+from ecg_transformers.evaluation.results.store import add_to_card
 
 
 def say(line: str) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
-from ecg_transformers.corpora.download import download_corpus
 from ecg_transformers.corpora.prepared import Corpus
+from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError, EcgError
 
 OWN = {"folder": "your own recordings, labels from --table", "synthetic": "made recordings, --records and --seed"}
@@ -77,14 +77,14 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
             f"--table and --read_... belong to the corpus 'folder'; {name} has its own labels and headers."
         )
     if name == "synthetic":
-        from ecg_transformers.corpora.synthetic import synthetic_definition
+        from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
         return synthetic_definition(options.records, seed=options.seed, sampling_rate=options.sampling_rate or 100)
     if options.source is None:
         raise CorpusError(f"--source is missing; set it to the folder of {name}.")
     if name == "folder":
-        from ecg_transformers.corpora.folder import folder_definition
         from ecg_transformers.corpora.label_table import read_label_table
+        from ecg_transformers.corpora.sources.folder import folder_definition
 
         if options.table is not None:
             print(f"labels: {read_label_table(options.table).describe()}")

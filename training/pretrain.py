@@ -14,10 +14,11 @@ import time
 from transformers import HfArgumentParser, set_seed
 from transformers.utils import logging
 
+from ecg_transformers.commands.pretrain import PretrainingRun
+from ecg_transformers.commands.pretraining_options import PretrainingArguments
+from ecg_transformers.commands.settings import read_settings, setting_names
 from ecg_transformers.errors import EcgError
-from ecg_transformers.trainer import EcgTrainingArguments, PretrainingArguments
-from ecg_transformers.trainer.run import PretrainingRun
-from ecg_transformers.trainer.settings import read_settings, setting_names
+from ecg_transformers.trainer import EcgTrainingArguments
 
 
 def main(words: list[str] | None = None) -> PretrainingRun | None:

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from ecg_transformers.errors import EcgError
-from ecg_transformers.evaluation.arguments import ScoreArguments, read_arguments
-from ecg_transformers.evaluation.label_efficiency import label_efficiency
-from ecg_transformers.evaluation.scoring import Scoring
-from ecg_transformers.trainer.arguments import ArgumentsError
+from ecg_transformers.commands.label_efficiency import label_efficiency
+from ecg_transformers.commands.options import ScoreArguments, read_arguments
+from ecg_transformers.commands.score import Scoring
+from ecg_transformers.errors import ArgumentsError, EcgError
 
 
 def say(line: str) -> None:

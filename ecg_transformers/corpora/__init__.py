@@ -3,8 +3,8 @@
 from difflib import get_close_matches
 from importlib import import_module
 
-from ecg_transformers.corpora.definition import CorpusDefinition
-from ecg_transformers.errors import CorpusError
+from ..errors import CorpusError
+from .definition import CorpusDefinition
 
 __all__ = ["CORPORA", "corpus_definition"]
 
@@ -41,4 +41,4 @@ def corpus_definition(name: str) -> CorpusDefinition:
             + (f" Did you mean {near[0]!r}?" if near else "")
         )
     module, attribute = CORPORA[name]
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+    return getattr(import_module(f"{__name__}.sources.{module}"), attribute)

@@ -23,17 +23,18 @@ from multiprocessing.connection import wait as wait_for_objects
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_transformers.corpora.conversion import STORED_STEPS, at_rate, in_millivolts, through_contract
-from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
-from ecg_transformers.corpora.layout import FORMAT_VERSION, CorpusRecord, Storage
-from ecg_transformers.corpora.prepared import Corpus, load_corpus
-from ecg_transformers.corpora.shards import Refusal, ShardReport, summarize, write_index, write_shard, write_text
-from ecg_transformers.errors import CorpusError, EcgError
-from ecg_transformers.signals.record import EcgRecord
+from ..errors import CorpusError, EcgError
+from ..files import write_text
+from ..signals.record import EcgRecord
+from .conversion import STORED_STEPS, at_rate, in_millivolts, through_contract
+from .definition import CorpusDefinition, LabelSet, RecordSource
+from .layout import FORMAT_VERSION, CorpusRecord, Storage
+from .prepared import Corpus, load_corpus
+from .shards import Refusal, ShardReport, summarize, write_index, write_shard
 
 if TYPE_CHECKING:
-    from ecg_transformers.features.contract import SignalContract
-    from ecg_transformers.features.extractor import EcgFeatureExtractor
+    from ..features.contract import SignalContract
+    from ..features.extractor import EcgFeatureExtractor
 
 __all__ = ["build_corpus", "plan_hash", "write_corpus"]
 
@@ -276,7 +277,7 @@ def _open_work(work: Path, plan: str, shards: int, shard_bytes: int) -> None:
     if work.is_dir():
         found = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else None
         if found == wanted:
-            for leftover in work.glob(".*.tmp"):
+            for leftover in work.glob(".*.unfinished*"):
                 leftover.unlink(missing_ok=True)
             return
         logger.warning("%s holds an unfinished build from other records or options; it is dropped", work)

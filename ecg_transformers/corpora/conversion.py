@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecg_transformers.corpora.layout import CorpusRecord
-from ecg_transformers.errors import CorpusError, LeadError
-from ecg_transformers.signals.record import EcgRecord
-from ecg_transformers.signals.resample import resample, resampled_length
+from ..errors import CorpusError, LeadError
+from ..signals.record import EcgRecord
+from ..signals.resample import resample, resampled_length
+from .layout import CorpusRecord
 
 if TYPE_CHECKING:
-    from ecg_transformers.features.contract import SignalContract
+    from ..features.contract import SignalContract
 
 __all__ = ["STORED_STEPS", "at_rate", "in_millivolts", "through_contract"]
 
@@ -46,7 +46,7 @@ def through_contract(row: CorpusRecord, contract: "SignalContract") -> CorpusRec
         LeadError: a lead of the contract is absent: zeros in a corpus could not be told from a signal.
         CorpusError: the contract normalises before it filters or resamples.
     """
-    from ecg_transformers.features.preparation import prepare_record
+    from ..features.preparation import prepare_record
 
     last = max(contract.order_of("resample"), contract.order_of("filter"))
     if contract.normalization != "none" and contract.order_of("normalize") < last:

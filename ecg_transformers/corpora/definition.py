@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecg_transformers.corpora.layout import CorpusRecord, Storage
-from ecg_transformers.errors import CorpusError
+from ..errors import CorpusError
+from .layout import CorpusRecord, Storage
 
 __all__ = ["CorpusDefinition", "LabelSet", "PhysioNetProject", "RecordSource", "find_root"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_transformers.corpora.definition import LabelSet
+from .definition import LabelSet
 
 __all__ = ["LabelMatrix", "label_matrix", "target_matrix"]
 

@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ecg_transformers.corpora.definition import LabelSet
-from ecg_transformers.errors import CorpusError
+from ..errors import CorpusError
+from .definition import LabelSet
 
 __all__ = ["LabelTable", "TableRow", "read_label_table"]
 

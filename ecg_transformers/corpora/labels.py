@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_transformers.corpora.definition import LabelSet
-from ecg_transformers.corpora.prepared import Corpus
-from ecg_transformers.errors import CorpusError
+from ..errors import CorpusError
+from .definition import LabelSet
+from .prepared import Corpus
 
 if TYPE_CHECKING:
     import datasets

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ecg_transformers.errors import CorpusError
-from ecg_transformers.signals.record import Annotations, EcgRecord
+from ..errors import CorpusError
+from ..signals.record import Annotations, EcgRecord
 
 if TYPE_CHECKING:
     import datasets

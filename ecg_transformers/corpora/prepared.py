@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecg_transformers.corpora.definition import LabelSet
-from ecg_transformers.corpora.label_matrix import LabelMatrix, label_matrix, target_matrix
-from ecg_transformers.corpora.layout import FORMAT_VERSION, INVALID_SAMPLE
-from ecg_transformers.errors import CorpusError
-from ecg_transformers.signals.record import Annotations, EcgRecord
+from ..errors import CorpusError
+from ..signals.record import Annotations, EcgRecord
+from .definition import LabelSet
+from .label_matrix import LabelMatrix, label_matrix, target_matrix
+from .layout import FORMAT_VERSION, INVALID_SAMPLE
 
 if TYPE_CHECKING:
     import datasets

@@ -7,17 +7,16 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecg_transformers.corpora.layout import (
+from ..files import replace_file, write_text
+from .layout import (
     FORMAT_VERSION,
     CorpusRecord,
     Storage,
@@ -30,11 +29,9 @@ __all__ = [
     "Refusal",
     "ShardReport",
     "content_hash",
-    "replace_file",
     "summarize",
     "write_index",
     "write_shard",
-    "write_text",
 ]
 
 
@@ -75,25 +72,6 @@ class ShardReport:
         """The report from its JSON."""
         values = json.loads(text)
         return cls(**{**values, "refused": [Refusal(**item) for item in values["refused"]]})
-
-
-@contextmanager
-def replace_file(path: Path):
-    """A temporary path beside ``path`` that takes its place, synced, when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> ShardReport:

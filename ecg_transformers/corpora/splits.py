@@ -10,8 +10,10 @@ from itertools import combinations
 
 import numpy as np
 
-from ecg_transformers.corpora.prepared import Corpus
-from ecg_transformers.errors import CorpusError
+from ..errors import CorpusError
+from ..hashing import GOLDEN_GAMMA, splitmix64
+from .patients import patient_groups, source_ids
+from .prepared import Corpus
 
 __all__ = ["check_disjoint", "iterative_stratification", "nested_fraction", "split_by_patient"]
 
@@ -84,9 +86,7 @@ def _groups(ids: np.ndarray) -> np.ndarray:
             unknown.sum(),
             len(ids),
         )
-    # Unknown patients get keys that no known one has.
-    keys = np.where(unknown, -1 - np.arange(len(ids)), ids)
-    return np.unique(keys, return_inverse=True)[1]
+    return patient_groups(ids)
 
 
 def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -226,19 +226,11 @@ def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus
         raise CorpusError(f"the fraction is {fraction!r}; expected a number above 0 and at most 1.")
     if fraction == 1:
         return corpus
-    keys = np.where(corpus.patient_ids >= 0, corpus.patient_ids, -1 - corpus.record_ids)
-    order = np.argsort(_mix(keys, seed), kind="stable")
+    keys = source_ids(corpus.patient_ids, corpus.record_ids)
+    order = np.argsort(splitmix64(keys.astype(np.uint64) + np.uint64(GOLDEN_GAMMA * (seed + 1) % 2**64)), kind="stable")
     # Records in the order of their patients: a patient's records share a key and therefore stand together.
     last = max(round(fraction * len(corpus)), 1)
     taken = set(keys[order[:last]].tolist())
     if last < len(order) and keys[order[last]] in taken and len(taken) > 1:
         taken.discard(int(keys[order[last]]))  # a patient who would be cut in two stays out
     return corpus.select(np.flatnonzero(np.isin(keys, list(taken))))
-
-
-def _mix(keys: np.ndarray, seed: int) -> np.ndarray:
-    """A well mixed 64-bit hash of each key (the finalizer of splitmix64; Steele, Lea, Flood 2014)."""
-    state = keys.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % 2**64)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))

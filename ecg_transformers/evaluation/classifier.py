@@ -16,11 +16,12 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSequenceC
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES
+from ..corpora.protocol import Task
 from ..errors import CheckpointError
-from .attentive import AttentiveHead
-from .probe import LinearProbe
-from .protocol import Task
-from .results import read_results
+from ..features.agreement import check_contract
+from .probes.attentive import AttentiveHead
+from .probes.linear import LinearProbe
+from .results.store import read_results
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
@@ -36,7 +37,6 @@ __all__ = [
     "set_linear_head",
 ]
 
-_SHARED = ("sampling_rate", "window_size")
 # Parts of a classifier that an encoder's checkpoint does not hold.
 _HEAD = ("classifier.", "pooling.")
 
@@ -57,14 +57,7 @@ def load_extractor(
     """
     extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
     config = AutoConfig.from_pretrained(checkpoint)
-    pairs = [(name, getattr(config, name), getattr(extractor, name)) for name in _SHARED]
-    pairs.append(("lead_names", list(config.lead_names), list(extractor.lead_names)))
-    for name, ours, theirs in pairs:
-        if ours != theirs:
-            raise CheckpointError(
-                f"{checkpoint}: config.json has {name} {ours}, preprocessor_config.json {theirs}; expected the same. "
-                "Use the files that were saved together."
-            )
+    check_contract(config, extractor)
     changes: dict[str, int] = {}
     if window_seconds is not None:
         size = round(window_seconds * extractor.sampling_rate)

@@ -24,17 +24,17 @@ import torch
 from transformers import TrainerCallback
 from transformers.utils import logging
 
+from ..corpora.protocol import Splits
 from ..errors import EcgError
-from .aggregation import Aggregate
-from .attentive import AttentiveProbe, fit_attentive_probe
+from ..inference.aggregation import Aggregate
+from ..inference.encode import CheckpointEncoder, encode_corpus, predict_records
+from ..metrics.metrics import fit_thresholds
+from ..trainer.fine_tuning import FineTuneSettings
 from .classifier import build_classifier, set_attentive_head, set_linear_head
-from .encode import CheckpointEncoder, encode_corpus, predict_records
-from .finetune import fine_tune, training_arguments
-from .finetune_trainer import FineTuneSettings
-from .metrics import fit_thresholds
-from .predictions import Predictions
-from .probe import HeldOut, LinearProbe, select_linear_probe
-from .protocol import Splits
+from .fine_tune import fine_tune, training_arguments
+from .probes.attentive import AttentiveProbe, fit_attentive_probe
+from .probes.linear import HeldOut, LinearProbe, select_linear_probe
+from .results.predictions import Predictions
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor

@@ -10,21 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["ConvolutionPatchEmbedding", "LinearPatchEmbedding", "patchify", "unpatchify"]
-
-
-def patchify(input_values: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """Cut `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`."""
-    batch, leads, samples = input_values.shape
-    split = input_values.reshape(batch, leads, samples // patch_size, patch_size)
-    return split.permute(0, 2, 3, 1).reshape(batch, samples // patch_size, patch_size * leads)
-
-
-def unpatchify(patches: torch.Tensor, num_leads: int) -> torch.Tensor:
-    """Exact inverse of `patchify`: `(batch, patches, patch_size * leads)` to `(batch, leads, samples)`."""
-    batch, count, width = patches.shape
-    split = patches.reshape(batch, count, width // num_leads, num_leads)
-    return split.permute(0, 3, 1, 2).reshape(batch, num_leads, count * (width // num_leads))
+__all__ = ["ConvolutionPatchEmbedding", "LinearPatchEmbedding"]
 
 
 class LinearPatchEmbedding(nn.Conv1d):

@@ -5,6 +5,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import initialization as init
 
+from .sources import UNKNOWN_SOURCE, same_source
+
 __all__ = ["KeyQueue"]
 
 
@@ -15,7 +17,7 @@ class KeyQueue(nn.Module):
         keys: `(size, length)`, unit columns; random unit columns at the start, as in the public code.
         pointer: `(1,)`, the column that is written next.
         filled: `(1,)`, columns written so far, at most `length`.
-        sources: `(length,)`, patient or record number of each key, -1 = unknown.
+        sources: `(length,)`, number of the source of each key (see `source_numbers`), -1 = unknown.
 
     Args:
         size: Width of a key.
@@ -32,7 +34,7 @@ class KeyQueue(nn.Module):
         self.register_buffer("keys", self._initial_keys(size, length))
         self.register_buffer("pointer", torch.zeros(1, dtype=torch.long))
         self.register_buffer("filled", torch.zeros(1, dtype=torch.long))
-        self.register_buffer("sources", torch.full((length,), -1, dtype=torch.long))
+        self.register_buffer("sources", torch.full((length,), UNKNOWN_SOURCE, dtype=torch.long))
 
     @staticmethod
     def _initial_keys(size: int, length: int) -> torch.Tensor:
@@ -45,7 +47,7 @@ class KeyQueue(nn.Module):
         init.copy_(self.keys, self._initial_keys(self.keys.shape[0], self.keys.shape[1]))
         init.zeros_(self.pointer)
         init.zeros_(self.filled)
-        init.constant_(self.sources, -1)
+        init.constant_(self.sources, UNKNOWN_SOURCE)
 
     def negative_mask(self, sources: torch.Tensor | None = None, ignore_unfilled: bool = False) -> torch.Tensor | None:
         """Booleans `(batch or 1, length)`: True = this key is no negative for this query, None = all count.
@@ -56,7 +58,7 @@ class KeyQueue(nn.Module):
         """
         mask = None
         if sources is not None:
-            mask = (sources[:, None] == self.sources[None, :]) & (self.sources >= 0)[None, :]
+            mask = same_source(sources, self.sources)
         if ignore_unfilled:
             unfilled = torch.arange(self.keys.shape[1], device=self.keys.device) >= self.filled
             mask = unfilled[None, :] if mask is None else mask | unfilled[None, :]
@@ -71,6 +73,6 @@ class KeyQueue(nn.Module):
         length = self.keys.shape[1]
         columns = (self.pointer + torch.arange(len(keys), device=keys.device)) % length
         self.keys[:, columns] = keys.T.to(self.keys.dtype)
-        self.sources[columns] = -1 if sources is None else sources
+        self.sources[columns] = UNKNOWN_SOURCE if sources is None else sources
         self.pointer.copy_((self.pointer + len(keys)) % length)
         self.filled.copy_((self.filled + len(keys)).clamp_max(length))

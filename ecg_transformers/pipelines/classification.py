@@ -12,9 +12,9 @@ from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
 from ..errors import CheckpointError, SignalError
-from ..evaluation.aggregation import aggregate_windows
-from ..evaluation.encode import probabilities
 from ..features.extractor import EcgFeatureExtractor
+from ..inference.aggregation import aggregate_windows
+from ..inference.encode import probabilities
 from .records import (
     READING,
     check_parts,

@@ -10,8 +10,8 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 from ..errors import CheckpointError, SignalError
-from ..evaluation.aggregation import aggregate_windows
 from ..features.extractor import EcgFeatureExtractor
+from ..inference.aggregation import aggregate_windows
 from ..layers.pooling import Pooling
 from .records import (
     READING,

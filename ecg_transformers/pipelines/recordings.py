@@ -9,9 +9,9 @@ from typing import Any
 from transformers.utils import logging
 
 from ..errors import RecordFileError
-from ..signals.readers import read_record
+from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
-from ..signals.wfdb_io import WfdbHeader, read_header, read_wfdb
+from ..signals.wfdb.read import WfdbHeader, read_header, read_wfdb
 
 __all__ = ["LongRecording", "open_recording"]
 

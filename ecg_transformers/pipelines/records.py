@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import CheckpointError, SignalError
+from ..features.agreement import check_contract
 from ..features.extractor import EcgFeatureExtractor
-from ..publishing.verify import check_contract
-from ..signals.readers import read_record
+from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
 from ..signals.resample import resampled_length
 from ..signals.windows import window_starts

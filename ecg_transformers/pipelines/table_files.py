@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers.utils import logging
 
-from ..corpora.shards import replace_file, write_text
 from ..errors import CheckpointError, RecordFileError
+from ..files import replace_file, write_text
 
 if TYPE_CHECKING:
     import pyarrow

@@ -17,9 +17,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from ..corpora.shards import write_text
 from ..errors import EcgError, RecordFileError, SignalError
 from ..features.extractor import EcgFeatureExtractor
+from ..files import write_text
 from .records import READING, PreparedWindows, prepare_windows
 from .table_files import (
     REFUSED,

@@ -1,6 +1,6 @@
 """Publishing: bundle the code, render the card, write or push the checkpoint, verify it."""
 
-from ecg_transformers.publishing.publish import Publication, publish
-from ecg_transformers.publishing.verify import Verification, check_contract, verify
+from .publish import Publication, publish
+from .verify import Verification, verify
 
-__all__ = ["Publication", "Verification", "check_contract", "publish", "verify"]
+__all__ = ["Publication", "Verification", "publish", "verify"]

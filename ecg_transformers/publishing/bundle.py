@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ecg_transformers.errors import CheckpointError
+from ..errors import CheckpointError
 
 __all__ = ["Bundle", "bundle", "check_flat_source"]
 

@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ecg_transformers.errors import CheckpointError
-from ecg_transformers.features.extractor import EcgFeatureExtractor
-from ecg_transformers.publishing.clean_load import METADATA_KEY, golden_differences
-from ecg_transformers.signals.record import EcgRecord
+from ..errors import CheckpointError
+from ..features.extractor import EcgFeatureExtractor
+from ..signals.record import EcgRecord
+from .clean_load import METADATA_KEY, golden_differences
 
 __all__ = ["GOLDEN_FILE", "GoldenReport", "compare_golden", "describe_golden", "read_golden_record", "write_golden"]
 

@@ -9,15 +9,15 @@ import torch
 from safetensors import safe_open
 from transformers.utils import logging
 
-from ecg_transformers.auto import ARCHITECTURES, Architecture
-from ecg_transformers.configuration import EcgConfig
-from ecg_transformers.errors import CheckpointError
-from ecg_transformers.modeling import EcgPreTrainedModel
-from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, compare_golden
-from ecg_transformers.publishing.verify import (
+from ..auto import ARCHITECTURES, Architecture
+from ..configuration import EcgConfig
+from ..errors import CheckpointError
+from ..features.agreement import check_contract
+from ..modeling import EcgPreTrainedModel
+from .golden import GOLDEN_FILE, GoldenReport, compare_golden
+from .verify import (
     CONFIG_FILE,
     EXTRACTOR_FILE,
-    check_contract,
     read_json,
     read_weights_header,
 )

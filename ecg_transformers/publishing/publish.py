@@ -17,33 +17,33 @@ from huggingface_hub import HfApi, get_token, save_torch_state_dict
 from torch import nn
 from transformers.utils import logging
 
-from ecg_transformers.auto import Architecture
-from ecg_transformers.configuration import EcgConfig
-from ecg_transformers.corpora import CORPORA, corpus_definition
-from ecg_transformers.corpora.synthetic import synthetic_definition
-from ecg_transformers.errors import CheckpointError
-from ecg_transformers.features.extractor import EcgFeatureExtractor
-from ecg_transformers.modeling import EcgPreTrainedModel
-from ecg_transformers.publishing.bundle import bundle
-from ecg_transformers.publishing.card import render_card
-from ecg_transformers.publishing.card_facts import CardFacts, PublishedFile
-from ecg_transformers.publishing.golden import describe_golden, read_golden_record, write_golden
-from ecg_transformers.publishing.inspection import check_shapes, find_class
-from ecg_transformers.publishing.labels import load_label_figures
-from ecg_transformers.publishing.pictures import draw_pictures
-from ecg_transformers.publishing.results import load_results
-from ecg_transformers.publishing.verify import (
+from ..auto import Architecture
+from ..configuration import EcgConfig
+from ..corpora import CORPORA, corpus_definition
+from ..corpora.sources.synthetic import synthetic_definition
+from ..errors import CheckpointError
+from ..features.agreement import check_contract
+from ..features.extractor import EcgFeatureExtractor
+from ..modeling import EcgPreTrainedModel
+from ..signals.formats.readers import read_record
+from ..signals.record import EcgRecord
+from .bundle import bundle
+from .card.card import render_card
+from .card.facts import CardFacts, PublishedFile
+from .card.labels import load_label_figures
+from .card.pictures import draw_pictures
+from .card.results import load_results
+from .golden import describe_golden, read_golden_record, write_golden
+from .inspection import check_shapes, find_class
+from .verify import (
     CARD_FILE,
     CONFIG_FILE,
     EXTRACTOR_FILE,
     LICENSE_FILE,
     Verification,
-    check_contract,
     read_json,
     verify,
 )
-from ecg_transformers.signals.readers import read_record
-from ecg_transformers.signals.record import EcgRecord
 
 __all__ = ["Publication", "publish"]
 

@@ -10,21 +10,19 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing import clean_load
-from ecg_transformers.publishing.bundle import check_flat_source
-from ecg_transformers.publishing.card import check_card
-from ecg_transformers.publishing.golden import GOLDEN_FILE, GoldenReport, read_golden_record
-from ecg_transformers.publishing.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
+from ..errors import CheckpointError
+from ..features.agreement import check_contract
+from . import clean_load
+from .bundle import check_flat_source
+from .card.card import check_card
+from .card.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
+from .golden import GOLDEN_FILE, GoldenReport, read_golden_record
 
 __all__ = [
     "Verification",
-    "check_contract",
     "check_files",
     "open_in_clean_process",
     "read_json",
@@ -53,8 +51,6 @@ PATIENT_KEY = re.compile(r"patients?(_?(ids?|names?|identifiers?))?|age|sex|birt
 MAX_JSON_BYTES = 16 * 2**20
 # A guard against a hang: five seconds are usual, minutes on a machine that does much else.
 CLEAN_PROCESS_SECONDS = 900
-
-CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size")
 
 
 @dataclass(frozen=True)
@@ -98,28 +94,6 @@ def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clea
     if golden is not None and not golden.passed:
         raise CheckpointError(f"{folder.name}: the golden recording comes out otherwise than stored ({golden}).")
     return Verification(tuple(files), golden, opened)
-
-
-def check_contract(config: object, extractor: object) -> None:
-    """Compares what config and feature extractor both say about the signal.
-
-    The extractor's file is the truth about the signal; the config repeats rate, leads and window because shapes hang on
-    them. Either may be an object or the dictionary of its file.
-
-    Raises:
-        CheckpointError: If sampling rate, lead names, window or patch size differ; the message has both values.
-    """
-    for field in CONTRACT_FIELDS:
-        ours, theirs = _value(config, field), _value(extractor, field)
-        if ours is None or theirs is None:
-            continue
-        if isinstance(ours, list | tuple | np.ndarray):
-            ours, theirs = list(ours), list(theirs)
-        if ours != theirs:
-            raise CheckpointError(
-                f"{field} is {ours} in {CONFIG_FILE} but {theirs} in {EXTRACTOR_FILE}; both must describe the same "
-                "input. Save model and feature extractor of the same run together."
-            )
 
 
 def check_files(folder: str | Path) -> list[str]:
@@ -294,7 +268,3 @@ def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: 
             raise CheckpointError(f"{CONFIG_FILE} has no {needed} in its auto_map; publish the checkpoint again.")
     if "AutoFeatureExtractor" not in extractor["auto_map"]:
         raise CheckpointError(f"{EXTRACTOR_FILE} has no AutoFeatureExtractor in its auto_map; publish again.")
-
-
-def _value(source: object, field: str) -> Any:
-    return source.get(field) if isinstance(source, Mapping) else getattr(source, field, None)

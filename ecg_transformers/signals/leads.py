@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ecg_transformers.errors import LeadError, SignalError
+from ..errors import LeadError, SignalError
 
 __all__ = [
     "LEAD_SETS",

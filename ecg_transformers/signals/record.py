@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ecg_transformers.errors import LeadError, RecordFileError, SignalError
-from ecg_transformers.signals.leads import canonical_leads, lead_indices
+from ..errors import LeadError, RecordFileError, SignalError
+from .leads import canonical_leads, lead_indices
 
 __all__ = [
     "MAX_SAMPLING_RATE",

@@ -1,6 +1,6 @@
 """Pretraining with Transformers' Trainer: step-keyed draws, named loss terms, schedules, whole checkpoints."""
 
-from .arguments import EcgTrainingArguments, PretrainingArguments
+from .arguments import EcgTrainingArguments
 from .callbacks import ClockCallback, LossCallback
 from .data import EpochSampler, WindowDataset
 from .schedules import PlateauAfterWarmup, Schedule, ScheduleCallback
@@ -13,7 +13,6 @@ __all__ = [
     "EpochSampler",
     "LossCallback",
     "PlateauAfterWarmup",
-    "PretrainingArguments",
     "Schedule",
     "ScheduleCallback",
     "WindowDataset",

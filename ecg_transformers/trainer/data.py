@@ -9,9 +9,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
+from ..corpora.patients import source_ids
 from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
-from .draws import integer_hash, window_starts
+from ..hashing import integer_hash
+from .draws import window_starts
 from .stored import check_lengths, complete_records, store_signals
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ class WindowDataset(Dataset):
         if bool((self.lengths == self.window_size).all()):
             self._rows = self._values.view(len(self), self._stored_leads * self.window_size)
         self.record_ids = torch.as_tensor(self.corpus.record_ids)
-        self.patient_ids = _patients_or_strangers(self.corpus)
+        self.patient_ids = patient_ids_or_none(self.corpus)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -203,13 +205,10 @@ def _as_tensor(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values)
 
 
-def _patients_or_strangers(corpus: "Corpus") -> torch.Tensor | None:
-    """Patient numbers; a record whose patient is not known counts as a patient of its own. None if none is known."""
+def patient_ids_or_none(corpus: "Corpus") -> torch.Tensor | None:
+    """Patient of each record, int64 `(records,)`, -1 = unknown; None if no patient is known."""
     patients = np.asarray(corpus.patient_ids, dtype=np.int64)
-    unknown = patients < 0
-    if unknown.all():
-        return None
-    return torch.as_tensor(np.where(unknown, patients.max() + 1 + np.arange(len(patients)), patients))
+    return torch.as_tensor(patients) if (patients >= 0).any() else None
 
 
 def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> tuple["Corpus", "Corpus"]:
@@ -233,9 +232,7 @@ def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> t
 
 def _divide_patients(corpus: "Corpus", fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the records of the first `fraction` of the patients, in the order of their hashes, and the rest."""
-    known = _patients_or_strangers(corpus)
-    sources = corpus.record_ids if known is None else known.numpy()
-    patients, record_of = np.unique(sources, return_inverse=True)
+    patients, record_of = np.unique(source_ids(corpus.patient_ids, corpus.record_ids), return_inverse=True)
     rank = np.empty(len(patients), dtype=np.int64)
     rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))
     first = rank[record_of] < max(1, round(fraction * len(patients)))

@@ -3,35 +3,12 @@
 import numpy as np
 import torch
 
-__all__ = ["integer_hash", "slice_draws", "step_generator", "window_starts"]
+from ..hashing import integer_hash
+
+__all__ = ["slice_draws", "step_generator", "window_starts"]
 
 # Names of the streams, so that a training step and an evaluation batch of the same number draw different numbers.
 _STREAMS = {"train": 1, "evaluate": 2}
-
-
-def integer_hash(*values: int | np.ndarray) -> np.ndarray:
-    """Mix integers into one well-spread 64-bit number (the finaliser of SplitMix64, once per value).
-
-    Args:
-        values: Integers or integer arrays that broadcast; their order matters.
-
-    Returns:
-        `uint64` array of the broadcast shape (0-d for plain integers).
-
-    Example:
-        >>> int(integer_hash(0, 1)) == int(integer_hash(1, 0))
-        False
-    """
-    mixed = np.zeros((), dtype=np.uint64)
-    # Wrapping around at 2**64 is the point of the hash; numpy warns of it for 0-d operands.
-    with np.errstate(over="ignore"):
-        for value in values:
-            mixed = mixed ^ np.asarray(value).astype(np.uint64)
-            mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
-            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            mixed = mixed ^ (mixed >> np.uint64(31))
-    return np.asarray(mixed)
 
 
 def step_generator(

@@ -9,6 +9,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..errors import CheckpointError
+from ..files import sync, write_text
 
 __all__ = [
     "MARKER",
@@ -19,7 +20,6 @@ __all__ = [
     "newest_complete_checkpoint",
     "seal_checkpoint",
     "what_is_missing",
-    "write_whole",
 ]
 
 logger = logging.get_logger(__name__)
@@ -41,37 +41,19 @@ def seal_checkpoint(unfinished: str | Path, final: str | Path) -> None:
     unfinished, final = Path(unfinished), Path(final)
     sizes = {}
     for file in sorted(path for path in unfinished.rglob("*") if path.is_file()):
-        _sync(file)
+        sync(file)
         sizes[file.relative_to(unfinished).as_posix()] = file.stat().st_size
-    _sync(unfinished)
+    sync(unfinished)
     remove_checkpoint(final)
     os.replace(unfinished, final)
-    _sync(final.parent)
-    write_whole(final / MARKER, json.dumps({"files": sizes}, indent=1))
+    sync(final.parent)
+    write_text(final / MARKER, json.dumps({"files": sizes}, indent=1))
 
 
 def remove_checkpoint(folder: str | Path) -> None:
     """Delete a checkpoint, its marker first: half deleted it no longer counts as complete."""
     (Path(folder) / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_whole(path: str | Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all, and survives a power cut."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    _sync(temporary)
-    os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def what_is_missing(folder: str | Path) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from .resume import write_whole
+from ..files import write_text
 
 __all__ = ["RunRecord", "SpeedCallback", "describe_hardware", "find_commit", "peak_memory"]
 
@@ -167,4 +167,4 @@ class RunRecord(TrainerCallback):
             "world_size": args.world_size,
             "versions": versions(),
         }
-        write_whole(self.path, json.dumps(record, indent=1, default=str))
+        write_text(self.path, json.dumps(record, indent=1, default=str))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..result_entries import Curves, label_words, metric_words
+from ..evaluation.results.entries import Curves, label_words, metric_words
 from .page import new_figure
 
 if TYPE_CHECKING:

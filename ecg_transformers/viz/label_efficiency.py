@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SignalError
-from ..result_entries import label_efficiency_curves, num_train_folds
+from ..evaluation.results.entries import label_efficiency_curves, num_train_folds
 from .curves import draw_curves
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SignalError
-from ..result_entries import noise_curves, noise_level
+from ..evaluation.results.entries import noise_curves, noise_level
 from .curves import draw_curves
 
 if TYPE_CHECKING:

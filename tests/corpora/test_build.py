@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from ecg_transformers import files
 from ecg_transformers.corpora import build, shards
 from ecg_transformers.corpora.build import build_corpus, write_corpus
 from ecg_transformers.corpora.prepared import load_corpus
@@ -89,7 +90,7 @@ def killed_at(place: str, tmp_path) -> None:
 
     elif place == "shard":
         replace = os.replace
-        shards.os = type(
+        files.os = type(
             "os", (), {**vars(os), "replace": lambda a, b: kill() if "00002.arrow" in str(b) else replace(a, b)}
         )
     elif place == "report":

@@ -8,7 +8,7 @@ import torch
 
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.conversion import at_rate, through_contract
-from ecg_transformers.corpora.ptbxl import PTBXL
+from ecg_transformers.corpora.sources.ptbxl import PTBXL
 from ecg_transformers.errors import CorpusError, LeadError, SignalError
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.signals.record import Annotations

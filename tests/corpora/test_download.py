@@ -10,7 +10,7 @@ import pytest
 from ecg_transformers.corpora import corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import PhysioNetProject
-from ecg_transformers.corpora.download import check_manifest, download_corpus
+from ecg_transformers.corpora.sources.download import check_manifest, download_corpus
 from ecg_transformers.errors import CorpusError
 
 pytest.importorskip("physionet", reason="the extra [download] is not installed")
@@ -94,7 +94,7 @@ def test_a_list_of_another_form_is_refused():
 
 
 def test_what_is_not_on_physionet_cannot_be_downloaded(tmp_path):
-    from ecg_transformers.corpora.synthetic import synthetic_definition
+    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
     with pytest.raises(CorpusError, match="leave out --download"):
         download_corpus(synthetic_definition(10), tmp_path)

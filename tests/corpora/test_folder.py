@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-import ecg_transformers.corpora.folder as folder_module
+import ecg_transformers.corpora.sources.folder as folder_module
 from ecg_transformers.corpora.build import build_corpus
-from ecg_transformers.corpora.folder import folder_definition, load_records
 from ecg_transformers.corpora.label_table import read_label_table
 from ecg_transformers.corpora.prepared import load_corpus
+from ecg_transformers.corpora.sources.folder import folder_definition, load_records
 from ecg_transformers.errors import CorpusError
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.prepared import load_corpus
-from ecg_transformers.corpora.ptbxl import PTBXL, parse_statements
+from ecg_transformers.corpora.sources.ptbxl import PTBXL, parse_statements
 from ecg_transformers.errors import CorpusError
-from ecg_transformers.signals.wfdb_io import read_wfdb
+from ecg_transformers.signals.wfdb.read import read_wfdb
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ecg_transformers.corpora.build import build_corpus
+from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 from ecg_transformers.corpora.splits import check_disjoint
-from ecg_transformers.corpora.synthetic import synthetic_definition
 from ecg_transformers.errors import CorpusError
 from ecg_transformers.signals.synthesis import RHYTHMS
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
-from ecg_transformers.corpora.mitdb import DS1, DS2, PACED
+from ecg_transformers.corpora.sources.mitdb import DS1, DS2, PACED
 from ecg_transformers.errors import CorpusError
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ecg_transformers.evaluation.lbfgs import minimize_many
+from ecg_transformers.evaluation.probes.lbfgs import minimize_many
 
 
 def test_quadratic_problems_of_very_different_scale_reach_their_minima():

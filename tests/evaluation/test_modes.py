@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
+from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import CheckpointError, EcgError
 from ecg_transformers.evaluation.classifier import (
     build_classifier,
@@ -15,18 +16,17 @@ from ecg_transformers.evaluation.classifier import (
     pretraining_facts,
     save_classifier,
 )
-from ecg_transformers.evaluation.encode import predict_records
-from ecg_transformers.evaluation.finetune_trainer import FineTuneSettings, layer_depths
-from ecg_transformers.evaluation.metrics import fit_thresholds
 from ecg_transformers.evaluation.modes import evaluate_as_is, run_mode
-from ecg_transformers.evaluation.predictions import (
+from ecg_transformers.evaluation.results.predictions import (
     Predictions,
     label_table,
     other_figures,
     paired_difference,
     score_interval,
 )
-from ecg_transformers.evaluation.protocol import make_splits
+from ecg_transformers.inference.encode import predict_records
+from ecg_transformers.metrics.metrics import fit_thresholds
+from ecg_transformers.trainer.fine_tuning import FineTuneSettings, layer_depths
 
 QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "disable_tqdm": True}
 
@@ -181,7 +181,7 @@ def test_a_contradiction_between_the_two_files_is_refused(checkpoint, tmp_path):
     shutil.copytree(checkpoint, tmp_path / "copy")
     extractor = AutoFeatureExtractor.from_pretrained(checkpoint, sampling_rate=100)
     extractor.save_pretrained(tmp_path / "copy")
-    with pytest.raises(CheckpointError, match="sampling_rate 50"):
+    with pytest.raises(CheckpointError, match="sampling_rate is 50"):
         load_extractor(tmp_path / "copy")
 
 

@@ -1,6 +1,6 @@
 """The line for the screen."""
 
-from ecg_transformers.evaluation.report import summary_line
+from ecg_transformers.evaluation.results.report import summary_line
 
 
 def entry(records):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ecg_transformers.errors import EcgError
-from ecg_transformers.evaluation.results import format_table, merge_results, read_results
+from ecg_transformers.evaluation.results.store import format_table, merge_results, read_results
 
 
 def entry(value, **changes):

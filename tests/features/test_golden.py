@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.models.mae_moco.feature_extraction_mae_moco import MaeMocoFeatureExtractor
+from ecg_transformers.signals.formats.readers import read_record
 from ecg_transformers.signals.leads import STANDARD_LEADS
-from ecg_transformers.signals.readers import read_record
 from ecg_transformers.signals.record import EcgRecord
 
 # mV; deviations per lead of PTB-XL at 100 Hz, I ... V6.

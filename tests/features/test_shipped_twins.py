@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
-from ecg_transformers.signals.readers import read_record
+from ecg_transformers.signals.formats.readers import read_record
 
 CHECKPOINT = Path(__file__).parents[2] / "hub" / "mae-moco-ecg"
 

@@ -17,7 +17,6 @@ from ecg_transformers.features.steps import (
     scale_to_millivolts,
     unpatchify,
 )
-from ecg_transformers.layers import patches as layer_patches
 
 
 @pytest.fixture
@@ -191,8 +190,6 @@ def test_patches_are_sample_major_and_exactly_undone(batch, leads, count, size):
     for n, s, c in ((0, 0, 0), (count - 1, size - 1, leads - 1), (count // 2, size // 2, leads // 2)):
         assert torch.equal(patches[:, n, s * leads + c], windows[:, c, n * size + s])
     assert torch.equal(unpatchify(patches, leads), windows)
-    assert torch.equal(patches, layer_patches.patchify(windows, size))
-    assert torch.equal(unpatchify(patches, leads), layer_patches.unpatchify(patches, leads))
 
 
 def test_a_patch_with_one_sample_of_signal_is_attended():

@@ -8,7 +8,7 @@ import pytest
 
 from ecg_transformers.errors import EcgError
 from ecg_transformers.signals.record import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE
-from ecg_transformers.signals.wfdb_io import read_wfdb
+from ecg_transformers.signals.wfdb.read import read_wfdb
 
 MUTATIONS = 10_000
 NAME = "tiny"

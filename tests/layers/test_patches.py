@@ -3,7 +3,8 @@
 import torch
 from torch.nn import functional
 
-from ecg_transformers.layers.patches import LinearPatchEmbedding, patchify, unpatchify
+from ecg_transformers.features.steps import patchify, unpatchify
+from ecg_transformers.layers.patches import LinearPatchEmbedding
 
 
 def test_layout_is_sample_major_lead_fastest():

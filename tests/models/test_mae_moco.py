@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining, MaeMocoForSequenceClassification, MaeMocoModel
 from ecg_transformers.errors import CheckpointError, SignalError
-from ecg_transformers.layers.patches import patchify
+from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 
 TINY = {
@@ -204,7 +204,7 @@ def test_record_ids_stand_in_for_missing_patients():
     model = tiny(exclude_same_source=True).train()
     x = records()
     model(x, **with_draws(model, x), record_ids=torch.arange(4))
-    assert model.queue.sources[:4].tolist() == [0, 1, 2, 3]
+    assert model.queue.sources[:4].tolist() == [-2, -3, -4, -5]
 
 
 def test_unfilled_columns_can_be_left_out():

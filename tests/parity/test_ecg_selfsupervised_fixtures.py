@@ -19,9 +19,9 @@ from torch import nn
 
 from ecg_transformers import Xresnet1dConfig, Xresnet1dForSequenceClassification, Xresnet1dModel
 from ecg_transformers.corpora.splits import iterative_stratification
-from ecg_transformers.evaluation.bootstrap import bootstrap, compare
-from ecg_transformers.evaluation.metrics import auroc, macro_auroc
 from ecg_transformers.layers.heads import classification_layers
+from ecg_transformers.metrics.bootstrap import bootstrap, compare
+from ecg_transformers.metrics.metrics import auroc, macro_auroc
 from ecg_transformers.signals.windows import window_starts
 
 DATA = Path(__file__).parent / "data" / "ecg_selfsupervised"

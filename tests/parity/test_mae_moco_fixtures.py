@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining, MaeMocoModel
-from ecg_transformers.layers.patches import patchify
+from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ecg_transformers.augmentations import functional
-from ecg_transformers.layers.patches import patchify, unpatchify
+from ecg_transformers.features.steps import patchify, unpatchify
 from ecg_transformers.layers.positions import sincos_positions
 from ecg_transformers.objectives.infonce import info_nce
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches

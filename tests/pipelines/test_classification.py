@@ -6,7 +6,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification, pipeline
 
 from ecg_transformers.errors import CheckpointError, EcgError, LeadError, SignalError
-from ecg_transformers.signals.wfdb_io import write_wfdb
+from ecg_transformers.signals.wfdb.read import write_wfdb
 
 CODES = ["NORM", "AFIB", "PVC"]
 

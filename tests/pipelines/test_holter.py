@@ -9,7 +9,7 @@ import pytest
 from transformers import pipeline
 
 from ecg_transformers.pipelines import register
-from ecg_transformers.signals.wfdb_io import read_wfdb
+from ecg_transformers.signals.wfdb.read import read_wfdb
 
 RATE, HOURS, LEADS = 250, 24, ("I", "II", "V2")
 PROGRAM = """

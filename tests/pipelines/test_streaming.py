@@ -10,7 +10,7 @@ from ecg_transformers.errors import SignalError
 from ecg_transformers.pipelines import feature_stream, open_recording, stream_windows
 from ecg_transformers.pipelines.feature_stream import FeatureStream
 from ecg_transformers.signals.record import EcgRecord
-from ecg_transformers.signals.wfdb_io import read_wfdb, write_wfdb
+from ecg_transformers.signals.wfdb.read import read_wfdb, write_wfdb
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from ecg_transformers.commands.command_line import field_types
+from ecg_transformers.commands.options import FineTuneArguments, ScoreArguments
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.evaluation.arguments import FineTuneArguments, ScoreArguments
-from ecg_transformers.publishing.card import DEFAULT_TEMPLATE, check_card, render_card
-from ecg_transformers.publishing.card_facts import CardFacts, PublishedFile
-from ecg_transformers.trainer.arguments import EcgTrainingArguments, field_types
+from ecg_transformers.publishing.card.card import DEFAULT_TEMPLATE, check_card, render_card
+from ecg_transformers.publishing.card.facts import CardFacts, PublishedFile
+from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ecg_transformers.publishing.curves import label_efficiency_section, noise_section
-from ecg_transformers.publishing.pictures import draw_pictures
+from ecg_transformers.publishing.card.curves import label_efficiency_section, noise_section
+from ecg_transformers.publishing.card.pictures import draw_pictures
 
 RECORDS = {1: 2_180, 2: 4_352, 4: 8_721, 8: 17_418}
 PRETRAINED = {"checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialisation": "pretrained"}

@@ -3,7 +3,7 @@
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.labels import label_table, load_label_figures, threshold_notes
+from ecg_transformers.publishing.card.labels import label_table, load_label_figures, threshold_notes
 
 LABELS = [("NORM", "normal ECG"), ("MI", "infarction"), ("2AVB", "2AVB")]
 FIGURES = [

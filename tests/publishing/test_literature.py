@@ -3,7 +3,7 @@
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.literature import literature_table
+from ecg_transformers.publishing.card.literature import literature_table
 
 
 def test_each_figure_has_its_folds_its_kind_and_its_source(results):

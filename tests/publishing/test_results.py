@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.results import (
+from ecg_transformers.publishing.card.results import (
     checkpoint_entries,
     evaluation_results,
     find_fold_role,

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ecg_transformers.publishing import verify
+from ecg_transformers.publishing.card.results import load_results
 from ecg_transformers.publishing.golden import compare_golden
-from ecg_transformers.publishing.results import load_results
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path for path in (ROOT / "hub").glob("*") if path.is_dir())

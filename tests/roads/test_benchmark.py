@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     """A corpus of 100 synthetic records, a recipe, a checkpoint, and the settings of a benchmark of the two."""
     from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
     from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.synthetic import synthetic_definition
+    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
     folder = tmp_path_factory.mktemp("benchmark")
     corpus = folder / "synthetic"
@@ -120,7 +120,7 @@ def taken(said):
 
 def kill_at_step(patch, number):
     """End the process, as far as a test can, in this step of all trainings together; the steps so far."""
-    from ecg_transformers.evaluation.finetune_trainer import FineTuneTrainer
+    from ecg_transformers.trainer.fine_tuning import FineTuneTrainer
 
     steps = []
     real = FineTuneTrainer.training_step
@@ -206,7 +206,7 @@ def test_a_failure_is_reported_and_the_others_go_on(folder, tmp_path, monkeypatc
 
 
 def test_the_shipped_configurations_can_be_read():
-    from ecg_transformers.evaluation.benchmark_plan import read_benchmark
+    from ecg_transformers.commands.benchmark_plan import read_benchmark
 
     arguments, common, _ = read_benchmark([str(ROOT / "training" / "configs" / "benchmark_ptbxl.yaml")])
     assert arguments.labels == ["all", "diagnostic", "subclass", "superclass", "form", "rhythm"]

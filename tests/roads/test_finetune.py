@@ -30,7 +30,7 @@ def script(name):
 def corpus(tmp_path_factory):
     """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
     from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.synthetic import synthetic_definition
+    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
     folder = tmp_path_factory.mktemp("corpus") / "synthetic"
     build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)
@@ -59,7 +59,7 @@ def checkpoint(tmp_path_factory):
 def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoint, tmp_path, capsys):
     from transformers import AutoModelForSequenceClassification
 
-    from ecg_transformers.publishing.results import load_results, results_table
+    from ecg_transformers.publishing.card.results import load_results, results_table
 
     words = f"--model {checkpoint} --corpus {corpus} --labels all --mode linear_probe --output_dir {tmp_path}".split()
     entries = script("finetune").main([*words, "--resamples", "50"])
@@ -262,7 +262,7 @@ def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tm
 
 
 def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(corpus, recipe, tmp_path):
-    from ecg_transformers.evaluation.predictions import Predictions
+    from ecg_transformers.evaluation.results.predictions import Predictions
 
     words = ["--corpus", str(corpus), "--output_dir"]
     script("finetune").main([str(recipe), *words, str(tmp_path / "supervised")])
@@ -306,7 +306,7 @@ def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):
 
 
 def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpoint, tmp_path, monkeypatch):
-    from ecg_transformers.evaluation import downstream
+    from ecg_transformers.commands import finetune as downstream
 
     words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --resume".split()
     run_mode = downstream.run_mode

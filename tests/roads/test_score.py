@@ -24,7 +24,7 @@ def script(name):
 def corpus(tmp_path_factory):
     """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
     from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.synthetic import synthetic_definition
+    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
     folder = tmp_path_factory.mktemp("corpus") / "synthetic"
     build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)

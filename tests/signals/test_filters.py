@@ -12,7 +12,7 @@ from ecg_transformers.signals.filters import (
     notch_sections,
     settling_samples,
 )
-from ecg_transformers.signals.readers import read_record
+from ecg_transformers.signals.formats.readers import read_record
 
 RATE = 500
 TIME = np.arange(10 * RATE) / RATE

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import RecordFileError, SignalError
-from ecg_transformers.signals.hdf5_io import read_hdf5
+from ecg_transformers.signals.formats.hdf5 import read_hdf5
 from ecg_transformers.signals.leads import STANDARD_LEADS
 
 h5py = pytest.importorskip("h5py")

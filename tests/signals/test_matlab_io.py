@@ -3,8 +3,8 @@ import pytest
 from scipy.io import savemat
 
 from ecg_transformers.errors import RecordFileError, SignalError
+from ecg_transformers.signals.formats.matlab import is_matlab, read_matlab
 from ecg_transformers.signals.leads import STANDARD_LEADS
-from ecg_transformers.signals.matlab_io import is_matlab, read_matlab
 
 SIGNAL = np.random.default_rng(0).normal(scale=0.3, size=(12, 2000))
 
@@ -90,7 +90,7 @@ def test_a_cut_off_version_4_file_names_the_bytes(saved):
 
 def test_version_7_3_is_read_as_hdf5(tmp_path):
     h5py = pytest.importorskip("h5py")
-    from ecg_transformers.signals.readers import read_record
+    from ecg_transformers.signals.formats.readers import read_record
 
     path = tmp_path / "a.mat"
     with h5py.File(path, "w", userblock_size=512) as file:

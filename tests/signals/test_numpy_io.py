@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
+from ecg_transformers.signals.formats.numpy_files import is_numpy, read_numpy
 from ecg_transformers.signals.leads import STANDARD_LEADS
-from ecg_transformers.signals.numpy_io import is_numpy, read_numpy
 
 SIGNAL = np.random.default_rng(0).normal(scale=0.3, size=(12, 2000)).astype(np.float32)
 

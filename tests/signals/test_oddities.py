@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import EcgError, LeadError, RecordFileError, SignalError
-from ecg_transformers.signals.readers import read_record
+from ecg_transformers.signals.formats.readers import read_record
 
 EXPECTED = Path(__file__).parents[2] / ".." / "shared" / "data" / "oddities" / "expected.json"
 
@@ -121,7 +121,7 @@ def test_missing_beats_name_the_file(oddities):
 
 
 def test_comments_keep_their_letters(oddities):
-    from ecg_transformers.signals.wfdb_io import read_header
+    from ecg_transformers.signals.wfdb.read import read_header
 
     texts = {name: read_header(oddities / "16_non_ascii_comment" / name).comments for name in ("00006_hr", "00007_hr")}
     assert texts == {"00006_hr": ("Größe 178 cm, männlich",), "00007_hr": ("Größe 165 cm, weiblich",)}
@@ -130,7 +130,7 @@ def test_comments_keep_their_letters(oddities):
 def test_dates_are_understood_in_every_order(oddities):
     from datetime import date
 
-    from ecg_transformers.signals.wfdb_io import read_header
+    from ecg_transformers.signals.wfdb.read import read_header
 
     header = read_header(oddities / "11_date_silently_misread" / "A0002")
     assert (header.base_date, header.base_time) == (date(2020, 5, 12), "12:33:59")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import EcgError, LeadError, RecordFileError, SignalError
-from ecg_transformers.signals import readers as module
-from ecg_transformers.signals.readers import read_record, reader_names, register_reader
+from ecg_transformers.signals.formats import readers as module
+from ecg_transformers.signals.formats.readers import read_record, reader_names, register_reader
 from ecg_transformers.signals.record import EcgRecord
 
 
@@ -145,6 +145,6 @@ def test_a_registered_reader_is_asked_first_and_gets_what_was_set(tmp_path, regi
 
 
 def test_reading_a_usual_record_loads_nothing_heavy(data_dir, run_python):
-    code = "import sys; from ecg_transformers.signals.readers import read_record; read_record(sys.argv[1]); "
+    code = "import sys; from ecg_transformers.signals.formats.readers import read_record; read_record(sys.argv[1]); "
     code += "print([m for m in ('wfdb', 'h5py', 'pandas', 'ecgdatakit', 'matplotlib') if m in sys.modules])"
     assert run_python(code, str(data_dir / "georgia" / "E03823.hea")).strip() == "[]"

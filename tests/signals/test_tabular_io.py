@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
-from ecg_transformers.signals.delimited_text import is_table
-from ecg_transformers.signals.tabular_io import read_table
-from ecg_transformers.signals.time_column import parse_clock, rate_of_times
+from ecg_transformers.signals.formats.delimited_text import is_table
+from ecg_transformers.signals.formats.tabular import read_table
+from ecg_transformers.signals.formats.time_column import parse_clock, rate_of_times
 
 VALUES = np.round(np.random.default_rng(0).normal(scale=0.3, size=(60, 2)), 3)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ecg_transformers.errors import RecordFileError
-from ecg_transformers.signals.readers import read_record
-from ecg_transformers.signals.vendor_io import is_vendor, read_vendor
+from ecg_transformers.signals.formats.readers import read_record
+from ecg_transformers.signals.formats.vendor import is_vendor, read_vendor
 
 edfio = pytest.importorskip("edfio")
 pytest.importorskip("ecgdatakit")

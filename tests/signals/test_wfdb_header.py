@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 
 from ecg_transformers.errors import RecordFileError
-from ecg_transformers.signals.wfdb_header import read_header
+from ecg_transformers.signals.wfdb.header import read_header
 
 LINE = "r.dat 16 1000(0)/mV 16 0 -5 123 0 II"
 

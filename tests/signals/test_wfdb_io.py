@@ -7,9 +7,9 @@ import pytest
 import wfdb
 
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
-from ecg_transformers.signals import wfdb_io as module
 from ecg_transformers.signals.leads import canonical_leads
-from ecg_transformers.signals.wfdb_io import read_header, read_wfdb
+from ecg_transformers.signals.wfdb import read as module
+from ecg_transformers.signals.wfdb.read import read_header, read_wfdb
 
 LEADS = ("I", "II", "V1")
 

@@ -4,7 +4,7 @@ import wfdb
 
 from ecg_transformers.errors import RecordFileError
 from ecg_transformers.signals.record import Annotations, EcgRecord
-from ecg_transformers.signals.wfdb_io import read_wfdb, write_wfdb
+from ecg_transformers.signals.wfdb.read import read_wfdb, write_wfdb
 
 
 def record(**changes):

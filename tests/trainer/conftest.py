@@ -9,24 +9,6 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-TINY = {
-    "sampling_rate": 50,
-    "window_size": 100,
-    "patch_size": 10,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "hidden_dropout_prob": 0.1,
-    "decoder_hidden_size": 8,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 16,
-    "projector_hidden_size": 8,
-    "projection_size": 8,
-    "queue_size": 32,
-    "reconstruction_weight": 4.0,
-    "exclude_same_source": True,
-}
 
 
 def signal(seed: int, samples: int = 100, leads: int = 12) -> np.ndarray:
@@ -110,21 +92,6 @@ def extractor():
     from ecg_transformers.models.mae_moco.feature_extraction_mae_moco import MaeMocoFeatureExtractor
 
     return MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10)
-
-
-@pytest.fixture
-def make_model():
-    """Make the tiny model; keywords change its config."""
-    import torch
-
-    from ecg_transformers.models.mae_moco.configuration_mae_moco import MaeMocoConfig
-    from ecg_transformers.models.mae_moco.pretraining_mae_moco import MaeMocoForPreTraining
-
-    def make(**changes):
-        torch.manual_seed(0)
-        return MaeMocoForPreTraining(MaeMocoConfig(**{**TINY, **changes}))
-
-    return make
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from ecg_transformers.trainer.draws import integer_hash, slice_draws, step_generator, window_starts
+from ecg_transformers.hashing import integer_hash
+from ecg_transformers.trainer.draws import slice_draws, step_generator, window_starts
 
 
 def test_hash_depends_on_every_value_and_their_order():

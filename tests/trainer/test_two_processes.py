@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .conftest import TINY
+from ..conftest import TINY
 from .two_process_run import PER_PROCESS, run
 
 SCRIPT = Path(__file__).parent / "two_process_run.py"

@@ -12,7 +12,8 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from ...errors import SignalError
-from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding, patchify
+from ...features.steps import patchify
+from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding
 from ...layers.positions import interpolate_positions, sincos_positions
 from ...layers.transformer import TransformerStack
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel

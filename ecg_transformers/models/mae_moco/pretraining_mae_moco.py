@@ -17,6 +17,7 @@ from ...objectives.masking import PatchMask, random_patch_mask, restore_patches,
 from ...objectives.momentum import follow, synchronize_twin
 from ...objectives.queue import KeyQueue
 from ...objectives.reconstruction import masked_reconstruction_loss
+from ...objectives.sources import source_numbers
 from .configuration_mae_moco import MaeMocoConfig
 from .modeling_mae_moco import MaeMocoModel, MaeMocoPreTrainedModel
 
@@ -217,7 +218,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             attention_mask: `(batch, samples)`, 1 = signal.
             lead_mask: `(batch, leads)`, 1 = present.
             patient_ids: int64 `(batch,)`, -1 = unknown; used by `exclude_same_source`.
-            record_ids: int64 `(batch,)`; used instead where there are no patients.
+            record_ids: int64 `(batch,)`; compared instead for a row without a patient.
             record_index: Accepted and ignored.
             shuffle_indices: Permutation of the combined batch, the same on every process (shuffling BN).
             return_loss: Accepted so that the Trainer evaluates with a loss.
@@ -250,7 +251,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             self.momentum_update()
         keys = self._encode_keys(views[:, 1], attention_mask, lead_mask, shuffle_indices)
         # ... own key against the keys of earlier steps, ...
-        sources = record_ids if patient_ids is None else patient_ids
+        sources = source_numbers(patient_ids, record_ids)
         negative_mask = self.queue.negative_mask(
             sources if self.config.exclude_same_source else None, self.config.queue_ignore_unfilled
         )

@@ -1,0 +1,333 @@
+"""The table of a benchmark: one row for each system and protocol, a group of columns for each label set.
+
+A figure is the macro AUROC on the reported records with its 95 % bootstrap interval. With several seeds it is the mean
+of the seeds' figures; then every resample of the records gives one mean over the seeds, and the interval is that of
+these means: it says how far other records would have led, not how far other seeds would have. A difference is taken
+resample by resample between two such means, of the same records in the same order: the paired bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..evaluation.results.entries import mode_words
+from ..evaluation.results.predictions import Predictions, score_interval
+from ..evaluation.results.published import PublishedFigure, published_figures
+from ..evaluation.results.report import role_of_folds
+from ..evaluation.results.store import format_table
+from ..files import replace_file, write_csv
+from .benchmark_plan import PlannedRun, System
+
+if TYPE_CHECKING:
+    from .benchmark import Benchmark
+
+__all__ = ["BenchmarkTable", "Cell", "Row", "benchmark_table"]
+
+_PERCENTILES = (2.5, 97.5)
+# The published figures are of systems trained on all of these.
+_PUBLISHED_TRAIN_FOLDS = tuple(range(1, 9))
+
+
+@dataclass
+class Cell:
+    """A row's figures on one label set.
+
+    Args:
+        asked: How many runs it should have, one for each seed; of a baseline, how many there are.
+        failed: How many of them failed.
+        entries: The entry of each finished one.
+        samples: Its figure on each resample of the records `(resamples,)`.
+        predictions: Those of the first finished one.
+        difference: To the first system: value, low, high.
+        published: What the literature has for it.
+    """
+
+    asked: int = 0
+    failed: int = 0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[np.ndarray] = field(default_factory=list)
+    predictions: Predictions | None = None
+    difference: tuple[float, float, float] | None = None
+    published: tuple[PublishedFigure, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The mean over the seeds."""
+        return float(np.mean([entry["value"] for entry in self.entries]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % bootstrap interval over the records."""
+        return _interval(np.mean(self.samples, axis=0))
+
+    def compare(self, reference: Cell) -> None:
+        """Set the paired difference to another cell; none if the two are of other records or labels."""
+        one, other = self.predictions, reference.predictions
+        if one is None or other is None or one.codes != other.codes:
+            return
+        if np.array_equal(one.record_ids, other.record_ids):
+            samples = np.mean(self.samples, axis=0) - np.mean(reference.samples, axis=0)
+            self.difference = (self.value - reference.value, *_interval(samples))
+
+    def __str__(self) -> str:
+        if not self.asked:
+            return ""
+        done, failed = len(self.entries), f"{self.failed} failed" if self.asked > 1 else "failed"
+        if not done:
+            return failed if self.failed else "missing"
+        low, high = self.interval
+        words = [f"{done} seed{'s' if done > 1 else ''}"] if self.asked > 1 else []
+        words += [failed] if self.failed else []
+        return f"{self.value:.3f} [{low:.3f}, {high:.3f}]" + (f" ({', '.join(words)})" if words else "")
+
+
+@dataclass
+class Row:
+    """A system under a protocol.
+
+    Args:
+        system: What the table calls it.
+        mode: How it was trained.
+        initialisation: `pretrained` or `random`.
+        train_folds: Training folds.
+        folds_words: The same in words.
+        cells: By label set.
+    """
+
+    system: str
+    mode: str
+    initialisation: str
+    train_folds: tuple[int, ...]
+    folds_words: str
+    cells: dict[str, Cell]
+
+    @property
+    def protocol(self) -> str:
+        """How it was trained, in words."""
+        words = mode_words(self.mode)
+        return f"{words}, random weights" if self.initialisation == "random" and "probe" in self.mode else words
+
+    @property
+    def train_records(self) -> str:
+        """Training records; the least and the most where they differ between the label sets."""
+        counts = {entry["train_records"] for cell in self.cells.values() for entry in cell.entries}
+        return "-".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else ""
+
+
+@dataclass
+class BenchmarkTable:
+    """The rows, and what stands around them.
+
+    Args:
+        title: Corpus and reported folds.
+        rows: System by system; the first is the one that the others are compared with.
+        problems: The runs that failed, and why.
+        notes: How to read it.
+    """
+
+    title: str
+    rows: list[Row]
+    problems: list[str]
+    notes: list[str]
+
+    def text(self) -> str:
+        """Figures, paired differences and published figures, with a column for each label set."""
+        cells = [cell for row in self.rows for cell in row.cells.values()]
+        blocks = [f"Macro AUROC [95 % interval], {self.title}\n{self._block(str, records=True)}"]
+        if any(cell.difference for cell in cells):
+            first = self.rows[0]
+            blocks.append(f"Difference to {first.system}, {first.protocol} [95 %, paired]\n{self._block(_difference)}")
+        if published := [one for cell in cells for one in cell.published]:
+            title = "Published, brackets in units of 0.001. NOT on the records above: test fold 10, or the fold named"
+            sources = [
+                f"{one.name}: {one.brackets}. {one.citation}." for one in dict.fromkeys(p.source for p in published)
+            ]
+            blocks.append("\n".join([title, self._block(_published), *sources]))
+        if self.problems:
+            blocks.append("\n".join(f"failed: {problem}" for problem in self.problems))
+        return "\n\n".join([*blocks, "\n".join(self.notes)])
+
+    def _block(self, words: Callable[[Cell], str], *, records: bool = False) -> str:
+        """Rows with what the words say of each cell; a row of which nothing is said is left out."""
+        lines = []
+        for row in self.rows:
+            said = {labels: words(cell) for labels, cell in row.cells.items()}
+            if any(said.values()):
+                line = {"system": row.system, "protocol": row.protocol, "train folds": row.folds_words}
+                line |= {"train records": row.train_records} if records else {}
+                lines.append(line | said)
+        return format_table(lines)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write `table.csv`, `table.png` and, where there are curves, `label_efficiency.png`; each whole or not at all.
+
+        Returns:
+            What was written.
+        """
+        from ..viz.benchmark import plot_benchmark
+        from ..viz.label_efficiency import plot_label_efficiency
+
+        folder = Path(folder)
+        figures = {"table.png": plot_benchmark(self._plotted(), title=f"Macro AUROC, {self.title}")}
+        if curves := self._curves():
+            figures["label_efficiency.png"] = plot_label_efficiency(curves)
+        write_csv(folder / "table.csv", [_csv_line(row) for row in self.rows])
+        for name, figure in figures.items():
+            with replace_file(folder / name) as temporary:
+                figure.savefig(temporary, dpi=150)
+        return [folder / name for name in ("table.csv", *figures)]
+
+    def _plotted(self) -> list[dict[str, Any]]:
+        """One flat mapping for each cell."""
+        found = []
+        for row in self.rows:
+            for labels, cell in row.cells.items():
+                test = [one.value for one in cell.published if one.evaluate_folds == (10,)]
+                one: dict[str, Any] = {"system": row.system, "protocol": row.protocol, "labels": labels}
+                one |= {"train_folds": row.folds_words, "published": test[0] if test else None}
+                if cell.entries:
+                    low, high = cell.interval
+                    one |= {"value": cell.value, "low": low, "high": high, "num_labels": cell.entries[0]["num_labels"]}
+                    one |= {"seed_values": [entry["value"] for entry in cell.entries]}
+                found.append(one)
+        return found
+
+    def _curves(self) -> list[dict[str, Any]]:
+        """The entries of the systems that were trained on several numbers of folds, under the table's names."""
+        numbers: dict[tuple[str, str], set[int]] = {}
+        for row in self.rows:
+            if any(cell.entries for cell in row.cells.values()):
+                numbers.setdefault((row.system, row.protocol), set()).add(len(row.train_folds))
+        return [
+            entry | {"checkpoint": row.system}
+            for row in self.rows
+            if len(numbers.get((row.system, row.protocol), ())) > 1
+            for cell in row.cells.values()
+            for entry in cell.entries
+        ]
+
+
+def benchmark_table(benchmark: Benchmark) -> BenchmarkTable:
+    """The table of what is done so far.
+
+    Args:
+        benchmark: The benchmark, after its runs or without.
+    """
+    arguments, corpus = benchmark.arguments, benchmark.corpus
+    systems = list(dict.fromkeys(run.system for run in benchmark.runs))
+    found: dict[tuple[int, bool, tuple[int, ...]], Row] = {}
+    for run in benchmark.runs:
+        # Its own figure, then that of its baseline if it made one.
+        entries: list[Any] = [entry for entry in run.entries() or () if entry["min_positives"] == 1]
+        for number, entry in enumerate(entries or [None]):
+            place = (systems.index(run.system), number > 0, run.train_folds)
+            row = found.setdefault(place, _new_row(run, entry, arguments.labels))
+            cell = row.cells[run.labels]
+            cell.asked += 1
+            cell.failed += run in benchmark.problems
+            if entry is not None:
+                _add(cell, run, entry, unit=arguments.unit, resamples=arguments.resamples)
+                if number == 0:
+                    cell.published = _published_of(run.system, entry)
+    rows = [found[place] for place in sorted(found, key=lambda place: (place[0], place[1], len(place[2])))]
+    references = [row for place, row in found.items() if place[:2] == (0, False)]
+    for row in rows:
+        # The first system with the same folds, or the only row that it has.
+        same = [one for one in references if one.train_folds == row.train_folds or len(references) == 1]
+        for labels, cell in row.cells.items():
+            if same and same[0] is not row and cell.entries:
+                cell.compare(same[0].cells[labels])
+    problems = [f"{run.title}: {reason}" for run, reason in benchmark.problems.items()]
+    version = f" {corpus.info['version']}" if corpus.info.get("version") else ""
+    title = f"{corpus.name}{version}, {role_of_folds(corpus, benchmark.evaluate_folds)}"
+    return BenchmarkTable(title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples))
+
+
+def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str]) -> Row:
+    start = entry or {"mode": run.system.mode, "initialisation": run.system.initialisation}
+    cells = {one: Cell() for one in labels}
+    return Row(run.system.name, start["mode"], start["initialisation"], run.train_folds, run.folds_words, cells)
+
+
+def _add(cell: Cell, run: PlannedRun, entry: dict[str, Any], *, unit: str, resamples: int) -> None:
+    """Put a finished run's figure, and its figure on each resample, into its cell."""
+    predictions = Predictions.load(str(run.prediction_file(entry)))
+    cell.entries.append(entry)
+    cell.samples.append(score_interval(predictions, unit=unit, resamples=resamples).samples)
+    cell.predictions = cell.predictions or predictions
+
+
+def _published_of(system: System, entry: dict[str, Any]) -> tuple[PublishedFigure, ...]:
+    """What is published of a system that was trained on all training folds."""
+    if tuple(entry["train_folds"]) != _PUBLISHED_TRAIN_FOLDS or entry["train_fraction"] != 1.0:
+        return ()
+    return published_figures(system.published, system.mode, corpus=entry["corpus"], labels=entry["labels"])
+
+
+def _interval(samples: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(samples, _PERCENTILES)
+    return float(low), float(high)
+
+
+def _difference(cell: Cell) -> str:
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*cell.difference) if cell.difference else ""
+
+
+def _published(cell: Cell) -> str:
+    words = []
+    for one in cell.published:
+        fold = ", ".join(map(str, one.evaluate_folds))
+        words.append(str(one) if one.evaluate_folds == (10,) else f"fold {fold}: {one}")
+    return "; ".join(words)
+
+
+def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
+    """What is averaged, drawn and compared, in words."""
+    sizes = {}
+    for row in rows:
+        for labels, cell in row.cells.items():
+            if cell.entries:
+                first = cell.entries[0]
+                sizes[labels] = f"{labels}: {first['num_labels']} labels, {first['records']:,} records"
+    notes = [f"Reported: {'; '.join(sizes.values())}."] if sizes else []
+    notes.append(f"Intervals: percentiles of {resamples:,} resamples of the {unit}s, the same ones for every system.")
+    if any(len(cell.entries) > 1 for row in rows for cell in row.cells.values()):
+        notes.append(
+            "Several seeds: a figure is the mean of theirs, on the records and on every resample; a difference is that "
+            "of two such means.\nIntervals are about other records, not about other seeds; each seed's figure is in "
+            "table.csv."
+        )
+    return notes
+
+
+def _csv_line(row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialisation": row.initialisation}
+    line["train_folds"] = row.folds_words
+    for labels, cell in row.cells.items():
+        first = cell.entries[0] if cell.entries else {}
+        value, (low, high) = (cell.value, cell.interval) if cell.entries else ("", ("", ""))
+        difference = cell.difference or ("", "", "")
+        columns = {
+            "": value,
+            "_low": low,
+            "_high": high,
+            "_seeds": " ".join(str(entry["seed"]) for entry in cell.entries),
+            "_seed_values": " ".join(str(entry["value"]) for entry in cell.entries),
+            "_failed": cell.failed,
+            "_num_labels": first.get("num_labels", ""),
+            "_records": first.get("records", ""),
+            "_train_records": first.get("train_records", ""),
+            "_difference": difference[0],
+            "_difference_low": difference[1],
+            "_difference_high": difference[2],
+            "_published": "; ".join(
+                f"{one} (fold {', '.join(map(str, one.evaluate_folds))}, {one.source.name})" for one in cell.published
+            ),
+        }
+        line |= {f"{labels}{name}": column for name, column in columns.items()}
+    return line

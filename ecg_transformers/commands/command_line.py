@@ -1,0 +1,201 @@
+"""One flat set of names from a YAML file and the command line, converted to the types of their fields and checked."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+from ..errors import ArgumentsError
+
+__all__ = ["convert", "field_types", "parse_command_line", "read_yaml"]
+
+
+def parse_command_line(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into positional words and `--name value` options, values still as text.
+
+    `--name` alone means true, `--name a b` is a list, `--name=value` works too, and `-` in a name stands for `_`.
+
+    Args:
+        words: The command line without the program's name. A single word before the first option is positional, as is
+            every further one before it.
+
+    Example:
+        >>> parse_command_line(["run.yaml", "--max_steps", "5", "--resume"])
+        (['run.yaml'], {'max_steps': '5', 'resume': True})
+    """
+    positional: list[str] = []
+    options: dict[str, Any] = {}
+    current: list[str] | None = None
+    collected: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            current = collected.setdefault(name.replace("-", "_"), [])
+            current.clear()
+            if equals:
+                current.append(value)
+        elif current is None:
+            positional.append(word)
+        else:
+            current.append(word)
+    for name, values in collected.items():
+        options[name] = True if not values else values[0] if len(values) == 1 else values
+    return positional, options
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a flat YAML (or JSON) file of names and values.
+
+    Raises:
+        ArgumentsError: If the file is missing, no YAML, or not a mapping.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise ArgumentsError(f"{path} does not exist. The configurations of the package are in training/configs/.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ArgumentsError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ArgumentsError(f"{path} must hold names and values (`name: value`), found {type(values).__name__}.")
+    return values
+
+
+def field_types(owner: type) -> dict[str, Any]:
+    """Types of the fields of a dataclass, config class included, by name."""
+    # Transformers' configs name "torch.dtype" without importing torch at run time.
+    hints = get_type_hints(owner, localns={"torch": torch})
+    return {entry.name: hints.get(entry.name, Any) for entry in dataclasses.fields(owner) if entry.init}
+
+
+def convert(name: str, value: Any, kind: Any) -> Any:
+    """Convert a value from YAML or the command line to a field's type.
+
+    Text becomes a number where a number is wanted (YAML reads `1e-3` as text), `1-8` and `1,2,5` become lists of
+    integers, JSON text becomes a mapping, `none` becomes None where that is allowed.
+
+    Args:
+        name: Name of the field, for the message.
+        value: The value found.
+        kind: Annotated type of the field.
+
+    Raises:
+        ArgumentsError: If the value does not fit.
+
+    Example:
+        >>> convert("learning_rate", "1e-3", float), convert("train_folds", "1-3", list[int])
+        (0.001, [1, 2, 3])
+    """
+    try:
+        return _convert(value, kind)
+    except (ValueError, TypeError) as error:
+        wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind).replace("typing.", "")
+        raise ArgumentsError(f"{name} is {value!r}; expected {wanted}. {error}".rstrip()) from error
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    origin = get_origin(kind)
+    if kind is Any or isinstance(kind, (str, typing.TypeVar)):
+        return value
+    if origin is typing.Annotated:
+        return _convert(value, get_args(kind)[0])
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, get_args(kind))
+    if origin is Literal:
+        return _convert_literal(value, get_args(kind))
+    if kind is bool:
+        return _to_bool(value)
+    if kind is int:
+        return _to_int(value)
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError("It must be a number.")
+        return float(value)
+    if kind is str:
+        # YAML reads `no` as False and `8` as a number where a word is meant.
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return value.value if isinstance(value, Enum) else _convert(value, str)
+    if kind in (list, tuple) or origin in (list, tuple):
+        return _to_list(value, (get_args(kind) or (Any,))[0])
+    if kind is dict or origin is dict:
+        return _to_dict(value)
+    return value
+
+
+def _convert_union(value: Any, members: tuple) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null", "~", "")):
+        if type(None) in members:
+            return None
+    members = tuple(member for member in members if member is not type(None))
+    for member in members:
+        if isinstance(member, type) and type(value) is member:
+            return value
+    errors = []
+    # Text last: everything can be read as text.
+    for member in sorted(members, key=lambda member: member is str):
+        try:
+            return _convert(value, member)
+        except (ValueError, TypeError) as error:
+            errors.append(str(error))
+    raise ValueError(errors[0] if errors else "It must not be none.")
+
+
+def _convert_literal(value: Any, choices: tuple) -> Any:
+    for choice in choices:
+        if value == choice and type(value) is type(choice):
+            return choice
+    for choice in choices:
+        if isinstance(value, str) and value.lower() == str(choice).lower():
+            return choice
+    raise ValueError(f"Choose one of {', '.join(map(str, choices))}.")
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if str(value).lower() not in words:
+        raise ValueError("Write true or false.")
+    return words[str(value).lower()]
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError("It must be a whole number.")
+    number = float(value) if isinstance(value, str) else value
+    if number != int(number):
+        raise ValueError("It must be a whole number.")
+    return int(number)
+
+
+def _to_list(value: Any, kind: Any) -> list:
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
+    elif not isinstance(value, Sequence):
+        value = [value]
+    items: list = []
+    for item in value:
+        first, dash, last = item.strip().partition("-") if isinstance(item, str) else ("", "", "")
+        if kind is int and dash and first.isdigit() and last.isdigit():
+            items += range(int(first), int(last) + 1)
+        else:
+            items.append(_convert(item.strip() if isinstance(item, str) else item, kind))
+    return items
+
+
+def _to_dict(value: Any) -> dict:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("It must be a mapping, on the command line in JSON: '{\"name\": value}'.")
+    return dict(value)

@@ -1,0 +1,107 @@
+"""A user's own table of labels: split by patient, built into a corpus at the model's rate."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..corpora.build import build_corpus
+from ..corpora.label_table import LabelTable, read_label_table
+from ..corpora.sources.folder import folder_definition
+from ..corpora.splits import split_by_patient
+from ..errors import CorpusError
+from ..files import replace_file
+
+if TYPE_CHECKING:
+    from ..corpora.prepared import Corpus
+    from ..features.extractor import EcgFeatureExtractor
+
+__all__ = ["corpus_of_table", "split_table"]
+
+# Shares of training, validation and test; their fold numbers are 1, 2 and 3.
+_SHARES = (8, 1, 1)
+
+
+def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple[LabelTable, Path, str]:
+    """Give a table a column `fold` unless it has one: 1 train, 2 validation, 3 test, by patient, stratified by label.
+
+    Args:
+        path: The user's table.
+        output: Where the copy with folds is written; the user's file stays as it is.
+        seed: Of the split.
+
+    Returns:
+        The table as it was read, the file to use, and what was done in words.
+
+    Raises:
+        CorpusError: The table has no labels, or fewer than three patients.
+    """
+    table = read_label_table(path)
+    if table.label_set is None:
+        raise CorpusError(
+            f"{path} has no label columns; expected names, columns of 0 and 1, or numbers beside 'record'."
+        )
+    folds = np.array([row.fold for row in table.rows])
+    if (folds >= 0).all():
+        return table, Path(path), "folds of the table"
+    if (folds >= 0).any():
+        raise CorpusError(f"{path}: {int((folds < 0).sum())} of {len(folds)} rows have no fold; expected all or none.")
+    codes = table.label_set.codes
+    marks = np.array([[code in row.labels for code in codes] for row in table.rows], dtype=np.uint8)
+    stratify = None if table.label_set.problem_type == "regression" else marks
+    found = split_by_patient([row.patient_id for row in table.rows], _SHARES, stratify=stratify, seed=seed) + 1
+    return table, _with_folds(Path(path), Path(output), found), f"split by patient 8:1:1, seed {seed}"
+
+
+def _with_folds(source: Path, target: Path, folds: np.ndarray) -> Path:
+    with open(source, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file, skipinitialspace=True))
+    header = [name.strip() for name in rows[0]]
+    body = [row for row in rows[1:] if row]
+    if "fold" in header:
+        place = header.index("fold")
+        rows = [row[:place] + row[place + 1 :] for row in (header, *body)]
+        header, body = rows[0], rows[1:]
+    with replace_file(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([header[0], "fold", *header[1:]])
+        writer.writerows([row[0], fold, *row[1:]] for row, fold in zip(body, folds, strict=True))
+    return target
+
+
+def corpus_of_table(
+    table: str | Path,
+    root: str | Path,
+    output: str | Path,
+    extractor: EcgFeatureExtractor,
+    *,
+    num_proc: int = 1,
+    read_options: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Corpus:
+    """The records of a table as a prepared corpus, built once and kept in the output folder.
+
+    Args:
+        table: With a column `fold`.
+        root: The folder its records are in.
+        output: The corpus to be made; an interrupted build goes on, a finished one is used if table and files are the
+            same, and replaced if they changed.
+        extractor: Leads, rate and filters of the checkpoint, so that training need not repeat them.
+        num_proc: Processes that read.
+        read_options: `sampling_rate`, `units`, `leads` of files that do not say them.
+        progress: Show a progress bar.
+
+    Raises:
+        CorpusError: The table or the folder cannot be used, or no record could be read.
+    """
+    definition = folder_definition(root, table, read_options=read_options)
+    # Zeros of an absent lead could not be told from a signal later: such a corpus keeps the leads that each record has.
+    whole = extractor.contract.missing_leads == "error"
+    rate = None if whole else extractor.sampling_rate
+    return build_corpus(
+        definition, Path(root), Path(output), num_proc=num_proc, sampling_rate=rate,
+        extractor=extractor if whole else None, overwrite=True, progress=progress,
+    )  # fmt: skip

@@ -1,0 +1,269 @@
+"""From a YAML file, a command line and perhaps a checkpoint to everything a pretraining run is made of."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, HfArgumentParser, PreTrainedConfig
+from transformers.utils import logging
+
+from ..auto import ARCHITECTURES, Architecture
+from ..errors import ArgumentsError, CheckpointError, check_names
+from ..features.agreement import CONTRACT_FIELDS, check_contract
+from ..trainer.arguments import EcgTrainingArguments
+from .command_line import convert, field_types, parse_command_line, read_yaml
+from .pretraining_options import PretrainingArguments
+
+if TYPE_CHECKING:
+    from ..features.extractor import EcgFeatureExtractor
+    from ..modeling import EcgPreTrainedModel
+
+__all__ = [
+    "RunSettings",
+    "architecture_of",
+    "architecture_owners",
+    "build_model",
+    "config_and_extractor",
+    "read_settings",
+    "setting_names",
+]
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class RunSettings:
+    """Everything that was set for a run.
+
+    Args:
+        run: Data, limits and probe.
+        training: Arguments of the Trainer.
+        config: Configuration of the model.
+        extractor: Feature extractor.
+        config_file: The YAML file as it was named.
+        values: All names that were set, converted, command line over YAML.
+        full_run: `max_steps` and `num_train_epochs` of the YAML, if the command line cut the run short.
+    """
+
+    run: PretrainingArguments
+    training: EcgTrainingArguments
+    config: PreTrainedConfig
+    extractor: "EcgFeatureExtractor"
+    config_file: str
+    values: dict[str, Any]
+    full_run: dict[str, Any]
+
+
+def read_settings(words: Sequence[str]) -> RunSettings:
+    """Read `CONFIG.yaml --name value ...`.
+
+    Every name is a field of the model's config, of the feature extractor, of `EcgTrainingArguments` or of
+    `PretrainingArguments`. The command line wins over the YAML file. With `--model`, the checkpoint's config and
+    feature extractor win over the YAML file: they belong to its weights.
+
+    Args:
+        words: The command line without the program's name.
+
+    Raises:
+        ArgumentsError: For an unknown name, a value of the wrong type, a missing setting, or an architecture without
+            pretraining.
+    """
+    positional, options = parse_command_line(words)
+    if len(positional) != 1:
+        raise ArgumentsError(
+            f"Expected one configuration file, found {len(positional)} ({' '.join(positional) or 'none'}). "
+            "Example: pretrain.py training/configs/mae_moco_tiny.yaml --corpus DIR --output_dir DIR"
+        )
+    from_file = read_yaml(positional[0])
+    checkpoint = options.get("model", from_file.get("model"))
+    base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
+    architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
+    if not architecture.has_pretraining:
+        able = ", ".join(name for name, other in ARCHITECTURES.items() if other.has_pretraining)
+        raise ArgumentsError(
+            f"{architecture.model_type} is a supervised network without an objective of pretraining; expected one of "
+            f"{able}. Train it on labels: finetune.py CONFIG.yaml --corpus DIR --labels SET --output_dir DIR."
+        )
+    owners = {
+        "run": field_types(PretrainingArguments),
+        "training": field_types(EcgTrainingArguments),
+        **architecture_owners(architecture),
+    }
+    known = {name: kind for kinds in reversed(owners.values()) for name, kind in kinds.items()}
+    check_names(from_file, known, where=positional[0])
+    check_names(options, known, where="the command line")
+    from_file = {name: convert(name, value, known[name]) for name, value in from_file.items()}
+    options = {name: convert(name, value, known[name]) for name, value in options.items()}
+    values = {**from_file, **options}
+
+    if checkpoint is None:
+        config, extractor = config_and_extractor(architecture, values)
+    else:
+        config = AutoConfig.from_pretrained(checkpoint, **_of(owners["config"], options))
+        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
+        _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor)
+        check_contract(config, extractor)
+    run, training = _dataclasses(owners, values)
+    full_run = {
+        name: from_file.get(name, default)
+        for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
+    }
+    return RunSettings(run, training, config, extractor, positional[0], values, full_run)
+
+
+def setting_names(model_type: str = PretrainingArguments.model_type) -> dict[str, list[str]]:
+    """Names that the model's config (`"config"`) and the feature extractor (`"extractor"`) of an architecture take."""
+    return {owner: sorted(names) for owner, names in architecture_owners(architecture_of(model_type)).items()}
+
+
+def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None) -> Architecture:
+    """The row of the table.
+
+    Args:
+        model_type: Its name; the default of `PretrainingArguments` if not given.
+        base: Configuration of a checkpoint, which decides.
+
+    Raises:
+        ArgumentsError: For an unknown name.
+    """
+    if base is not None:
+        if model_type is not None and model_type != base.model_type:
+            logger.warning(f"the checkpoint is a {base.model_type}; model_type {model_type!r} of the YAML is not used.")
+        model_type = base.model_type
+    model_type = model_type or PretrainingArguments.model_type
+    check_names([model_type], ARCHITECTURES, where="model_type")
+    return ARCHITECTURES[model_type]
+
+
+def architecture_owners(architecture: Architecture) -> dict[str, dict[str, Any]]:
+    """Names and types of what its config (`"config"`) and its feature extractor (`"extractor"`) take."""
+    own = field_types(architecture.config).keys() - field_types(PreTrainedConfig).keys()
+    config_types = field_types(architecture.config)
+    return {
+        "config": {name: config_types[name] for name in own},
+        "extractor": _constructor_types(architecture.feature_extractor),
+    }
+
+
+def _constructor_types(kind: type) -> dict[str, Any]:
+    """Names and types of a constructor's arguments, those of the base classes it passes on to included."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        if "__init__" in vars(base) and base.__module__.startswith(__package__.split(".")[0]):
+            constructor = vars(base)["__init__"]
+            hints = get_type_hints(constructor)
+            for name, parameter in inspect.signature(constructor).parameters.items():
+                if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+                    found[name] = hints.get(name, Any)
+    return found
+
+
+def _of(owner: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in owner}
+
+
+def config_and_extractor(
+    architecture: Architecture, values: dict[str, Any]
+) -> tuple[PreTrainedConfig, "EcgFeatureExtractor"]:
+    """A new config and feature extractor from settings, the facts that both hold being the same.
+
+    Args:
+        architecture: The row of the table.
+        values: Settings by name; those of neither are passed over.
+
+    Raises:
+        CheckpointError: The two contradict each other.
+    """
+    owners = architecture_owners(architecture)
+    config = architecture.config(**_of(owners["config"], values))
+    names = owners["extractor"]
+    shared = {name: getattr(config, name) for name in CONTRACT_FIELDS if name in names and hasattr(config, name)}
+    extractor = architecture.feature_extractor(**{**shared, **_of(names, values)})
+    check_contract(config, extractor)
+    return config, extractor
+
+
+def _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor) -> None:
+    """Say which settings of the YAML are not used because they belong to the checkpoint's weights."""
+    different = []
+    for name, value in from_file.items():
+        for owner, holder in (("config", config), ("extractor", extractor)):
+            if name in owners[owner] and name not in options and getattr(holder, name, value) != value:
+                different.append(f"{name} {getattr(holder, name)} (not {value})")
+    if different:
+        logger.warning(f"the checkpoint decides: {', '.join(dict.fromkeys(different))}. --name value would override.")
+
+
+def _dataclasses(owners, values) -> tuple[PretrainingArguments, EcgTrainingArguments]:
+    missing = [name for name in ("corpus", "output_dir") if not values.get(name)]
+    if missing:
+        raise ArgumentsError(f"{' and '.join(f'--{name} DIR' for name in missing)} must be given.")
+    given = {name: value for name, value in values.items() if name in owners["run"] or name in owners["training"]}
+    if given.get("early_stopping_patience") is not None:
+        given.setdefault("metric_for_best_model", "loss")
+    # Without an accelerator the Trainer takes bf16 only if it is told that the CPU is meant.
+    given.setdefault("use_cpu", not torch.accelerator.is_available())
+    if given.get("data_on_device"):
+        # The batches are made on the device: nothing is left for workers to do or for pinned memory to speed up.
+        given["dataloader_num_workers"] = 0
+        given["dataloader_pin_memory"] = False
+    try:
+        parser = HfArgumentParser([PretrainingArguments, EcgTrainingArguments])  # type: ignore[list-item]
+        run, training = parser.parse_dict(given)
+    except (ValueError, TypeError) as error:
+        raise ArgumentsError(f"The Trainer refuses these settings: {error}") from error
+    if run.early_stopping_patience is not None and training.eval_strategy == "no":
+        raise ArgumentsError("early_stopping_patience needs evaluations: set eval_strategy to 'epoch' or 'steps'.")
+    return run, training
+
+
+def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
+    """Make the pretraining model: new from the config, or from `--model` with a fresh momentum twin and queue.
+
+    Raises:
+        CheckpointError: If the checkpoint lacks tensors of the encoder.
+    """
+    options = {}
+    if settings.run.attn_implementation is not None:
+        options["attn_implementation"] = settings.run.attn_implementation
+    if settings.run.model is None:
+        return AutoModelForPreTraining.from_config(settings.config, **options)
+    with _without_load_report():
+        trained, report = AutoModelForPreTraining.from_pretrained(
+            settings.run.model, config=settings.config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"])
+    lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
+    if lacking:
+        raise CheckpointError(f"{settings.run.model} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
+    # What does not learn by gradients (momentum twin, queue) starts anew: without these tensors, the model's own
+    # initialisation copies the loaded encoder into the twin and fills the queue as at the start of a run.
+    fresh = [
+        name
+        for name, child in trained.named_children()
+        if not any(parameter.requires_grad for parameter in child.parameters())
+    ]
+    kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
+    absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
+    logger.warning(
+        f"going on from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} start anew"
+        + (f", and so do {', '.join(absent)}, which it does not hold." if absent else ".")
+    )
+    with _without_load_report():
+        return type(trained).from_pretrained(
+            None, config=trained.config, state_dict=kept, dtype=torch.float32, **options
+        )
+
+
+@contextlib.contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Silence Transformers' table of missing tensors: what is missing is meant to be, and said in one sentence."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,189 @@
+"""A user's own folder of recordings, with or without a table of labels, as a corpus."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CorpusError, EcgError
+from ...signals.formats.readers import read_record
+from ...signals.wfdb.read import read_header
+from ..build import build_corpus, plan_hash
+from ..definition import CorpusDefinition, LabelSet, RecordSource
+from ..label_table import LabelTable, read_label_table
+from ..labels import read_table
+from ..layout import CorpusRecord
+from .wfdb_rows import is_integer_record, wfdb_row
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["folder_definition", "load_records"]
+
+logger = logging.getLogger(__name__)
+
+# What a folder without a table is searched for. A ``.mat`` beside its header is that record's signal file.
+_SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .scp .xle .arc .ecg .mwf .mfer".split())
+
+
+def folder_definition(
+    source: str | Path, table: str | Path | None = None, *, read_options: Mapping[str, Any] | None = None
+) -> CorpusDefinition:
+    """A folder as a corpus.
+
+    Args:
+        source: the folder; the paths of the table are relative to it.
+        table: CSV with a column ``record`` and label columns (see ``read_label_table``). Without it every recording
+            in the folder is taken, with the labels of its header where it has some.
+        read_options: arguments of ``read_record`` for files that do not say it themselves: ``sampling_rate``,
+            ``units``, ``leads``, ``gain``, ``treat_as``.
+
+    Raises:
+        CorpusError: folder or table cannot be used.
+    """
+    source = Path(source).expanduser()
+    labels = None if table is None else read_label_table(table)
+    options = dict(read_options or {})
+    find = partial(_find, labels=labels, options=tuple(sorted((key, repr(value)) for key, value in options.items())))
+    _, records = find(source, None)
+    return CorpusDefinition(
+        name="folder",
+        title=f"recordings of the folder {source.resolve().name}",
+        version="",
+        licence="",
+        homepage="",
+        citation="",
+        label_system="own" if labels is not None else "as in the files",
+        find=find,
+        read=partial(_read, options=options),
+        label_sets=partial(_label_sets, labels=labels),
+        storage="int16" if not options and _all_integer(source, records) else "float32",
+    )
+
+
+def load_records(
+    folder: str | Path,
+    labels: str | Path | None = None,
+    num_proc: int = 1,
+    *,
+    output: str | Path | None = None,
+    progress: bool = True,
+    **read_options: Any,
+) -> "datasets.Dataset":
+    """A folder of recordings as a memory-mapped ``datasets.Dataset``, one row per record.
+
+    The rows are built once and kept; files that cannot be read are left out and listed with the reason in
+    ``refused.csv``. ``ecg_transformers.load_corpus(dataset)`` gives the same rows as records in mV, label matrices
+    and packed arrays.
+
+    Args:
+        folder: the folder.
+        labels: table of labels, see ``folder_definition``.
+        num_proc: processes that read.
+        output: where the prepared corpus is kept; None: in the cache of ``datasets``.
+        progress: show a progress bar.
+        read_options: for files that do not say it themselves: ``sampling_rate``, ``units``, ``leads``, ``gain``,
+            ``treat_as``.
+
+    Raises:
+        CorpusError: the folder or the table cannot be used, or no record could be read.
+
+    Example:
+        >>> dataset = load_records("my_ecgs/", labels="labels.csv", num_proc=8)  # doctest: +SKIP
+    """
+    folder = Path(folder).expanduser()
+    definition = folder_definition(folder, labels, read_options=read_options)
+    if output is None:
+        from datasets.config import HF_DATASETS_CACHE
+
+        _, records = definition.find(folder, None)
+        key = hashlib.sha256(f"{folder.resolve()} {plan_hash(definition, records)}".encode()).hexdigest()[:16]
+        output = Path(HF_DATASETS_CACHE) / "ecg_transformers" / f"{folder.resolve().name}-{key}"
+    path = Path(output)
+    corpus = build_corpus(definition, folder, path, num_proc=num_proc, progress=progress)
+    if corpus.info["refused"]:
+        logger.warning(
+            "%d of %d files were refused; the reasons stand in %s",
+            corpus.info["refused"],
+            corpus.info["refused"] + len(corpus),
+            path / "refused.csv",
+        )
+    return corpus.dataset
+
+
+def _find(
+    source: Path, sampling_rate: float | None, *, labels: LabelTable | None, options: tuple[tuple[str, str], ...]
+) -> tuple[Path, Sequence[RecordSource]]:
+    """The records of the table in its order, or every recording below the folder by its path."""
+    if not source.is_dir():
+        raise CorpusError(f"{source} is not a folder; expected one with recordings. Set --source.")
+    if labels is not None:
+        return source, [_entry(source, _with_suffix(source, row.record), options, row.facts()) for row in labels.rows]
+    paths = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix.casefold() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    )
+    headers = {path.removesuffix(".hea") for path in paths if path.endswith(".hea")}
+    paths = [path for path in paths if not (path.casefold().endswith(".mat") and path[:-4] in headers)]
+    if not paths:
+        raise CorpusError(f"{source} holds no recordings; looked for files that end in {', '.join(_SUFFIXES)}.")
+    return source, [_entry(source, path, options, {}) for path in paths]
+
+
+def _with_suffix(source: Path, record: str) -> str:
+    """The path of a record whose table leaves out ``.hea``, as WFDB does; a path that is not there stays as it is."""
+    return f"{record}.hea" if not (source / record).is_file() and (source / f"{record}.hea").is_file() else record
+
+
+def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]) -> RecordSource:
+    """A record with size and time of change of its files: an edited file is read again."""
+    changed, size = 0, 0
+    files = [source / path]
+    if path.endswith(".hea"):
+        files += [(source / path).with_suffix(suffix) for suffix in (".dat", ".mat", ".atr")]
+    for file in files:
+        if file.is_file():
+            size, changed = size + file.stat().st_size, max(changed, file.stat().st_mtime_ns)
+    # An id that does not change when files are added.
+    record_id = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
+    extra = (("changed", changed), *options)
+    return RecordSource(path, Path(path).stem, record_id, size=size, extra=extra, **facts)
+
+
+def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:
+    """Whether every record is WFDB of at most 16 bit; headers that cannot be read will be refused and do not matter."""
+    for record in records:
+        if not record.path.endswith(".hea"):
+            return False
+        try:
+            if not is_integer_record(read_header(source / record.path)):
+                return False
+        except (EcgError, OSError):
+            continue
+    return True
+
+
+def _read(root: Path, record: RecordSource, *, options: Mapping[str, Any]) -> CorpusRecord:
+    if record.path.endswith(".hea") and not options:
+        return wfdb_row(root, record)
+    found = read_record(root / record.path, **options)
+    row = CorpusRecord.from_ecg_record(found, record_id=record.record_id, fold=record.fold)
+    row.name, row.source, row.targets = record.name, record.path, record.targets
+    row.patient_id = record.patient_id if record.patient_id >= 0 else row.patient_id
+    row.age = record.age if record.age is not None else row.age
+    row.sex, row.labels = record.sex or row.sex, record.labels or row.labels
+    return row
+
+
+def _label_sets(codes: Iterable[str], *, labels: LabelTable | None) -> dict[str, LabelSet]:
+    """The table's labels; without a table the codes of the headers, with names where they are SNOMED CT."""
+    if labels is not None:
+        return {} if labels.label_set is None else {"all": labels.label_set}
+    names = {row["code"]: row["name"] for row in read_table("snomed")}
+    codes = tuple(sorted(codes))
+    system = "snomed-ct" if codes and all(code in names for code in codes) else "as in the files"
+    return {"all": LabelSet(codes, tuple(names.get(code, code) for code in codes), system)} if codes else {}

@@ -1,0 +1,220 @@
+"""Fine-tuning a classifier, encoder included, with Transformers' Trainer; from scratch is the same from new weights.
+
+Layers near the input move at a lower rate than those near the head (`layer_decay`), windows of longer records start
+anywhere (a random crop per record and epoch), and every window is shifted in time by a few samples. The epoch with the
+best macro AUROC on the held-out records is kept, and training ends when it has not risen for some epochs; or all
+training records train and the last epoch is kept (`choose_epoch="last"`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback
+
+from ..errors import ArgumentsError, EcgError
+from ..files import replace_file
+from ..inference.encode import predict_records
+from ..objectives.class_weights import class_weights
+from ..trainer.arguments import NO_DECAY, EcgTrainingArguments
+from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
+from ..trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, HeldOutWindows, LabelledWindows
+from ..trainer.resume import newest_complete_checkpoint
+from .probes.linear import HeldOut
+
+if TYPE_CHECKING:
+    from ..corpora.protocol import Splits
+    from ..features.extractor import EcgFeatureExtractor
+    from ..modeling import EcgForSequenceClassification
+
+__all__ = ["fine_tune", "training_arguments"]
+
+# Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
+_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "num_train_epochs": 12.0,
+    "per_device_train_batch_size": 64,
+    "per_device_eval_batch_size": 256,
+    "warmup_steps": 0.05,
+    "lr_scheduler_type": "cosine",
+    "max_grad_norm": 1.0,
+    "logging_steps": 50,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "selection_score",
+    "greater_is_better": True,
+    "prediction_loss_only": False,
+    "dataloader_drop_last": False,
+    "report_to": "none",
+    "label_names": ["labels", "record_index"],
+    "no_decay": [*NO_DECAY, "attention.query"],
+}
+
+
+def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArguments:
+    """The Trainer's arguments for fine-tuning: the defaults here, overridden by what is given.
+
+    Args:
+        output_dir: Folder of the run; checkpoints go there.
+        **values: Fields of `EcgTrainingArguments`.
+
+    Raises:
+        ArgumentsError: Values that the Trainer refuses.
+    """
+    given = _DEFAULTS | {"use_cpu": not torch.accelerator.is_available()} | values
+    try:
+        return EcgTrainingArguments(output_dir=str(output_dir), **given)
+    except ValueError as error:
+        hint = " With --choose_epoch last no evaluation is needed." if given["load_best_model_at_end"] else ""
+        raise ArgumentsError(f"The Trainer refuses these settings: {error}{hint}") from error
+
+
+def fine_tune(
+    model: EcgForSequenceClassification,
+    extractor: EcgFeatureExtractor,
+    splits: Splits,
+    *,
+    arguments: EcgTrainingArguments,
+    settings: FineTuneSettings | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> HeldOut:
+    """Train the whole classifier on the training records and leave it at its best epoch.
+
+    Args:
+        model: The classifier, changed in place.
+        extractor: The checkpoint's feature extractor.
+        splits: The protocol; the first held-out part chooses the epoch.
+        arguments: The Trainer's arguments, see `training_arguments`.
+        settings: See `FineTuneSettings`.
+        callbacks: Of the training of everything; not of epochs of the head alone.
+
+    Returns:
+        The epoch that was kept and the held-out scores, for the thresholds.
+
+    Raises:
+        EcgError: There are fewer training records than one batch needs.
+    """
+    settings = settings or FineTuneSettings()
+    held_out = splits.held_out[0]
+    train, part = splits.train.select(~held_out), splits.train.select(held_out)
+    if settings.choose_epoch == "last" and splits.refit:
+        # Nothing is chosen, so nothing is held out; the reported records are only looked at on the way.
+        train, part = splits.train, splits.evaluate
+    if len(train) < 2:
+        raise EcgError(f"{len(train)} training records are left beside those held out; expected more.")
+    batch = arguments.train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last and len(train) < batch:
+        raise EcgError(
+            f"{len(train)} training records do not fill one batch of {batch}, and dataloader_drop_last leaves smaller "
+            "ones out. Set a smaller per_device_train_batch_size, or dataloader_drop_last: false."
+        )
+    data = _Data(LabelledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
+    task = splits.task
+    balance = class_weights(train.targets, task.problem_type, task.num_labels) if settings.balanced else None
+    trainers: dict[str, Any] = {
+        "balance": balance,
+        "max_shift": round(settings.max_shift_seconds * extractor.sampling_rate),
+        "processing_class": extractor,
+    }
+    if settings.head_epochs:
+        _train_head(model, data, arguments=arguments, settings=settings, **trainers)
+    trainer = _trained(model, data, arguments=arguments, settings=settings, callbacks=callbacks, **trainers)
+    history = {
+        float(entry["epoch"]): float(entry["eval_selection_score"])
+        for entry in trainer.state.log_history
+        if "eval_selection_score" in entry
+    }
+    if settings.choose_epoch == "last":
+        chosen = float(trainer.state.epoch or math.nan)
+    else:
+        chosen = max(
+            history, key=lambda epoch: (np.nan_to_num(history[epoch], nan=-math.inf), -epoch), default=math.nan
+        )
+    model.eval()
+    scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
+    return HeldOut(chosen, history, part.targets, scores)
+
+
+@dataclass(frozen=True)
+class _Data:
+    train: LabelledWindows
+    watched: HeldOutWindows
+
+
+def _trained(
+    model: EcgForSequenceClassification,
+    data: _Data,
+    *,
+    arguments: EcgTrainingArguments,
+    settings: FineTuneSettings,
+    callbacks: Sequence[TrainerCallback] = (),
+    **options: Any,
+) -> FineTuneTrainer:
+    """One training, to its end or from where it was interrupted."""
+    callbacks = list(callbacks)
+    batch = arguments.train_batch_size * arguments.world_size
+    has_norms = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+    if has_norms and len(data.train) % batch == 1:
+        # BatchNorm has no statistics over one record; it comes in another batch of the next epoch.
+        arguments = replace(arguments, dataloader_drop_last=True)
+    if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
+        callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
+    if settings.max_seconds is not None:
+        callbacks.append(ClockCallback(settings.max_seconds))
+    trainer = FineTuneTrainer(
+        model,
+        settings=settings,
+        args=arguments,
+        train_dataset=data.train,
+        eval_dataset=data.watched,
+        callbacks=callbacks,
+        **options,
+    )
+    resumed = newest_complete_checkpoint(str(arguments.output_dir)) if settings.resume else None
+    trainer.train(resume_from_checkpoint=resumed)
+    return trainer
+
+
+def _train_head(
+    model: EcgForSequenceClassification,
+    data: _Data,
+    *,
+    arguments: EcgTrainingArguments,
+    settings: FineTuneSettings,
+    **options: Any,
+) -> None:
+    """Train the head alone on the frozen encoder; a finished head is kept for a resumed run."""
+    folder = Path(str(arguments.output_dir))
+    finished, prefix = folder / "head.safetensors", f"{model.base_model_prefix}."
+    if settings.resume and finished.is_file():
+        model.load_state_dict(load_file(finished), strict=False)
+        return
+    learning = [parameter for parameter in model.base_model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    rate = arguments.learning_rate if settings.head_learning_rate is None else settings.head_learning_rate
+    stage = replace(
+        arguments,
+        output_dir=str(folder / "head"),
+        num_train_epochs=settings.head_epochs,
+        learning_rate=rate,
+        max_steps=-1,
+    )
+    _trained(model, data, arguments=stage, settings=replace(settings, layer_decay=1.0), **options)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    if arguments.should_save:
+        head = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(prefix)}
+        with replace_file(finished) as temporary:
+            save_file(head, temporary)

@@ -1,0 +1,1 @@
+"""Probes on a frozen encoder: linear, attentive, and their curve over a pretraining run."""

@@ -1,0 +1,1 @@
+"""`results.json`: entries, predictions, reports, published scores."""

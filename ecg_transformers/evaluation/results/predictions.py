@@ -1,0 +1,202 @@
+"""Predictions of one evaluation: what its figures are computed from, kept for later comparisons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...corpora.protocol import Part, Task
+from ...errors import EcgError
+from ...files import replace_file
+from ...metrics.bootstrap import Difference, Interval, bootstrap, compare
+from ...metrics.metrics import accuracy, auroc, average_precision, f1, macro, one_vs_one_auroc
+
+__all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_figures", "paired_difference", "score_interval"]
+
+# Labels with fewer positives among the reported records are noise in a macro mean (arXiv 2602.17531): every figure is
+# given over all labels and over those with at least so many.
+FEW_POSITIVES = 10
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of one system on the reported records, with the truth.
+
+    Args:
+        labels: `(records, labels)`: uint8 0 or 1, float64 for regression.
+        scores: `(records, labels)`: probabilities, or the prediction for regression.
+        record_ids: `(records,)` int64.
+        patient_ids: `(records,)` int64, -1 = unknown.
+        codes: Codes of the labels.
+        problem_type: Transformers' word for the kind of task.
+        thresholds: `(labels,)` decision thresholds, or `None`.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    record_ids: np.ndarray
+    patient_ids: np.ndarray
+    codes: tuple[str, ...]
+    problem_type: str
+    thresholds: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: np.ndarray | None) -> Predictions:
+        """The scores of a part's records.
+
+        Stored as float32, so figures from a saved file equal those of the run.
+        """
+        return cls(
+            part.labels,
+            np.asarray(scores, np.float32),
+            part.corpus.record_ids,
+            part.corpus.patient_ids,
+            task.codes,
+            task.problem_type,
+            None if thresholds is None else np.asarray(thresholds, np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        from safetensors.numpy import save_file
+
+        tensors = {name: getattr(self, name) for name in ("labels", "scores", "record_ids", "patient_ids")}
+        if self.thresholds is not None:
+            tensors["thresholds"] = self.thresholds
+        facts = {"codes": json.dumps(list(self.codes)), "problem_type": self.problem_type}
+        with replace_file(path) as temporary:
+            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, metadata=facts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Predictions:
+        """Read a file that `save` wrote.
+
+        Raises:
+            EcgError: The file is of another kind.
+        """
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            facts = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        missing = {"labels", "scores", "record_ids", "patient_ids"} - tensors.keys()
+        if missing or not {"codes", "problem_type"} <= facts.keys():
+            raise EcgError(f"{path} holds no predictions (lacks {', '.join(sorted(missing)) or 'its metadata'}).")
+        return cls(codes=tuple(json.loads(facts["codes"])), problem_type=facts["problem_type"], **tensors)
+
+
+def score_interval(
+    predictions: Predictions, *, min_positives: int = 1, unit: str = "record", resamples: int = 1000
+) -> Interval:
+    """The main figure with its bootstrap interval: macro AUROC, or minus the mean absolute error for regression.
+
+    Args:
+        predictions: Of one system.
+        min_positives: Labels with fewer positives are left out.
+        unit: What is drawn, `"record"` or `"patient"`.
+        resamples: How many.
+
+    Raises:
+        EcgError: No label is left.
+    """
+    return bootstrap(
+        predictions.labels,
+        predictions.scores,
+        metric=_metric(predictions),
+        patient_ids=predictions.patient_ids if unit == "patient" else None,
+        min_positives=min_positives,
+        resamples=resamples,
+    )
+
+
+def paired_difference(
+    first: Predictions, second: Predictions, *, min_positives: int = 1, unit: str = "record", resamples: int = 1000
+) -> Difference:
+    """The paired bootstrap of `first - second` over the same records.
+
+    Args:
+        first: Of one system.
+        second: Of the one it is compared with.
+        min_positives: As in `score_interval`, as are the others.
+        unit: See `score_interval`.
+        resamples: See `score_interval`.
+
+    Raises:
+        EcgError: The two are of different records or labels.
+    """
+    if first.codes != second.codes or not np.array_equal(first.record_ids, second.record_ids):
+        raise EcgError(
+            f"the predictions are of {len(first)} records with {len(first.codes)} labels and of {len(second)} with "
+            f"{len(second.codes)}; a paired comparison needs the same records and labels in the same order."
+        )
+    return compare(
+        first.labels,
+        first.scores,
+        second.scores,
+        metric=_metric(first),
+        patient_ids=first.patient_ids if unit == "patient" else None,
+        min_positives=min_positives,
+        resamples=resamples,
+    )
+
+
+def _negative_absolute_error(
+    labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Minus the mean absolute error of each target, so that larger is better as everywhere else."""
+    errors = -np.abs(np.asarray(labels, np.float64) - scores)
+    if weights is None:
+        return errors.mean(axis=0)
+    return (weights.T @ errors) / weights.sum(axis=0)[:, None]
+
+
+def _metric(predictions: Predictions):
+    return _negative_absolute_error if predictions.problem_type == "regression" else "macro_auroc"
+
+
+def other_figures(predictions: Predictions) -> dict[str, float]:
+    """Further macro figures without intervals, by name: average precision, F1 at the saved thresholds, and so on.
+
+    Labels without a positive are left out of each mean; single-label tasks get accuracy, macro F1 of the largest score
+    and the one-vs-one AUROC instead of thresholds.
+    """
+    labels, scores = predictions.labels, predictions.scores
+    if predictions.problem_type == "regression":
+        residual = np.square(labels - scores).sum(axis=0)
+        spread = np.square(labels - labels.mean(axis=0)).sum(axis=0)
+        explained = 1 - np.divide(residual, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+        return {
+            "root_mean_square_error": float(np.sqrt(np.square(labels - scores).mean())),
+            "r2": float(macro(explained)),
+        }
+    occurs = np.asarray(labels.any(axis=0))
+    figures = {"macro_average_precision": float(macro(average_precision(labels, scores)))}
+    if predictions.problem_type == "single_label_classification":
+        decisions = scores == scores.max(axis=1, keepdims=True)
+        figures["accuracy"] = accuracy(labels, scores)
+        figures["macro_f1"] = float(macro(f1(labels, decisions), include=occurs))
+        figures["one_vs_one_auroc"] = one_vs_one_auroc(labels, scores).value
+    elif predictions.thresholds is not None:
+        figures["macro_f1"] = float(macro(f1(labels, scores >= predictions.thresholds), include=occurs))
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def label_table(predictions: Predictions) -> list[dict[str, Any]]:
+    """Per label: code, number of positives, AUROC, average precision and F1 at the saved threshold (NaN as `None`)."""
+    labels, scores = predictions.labels, predictions.scores
+    columns = {"auroc": auroc(labels, scores), "average_precision": average_precision(labels, scores)}
+    if predictions.thresholds is not None:
+        columns["f1"] = f1(labels, scores >= predictions.thresholds)
+        columns["threshold"] = predictions.thresholds
+    rows = []
+    for k, code in enumerate(predictions.codes):
+        values = {name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in columns.items()}
+        rows.append({"code": code, "positives": int(labels[:, k].sum()), **values})
+    return rows

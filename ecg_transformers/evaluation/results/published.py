@@ -1,0 +1,139 @@
+"""Figures of the literature on PTB-XL, as data with their source, for the column beside ours.
+
+Macro AUROC. Nearly all are of the *test* fold 10, on PTB-XL 1.0.1 (21,837 records; 1.0.3 has 21,799): none is a figure
+on the records that we report, except where `evaluate_folds` says so. Specification of the systems on xresnet1d,
+sections 11.5, 12.1 and 12.2. The benchmark's figures on ICBEB2018 are not here: its folds are not those of our corpora.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PUBLISHED", "PublishedFigure", "Source", "check_published_name", "published_figures"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where figures come from.
+
+    Args:
+        name: Short form for a table.
+        citation: The publication, and where the figures were read.
+        brackets: What the number in brackets is, in units of 0.001.
+    """
+
+    name: str
+    citation: str
+    brackets: str
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One figure.
+
+    Args:
+        system: What the publication trained: the architecture, and its pretraining if there was one.
+        mode: Our word for how it was trained.
+        labels: Label set of PTB-XL.
+        value: Macro AUROC.
+        brackets: The number in brackets, see `Source`; `None` where there is none.
+        source: Where it comes from.
+        evaluate_folds: The folds it was computed on.
+    """
+
+    system: str
+    mode: str
+    labels: str
+    value: float
+    brackets: int | None
+    source: Source
+    evaluate_folds: tuple[int, ...] = (10,)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f}" + ("" if self.brackets is None else f"({self.brackets:02d})")
+
+
+SELF_SUPERVISED = Source(
+    "Mehari & Strodthoff 2022",
+    "T. Mehari, N. Strodthoff: Self-supervised representation learning from 12-lead ECG data. Comput. Biol. Med. 141 "
+    "(2022) 105114; as quoted in the table of kweimann/ECG-JEPA",
+    "mean over 10 runs (standard deviation)",
+)
+BENCHMARK = Source(
+    "Strodthoff et al. 2021",
+    "N. Strodthoff, P. Wagner, T. Schaeffter, W. Samek: Deep learning for ECG analysis: benchmarks and insights from "
+    "PTB-XL. IEEE J. Biomed. Health Inform. 25 (2021) 1519-1528; leaderboard of helme/ecg_ptbxl_benchmarking",
+    "one run (larger half of its 90 % bootstrap interval)",
+)
+STORED_RUN = Source(
+    "Strodthoff et al. 2021, stored run",
+    "computed by us from the predictions stored in helme/ecg_ptbxl_benchmarking",
+    "one run",
+)
+
+# The columns of section 12.2, and its rows.
+_LABEL_SETS = ("all", "diagnostic", "subclass", "superclass", "form", "rhythm")
+_BENCHMARK = {
+    "inception1d": ((0.925, 8), (0.931, 9), (0.930, 10), (0.921, 6), (0.899, 22), (0.953, 13)),
+    "xresnet1d101": ((0.925, 7), (0.937, 8), (0.929, 14), (0.928, 5), (0.896, 12), (0.957, 19)),
+    "resnet1d_wang": ((0.919, 8), (0.936, 8), (0.928, 10), (0.930, 5), (0.880, 15), (0.946, 10)),
+    "fcn_wang": ((0.918, 8), (0.926, 10), (0.927, 11), (0.925, 6), (0.869, 12), (0.931, 8)),
+    "lstm_bidir": ((0.914, 8), (0.932, 7), (0.923, 12), (0.921, 6), (0.876, 15), (0.949, 11)),
+    "lstm": ((0.907, 8), (0.927, 8), (0.928, 10), (0.927, 5), (0.851, 15), (0.953, 9)),
+    "Wavelet+NN": ((0.849, 13), (0.855, 15), (0.859, 16), (0.874, 7), (0.757, 29), (0.890, 24)),
+}
+# Section 12.1, all 71 statements: system, pretrained or not, fine-tuned (or from scratch), linear evaluation.
+_SELF_SUPERVISED = (
+    ("xresnet1d50", False, (0.924, 5), (0.721, 16)),
+    ("4FC+2LSTM+2FC", False, (0.932, 3), (0.711, 7)),
+    ("SimCLR, xresnet1d50", True, (0.927, 3), (0.883, 3)),
+    ("BYOL, xresnet1d50", True, (0.929, 2), (0.878, 2)),
+    ("CPC with PTB-XL", True, (0.942, 1), (0.927, 1)),
+    ("CPC without PTB-XL", True, (0.940, 2), (0.919, 1)),
+    ("CPC, S4", True, (0.945, 2), None),
+)
+
+PUBLISHED: tuple[PublishedFigure, ...] = (
+    *(
+        PublishedFigure(system, mode, "all", *figure, SELF_SUPERVISED)
+        for system, pretrained, fine_tuned, linear in _SELF_SUPERVISED
+        for mode, figure in (("fine_tune" if pretrained else "from_scratch", fine_tuned), ("linear_probe", linear))
+        if figure is not None
+    ),
+    *(
+        PublishedFigure(system, "from_scratch", labels, *figure, BENCHMARK)
+        for system, row in _BENCHMARK.items()
+        for labels, figure in zip(_LABEL_SETS, row, strict=True)
+    ),
+    PublishedFigure("xresnet1d101", "from_scratch", "all", 0.9280807631, None, STORED_RUN, (9,)),
+)
+
+
+def check_published_name(system: str) -> None:
+    """Refuse a system of which nothing is known here.
+
+    Raises:
+        ArgumentsError: With the nearest known name.
+    """
+    # Here, not above: the pipelines reach this file, and opening the package must not load the Trainer.
+    from ...errors import check_names
+
+    check_names([system], {figure.system for figure in PUBLISHED}, where="published")
+
+
+def published_figures(system: str | None, mode: str, *, corpus: str, labels: str) -> tuple[PublishedFigure, ...]:
+    """What is published of a system in a mode; nothing on another corpus than PTB-XL.
+
+    Args:
+        system: A name of `PUBLISHED`, or `None`.
+        mode: How it was trained.
+        corpus: Name of the corpus.
+        labels: Label set.
+
+    Example:
+        >>> [str(figure) for figure in published_figures("xresnet1d50", "from_scratch", corpus="ptbxl", labels="all")]
+        ['0.924(05)']
+    """
+    if corpus != "ptbxl":
+        return ()
+    return tuple(one for one in PUBLISHED if (one.system, one.mode, one.labels) == (system, mode, labels))

@@ -1,0 +1,171 @@
+"""Noise robustness: the six published levels of noise on the windows of an evaluation, before normalisation.
+
+Specification of the self-supervised systems on xresnet1d, section 10: baseline wander, powerline noise, muscle noise
+and shifts of the baseline, in this order, on the signal in mV at the model's rate; then the contract's normalisation
+(the published evaluation leaves it out, Q19). At test time only.
+
+The noise of a window is a pure function of (seed, record id, number of the window in its record, level): windows of one
+record get independent noise, and neither the batch size nor the model changes it, so that two models with the same
+leads, rate and windows see the same noisy signal and can be compared pair by pair. Two models with different windows
+(10 s and 2.5 s) necessarily see different windows, and so different noise of the same distribution; at different rates
+the waves and shifts of a window are the same and the muscle noise has the same density.
+"""
+
+from __future__ import annotations
+
+import copy
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..augmentations.noise import PhysiologicalNoise
+from ..errors import SignalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..corpora.prepared import Corpus
+    from ..features.extractor import EcgFeatureExtractor
+
+__all__ = ["NOISE_LEVELS", "WindowNoise", "check_noise_level", "check_noise_place", "noise_of_level", "window_numbers"]
+
+# Largest C in mV: baseline wander, muscle noise, powerline noise, baseline shift. From one level to the next not every
+# component grows.
+NOISE_LEVELS: Mapping[int, tuple[float, float, float, float]] = MappingProxyType(
+    {
+        1: (0.05, 0.25, 0.1, 0.5),
+        2: (0.1, 0.5, 0.2, 1.0),
+        3: (0.1, 1.0, 0.2, 2.0),
+        4: (0.2, 1.0, 0.4, 2.0),
+        5: (0.2, 1.5, 0.4, 2.5),
+        6: (0.3, 2.0, 0.5, 3.0),
+    }
+)
+
+
+def check_noise_level(level: int) -> int:
+    """The level itself.
+
+    Raises:
+        SignalError: It is not one of the six.
+    """
+    if isinstance(level, bool) or level not in NOISE_LEVELS:
+        raise SignalError(f"the noise level is {level!r}; expected a whole number from 1 to {max(NOISE_LEVELS)}.")
+    return int(level)
+
+
+def noise_of_level(level: int, sampling_rate: float) -> PhysiologicalNoise:
+    """The noise of a level.
+
+    Args:
+        level: 1 to 6.
+        sampling_rate: Hz of the windows.
+
+    Raises:
+        SignalError: There is no such level.
+    """
+    wander, muscle, powerline, shift = NOISE_LEVELS[check_noise_level(level)]
+    return PhysiologicalNoise(
+        sampling_rate,
+        max_baseline_wander=wander,
+        max_powerline=powerline,
+        max_electromyographic=muscle,
+        max_baseline_shift=shift,
+    )
+
+
+def window_numbers(record_index: np.ndarray) -> np.ndarray:
+    """The number of each window in its record, from 0; the windows of a record stand behind one another.
+
+    Args:
+        record_index: Record of each window, int64 `(windows,)`, ascending.
+
+    Example:
+        >>> window_numbers(np.array([3, 3, 3, 4, 5, 5])).tolist()
+        [0, 1, 2, 0, 0, 1]
+    """
+    return np.arange(len(record_index)) - np.searchsorted(record_index, record_index)
+
+
+def check_noise_place(extractor: EcgFeatureExtractor, corpus: Corpus) -> None:
+    """Refuse a contract or a corpus that leaves no place for noise between cutting and normalising.
+
+    Args:
+        extractor: The checkpoint's feature extractor.
+        corpus: The records.
+
+    Raises:
+        SignalError: The signal is normalised before its windows are cut.
+    """
+    contract = extractor.contract
+    if contract.normalization == "none":
+        return
+    if "normalize" in (corpus.info.get("preprocessed_by") or {}).get("steps", ()):
+        raise SignalError(
+            f"the corpus {corpus.name} is stored normalised, and noise comes in mV before normalisation; expected a "
+            "corpus in mV. Prepare it without normalisation."
+        )
+    if contract.order_of("normalize") < contract.order_of("window"):
+        raise SignalError(
+            "this checkpoint normalises whole recordings before it cuts windows, and the noise of a window comes "
+            "before normalisation; expected a contract that cuts first. Leave out noise_levels."
+        )
+
+
+class WindowNoise:
+    """Noise of one level on the windows of a corpus, between cutting and normalising.
+
+    `extractor` prepares records up to windows in mV; `add` gives them their noise and normalises them by the saved
+    contract. A lead that the contract masks (absent, or flat in the recording) stays zero; a flat lead that it keeps
+    carries the noise alone. A band-pass or notch of the contract comes before the noise, since windows are cut behind
+    it.
+
+    Args:
+        extractor: The checkpoint's feature extractor.
+        corpus: The records, for their ids.
+        level: 1 to 6.
+        seed: Of the noise.
+
+    Raises:
+        SignalError: There is no such level, or the signal is normalised before its windows are cut.
+    """
+
+    def __init__(self, extractor: EcgFeatureExtractor, corpus: Corpus, *, level: int, seed: int = 0) -> None:
+        self.noise = noise_of_level(level, extractor.sampling_rate)
+        self.level = level
+        self.seed = seed
+        self.record_ids = corpus.record_ids
+        self._saved = extractor
+        check_noise_place(extractor, corpus)
+        self.extractor = copy.deepcopy(extractor)
+        self.extractor.normalization = "none"
+        self.extractor.normalization_mean = self.extractor.normalization_std = None
+
+    def add(
+        self, inputs: Mapping[str, torch.Tensor], record_index: np.ndarray, numbers: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """A batch of windows in mV as the model's input with noise.
+
+        Args:
+            inputs: What `extractor` gave: `input_values (windows, leads, samples)` and the masks.
+            record_index: Record of each window in the corpus, int64 `(windows,)`.
+            numbers: Number of each window in its record, int64 `(windows,)`.
+        """
+        windows = inputs["input_values"]
+        noisy = self.noise.apply(windows, self.draws(windows.shape[1], windows.shape[2], record_index, numbers))
+        values = self._saved.normalize_batch(noisy, inputs.get("attention_mask"), inputs.get("lead_mask"))
+        return dict(inputs) | {"input_values": values}
+
+    def draws(
+        self, num_leads: int, num_samples: int, record_index: np.ndarray, numbers: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """The draws of some windows; the arguments are those of `add`."""
+        # Here, not above: the pipelines import this file, and opening the package must not load the Trainer.
+        from ..hashing import integer_hash
+
+        seeds = integer_hash(self.seed, self.record_ids[record_index], numbers, self.level)
+        generator = torch.Generator()
+        own = (generator.manual_seed(int(seed)) for seed in seeds)
+        return self.noise.draw(len(seeds), num_leads, num_samples, own)

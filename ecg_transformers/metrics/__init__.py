@@ -1,0 +1,1 @@
+"""Metrics, bootstrap intervals, and their forms for the Trainer and for `evaluate`."""

@@ -1,0 +1,72 @@
+"""The metrics in the form that `transformers.Trainer(compute_metrics=...)` wants."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import EvalPrediction
+
+from ..errors import EcgError
+from ..inference.aggregation import Aggregate, aggregate_windows
+from ..inference.encode import probabilities
+from .metrics import accuracy, auroc, average_precision, f1, fmax, macro, micro_auroc, one_hot, one_vs_one_auroc
+
+__all__ = ["compute_metrics"]
+
+
+def compute_metrics(prediction: EvalPrediction, *, aggregate: Aggregate = "mean") -> dict[str, float]:
+    """Macro metrics of a classifier's logits.
+
+    The kind of task is read from the labels: class numbers `(windows,)` are single-label, 0 and 1 `(windows, labels)`
+    multi-label, other numbers a regression. With `label_names=["labels", "record_index"]` in the Trainer's arguments
+    the windows of a record are joined first. A metric that has no value (a label with one class only) is left out.
+
+    Args:
+        prediction: Logits, and labels or (labels, record index).
+        aggregate: How the windows of a record are joined.
+
+    Returns:
+        `macro_auroc`, `macro_average_precision` and, by the kind of task, `micro_auroc`, `fmax`, `macro_f1` (at 0.5),
+        or `one_vs_one_auroc`, `accuracy`, `macro_f1`; for a regression `mean_absolute_error`.
+
+    Raises:
+        EcgError: Logits and labels do not fit together.
+
+    Example:
+        >>> logits, labels = np.array([[2.0, -1.0], [-1.0, 3.0]]), np.array([0, 1])
+        >>> compute_metrics(EvalPrediction(logits, labels))["accuracy"]
+        1.0
+    """
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    given = prediction.label_ids
+    record_index = np.asarray(given[1]) if isinstance(given, tuple) and len(given) > 1 else None
+    logits, labels = np.asarray(logits), np.asarray(given[0] if isinstance(given, tuple) else given)
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise EcgError(f"logits have shape {logits.shape}, labels {labels.shape}; expected (windows, labels) logits.")
+    kind = _kind(labels)
+    scores = probabilities(torch.as_tensor(logits).float(), kind).double().numpy()
+    if record_index is not None:
+        record = np.unique(record_index, return_index=True, return_inverse=True)
+        scores, labels = aggregate_windows(scores, record[2], aggregate=aggregate), labels[record[1]]
+    if kind == "regression":
+        return {"mean_absolute_error": float(np.abs(labels.reshape(scores.shape) - scores).mean())}
+    if kind == "single_label_classification":
+        classes, labels = labels, one_hot(labels, scores.shape[1])
+        decisions = one_hot(scores.argmax(axis=1), scores.shape[1])
+        values = {"one_vs_one_auroc": one_vs_one_auroc(labels, scores).value, "accuracy": accuracy(classes, scores)}
+    else:
+        decisions = scores >= 0.5
+        values = {"micro_auroc": micro_auroc(labels, scores), "fmax": fmax(labels, scores)}
+    occurs = np.asarray(labels.any(axis=0))
+    values |= {
+        "macro_auroc": float(macro(auroc(labels, scores))),
+        "macro_average_precision": float(macro(average_precision(labels, scores))),
+        "macro_f1": float(macro(f1(labels, decisions), include=occurs)),
+    }
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _kind(labels: np.ndarray) -> str:
+    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+        return "single_label_classification"
+    return "multi_label_classification" if np.isin(labels, (0, 1)).all() else "regression"

@@ -1,0 +1,29 @@
+"""Which rows of a batch, and which keys of a queue, are of the same patient or recording."""
+
+import torch
+
+__all__ = ["UNKNOWN_SOURCE", "same_source", "source_numbers"]
+
+UNKNOWN_SOURCE = -1
+
+
+def source_numbers(patient_ids: torch.Tensor | None, record_ids: torch.Tensor | None) -> torch.Tensor | None:
+    """One number for each row that two rows share exactly if they are of the same patient, or of the same record.
+
+    Args:
+        patient_ids: int64 `(batch,)`, negative = unknown, or None.
+        record_ids: int64 `(batch,)`, not negative, or None.
+
+    Returns:
+        int64 `(batch,)`: the patient where it is known, else `-2 - record_id` (no patient has that number), else
+        `UNKNOWN_SOURCE`; None without any ids.
+    """
+    if record_ids is None:
+        return patient_ids
+    records = -2 - record_ids
+    return records if patient_ids is None else torch.where(patient_ids >= 0, patient_ids, records)
+
+
+def same_source(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Booleans `(len(first), len(second))`: both rows are of the same known source."""
+    return (first[:, None] == second[None, :]) & (second != UNKNOWN_SOURCE)[None, :]

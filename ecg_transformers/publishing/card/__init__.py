@@ -1,0 +1,1 @@
+"""The card of a checkpoint: template, tables, plots, facts of its training."""

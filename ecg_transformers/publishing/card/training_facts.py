@@ -1,0 +1,70 @@
+"""On what, how long and where a checkpoint was trained, from ``run.json`` or the entries of ``results.json``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from .results import checkpoint_entries, main_entries
+
+__all__ = ["training_words"]
+
+MODE_LINES = {"from_scratch": "Supervised, from new weights", "fine_tune": "Fine-tuning"}
+
+
+def training_words(results: Sequence[Mapping], run: Mapping, name: str = "", *, classifier: bool = False) -> str:
+    """One line per run: the one that left ``run.json``, else those that the results name.
+
+    Args:
+        results: Entries of ``results.json``.
+        run: ``run.json``, or nothing.
+        name: Name of the checkpoint.
+        classifier: Say too how the classifier itself was trained.
+    """
+    main = main_entries(results, name)
+    named = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]}
+             for entry in main if entry["initialisation"] == "pretrained"]  # fmt: skip
+    runs = [run] if run else [one for number, one in enumerate(named) if one not in named[:number]]
+    lines = [f"- {_run_words(one)}" for one in runs]
+    own = next(iter(checkpoint_entries(results, name)), None)
+    if classifier and own is not None:
+        kind = MODE_LINES.get(own["mode"], "Training")
+        if run:
+            lines = [f"- {kind}: {_run_words(run)}"]
+        else:
+            lines = [line.replace("- ", "- Pretraining: ", 1) for line in lines]
+            lines.append(f"- {kind}: {_run_words(_training_run(own))}")
+    return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
+
+
+def _training_run(entry: Mapping) -> Mapping:
+    """What an entry says about the training of the classifier itself, in the words of ``run.json``."""
+    # A later command that only scored may have made the entry: its seconds and its commit are not the training's.
+    chosen = entry.get("chosen") or {}
+    run = {
+        "corpus": {"name": entry["corpus"], "version": entry["corpus_version"]},
+        "records": entry.get("train_records"),
+        "epochs": chosen.get("epoch"),
+        "train_folds": entry.get("train_folds"),
+        "seed": entry.get("seed"),
+    }
+    # Of a fine-tuned classifier the configuration is that of its pretraining.
+    return run | ({"config": entry["config"]} if entry["initialisation"] == "random" else {})
+
+
+def _run_words(run: Mapping) -> str:
+    corpus = run.get("corpus") or {}
+    words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
+    for key in ("records", "epochs", "steps"):
+        if run.get(key):
+            words.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
+    hours = float(run.get("hours") or 0)
+    if hours:
+        words.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")
+    if run.get("train_folds"):
+        words.append(f"training folds {', '.join(map(str, run['train_folds']))}")
+    words += [str(run["hardware"])] if run.get("hardware") else []
+    words += [f"seed {run['seed']}"] if run.get("seed") is not None else []
+    if run.get("config"):
+        path = PurePath(str(run["config"]))
+        words.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
+    words += [f"commit `{run['commit']}`"] if run.get("commit") else []
+    return f"{', '.join(words)}."

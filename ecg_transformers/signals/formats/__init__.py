@@ -1,0 +1,1 @@
+"""Readers of every file format but WFDB: `read_record` and what it calls."""

@@ -1,0 +1,192 @@
+"""The choice of one recording out of the arrays of a container, and what the container says about it.
+
+An array is ``(leads, samples)``, or ``(records, leads, samples)`` with ``index=``; leads and samples may be exchanged
+where it is clear which is which.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import LeadError, RecordFileError, SignalError
+from ..record import EcgRecord
+from .assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
+
+__all__ = ["Facts", "assemble_array", "choose_array", "facts_among", "select_record"]
+
+_RATE_KEYS = ("sampling_rate", "sample_rate", "samplingrate", "sampling_frequency", "sfreq", "freq", "fs")
+_UNIT_KEYS = ("units", "unit")
+_LEAD_KEYS = ("leads", "lead_names", "lead_name", "sig_name", "channel_names", "channels")
+_SIGNAL_KEYS = ("signal", "signals", "ecg", "val", "data", "tracings")
+# Arrays that a message lists.
+_MAX_LISTED = 8
+# More leads than this are samples: no recorder of ECGs (not body surface maps) has as many.
+_MAX_LEADS = 32
+
+
+class Facts(NamedTuple):
+    """What a container says beside its arrays; None where it does not."""
+
+    sampling_rate: float | None = None
+    units: str | None = None
+    leads: list[str] | None = None
+
+
+def facts_among(values: Mapping[str, object]) -> Facts:
+    """Sampling rate, unit and lead names among named values, by the names that are usual for them."""
+    lower = {str(key).casefold(): value for key, value in values.items()}
+
+    def first(keys: Sequence[str]) -> object | None:
+        return next((lower[key] for key in keys if key in lower), None)
+
+    rate, units, leads = first(_RATE_KEYS), first(_UNIT_KEYS), first(_LEAD_KEYS)
+    if rate is not None:
+        rate = np.asarray(rate)
+        rate = float(rate.reshape(-1)[0]) if rate.size == 1 and rate.dtype.kind in "iuf" else None
+    texts = _texts(units)
+    names = _texts(leads)
+    return Facts(rate, texts[0] if texts and len(set(texts)) == 1 else None, names or None)
+
+
+def _texts(value: object) -> list[str]:
+    """The texts in a scalar, list or array of text or bytes, or in a MATLAB cell array of such."""
+    if value is None:
+        return []
+    items = [item for cell in np.asarray(value).reshape(-1).tolist() for item in np.asarray(cell).reshape(-1).tolist()]
+    decoded = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in items]
+    return [item.strip() for item in decoded] if all(isinstance(item, str) for item in decoded) else []
+
+
+def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: str | None, *, where: str) -> str:
+    """The name of the array that holds the signal: ``key``, or the only one that can.
+
+    Args:
+        arrays: shape and type of each array.
+        key: the caller's choice.
+        where: the file, for messages.
+
+    Raises:
+        RecordFileError: the key is not there, or several arrays or none can be the signal.
+    """
+    described = [f"{name} {shape} {dtype}" for name, (shape, dtype) in arrays.items()]
+    if len(described) > _MAX_LISTED:
+        described[_MAX_LISTED:] = [f"{len(described) - _MAX_LISTED} more"]
+    listing = ", ".join(described) or "none"
+    if key is not None:
+        if key not in arrays:
+            raise RecordFileError(f"{where} has no array {key!r}; found: {listing}. Set key= to one of them.")
+        return key
+    numeric = {name: shape for name, (shape, dtype) in arrays.items() if dtype.kind in "iuf" and 0 not in shape}
+    able = [name for name, shape in numeric.items() if len(shape) >= 2]
+    # An array called "signal" beside others is meant; so is the only one that is long enough for samples.
+    called = [name for name in able if re.split("[/.]", name)[-1].casefold() in _SIGNAL_KEYS]
+    long = [name for name in able if max(numeric[name]) > _MAX_LEADS]
+    single = [name for name, shape in numeric.items() if len(shape) == 1 and shape[0] > _MAX_LEADS]
+    for candidates in (able, called, long, [] if able else single):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise RecordFileError(
+        f"{where} holds {'several arrays' if able or single else 'no array of samples'} ({listing}); "
+        "expected one signal (leads, samples). Set key= to its name."
+    )
+
+
+def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> tuple[int, ...]:
+    """The position of one recording along the first axis: ``()`` for the whole array or ``(index,)``.
+
+    Raises:
+        RecordFileError: an index is missing, out of range or not applicable.
+    """
+    if index is None:
+        if len(shape) == 3 and shape[0] == 1:
+            return (0,)
+        if len(shape) > 2:
+            raise RecordFileError(
+                f"{where} has shape {shape}: {shape[0]} recordings. Set index= to choose one, 0 to {shape[0] - 1}."
+            )
+        return ()
+    if not 2 <= len(shape) <= 3:
+        raise RecordFileError(f"{where} has shape {shape} and no axis of recordings; leave index= out.")
+    if not 0 <= index < shape[0]:
+        raise RecordFileError(f"{where} has {shape[0]} recordings; index={index} is not among 0 to {shape[0] - 1}.")
+    return (int(index),)
+
+
+def assemble_array(
+    values: np.ndarray,
+    *,
+    where: str,
+    source: str,
+    name: str,
+    facts: Facts,
+    sampling_rate: float | None,
+    units: str | None,
+    gain: float | None,
+    leads: Sequence[str] | None,
+    age: float | None = None,
+    sex: str | None = None,
+    notes: Sequence[str] = (),
+) -> EcgRecord:
+    """A record out of the array of one recording, one- or two-dimensional, and what its container says.
+
+    Raises:
+        RecordFileError: the array has no sensible shape or type, or the caller contradicts the file.
+        SignalError: nobody states the sampling rate.
+        LeadError: the names do not fit the shape.
+    """
+    notes = list(notes)
+    if values.dtype.kind not in "iuf":
+        raise RecordFileError(f"{where} is an array of {values.dtype}; expected real numbers (leads, samples).")
+    stated = facts.leads
+    number = len(leads) if leads is not None else len(stated) if stated else None
+    signal = _orient(values, number, notes=notes, where=where)
+    if stated is not None and len(stated) != len(signal):
+        notes.append(f"{len(stated)} lead names in the file for {len(signal)} leads: left out")
+        stated = None
+    if facts.sampling_rate is None and sampling_rate is None:
+        raise SignalError(f"{where} states no sampling rate. Set sampling_rate=.")
+    rate = settle_sampling_rate(facts.sampling_rate, sampling_rate, where=where)
+    if gain is not None:
+        signal, units = apply_gain(signal, gain, units, notes=notes)
+    else:
+        units = settle_units(facts.units, units, where=where)
+    return assemble_record(
+        signal,
+        sampling_rate=rate,
+        file_leads=stated,
+        where=where,
+        source=source,
+        units=units,
+        leads=leads,
+        name=name,
+        age=age,
+        sex=sex,
+        notes=notes,
+    )
+
+
+def _orient(values: np.ndarray, num_leads: int | None, *, notes: list[str], where: str) -> np.ndarray:
+    """The array as ``(leads, samples)``."""
+    if values.ndim == 1:
+        values = values[np.newaxis]
+    if values.ndim != 2 or 0 in values.shape:
+        raise RecordFileError(f"{where} has shape {values.shape}; expected (leads, samples) with at least one of each.")
+    rows, columns = values.shape
+    if num_leads is not None:
+        if rows == num_leads:
+            return values
+        turned = columns == num_leads
+        if not turned:
+            raise LeadError(f"{where} has shape {values.shape} and {num_leads} lead names; expected one name per lead.")
+    else:
+        turned = rows > columns and columns <= _MAX_LEADS < rows
+        if not turned and rows > min(columns, _MAX_LEADS):
+            raise RecordFileError(
+                f"{where} has shape {values.shape}; expected (leads, samples), and neither axis is clearly the leads. "
+                "Name the leads with leads=[...]."
+            )
+    if turned:
+        notes.append(f"array {values.shape} taken as (samples, leads)")
+    return values.T if turned else values

@@ -1,0 +1,201 @@
+"""Delimited text as numbers: delimiter, decimal mark, names and units found in the text, gaps as NaN."""
+
+import csv
+import re
+from array import array
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import RecordFileError
+from ..record import OTHER_QUANTITIES
+from .time_column import TIME_UNITS, parse_clock
+
+__all__ = ["Column", "Table", "is_table", "read_numbers"]
+
+_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?"}
+_VOLTAGES = {"nv", "uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", "v"}
+# "II (mV)", "time [ms]", "V1/uV"; behind "_" or a blank only units that are no lead names ("lead V" is a lead).
+_NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
+_CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
+# Control characters that no text has.
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
+# Rows that are looked at to find the delimiter; characters that one field may have (csv's own default is the same).
+_SAMPLE_ROWS, _MAX_FIELD = 20, 131_072
+# A first row of one name and at least so many numbers is a lead in a row.
+_MIN_ROW_SAMPLES = 10
+
+
+class Column(NamedTuple):
+    """A column's (or row's) name, "" if the file leaves it empty, and unit as written."""
+
+    name: str
+    unit: str | None
+
+
+class Table(NamedTuple):
+    """A table of numbers.
+
+    Attributes:
+        values: float64 ``(rows, columns)``, NaN where the text has a gap.
+        columns: name and unit of each column, or None without a row of names.
+        rows: name of each row where the names stand in the first column, or None.
+        notes: what was found out about the text.
+    """
+
+    values: np.ndarray
+    columns: list[Column] | None
+    rows: list[Column] | None
+    notes: list[str]
+
+
+def is_table(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is text that can be rows of numbers (no markup, no EDF)."""
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return True
+    text = head.removeprefix(BOM_UTF8).lstrip()
+    return bool(text) and not _CONTROLS.search(head) and text[:1] not in (b"<", b"{", b"%") and head[:8] != b"0       "
+
+
+def read_numbers(path: Path) -> Table:
+    """Reads delimited text.
+
+    Raises:
+        RecordFileError: a row has another number of fields than the first, or a field is no number.
+    """
+    try:
+        with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
+            return _parse(file, path)
+    except csv.Error as error:
+        raise RecordFileError(f"{path} is no delimited text: {error}.") from None
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        # Incremental: the last character of the piece may be cut.
+        getincrementaldecoder("utf-8-sig")().decode(head)
+        return "utf-8-sig"
+    except UnicodeDecodeError:
+        return "latin-1"
+
+
+def _parse(file: Iterator[str], path: Path) -> Table:
+    lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip() and line.lstrip()[0] != "#")
+    sample = [item for _, item in zip(range(_SAMPLE_ROWS), lines, strict=False)]
+    if not sample:
+        raise RecordFileError(f"{path} has no rows; expected one row of numbers per sample.")
+    delimiter = _delimiter([line for _, line in sample])
+    rows = _fields(chain(sample, lines), delimiter)
+    number, first = next(rows)
+    columns: list[Column] | None = None
+    row_names: list[Column] | None = None
+    words = [not _is_number(field) for field in first]
+    rows = chain([(number, first)], rows)
+    if words[0] and not any(words[1:]) and len(first) > _MIN_ROW_SAMPLES:
+        row_names = []
+    elif any(words):
+        next(rows)
+        columns = [_column(field) for field in first]
+        number, second = next(rows, (number, []))
+        if any(map(_unit, second)) and not any(_is_number(field) for field in second if field):
+            units = second + [""] * (len(first) - len(second))
+            columns = [Column(c.name, _unit(unit) or c.unit) for c, unit in zip(columns, units, strict=False)]
+        elif second:
+            rows = chain([(number, second)], rows)
+    values, width, marks = array("d"), len(first), set()
+    for number, fields in rows:
+        if len(fields) != width:
+            # One empty field more is a delimiter at the end of every row of numbers.
+            if len(fields) == width + 1 and not fields[-1] and columns is not None:
+                fields.pop()
+            else:
+                raise RecordFileError(f"{path}, line {number} has {len(fields)} fields; the first row has {width}.")
+        if row_names is not None:
+            row_names.append(_column(fields[0]))
+            fields = fields[1:]
+        try:
+            values.extend(map(float, fields))
+            if "." not in marks and any("." in field for field in fields):
+                marks.add(".")
+        except ValueError:
+            # array.extend keeps what came before the failure.
+            del values[len(values) - len(values) % (width - (row_names is not None)) :]
+            values.extend(_number(field, marks, columns, index, path, number) for index, field in enumerate(fields))
+    width -= row_names is not None
+    if not values:
+        raise RecordFileError(f"{path} has names and no row of numbers; expected one row per sample.")
+    if len(marks) > 1:
+        raise RecordFileError(f"{path} has numbers with decimal commas and with points; expected one decimal mark.")
+    table = np.frombuffer(values, dtype=np.float64).reshape(-1, width)
+    # A delimiter at the end of every row makes one column of gaps without a name.
+    if width > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
+        table, columns = table[:, :-1], columns and columns[:-1]
+    return Table(table, columns, row_names, ["decimal commas"] if "," in marks else [])
+
+
+def _delimiter(lines: list[str]) -> str | None:
+    """The character between the fields, None for blanks, "" for a single column."""
+    # The first row decides: a name above a single column has no comma where "0,12" below has one.
+    for candidate in "\t;|,":
+        if candidate in lines[0]:
+            return candidate
+    return None if all(len(line.split()) > 1 for line in lines) else ""
+
+
+def _fields(lines: Iterator[tuple[int, str]], delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Number of the line and its fields without blanks and quotes around them."""
+    for number, line in lines:
+        if delimiter:
+            fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        else:
+            fields = line.split() if delimiter is None else [line]
+        yield number, [field.strip(" \t\r\n'\"") for field in fields]
+
+
+def _is_number(field: str) -> bool:
+    if field.casefold() in _GAPS or parse_clock(field) is not None:
+        return True
+    try:
+        float(field.replace(",", ".", 1))
+        return True
+    except ValueError:
+        return False
+
+
+def _number(field: str, marks: set[str], columns: list[Column] | None, index: int, path: Path, line: int) -> float:
+    """The number in a field that Python's own ``float`` may not understand; its decimal mark joins ``marks``."""
+    if field.casefold() in _GAPS:
+        return np.nan
+    try:
+        number = float(field if "." in field else field.replace(",", ".", 1))
+        marks.update(mark for mark in ",." if mark in field)
+        return number
+    except ValueError:
+        clock = parse_clock(field)
+        if clock is None:
+            name = columns[index].name[:40] if columns and index < len(columns) else str(index)
+            raise RecordFileError(f"{path}, line {line}: {field[:40]!r} in column {name!r} is no number.") from None
+        return clock
+
+
+def _column(field: str) -> Column:
+    """Name and unit of a column out of "II (mV)", "time_ms", "V1"."""
+    found = _NAME_UNIT.fullmatch(field)
+    unit = found and _unit(next(filter(None, found.groups()[1:]), ""))
+    return Column(found[1].strip(), unit) if found and unit else Column(field, None)
+
+
+def _unit(text: str) -> str | None:
+    """A unit of a voltage, time or other known quantity as written, None for other text."""
+    bare = text.strip(" ()[]")
+    if _CLOCK_UNIT.fullmatch(bare.casefold()):
+        return "s"
+    return bare if any(bare.casefold() in known for known in (_VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None

@@ -1,0 +1,1 @@
+"""Reading and writing WFDB records, checked before and after the wfdb library."""

@@ -1,0 +1,109 @@
+"""Which signals of a WFDB header are read, and how many units of the file make one mV."""
+
+from collections.abc import Sequence
+
+from ...errors import LeadError, RecordFileError, SignalError
+from ..leads import canonical_lead
+from ..record import OTHER_QUANTITIES, unit_scale
+from .header import WfdbHeader
+
+__all__ = ["calibrate", "choose_channels"]
+
+# Units of the file per mV: 1 per V at the least, a 32-bit converter at its finest at the most.
+_MIN_GAIN, _MAX_GAIN = 1e-3, 1e10
+
+
+def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *, notes: list[str]) -> list[int]:
+    """Positions of the signals to read, in the order asked for; all voltages if ``channels`` is None.
+
+    Raises:
+        LeadError: a channel is not there, ambiguous or asked for twice.
+        SignalError: a channel is no voltage.
+        RecordFileError: the record holds no voltage at all.
+    """
+    signals = header.signals
+    others = [index for index, signal in enumerate(signals) if (signal.units or "").casefold() in OTHER_QUANTITIES]
+    units = ", ".join(str(signal.units) for signal in signals)
+    if channels is None:
+        if len(others) == len(signals):
+            raise RecordFileError(f"{header.path} holds no voltage (units: {units}); expected an ECG in mV, uV or V.")
+        if others:
+            left_out = ", ".join(f"{signals[index].name} ({signals[index].units})" for index in others)
+            notes.append(f"left out, no voltage: {left_out}")
+        return [index for index in range(len(signals)) if index not in others]
+    names = [canonical_lead(signal.name) if signal.name else "" for signal in signals]
+    wanted: list[int] = []
+    for channel in channels:
+        if isinstance(channel, str):
+            found = [index for index, name in enumerate(names) if name == canonical_lead(channel)]
+        else:
+            found = [int(channel)] if 0 <= channel < len(signals) else []
+        if len(found) != 1 or found[0] in wanted:
+            raise LeadError(
+                f"{header.path} has the signals {', '.join(names)}; channels={list(channels)!r} asks for {channel!r}, "
+                "which is not there, ambiguous or asked for twice."
+            )
+        wanted += found
+    if not wanted or set(wanted) & set(others):
+        raise SignalError(f"{header.path}: channels={list(channels)!r} must name voltages (units: {units}).")
+    return wanted
+
+
+def calibrate(
+    header: WfdbHeader, wanted: Sequence[int], *, units: str | None, gain: float | None, notes: list[str]
+) -> list[float]:
+    """Units of the file per mV for each wanted signal.
+
+    Args:
+        header: the header.
+        wanted: positions of the signals.
+        units: the caller's unit for signals without one.
+        gain: the caller's gain per ``units`` (mV if None), which replaces the header's.
+        notes: what was assumed or converted is added here.
+
+    Raises:
+        RecordFileError: a unit is no voltage, or contradicts the caller's.
+        SignalError: the caller's gain or unit cannot be used.
+    """
+    signals = [header.signals[index] for index in wanted]
+    if gain is not None:
+        per_millivolt = float(gain) / unit_scale(units or "mV")
+        if not _MIN_GAIN <= abs(per_millivolt) <= _MAX_GAIN:
+            raise SignalError(f"gain is {gain}; expected a number of units per mV such as 1000.")
+        stated = ", ".join(dict.fromkeys(f"{signal.gain:g}" if signal.calibrated else "none" for signal in signals))
+        notes.append(f"gain {per_millivolt:g}/mV set by the caller (header: {stated})")
+        return [per_millivolt] * len(signals)
+    calibration, converted, uncalibrated, without_unit = [], [], [], False
+    for index, signal in zip(wanted, signals, strict=True):
+        unit = signal.units or units
+        if not signal.calibrated:
+            uncalibrated.append(signal.name or str(index))
+        without_unit |= signal.calibrated and unit is None
+        try:
+            scale = unit_scale(unit or "mV")
+        except SignalError:
+            raise RecordFileError(
+                f"{header.path}, line {signal.line}: the unit is {unit!r}; expected a voltage (mV, uV, V). "
+                "Choose other signals with channels=, or set gain= (units of the file per mV)."
+            ) from None
+        if signal.units and units and scale != unit_scale(units):
+            raise RecordFileError(
+                f"{header.path}, line {signal.line} states {signal.units}, and units={units!r} was passed. "
+                "Leave units= out; if the header is wrong, set gain= too."
+            )
+        if scale != 1:
+            converted.append(str(unit))
+        per_millivolt = signal.gain / scale
+        if not _MIN_GAIN <= abs(per_millivolt) <= _MAX_GAIN:
+            raise RecordFileError(
+                f"{header.path}, line {signal.line}: the gain is {signal.gain:g}/{unit or 'mV'}; expected "
+                f"{_MIN_GAIN:g} to {_MAX_GAIN:g} per mV. Set gain= (units of the file per mV)."
+            )
+        calibration.append(per_millivolt)
+    if without_unit:
+        notes.append("the header states no unit: taken as mV, as WFDB says")
+    if uncalibrated:
+        notes.append(f"uncalibrated (gain 0 in the header), taken with WFDB's 200/mV: {', '.join(uncalibrated)}")
+    if converted:
+        notes.append(f"converted {', '.join(dict.fromkeys(converted))} -> mV")
+    return calibration

@@ -1,0 +1,296 @@
+"""WFDB records in: header and files are checked before memory is taken, checksums after.
+
+A sample of the file becomes ``(value - baseline) / gain`` mV; WFDB's mark for an invalid sample becomes NaN.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import RecordFileError, SignalError
+from ..formats.assembly import assemble_record, settle_sampling_rate
+from ..leads import canonical_lead
+from ..record import Annotations, EcgRecord
+from .channels import calibrate, choose_channels
+from .header import (
+    WfdbHeader,
+    WfdbSegment,
+    WfdbSignal,
+    read_header,
+    refuse_lfs_pointer,
+)
+from .signal import INVALID_SAMPLE, SignalFile, check_signal_files, decode
+from .write import write_wfdb
+
+__all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_wfdb", "write_wfdb"]
+
+# Segments with gaps: an array this much larger than what the files hold is refused above this size.
+_MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
+_MAX_SEGMENT_NOTES = 20
+
+
+class _Piece(NamedTuple):
+    """What was read: float32 mV ``(signals, samples)``, the names as written, Hz, samples per frame."""
+
+    signal: np.ndarray
+    names: list[str | None]
+    sampling_rate: float
+    factor: int
+
+
+class _Options(NamedTuple):
+    """The caller's wishes that hold for every segment."""
+
+    units: str | None
+    gain: float | None
+    strict: bool
+    allow_truncated: bool
+
+
+def read_wfdb(
+    path: str | Path | WfdbHeader,
+    *,
+    channels: Sequence[int | str] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    sampling_rate: float | None = None,
+    units: str | None = None,
+    gain: float | None = None,
+    leads: Sequence[str] | None = None,
+    strict: bool = False,
+    allow_truncated: bool = False,
+    annotator: str | None = "atr",
+) -> EcgRecord:
+    """Reads a WFDB record.
+
+    Args:
+        path: the ``.hea`` file, the record's path without a suffix, its signal file, or a header that was read already.
+        channels: which signals, by position in the header or by name; None: all that are voltages.
+        start: first sample to read.
+        stop: sample behind the last one to read; None: to the end. Only this range is taken into memory.
+        sampling_rate: Hz; only compared with the header's.
+        units: the unit where the header has none.
+        gain: units of the file per mV (per ``units`` if given), instead of the header's.
+        leads: names of the leads where the header names none or names them doubly.
+        strict: a wrong checksum is an error instead of a note.
+        allow_truncated: read the whole frames of a signal file that is too short, with a note.
+        annotator: suffix of the annotation file that is read where it exists; None: none.
+
+    Raises:
+        RecordFileError: header or signal file are absent, damaged or in contradiction.
+        SignalError: sample range, unit or gain cannot be used.
+        LeadError: a channel is not there, or two leads have one name.
+
+    Example:
+        >>> record = read_wfdb("tests/data/mitdb/100", start=3600, stop=7200)
+        >>> record.leads, record.duration
+        (('MLII', 'V5'), 10.0)
+    """
+    header = path if isinstance(path, WfdbHeader) else read_header(path)
+    where, notes = str(header.path), list(header.notes)
+    options = _Options(units, gain, strict, allow_truncated)
+    read = _read_segments if header.segments else _read_single
+    piece = read(header, channels, start, stop, options, notes=notes)
+    annotations = None
+    if annotator is not None:
+        stop = start + piece.signal.shape[1]
+        annotations = _read_annotations(header, annotator, piece.factor, start, stop)
+    return assemble_record(
+        piece.signal,
+        sampling_rate=settle_sampling_rate(piece.sampling_rate, sampling_rate, where=where),
+        file_leads=piece.names,
+        leads=leads,
+        where=where,
+        name=header.name,
+        age=header.age,
+        sex=header.sex,
+        labels=header.labels,
+        annotations=annotations,
+        notes=notes,
+    )
+
+
+def _check_range(header: WfdbHeader, start: int, stop: int | None, total: int) -> int:
+    """The end of the range, refused unless the range lies in the record."""
+    end = total if stop is None else stop
+    if not 0 <= start < end <= total:
+        raise SignalError(f"{header.path} has {total} samples; the range {start} to {end} is empty or not inside it.")
+    return end
+
+
+def _read_single(
+    header: WfdbHeader,
+    channels: Sequence[int | str] | None,
+    start: int,
+    stop: int | None,
+    options: _Options,
+    *,
+    notes: list[str],
+) -> _Piece:
+    """Reads a record of one segment."""
+    wanted = choose_channels(header, channels, notes=notes)
+    signals = [header.signals[index] for index in wanted]
+    factor = signals[0].samples_per_frame
+    if any(signal.samples_per_frame != factor for signal in signals):
+        rates = ", ".join(f"{s.name} {s.samples_per_frame * header.sampling_rate:g} Hz" for s in signals)
+        raise RecordFileError(f"{header.path} has several rates ({rates}). Choose signals of one with channels=.")
+    gains = calibrate(header, wanted, units=options.units, gain=options.gain, notes=notes)
+    files = check_signal_files(header, allow_truncated=options.allow_truncated, notes=notes)
+    total = files[0].num_frames * factor
+    stop = _check_range(header, start, stop, total)
+    result = np.empty((len(signals), stop - start), dtype=np.float32)
+    # The stated sums are those of the whole signal; a file that is cut off cannot have them.
+    whole = stop - start == total and header.num_samples in (None, files[0].num_frames)
+    sums: dict[int, int] = {}
+    for file in files:
+        rows = [row for row, signal in enumerate(signals) if signal in file.signals]
+        if not rows:
+            continue
+        chosen = [signals[row] for row in rows]
+        digital = decode(file, chosen, start, stop, header)
+        if whole:
+            # In 16 bits the sum overflows to what the header states.
+            totals = digital.astype(np.int16, copy=False).sum(axis=1, dtype=np.int16)
+            sums |= dict(zip(rows, totals.tolist(), strict=True))
+        values = _to_millivolts(
+            digital,
+            np.array([[gains[row]] for row in rows]),
+            np.array([[signal.baseline] for signal in chosen]),
+            INVALID_SAMPLE.get(chosen[0].format),
+        )
+        if len(rows) == len(signals):
+            result = values
+        else:
+            result[rows] = values
+    sums = {wanted[row]: total for row, total in sums.items()}
+    _compare_checksums(header, files, sums, options.strict, notes=notes)
+    return _Piece(result, [signal.name for signal in signals], header.sampling_rate * factor, factor)
+
+
+def _read_segments(
+    header: WfdbHeader,
+    channels: Sequence[int | str] | None,
+    start: int,
+    stop: int | None,
+    options: _Options,
+    *,
+    notes: list[str],
+) -> _Piece:
+    """Reads a record of several segments; gaps and leads that a segment lacks are NaN."""
+    total = sum(segment.num_samples for segment in header.segments)
+    if header.num_samples not in (None, total):
+        raise RecordFileError(f"{header.path} states {header.num_samples} samples; its segments add up to {total}.")
+    stop = _check_range(header, start, stop, total)
+    headers = {}
+    # Of a variable layout the first segment is empty and lists all signals; of a fixed one all segments are alike.
+    pattern = next((segment.name for segment in header.segments if segment.name is not None), None)
+    if pattern is None:
+        raise RecordFileError(f"{header.path} consists of gaps; expected at least one segment with samples.")
+    layout = headers[pattern] = _segment_header(header, pattern)
+    names = [layout.signals[index].name for index in choose_channels(layout, channels, notes=notes)]
+    keys = [canonical_lead(name) if name else "" for name in names]
+    pieces: list[tuple[int, _Piece]] = []
+    segment_notes: list[str] = []
+    begin = 0
+    for segment in header.segments:
+        first, last = max(start - begin, 0), min(stop - begin, segment.num_samples)
+        if segment.name is not None and first < last:
+            part = headers.get(segment.name) or _segment_header(header, segment.name)
+            if part.num_samples not in (None, segment.num_samples) or part.sampling_rate != header.sampling_rate:
+                raise RecordFileError(
+                    f"{part.path} has {part.num_samples} samples at {part.sampling_rate:g} Hz; {header.path.name} "
+                    f"states {segment.num_samples} at {header.sampling_rate:g} Hz."
+                )
+            piece = _read_single(part, None, first, last, options, notes=segment_notes)
+            if piece.factor != 1:
+                raise RecordFileError(f"{part.path} has {piece.factor} samples per frame; expected 1 in segments.")
+            pieces.append((begin + first - start, piece))
+        begin += segment.num_samples
+    held = sum(piece.signal.shape[1] for _, piece in pieces)
+    size = 4 * len(names) * (stop - start)
+    if size > _MAX_GAP_BYTES and stop - start > _MAX_GAP_FACTOR * held:
+        raise RecordFileError(
+            f"{header.path} has {held} samples in a range of {stop - start}, the rest is gaps ({size >> 20} MiB in "
+            "memory). Read a part of it with start= and stop=."
+        )
+    signal = np.full((len(names), stop - start), np.nan, dtype=np.float32)
+    for offset, piece in pieces:
+        for row, name in enumerate(piece.names):
+            if name and canonical_lead(name) in keys:
+                target = keys.index(canonical_lead(name))
+                signal[target, offset : offset + piece.signal.shape[1]] = piece.signal[row]
+    distinct = list(dict.fromkeys(segment_notes))
+    notes += distinct[:_MAX_SEGMENT_NOTES]
+    if len(distinct) > _MAX_SEGMENT_NOTES:
+        notes.append(f"{len(distinct) - _MAX_SEGMENT_NOTES} more notes on segments")
+    return _Piece(signal, names, header.sampling_rate, 1)
+
+
+def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
+    """The header of a segment, which must have signals itself."""
+    segment = read_header(header.path.with_name(name + ".hea"))
+    if segment.segments:
+        raise RecordFileError(f"{segment.path} is a segment of {header.path.name}; expected no segments inside it.")
+    return segment
+
+
+def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray, invalid: int | None) -> np.ndarray:
+    """``(digital - baseline) / gain`` as float32, NaN where the sample is marked invalid."""
+    # float32 holds integers up to 2^24 exactly, its division is then correctly rounded; else by way of float64.
+    exact = digital.dtype == np.int16 and np.abs(baselines).max() < 1 << 23
+    exact = exact and bool((gains.astype(np.float32) == gains).all())
+    values = digital.astype(np.float32 if exact else np.float64)
+    np.subtract(values, baselines.astype(values.dtype), out=values)
+    np.divide(values, gains.astype(values.dtype), out=values)
+    if invalid is not None and digital.min() <= invalid:
+        values[digital == invalid] = np.nan
+    return values.astype(np.float32, copy=False)
+
+
+def _compare_checksums(
+    header: WfdbHeader, files: list[SignalFile], sums: dict[int, int], strict: bool, *, notes: list[str]
+) -> None:
+    """Notes signals whose sum modulo 65536 differs from the header's, refuses them if ``strict``.
+
+    A stated 0 is not compared: CinC 2017 has it in all headers.
+    """
+    stated = {index: header.signals[index].checksum for index in sums}
+    name = {index: header.signals[index].name or str(index) for index in sums}
+    unset = [name[index] for index, total in sums.items() if stated[index] == 0 and total != 0]
+    compared = [index for index in sums if stated[index] not in (None, 0)]
+    wrong = [index for index in compared if ((stated[index] or 0) - sums[index]) & 0xFFFF]
+    if unset:
+        notes.append(f"checksum 0 in the header, not compared: {', '.join(unset)}")
+    if not wrong:
+        return
+    held = max(file.held_frames for file in files)
+    if held > files[0].num_frames and len(wrong) == len(compared):
+        raise RecordFileError(
+            f"{header.path} describes {files[0].num_frames} samples, {files[0].path.name} holds {held}, and no "
+            "checksum fits: the header's number of samples or signals is wrong."
+        )
+    text = f"checksum differs from the header: {', '.join(name[index] for index in wrong)}"
+    if strict:
+        raise RecordFileError(f"{header.path}: {text}. The signal file is damaged or was changed; copy it again.")
+    notes.append(text)
+
+
+def _read_annotations(header: WfdbHeader, annotator: str, factor: int, start: int, stop: int) -> Annotations | None:
+    """The annotations beside the header inside a range of samples, or None where there is no such file."""
+    path = header.path.with_suffix("." + annotator)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        refuse_lfs_pointer(path, file.read(256))
+    import wfdb
+
+    try:
+        marks = wfdb.rdann(str(header.path.with_suffix("")), annotator)
+    # wfdb has no error class of its own: damaged files end in IndexError, KeyError, ValueError ...
+    except Exception as error:
+        raise RecordFileError(f"{path} cannot be read as annotations: {type(error).__name__}: {error}") from error
+    aux = [text.rstrip("\0") for text in marks.aux_note]
+    every = Annotations(np.asarray(marks.sample, dtype=np.int64) * factor, marks.symbol, aux)
+    return every.crop(start, stop)

@@ -1,0 +1,262 @@
+"""The Trainer of classifiers: windows with labels, discriminative rates, one cycle, a score over whole records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, PreTrainedModel
+
+from ..inference.aggregation import Aggregate, aggregate_windows
+from ..inference.encode import iterate_windows, probabilities
+from ..metrics.selection import selection_score
+from ..objectives.class_weights import weighted_losses
+from .data import WindowDataset, as_it_is
+from .draws import step_generator
+from .trainer import EcgTrainer
+
+if TYPE_CHECKING:
+    from ..corpora.protocol import Part
+    from ..features.extractor import EcgFeatureExtractor
+    from ..modeling import EcgForSequenceClassification
+
+__all__ = ["FineTuneSettings", "FineTuneTrainer", "HeldOutWindows", "LabelledWindows", "layer_depths"]
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """What fine-tuning has beside the Trainer's arguments.
+
+    Args:
+        choose_epoch: `"best"` on the held-out records, or `"last"`: nothing is held out or chosen.
+        one_cycle: The rate rises from a 25th to its maximum over 30 % of the run and falls to a 250,000th, along
+            cosines, while the momentum (beta 1) goes from 0.95 to 0.85 and back (Smith 2018; the PTB-XL benchmark).
+        head_epochs: Epochs in which only the head learns, the encoder frozen and its BatchNorm statistics too, before
+            everything learns.
+        head_learning_rate: Rate of these epochs; that of the run when `None`.
+        layer_decay: Factor on the learning rate per group of layers below the head; 1 = one rate for all.
+        max_shift_seconds: Windows are shifted in time by at most so much, each by its own draw; zeros fill the gap.
+        early_stopping_patience: Epochs without a better held-out score after which training ends; `None` = never.
+        max_seconds: Wall-clock limit.
+        balanced: Let rare and common classes count alike in the loss.
+        aggregate: How the windows of a record are joined.
+        resume: Go on from the newest complete checkpoint of the output folder.
+    """
+
+    choose_epoch: Literal["best", "last"] = "best"
+    one_cycle: bool = False
+    head_epochs: float = 0.0
+    head_learning_rate: float | None = None
+    layer_decay: float = 1.0
+    max_shift_seconds: float = 0.12
+    early_stopping_patience: int | None = 5
+    max_seconds: float | None = None
+    balanced: bool = False
+    aggregate: Aggregate = "mean"
+    resume: bool = False
+
+
+class LabelledWindows(WindowDataset):
+    """Windows of the training records with their labels.
+
+    Args:
+        part: Records and labels.
+        extractor: The checkpoint's feature extractor.
+        seed: Seed of the window starts.
+        device: Where the signals are kept.
+    """
+
+    def __init__(self, part: Part, extractor: EcgFeatureExtractor, *, seed: int, device: torch.device | None = None):
+        super().__init__(part.corpus, extractor, seed=seed, device=device)
+        # Records with missing samples are left out by the windows.
+        kept = np.isin(part.corpus.record_ids, self.corpus.record_ids)
+        self.targets = torch.as_tensor(part.targets[kept]).to(self.device)
+        if part.problem_type != "single_label_classification":
+            self.targets = self.targets.float()
+
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
+        """The batch of these records: `input_values`, masks where needed, `labels`."""
+        epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
+        batch = self._windows(epochs, records)
+        return batch | {"labels": self.targets[torch.as_tensor(records).to(self.device)]}
+
+
+class HeldOutWindows(Dataset):
+    """All windows of the held-out records, prepared once; `record_index` says which record each is of."""
+
+    def __init__(self, part: Part, extractor: EcgFeatureExtractor):
+        batches = list(iterate_windows(part.corpus, extractor))
+        self.record_index = torch.from_numpy(np.concatenate([index for _, index in batches]))
+        names = sorted({name for inputs, _ in batches for name in inputs})
+        self.inputs = {name: torch.cat([_whole(inputs, name) for inputs, _ in batches]) for name in names}
+        self.targets = torch.as_tensor(part.targets)
+        if part.problem_type != "single_label_classification":
+            self.targets = self.targets.float()
+
+    def __len__(self) -> int:
+        return len(self.record_index)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One window."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The batch of these windows."""
+        rows = torch.as_tensor(indices)
+        record_index = self.record_index[rows]
+        batch = {name: value[rows] for name, value in self.inputs.items()}
+        return batch | {"labels": self.targets[record_index], "record_index": record_index}
+
+
+def _whole(inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """A model input of a batch, or the mask of ones that it was left out for."""
+    if name in inputs:
+        return inputs[name]
+    windows, leads, samples = inputs["input_values"].shape
+    return torch.ones(windows, leads if name == "lead_mask" else samples, dtype=torch.int64)
+
+
+def layer_depths(model: EcgForSequenceClassification) -> dict[str, int]:
+    """How far each parameter is from the input, for discriminative learning rates.
+
+    Args:
+        model: A classifier; its encoder says which of its parts belong together (`layer_groups`).
+
+    Returns:
+        Depth by parameter name: 0 for the group nearest to the input, and the largest for what is in no group (final
+        norm, pooling, head).
+    """
+    prefix, encoder = model.base_model_prefix, cast(Any, model.base_model)
+    groups = encoder.layer_groups()
+    places = [(f"{prefix}.{part}.", depth) for depth, parts in enumerate(groups) for part in parts]
+    return {
+        name: next((depth for place, depth in places if name.startswith(place)), len(groups))
+        for name, _ in model.named_parameters()
+    }
+
+
+class FineTuneTrainer(EcgTrainer):
+    """The package's Trainer for classifiers: labels, layer-wise rates, time shifts, a score over whole records.
+
+    Args:
+        model: The classifier. An encoder without a parameter that learns stays in evaluation mode.
+        settings: See `FineTuneSettings`.
+        balance: Class weights of the loss, or `None`.
+        max_shift: Most samples that a window is shifted by.
+        **kwargs: As for `EcgTrainer`.
+    """
+
+    def __init__(
+        self,
+        model: EcgForSequenceClassification,
+        *,
+        settings: FineTuneSettings,
+        balance: torch.Tensor | None = None,
+        max_shift: int = 0,
+        **kwargs: Any,
+    ):
+        self.settings = settings
+        self.balance = balance
+        self.max_shift = max_shift
+        super().__init__(model=model, compute_metrics=self._held_out_score, data_collator=as_it_is, **kwargs)
+
+    @property
+    def classifier(self) -> PreTrainedModel:
+        """The model without the wrappers of DDP or torch.compile."""
+        return cast(PreTrainedModel, self.core_model)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of the (shifted) windows; in evaluation the windows stay as they are."""
+        inputs = dict(inputs)
+        labels, _ = inputs.pop("labels"), inputs.pop("record_index", None)
+        core = self.classifier
+        if core.training and not any(parameter.requires_grad for parameter in core.base_model.parameters()):
+            core.base_model.eval()
+        if core.training and self.max_shift:
+            inputs |= self._shifted(inputs)
+        outputs = model(**inputs)
+        balance = None if self.balance is None else self.balance.to(labels.device)
+        loss = weighted_losses(outputs.logits, labels, core.config.problem_type, balance).mean()
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+    @torch.no_grad()
+    def _shifted(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Each window moved in time by its own draw of this step, with zeros where nothing is."""
+        values = inputs["input_values"]
+        self._micro_step = self._micro_step + 1 if self._drawn_step == self.state.global_step else 0
+        self._drawn_step = self.state.global_step
+        generator = step_generator(self.args.seed, self.state.global_step, self._micro_step, device=values.device)
+        rows, batch, samples = self._train_batch_size, len(values), values.shape[-1]
+        draws = torch.randint(
+            -self.max_shift,
+            self.max_shift + 1,
+            (rows * self.args.world_size,),
+            generator=generator,
+            device=values.device,
+        )
+        shifts = draws[self.args.process_index * rows :][:batch]
+        places = torch.arange(samples, device=values.device) - shifts[:, None]  # (batch, samples)
+        inside = (places >= 0) & (places < samples)
+        places = places.clamp(0, samples - 1)
+        moved = values.gather(2, places[:, None].expand_as(values)) * inside[:, None]
+        if "attention_mask" not in inputs:
+            return {"input_values": moved}
+        mask = inputs["attention_mask"].gather(1, places) * inside
+        # A shift must not take all the signal of a short window away.
+        stays = mask.any(dim=1)
+        moved = torch.where(stays[:, None, None], moved, values)
+        return {"input_values": moved, "attention_mask": torch.where(stays[:, None], mask, inputs["attention_mask"])}
+
+    def _held_out_score(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Macro AUROC over the held-out records, their windows joined."""
+        labels, record_index = (np.asarray(one) for one in tuple(prediction.label_ids))
+        kind = str(self.classifier.config.problem_type)
+        windows = probabilities(torch.as_tensor(prediction.predictions).float(), kind).numpy()
+        scores = aggregate_windows(windows, record_index, aggregate=self.settings.aggregate)
+        first = np.unique(record_index, return_index=True)[1]
+        return {"selection_score": selection_score(labels[first], scores, kind)}
+
+    def create_optimizer(self, model: nn.Module | None = None):
+        """AdamW with a rate per layer, and weight decay where `get_decay_parameter_names` says."""
+        if self.optimizer is not None or self.settings.layer_decay == 1.0:
+            return super().create_optimizer()
+        core = self.classifier
+        depths = layer_depths(cast("EcgForSequenceClassification", core))
+        decayed = set(self.get_decay_parameter_names(core))
+        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        for name, parameter in core.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((depths[name], name in decayed), []).append(parameter)
+        top, rate = max(depths.values()), self.args.learning_rate
+        optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, core)
+        options.pop("lr", None)
+        self.optimizer = optimizer_class(
+            [
+                {
+                    "params": parameters,
+                    "lr": rate * self.settings.layer_decay ** (top - depth),
+                    "weight_decay": self.args.weight_decay if decay else 0.0,
+                }
+                for (depth, decay), parameters in groups.items()
+            ],
+            lr=rate,
+            **options,
+        )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """One cycle if the settings ask for it, else what the Trainer's arguments say."""
+        if self.lr_scheduler is not None or not self.settings.one_cycle:
+            return super().create_scheduler(num_training_steps, optimizer)
+        optimizer = self.optimizer if optimizer is None else optimizer
+        rates = [group["lr"] for group in optimizer.param_groups]
+        one_cycle = OneCycleLR(optimizer, rates, total_steps=num_training_steps)
+        self.lr_scheduler = one_cycle  # type: ignore[assignment]  # the Trainer's annotation knows LambdaLR only
+        self._created_lr_scheduler = True
+        return self.lr_scheduler

@@ -1,0 +1,335 @@
+"""A benchmark without training: its runs, what makes a run another run, and the table of finished ones."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ecg_transformers.commands.benchmark import Benchmark
+from ecg_transformers.commands.benchmark_plan import read_benchmark
+from ecg_transformers.commands.benchmark_table import benchmark_table
+from ecg_transformers.errors import ArgumentsError, CorpusError
+from ecg_transformers.evaluation.results.predictions import Predictions, paired_difference, score_interval
+from ecg_transformers.evaluation.results.published import PUBLISHED, published_figures
+
+RECIPE = """
+model_type: xresnet1d
+sampling_rate: 50
+window_size: 100
+learning_rate: 1e-2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny_net.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def plan(tmp_path, corpus_folder):
+    """Make a benchmark from a mapping, as if it stood in a YAML file, and words of the command line."""
+
+    def make(settings, *words):
+        path = tmp_path / "benchmark.yaml"
+        path.write_text(json.dumps({"corpus": str(corpus_folder), "output_dir": str(tmp_path / "out"), **settings}))
+        said = []
+        benchmark = Benchmark(*read_benchmark([str(path), *words]), say=said.append)
+        benchmark.said = said
+        return benchmark
+
+    return make
+
+
+def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
+    """Put predictions and results where a finished run has them; `shift` tells good from bad systems."""
+    random = np.random.default_rng(run.seed)
+    labels = (np.random.default_rng(99).random((80, 3)) < 0.4).astype(np.uint8)
+    entries = []
+    starts = [(run.system.mode, run.system.initialisation, shift)]
+    starts += [] if baseline is None else [(run.system.mode, "random", baseline)]
+    for mode, start, strength in starts:
+        scores = random.random((80, 3)) + strength * labels
+        ids = np.arange(80) if records is None else records
+        predictions = Predictions(
+            labels, np.float32(scores), ids, ids // 2, ("A", "B", "C"), "multi_label_classification"
+        )
+        predictions.save(run.folder / "predictions" / f"x_tiny_{mode}_{start}_all_cls_folds9_seed0.safetensors")
+        interval = score_interval(predictions, resamples=50)
+        entries.append(
+            {
+                "mode": mode, "initialisation": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
+                "value": interval.value, "low": interval.low, "high": interval.high, "num_labels": 3, "records": 80,
+                "train_records": 128, "train_folds": list(run.train_folds), "train_fraction": 1.0, "corpus": "tiny",
+                "corpus_hash": run.settings["corpus"], "seconds": 10.0, "evaluate_folds": [9],
+                "metric": "macro_auroc", "checkpoint": "x",
+            } | fields
+        )  # fmt: skip
+    (run.folder / "results.json").write_text(json.dumps(entries))
+    return entries
+
+
+def predictions_of(run):
+    return Predictions.load(next((run.folder / "predictions").glob(f"*_{run.system.initialisation}_*")))
+
+
+def test_runs_are_systems_times_folds_times_label_sets_and_a_first_seed_comes_first(plan, recipe, checkpoint):
+    benchmark = plan(
+        {"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "seeds": [3, 1]},
+        *("--label_efficiency", "2", "1"),
+    )
+    found = [(run.system.name, run.system.mode, run.folds_words, run.seed) for run in benchmark.runs]
+    net, ecg = ("tiny_net", "from_scratch"), ("tiny-ecg", "linear_probe")
+    assert found == [(*system, folds, seed) for seed in (3, 1) for system in (net, ecg) for folds in ("1", "1-2")]
+    assert len({run.folder for run in benchmark.runs}) == 8
+
+
+def test_the_command_line_wins_over_a_system_and_a_system_over_the_common_settings(plan, recipe):
+    system = {"config": str(recipe), "num_train_epochs": 3}
+    settings = {"systems": [system], "num_train_epochs": 7, "max_shift_seconds": 0}
+    assert plan(settings).runs[0].settings["num_train_epochs"] == 3
+    assert plan(settings).runs[0].settings["max_shift_seconds"] == 0
+    assert plan(settings, "--num_train_epochs", "2").runs[0].settings["num_train_epochs"] == 2
+    # Settings of the architecture too, as for finetune.py.
+    assert plan(settings, "--head_dropout", "0.5").runs[0].settings["architecture"]["head_dropout"] == 0.5
+
+
+def test_only_what_could_change_the_result_makes_another_run(plan, recipe, tmp_path, corpus_folder):
+    def folder(settings, *words):
+        return plan({"systems": [{"config": str(recipe), **settings}]}, *words).runs[0].folder
+
+    first = folder({})
+    assert folder({"aggregate": "mean", "train_folds": "1-8", "evaluate_folds": [9]}) == first
+    assert folder({"disable_tqdm": True}, "--resamples", "77", "--unit", "patient") == first
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus_folder, moved)
+    assert folder({}, "--corpus", str(moved)) == first
+    assert folder({"aggregate": "max"}) != first
+    assert folder({"learning_rate": 1e-3}) != first
+    recipe.write_text(RECIPE + "depths: [1, 1, 1, 1]\n")
+    assert folder({}) != first
+
+
+def test_other_weights_of_a_checkpoint_are_another_run(plan, checkpoint, tmp_path):
+    copy = tmp_path / "tiny-ecg"
+    shutil.copytree(checkpoint, copy)
+    first, again = (plan({"systems": [str(path)]}).runs[0].folder for path in (checkpoint, copy))
+    assert first == again
+    with open(copy / "model.safetensors", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    assert plan({"systems": [str(copy)]}).runs[0].folder != first
+    # Also where the checkpoint is named in a file of settings.
+    settings = tmp_path / "probe.yaml"
+    settings.write_text(f"model: {copy}\nmode: linear_probe\n")
+    (run,) = plan({"systems": [str(settings)]}).runs
+    assert (run.system.name, run.system.mode) == ("tiny-ecg", "linear_probe")
+    assert len(run.settings["model"]) == 64
+
+
+def test_a_changed_setting_is_named(plan, recipe):
+    before = plan({"systems": [str(recipe)]}).runs[0]
+    before.folder.mkdir(parents=True)
+    (before.folder / "settings.json").write_text(json.dumps({"settings": before.settings}))
+    listing = plan({"systems": [str(recipe)]}, "--learning_rate", "0.5").listing()
+    assert "settings changed, so 1 run is new (the earlier stay)" in listing
+    assert "learning_rate 0.01 -> 0.5" in listing
+    assert "settings changed" not in plan({"systems": [str(recipe)]}).listing()
+
+
+def test_states_of_a_run(plan, recipe):
+    run = plan({"systems": [str(recipe)]}).runs[0]
+    assert run.state() == "missing"
+    run.folder.mkdir(parents=True)
+    assert run.state() == "begun"
+    (run.folder / "error.txt").write_text("why")
+    assert run.state() == "failed"
+    finish(run)
+    assert run.state() == "done"
+    # Results without their predictions cannot be compared; results of another seed are no results of this run.
+    shutil.rmtree(run.folder / "predictions")
+    assert run.entries() is None
+    finish(run, seed=5)
+    assert run.entries() is None
+    finish(run)
+    (run.folder / "results.json").write_text("[{")
+    assert run.entries() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "message"),
+    [
+        ({}, [], "systems is empty"),
+        ({"systems": ["RECIPE"], "seed": 1}, [], "seed.*Set seeds"),
+        ({"systems": ["RECIPE"], "sedds": [1]}, [], "sedds.*seeds"),
+        ({"systems": ["RECIPE"]}, ["--learning_rat", "1"], "learning_rate"),
+        ({"systems": [{"config": "RECIPE", "seed": 1}]}, [], "seed, which is one for all systems"),
+        ({"systems": [{"config": "RECIPE", "labels": "all"}]}, [], "labels, which is one for all systems"),
+        ({"systems": [{"config": "RECIPE", "poling": "max"}]}, [], "pooling"),
+        ({"systems": [{"config": "RECIPE", "mode": "linear_probe"}]}, [], "a recipe has no weights"),
+        ({"systems": [{"config": "RECIPE", "published": "xresnet1d52"}]}, [], "xresnet1d50"),
+        ({"systems": ["RECIPE", "RECIPE"]}, [], "two systems are called"),
+        ({"systems": [{"name": "nothing"}]}, [], "system nothing"),
+        ({"systems": [7]}, [], "expected a checkpoint"),
+        ({"systems": ["RECIPE"], "labels": ["al"]}, [], "no label set 'al'"),
+        ({"systems": ["RECIPE"], "label_efficiency": [9]}, [], "from 1 to 8"),
+        ({"systems": ["RECIPE", {"config": "RECIPE", "name": "b", "evaluate_folds": [10]}]}, [], "different folds"),
+        ({"systems": ["RECIPE"]}, ["--resume"], "goes on where it was"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(plan, recipe, settings, words, message):
+    settings = json.loads(json.dumps(settings).replace("RECIPE", str(recipe)))
+    with pytest.raises((ArgumentsError, CorpusError), match=message):
+        plan(settings, *words)
+
+
+def test_corpus_and_output_folder_must_be_given(plan, recipe):
+    with pytest.raises(ArgumentsError, match="--corpus DIR and --output_dir DIR"):
+        plan({"systems": [str(recipe)], "output_dir": None})
+
+
+@pytest.fixture
+def two_systems(plan, recipe, checkpoint):
+    """A recipe and a probe, two seeds, all finished."""
+    benchmark = plan(
+        {
+            "systems": [{"name": "net", "config": str(recipe), "published": "xresnet1d50"},
+                        {"model": str(checkpoint), "mode": "linear_probe"}],
+            "seeds": [0, 1], "resamples": 200,
+        }
+    )  # fmt: skip
+    for run in benchmark.runs:
+        finish(run, shift=0.6) if run.system.name == "net" else finish(run, shift=0.3, baseline=0.0)
+    return benchmark
+
+
+def test_one_seed_has_the_figures_of_the_scorer(plan, recipe, checkpoint):
+    systems = [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}]
+    benchmark = plan({"systems": systems, "resamples": 200})
+    for run, shift in zip(benchmark.runs, (0.3, 0.1), strict=True):
+        finish(run, shift=shift)
+    net, probe = (row.cells["all"] for row in benchmark_table(benchmark).rows)
+    first, second = (predictions_of(run) for run in benchmark.runs)
+    interval = score_interval(first, resamples=200)
+    assert (net.value, *net.interval) == pytest.approx((interval.value, interval.low, interval.high), abs=1e-12)
+    assert net.difference is None
+    paired = paired_difference(second, first, resamples=200)
+    assert probe.difference == pytest.approx((paired.value, paired.low, paired.high), abs=1e-12)
+    assert str(net) == str(interval)
+
+
+def test_several_seeds_are_averaged_on_the_records_and_on_every_resample(two_systems):
+    table = benchmark_table(two_systems)
+    net, probe, random = (row.cells["all"] for row in table.rows)
+    assert [row.protocol for row in table.rows] == ["from scratch", "linear probe", "linear probe, random weights"]
+    runs = [run for run in two_systems.runs if run.system.name == "net"]
+    intervals = [score_interval(predictions_of(run), resamples=200) for run in runs]
+    assert net.value == pytest.approx(np.mean([one.value for one in intervals]))
+    means = np.mean([one.samples for one in intervals], axis=0)
+    assert net.interval == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+    assert "(2 seeds)" in str(net)
+    assert probe.difference[0] == pytest.approx(probe.value - net.value)
+    assert probe.difference[1] < probe.difference[0] < probe.difference[2]
+    assert random.difference[0] < probe.difference[0] < 0
+    assert "mean of theirs" in table.text()
+
+
+def test_the_table_says_what_is_missing_and_what_failed(two_systems):
+    last = two_systems.runs[-1]
+    shutil.rmtree(last.folder)
+    shutil.rmtree(two_systems.runs[0].folder)
+    shutil.rmtree(two_systems.runs[2].folder)
+    two_systems.problems[last] = "MemoryError: too little"
+    text = benchmark_table(two_systems).text()
+    assert "missing" in text
+    assert "(1 seed, 1 failed)" in text
+    assert f"failed: {last.title}: MemoryError: too little" in text
+    assert "Difference" not in text
+
+
+def test_systems_on_other_records_are_not_compared(plan, recipe, checkpoint):
+    benchmark = plan({"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "resamples": 50})
+    finish(benchmark.runs[0])
+    finish(benchmark.runs[1], records=np.arange(80) + 1)
+    table = benchmark_table(benchmark)
+    assert table.rows[1].cells["all"].difference is None
+    assert "Difference" not in table.text()
+
+
+def test_published_figures_stand_apart_and_only_beside_all_training_folds_of_ptbxl(plan, recipe):
+    systems = [{"name": "net", "config": str(recipe), "published": "xresnet1d101"}]
+    benchmark = plan({"systems": systems, "label_efficiency": [1, 8], "resamples": 50})
+    for run in benchmark.runs:
+        finish(run, corpus="ptbxl")
+    text = benchmark_table(benchmark).text()
+    block = text[text.index("Published, brackets in units of 0.001. NOT on the records above: test fold 10") :]
+    assert block.splitlines()[2].split()[-4:] == ["0.925(07);", "fold", "9:", "0.928"]
+    assert "Strodthoff et al. 2021: one run (larger half of its 90 % bootstrap interval)" in block
+    assert "0.925(07)" not in text[: text.index("Published")]
+    for run in benchmark.runs:
+        finish(run)
+    assert "Published" not in benchmark_table(benchmark).text()
+
+
+def test_figures_of_the_literature():
+    assert [
+        figure.value
+        for figure in published_figures("SimCLR, xresnet1d50", "linear_probe", corpus="ptbxl", labels="all")
+    ] == [0.883]
+    table = {figure.labels: str(figure) for figure in PUBLISHED if figure.system == "inception1d"}
+    assert table == {
+        "all": "0.925(08)", "diagnostic": "0.931(09)", "subclass": "0.930(10)", "superclass": "0.921(06)",
+        "form": "0.899(22)", "rhythm": "0.953(13)",
+    }  # fmt: skip
+    assert published_figures("xresnet1d50", "from_scratch", corpus="chapman", labels="all") == ()
+    assert len({(one.system, one.mode, one.labels, one.evaluate_folds) for one in PUBLISHED}) == len(PUBLISHED)
+
+
+def test_files_have_every_number(two_systems, tmp_path):
+    folder = tmp_path / "out"
+    written = benchmark_table(two_systems).write(folder)
+    assert [path.name for path in written] == ["table.csv", "table.png"]
+    with open(folder / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["system"], row["mode"], row["initialisation"]) for row in rows] == [
+        ("net", "from_scratch", "random"),
+        ("tiny-ecg", "linear_probe", "pretrained"),
+        ("tiny-ecg", "linear_probe", "random"),
+    ]
+    assert rows[0]["all_seeds"] == "0 1"
+    values = [float(value) for value in rows[0]["all_seed_values"].split()]
+    assert float(rows[0]["all"]) == pytest.approx(np.mean(values))
+    assert float(rows[1]["all_difference"]) == pytest.approx(float(rows[1]["all"]) - float(rows[0]["all"]))
+    assert rows[0]["all_difference"] == ""
+    assert (folder / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob(".unfinished*"))
+
+
+def test_several_numbers_of_folds_are_compared_number_by_number_and_drawn(plan, recipe, checkpoint, tmp_path):
+    systems = [str(recipe), {"model": str(checkpoint), "mode": "fine_tune", "no_baseline": True}]
+    benchmark = plan({"systems": systems, "label_efficiency": [1, 4], "resamples": 50})
+    for run in benchmark.runs:
+        finish(run, shift=0.1 * len(run.train_folds) + 0.1 * (run.system.name == "tiny-ecg"))
+    table = benchmark_table(benchmark)
+    assert [(row.system, row.folds_words) for row in table.rows] == [
+        ("tiny_net", "1"), ("tiny_net", "1-4"), ("tiny-ecg", "1"), ("tiny-ecg", "1-4"),
+    ]  # fmt: skip
+    one, four, other_one, other_four = (row.cells["all"] for row in table.rows)
+    assert other_one.difference[0] == pytest.approx(other_one.value - one.value)
+    assert other_four.difference[0] == pytest.approx(other_four.value - four.value)
+    assert four.difference is None
+    assert [path.name for path in table.write(tmp_path / "out")] == ["table.csv", "table.png", "label_efficiency.png"]
+
+
+def test_the_time_left_follows_the_folds_of_the_same_system(plan, recipe, checkpoint):
+    systems = [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}]
+    benchmark = plan({"systems": systems, "label_efficiency": [1, 2, 4]})
+    assert benchmark._seconds_left(benchmark.runs) is None
+    finish(benchmark.runs[1], seconds=30.0)
+    # 15 s per fold, for the other system too as long as nothing better is known.
+    assert benchmark._seconds_left(benchmark.runs[2:4]) == 15 * 4 + 15 * 1
+    finish(benchmark.runs[3], seconds=2.0)
+    assert benchmark._seconds_left(benchmark.runs[4:]) == 2 * 2 + 2 * 4

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecg_transformers.commands.settings import build_model, read_settings
+from ecg_transformers.errors import ArgumentsError, CheckpointError
+
+from ..conftest import TINY
+
+CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("mae_moco_*.yaml"))
+
+
+@pytest.fixture
+def words(tmp_path):
+    path = tmp_path / "run.yaml"
+    lines = [f"{name}: {value}" for name, value in TINY.items()]
+    path.write_text(
+        "\n".join(
+            [*lines, "learning_rate: 1e-3", "eval_strategy: no", "schedules: {momentum: {kind: constant, start: 0.9}}"]
+        )
+    )
+    return [str(path), "--corpus", "c", "--output_dir", str(tmp_path / "out"), "--use_cpu", "true"]
+
+
+def test_each_name_reaches_its_owner_and_the_command_line_wins(words):
+    settings = read_settings(
+        [*words, "--hidden_size", "8", "--normalization", "record", "--max_steps", "7", "--train_folds", "1-2"]
+    )
+    assert settings.config.hidden_size == 8
+    assert settings.config.queue_size == 32
+    assert settings.extractor.normalization == "record"
+    # One name for what model and extractor share.
+    assert settings.config.window_size == settings.extractor.window_size == 100
+    assert settings.training.learning_rate == 1e-3
+    assert settings.training.max_steps == 7
+    assert settings.training.eval_strategy == "no"
+    assert settings.run.train_folds == [1, 2]
+    assert settings.run.schedules == {"momentum": {"kind": "constant", "start": 0.9}}
+    assert settings.full_run == {"max_steps": -1, "num_train_epochs": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--hiden_size", "8"], "hidden_size"),
+        (["--learning_rate", "fast"], "learning_rate is 'fast'"),
+        (["--model_type", "mae_mocco"], "mae_moco"),
+        (["--model_type", "xresnet1d"], "supervised network.*one of mae_moco.*finetune"),
+        (["--lr_scheduler_type", "reduce_lr_on_plateau"], "Trainer refuses"),
+        (["--early_stopping_patience", "3"], "eval_strategy"),
+        (["--patch_size", "33"], "not a whole number of patches"),
+        (["--corpus="], "--corpus DIR"),
+    ],
+)
+def test_a_mistake_is_explained(words, extra, message):
+    with pytest.raises((ArgumentsError, CheckpointError), match=message):
+        read_settings([*words, *extra])
+
+
+def test_one_configuration_is_needed(words):
+    with pytest.raises(ArgumentsError, match="one configuration file"):
+        read_settings(words[1:])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_configurations_are_understood(path, tmp_path):
+    settings = read_settings([str(path), "--corpus", "c", "--output_dir", str(tmp_path), "--use_cpu"])
+    assert settings.config.sampling_rate == settings.extractor.sampling_rate == 100
+    assert settings.config.num_patches * settings.config.patch_size == settings.extractor.window_size == 1000
+    assert settings.config.exclude_same_source
+
+
+def test_going_on_from_a_checkpoint_keeps_the_encoder_and_starts_twin_and_queue_anew(
+    words, tmp_path, make_model, extractor
+):
+    trained = make_model()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        trained.queue.keys.normal_()
+        trained.queue.pointer.fill_(5)
+    trained.save_pretrained(tmp_path / "checkpoint")
+    extractor.normalization = "record"
+    extractor.save_pretrained(tmp_path / "checkpoint")
+    settings = read_settings([*words, "--model", str(tmp_path / "checkpoint"), "--mask_ratio", "0.5"])
+    # The checkpoint's contract and architecture win over the YAML, the command line over both.
+    assert settings.extractor.normalization == "record"
+    assert settings.config.mask_ratio == 0.5
+    model = build_model(settings)
+    old, new = trained.state_dict(), model.state_dict()
+    for name in old:
+        if name.startswith(("mae_moco.", "decoder.", "projector.")):
+            assert torch.equal(old[name], new[name]), name
+    for part, twin in (("mae_moco", "momentum_encoder"), ("projector", "momentum_projector")):
+        for name, value in getattr(model, part).state_dict().items():
+            assert torch.equal(value, new[f"{twin}.{name}"]), name
+    assert torch.equal(model.queue.keys, make_model().queue.keys)
+    assert model.queue.pointer.item() == 0
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable == {name for name, parameter in make_model().named_parameters() if parameter.requires_grad}
+
+
+def test_going_on_from_an_encoder_alone_works(words, tmp_path, make_model, extractor):
+    trained = make_model()
+    trained.encoder.save_pretrained(tmp_path / "encoder")
+    extractor.save_pretrained(tmp_path / "encoder")
+    model = build_model(read_settings([*words, "--model", str(tmp_path / "encoder")]))
+    for name, value in trained.encoder.state_dict().items():
+        assert torch.equal(value, model.encoder.state_dict()[name])
+
+
+def test_a_checkpoint_without_the_encoder_is_refused(words, tmp_path, make_model, extractor):
+    model = make_model()
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("mae_moco.encoder")}
+    model.save_pretrained(tmp_path / "broken", state_dict=state)
+    extractor.save_pretrained(tmp_path / "broken")
+    with pytest.raises(CheckpointError, match="lacks"):
+        build_model(read_settings([*words, "--model", str(tmp_path / "broken")]))
+
+
+def test_the_checkpoint_of_a_supervised_network_is_not_pretrained_further(words, tmp_path):
+    from ecg_transformers import Xresnet1dConfig
+
+    Xresnet1dConfig(depths=(1,), width=4).save_pretrained(tmp_path / "supervised")
+    with pytest.raises(ArgumentsError, match="xresnet1d is a supervised network"):
+        read_settings([*words, "--model", str(tmp_path / "supervised")])

@@ -1,0 +1,92 @@
+"""Which records train, choose and are reported."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ecg_transformers.corpora.protocol import default_folds, make_splits
+from ecg_transformers.errors import CorpusError
+
+
+def patients(part):
+    return set(part.corpus.patient_ids.tolist())
+
+
+def test_default_folds_leave_the_test_fold_alone(corpus):
+    assert default_folds(corpus) == (tuple(range(1, 9)), (9,))
+    ptbxl = SimpleNamespace(name="ptbxl", folds=np.arange(1, 10))
+    assert default_folds(ptbxl) == (tuple(range(1, 9)), (9,))
+    assert default_folds(SimpleNamespace(name="x", folds=np.array([-1, 3, 7]))) == ((3,), (7,))
+    with pytest.raises(CorpusError, match="1 folds"):
+        default_folds(SimpleNamespace(name="x", folds=np.array([2, 2])))
+
+
+def test_no_patient_is_on_two_sides_and_choices_touch_training_records_only(corpus, extractor):
+    splits = make_splits(corpus, "all", extractor)
+    assert not patients(splits.train) & patients(splits.evaluate)
+    assert set(splits.train.corpus.folds) == set(range(1, 9))
+    assert set(splits.evaluate.corpus.folds) == {9}
+    assert len(splits.held_out) == 5
+    assert (np.sum(splits.held_out, axis=0) == 1).all()
+    for mask in splits.held_out:
+        assert not patients(splits.train.select(mask)) & patients(splits.train.select(~mask))
+
+
+def test_records_without_a_label_are_left_out_and_counted(corpus, extractor):
+    splits = make_splits(corpus, "all", extractor)
+    assert splits.left_out == int((~corpus.select(folds=[9]).label_matrix("all").has_label).sum()) > 0
+    assert splits.train.labels.any(axis=1).all()
+
+
+def test_in_a_users_own_table_a_record_without_a_label_is_a_negative(own_corpus, extractor):
+    splits = make_splits(own_corpus, "all", extractor)
+    assert splits.left_out == 0
+    assert not splits.train.labels.any(axis=1).all()
+
+
+def test_a_fraction_is_nested_and_keeps_whole_patients(corpus, extractor):
+    parts = [make_splits(corpus, "all", extractor, train_fraction=f).train for f in (0.2, 0.5, 1.0)]
+    records = [set(part.corpus.record_ids.tolist()) for part in parts]
+    assert records[0] < records[1] < records[2]
+    assert 0.1 < len(records[0]) / len(records[2]) < 0.3
+    whole = parts[2].corpus
+    for part in parts:
+        own = whole.record_ids[np.isin(whole.patient_ids, part.corpus.patient_ids)]
+        assert set(own.tolist()) == set(part.corpus.record_ids.tolist())
+
+
+def test_named_validation_folds_choose_and_teach_nothing(corpus, extractor):
+    splits = make_splits(corpus, "all", extractor, train_folds=[1, 2, 3], validation_folds=[9], evaluate_folds=[10])
+    assert set(splits.train.select(splits.held_out[0]).corpus.folds) == {9}
+    assert set(splits.train.select(~splits.held_out[0]).corpus.folds) == {1, 2, 3}
+    assert not splits.refit
+    assert splits.selection == "validation folds 9"
+
+
+def test_overlapping_or_absent_folds_are_refused(corpus, extractor):
+    with pytest.raises(CorpusError, match=r"\[2\] are in train_folds and in evaluate_folds"):
+        make_splits(corpus, "all", extractor, train_folds=[1, 2], evaluate_folds=[2])
+    with pytest.raises(CorpusError, match="no records in folds"):
+        make_splits(corpus, "all", extractor, train_folds=[1], evaluate_folds=[77])
+
+
+def test_rare_labels_are_dropped_by_name_and_the_order_stays(corpus, extractor, caplog):
+    splits = make_splits(corpus, "all", extractor, min_examples=5)
+    assert splits.task.codes == ("FAST", "TALL")
+    assert splits.task.names == ("the label FAST", "the label TALL")
+    assert splits.train.labels.shape[1] == splits.evaluate.labels.shape[1] == 2
+    assert len(splits.held_out[0]) == len(splits.train)
+
+
+def test_only_some_labels_can_be_asked_for(corpus, extractor):
+    splits = make_splits(corpus, "all", extractor, codes=("RARE", "FAST"))
+    assert splits.task.codes == ("FAST", "RARE")
+    assert splits.evaluate.labels.shape[1] == 2
+
+
+def test_single_label_targets_are_class_numbers(single_corpus, extractor):
+    splits = make_splits(single_corpus, "all", extractor)
+    assert splits.task.codes == ("FAST", "NONE", "TALL")
+    assert splits.train.targets.ndim == 1
+    assert (np.eye(3)[splits.train.targets] == splits.train.labels).all()

@@ -1,7 +1,7 @@
 """Corpus to batches that a model can take, in one process: what training draws from, against a bare NumPy gather.
 
 The baseline takes the same random rows out of the same int16 table and makes them float32; the loader also divides by
-the gain, normalises as the contract says, looks up the ids and goes through a DataLoader. Run it on a machine that does
+the gain, normalizes as the contract says, looks up the ids and goes through a DataLoader. Run it on a machine that does
 nothing else:
 
     python benchmarks/bench_loader.py --corpus path/to/prepared/ptbxl

@@ -1,4 +1,4 @@
-"""Preparing PTB-XL from WFDB against a plain loop of ``wfdb.rdrecord`` over the same records with as many processes.
+"""Preparing PTB-XL from WFDB against a plain loop of `wfdb.rdrecord` over the same records with as many processes.
 
 The baseline only reads records and throws them away; preparing also parses the table, checks headers, sizes and
 checksums, reads annotations, hashes and writes the Arrow corpus. Run it on a machine that does nothing else:
@@ -26,7 +26,7 @@ def read_plainly(root: Path, paths: list[str]) -> int:
 
 
 def first_records(source, sampling_rate, *, find, count):
-    """The corpus's own plan, cut to ``count`` records."""
+    """The corpus's own plan, cut to `count` records."""
     root, records = find(source, sampling_rate)
     return root, records[:count]
 

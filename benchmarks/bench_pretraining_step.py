@@ -4,7 +4,7 @@
 
 Baseline: only the linear layers and attention products of query pass, key pass, masked pass and decoder, forward and
 where the step has one, backward (two products per forward product), with the same shapes and type, in the same run.
-The step itself has everything: views, normalisation layers, softmax, GELU, losses, queue, backward pass, momentum
+The step itself has everything: views, normalization layers, softmax, GELU, losses, queue, backward pass, momentum
 update and optimizer. The two are timed in turn, and each ratio is that of the fastest rounds.
 """
 

@@ -11,7 +11,7 @@ Training, a step at batch 128, float32 and bfloat16 autocast. The sides take tur
   Both take AdamW's fused form, so that they differ in the network alone.
 - Trainer: a whole step of `FineTuneTrainer` in a training under way, from one step's end to the next: random crops out
   of the corpus, loss, backward, AdamW, one-cycle schedule, callbacks. No logging, no checkpoints.
-- crops: making such a batch alone (`LabelledWindows.__getitems__`).
+- crops: making such a batch alone (`LabeledWindows.__getitems__`).
 - deepecgkit: an epoch of one ready batch by its own `ECGTrainer` with its own `XResNet1dBenchmark`, in a process of its
   own; the interpreter needs `pip install deepecgkit==0.3.0 torch==2.13.0`. Its body is the same network, its head one
   linear layer instead of two, its optimizer Adam; it counts accuracy at each step, and has no bfloat16: the autocast
@@ -47,7 +47,7 @@ from ecg_transformers.evaluation.classifier import build_classifier, load_extrac
 from ecg_transformers.evaluation.fine_tune import training_arguments
 from ecg_transformers.inference.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
 from ecg_transformers.objectives.class_weights import weighted_losses
-from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, LabelledWindows
+from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, LabeledWindows
 
 BATCH, LEADS, SAMPLES = 128, 12, 250
 WARM_UP = 3
@@ -246,7 +246,7 @@ def show(names, times, records, baseline):
 
 
 def bench_training(part, task, clock, options):
-    data = LabelledWindows(part, Xresnet1dFeatureExtractor(), seed=0)
+    data = LabeledWindows(part, Xresnet1dFeatureExtractor(), seed=0)
     inputs = data.__getitems__(range(BATCH))
     order = np.random.default_rng(0).permutation(len(data))[:BATCH]
     other = Deepecgkit(options.deepecgkit, task.num_labels, options) if options.deepecgkit else None

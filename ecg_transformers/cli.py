@@ -1,4 +1,4 @@
-"""The command ``ecg-transformers``: it parses and calls."""
+"""The command `ecg-transformers`: it parses and calls."""
 
 import argparse
 import re

@@ -51,7 +51,7 @@ class EcgConfig(PreTrainedConfig):
         thresholds: One decision threshold on the probability of each label, fitted on validation data.
         supported_leads: `"all"` (every lead must be there), `"any"`, or a list of names that suffice.
         intended_use: One sentence on what the checkpoint may be used for.
-        license: Licence of the weights.
+        license: License of the weights.
 
     Raises:
         CheckpointError: If fields contradict each other, or a keyword is a near miss of a field.

@@ -88,7 +88,7 @@ def build_tiny(folder: Path, *, records: int = 160, system: str = "scp", single:
     kind = "single_label_classification" if single else "multi_label_classification"
     names = tuple(f"the label {code}" for code in codes)
     definition = CorpusDefinition(
-        name="tiny", title="Tiny corpus", version="1", licence="CC0", homepage="", citation="", label_system=system,
+        name="tiny", title="Tiny corpus", version="1", license="CC0", homepage="", citation="", label_system=system,
         find=lambda source, rate: (source, sources), read=lambda root, record: rows[record.record_id],
         label_sets=lambda _: {"all": LabelSet(codes, names, system, problem_type=kind)},
     )  # fmt: skip

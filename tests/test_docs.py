@@ -62,9 +62,9 @@ def test_figures_of_the_readme_are_those_of_the_results(labels):
             entry
             for entry in entries
             if (entry["mode"], entry["labels"], entry["initialisation"], entry["min_positives"])
-            == ("linear_probe", labels, initialisation, 1)
+            == ("linear_probe", labels, initialization, 1)
         )
-        for initialisation in ("pretrained", "random")
+        for initialization in ("pretrained", "random")
     )
     figures = "{value:.3f} ({low:.3f}-{high:.3f})".format(**pretrained)
     assert f"{figures}, random weights {random['value']:.3f}" in README.read_text(encoding="utf-8")

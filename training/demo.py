@@ -2,7 +2,7 @@
 
     python training/demo.py [--output_dir demo] [--records 600] [--seed 0]
 
-Makes a labelled multi-rhythm corpus, pretrains a small MAE-MoCo on it, fine-tunes it, publishes it to a folder, loads
+Makes a labeled multi-rhythm corpus, pretrains a small MAE-MoCo on it, fine-tunes it, publishes it to a folder, loads
 it back through Transformers' auto classes, classifies a record, embeds a real recording with the trained checkpoint
 that ships in hub/, and draws three figures.
 """

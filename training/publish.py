@@ -1,4 +1,4 @@
-"""Publish a checkpoint to a folder or to the Hub: weights, preprocessing, golden recording, card, licence, code.
+"""Publish a checkpoint to a folder or to the Hub: weights, preprocessing, golden recording, card, license, code.
 
     python training/publish.py CHECKPOINT --output_dir DIR
     python training/publish.py CHECKPOINT --repo_id OWNER/NAME             builds and checks everything, sends nothing
@@ -20,7 +20,7 @@ from ecg_transformers.publishing import Publication, publish
 from ecg_transformers.publishing.golden import GOLDEN_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# A real recording with a licence that allows to publish it; it ships with the tests.
+# A real recording with a license that allows to publish it; it ships with the tests.
 GOLDEN_RECORD = REPOSITORY / "tests" / "data" / "ptbxl" / "00001_lr"
 GOLDEN_SOURCE = "PTB-XL 1.0.3, CC BY 4.0"
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "--golden_record", type=Path, metavar="RECORD",
         help="recording of the golden file; it is published (default: the checkpoint's, else one of PTB-XL)",
     )  # fmt: skip
-    result.add_argument("--golden_source", default="", metavar="TEXT", help="its corpus and licence in words")
+    result.add_argument("--golden_source", default="", metavar="TEXT", help="its corpus and license in words")
     result.add_argument(
         "--with_pretraining_state",
         action="store_true",
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def find_card(options: argparse.Namespace) -> Path | None:
-    """``hub_cards/NAME`` of this repository, if there is one of the name that is published."""
+    """`hub_cards/NAME` of this repository, if there is one of the name that is published."""
     if options.card is not None:
         return options.card
     name = (options.repo_id or str(options.output_dir or "")).rstrip("/").rpartition("/")[2]

@@ -3,7 +3,7 @@
     python training/score.py --model A [B ...] --corpus DIR --labels SET --folds 9 [--mode linear_probe] [--card NAME]
 
 An encoder is probed (--mode linear_probe by default, attentive_probe, fine_tune, from_scratch), its randomly
-initialised twin beside it. A classifier for these labels is scored as it is when no --mode is given. --card
+initialized twin beside it. A classifier for these labels is scored as it is when no --mode is given. --card
 adds the entries of the first checkpoint to hub_cards/NAME/results.json. --label_efficiency 1,2,4,8 repeats it all with
 the first n training folds.
 """

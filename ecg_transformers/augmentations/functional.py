@@ -1,7 +1,7 @@
 """View augmentations as functions of a batch and explicit parameters; nothing here draws a random number.
 
 Every function takes `(batch, leads, samples)`, returns a new tensor of the same shape and type, and has one parameter
-value per record. Zero is the neutral value, since records are normalised. Definitions: specification of MAE-MoCo,
+value per record. Zero is the neutral value, since records are normalized. Definitions: specification of MAE-MoCo,
 section 6, after public code of ST-MEM, RandECG and ecg-selfsupervised.
 """
 
@@ -81,7 +81,7 @@ def partial_noise(
         width: Samples `(batch,)`.
         start: First sample `(batch,)`.
         noise: Standard normal `(batch, leads, samples)`; used inside the window only.
-        amplitude: Its factor, in units of the normalised signal.
+        amplitude: Its factor, in units of the normalized signal.
     """
     window = _window(signal.shape[-1], start, width).to(signal.dtype)
     return torch.addcmul(signal, noise.to(signal.dtype), window, value=amplitude)

@@ -24,7 +24,7 @@ class MaeMocoViews:
         crop_ratio: Range of the crop's share of the record.
         time_out_ratio: Range of the silent share.
         noise_ratio: Range of the noisy share.
-        noise_amplitude: Deviation of the noise in units of the normalised signal.
+        noise_amplitude: Deviation of the noise in units of the normalized signal.
         drop_ratio: Upper end of the share of dropped samples.
     """
 
@@ -66,7 +66,7 @@ class MaeMocoViews:
         """Make the view that `draws` describe; the signal itself is not changed.
 
         Args:
-            signal: `(batch, leads, samples)`, normalised.
+            signal: `(batch, leads, samples)`, normalized.
             draws: From `draw`.
             attention_mask: `(batch, samples)`, 1 = signal; padding at the end stays 0.
         """

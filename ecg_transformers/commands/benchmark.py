@@ -5,8 +5,6 @@ corpus, the checkpoint's weights. So a finished run is found again, a changed se
 one stays. In the folder a run is an ordinary fine-tuning with `--resume`, and goes on where it was killed.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 import time

@@ -5,8 +5,6 @@ The YAML file names `systems`, `labels`, `seeds` and perhaps `label_efficiency`;
 own: one mode each, so that it is one row of the table (one for each number of folds).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -111,7 +109,7 @@ class System:
         return f"{self.name}, {mode_words(self.mode)}"
 
     @property
-    def initialisation(self) -> str:
+    def initialization(self) -> str:
         """What its training starts from."""
         return "random" if self.mode == "from_scratch" else "pretrained"
 
@@ -168,7 +166,7 @@ class PlannedRun:
             found = read_results(self.folder / "results.json")
         except ValueError:
             return None
-        asked: dict[str, Any] = {"mode": self.system.mode, "initialisation": self.system.initialisation}
+        asked: dict[str, Any] = {"mode": self.system.mode, "initialisation": self.system.initialization}
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
         asked["corpus_hash"] = self.settings["corpus"]
         own = [entry for entry in found if all(_started(entry).get(name) == value for name, value in asked.items())]
@@ -268,7 +266,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def plan_runs(
-    arguments: BenchmarkArguments, common: Mapping[str, Any], overrides: Mapping[str, Any], corpus: Corpus
+    arguments: BenchmarkArguments, common: Mapping[str, Any], overrides: Mapping[str, Any], corpus: "Corpus"
 ) -> list[PlannedRun]:
     """Every run of a benchmark: all systems with the first seed, then with the next; each from few folds to many.
 

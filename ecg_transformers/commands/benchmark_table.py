@@ -6,8 +6,6 @@ these means: it says how far other records would have led, not how far other see
 resample by resample between two such means, of the same records in the same order: the paired bootstrap.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +63,7 @@ class Cell:
         """Its 95 % bootstrap interval over the records."""
         return _interval(np.mean(self.samples, axis=0))
 
-    def compare(self, reference: Cell) -> None:
+    def compare(self, reference: "Cell") -> None:
         """Set the paired difference to another cell; none if the two are of other records or labels."""
         one, other = self.predictions, reference.predictions
         if one is None or other is None or one.codes != other.codes:
@@ -93,7 +91,7 @@ class Row:
     Args:
         system: What the table calls it.
         mode: How it was trained.
-        initialisation: `pretrained` or `random`.
+        initialization: `pretrained` or `random`.
         train_folds: Training folds.
         folds_words: The same in words.
         cells: By label set.
@@ -101,7 +99,7 @@ class Row:
 
     system: str
     mode: str
-    initialisation: str
+    initialization: str
     train_folds: tuple[int, ...]
     folds_words: str
     cells: dict[str, Cell]
@@ -110,7 +108,7 @@ class Row:
     def protocol(self) -> str:
         """How it was trained, in words."""
         words = mode_words(self.mode)
-        return f"{words}, random weights" if self.initialisation == "random" and "probe" in self.mode else words
+        return f"{words}, random weights" if self.initialization == "random" and "probe" in self.mode else words
 
     @property
     def train_records(self) -> str:
@@ -212,7 +210,7 @@ class BenchmarkTable:
         ]
 
 
-def benchmark_table(benchmark: Benchmark) -> BenchmarkTable:
+def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
     """The table of what is done so far.
 
     Args:
@@ -249,7 +247,7 @@ def benchmark_table(benchmark: Benchmark) -> BenchmarkTable:
 
 
 def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str]) -> Row:
-    start = entry or {"mode": run.system.mode, "initialisation": run.system.initialisation}
+    start = entry or {"mode": run.system.mode, "initialisation": run.system.initialization}
     cells = {one: Cell() for one in labels}
     return Row(run.system.name, start["mode"], start["initialisation"], run.train_folds, run.folds_words, cells)
 
@@ -306,7 +304,7 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
 
 
 def _csv_line(row: Row) -> dict[str, Any]:
-    line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialisation": row.initialisation}
+    line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialisation": row.initialization}
     line["train_folds"] = row.folds_words
     for labels, cell in row.cells.items():
         first = cell.entries[0] if cell.entries else {}

@@ -85,7 +85,7 @@ def reconstruct_millivolts(
 
 
 def _undo_normalization(rebuilt: torch.Tensor, normalized: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-    """Map normalised values back to mV, lead by lead, by the line that the normalisation was."""
+    """Map normalized values back to mV, lead by lead, by the line that the normalization was."""
     center, middle = normalized.mean(dim=-1, keepdim=True), original.mean(dim=-1, keepdim=True)
     spread = (normalized - center).square().sum(dim=-1, keepdim=True)
     together = ((normalized - center) * (original - middle)).sum(dim=-1, keepdim=True)

@@ -1,7 +1,5 @@
 """What `training/finetune.py` does: one mode on a checkpoint, its baseline beside it, a checkpoint folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -59,7 +57,7 @@ def run_outcome(
     extractor: Any,
     splits: Splits,
     *,
-    initialisation: Literal["pretrained", "random"],
+    initialization: Literal["pretrained", "random"],
     folder: Path,
     training: dict[str, Any],
     resume: bool = False,
@@ -73,7 +71,7 @@ def run_outcome(
         checkpoint: The encoder.
         extractor: Its feature extractor.
         splits: The protocol.
-        initialisation: `pretrained` or `random`.
+        initialization: `pretrained` or `random`.
         folder: Where a training keeps its checkpoints.
         training: Fields of the Trainer.
         resume: Go on with an interrupted training.
@@ -85,7 +83,7 @@ def run_outcome(
         checkpoint,
         extractor,
         splits,
-        initialisation=initialisation,
+        initialization=initialization,
         pooling=arguments.pooling,
         layer=arguments.layer,
         head_first=arguments.head_first,
@@ -224,8 +222,8 @@ class DownstreamRun:
         outcome = self._outcome(self.mode, "pretrained", _TRAINING)
         baseline = None
         if self.mode in BASELINES and not arguments.no_baseline:
-            mode, initialisation = BASELINES[self.mode]
-            baseline = self._outcome(mode, initialisation, _BASELINE_TRAINING)
+            mode, initialization = BASELINES[self.mode]
+            baseline = self._outcome(mode, initialization, _BASELINE_TRAINING)
         if not is_main_process():
             return []
         self._save(outcome, self.folder)
@@ -264,18 +262,18 @@ class DownstreamRun:
         for name in (_TRAINING, _BASELINE_TRAINING):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _outcome(self, mode: Mode, initialisation: Literal["pretrained", "random"], folder: str) -> Outcome:
+    def _outcome(self, mode: Mode, initialization: Literal["pretrained", "random"], folder: str) -> Outcome:
         return run_outcome(
             self.arguments,
             mode,
             self.arguments.model,
             self.extractor,
             self.splits,
-            initialisation=initialisation,
+            initialization=initialization,
             folder=self.folder / folder,
             training=self.training,
             resume=self.arguments.resume,
-            callbacks=self._records() if initialisation == "pretrained" else (),
+            callbacks=self._records() if initialization == "pretrained" else (),
         )
 
     def _records(self) -> list[TrainerCallback]:

@@ -4,8 +4,6 @@ The first n training folds train, for each n asked for. The sets are nested, and
 so they grow by whole patients. What is reported stays the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path

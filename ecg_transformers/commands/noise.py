@@ -4,8 +4,6 @@ Nothing is trained or chosen under noise: head and thresholds are those of the c
 depend on the seed of a training, so that every model and every seed is scored on the same noisy recordings.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +30,7 @@ NOISE_SEED = 0
 FIGURE = "noise_robustness.png"
 
 
-def check_noise_levels(levels: Sequence[int] | None, extractor: EcgFeatureExtractor, splits: Splits) -> None:
+def check_noise_levels(levels: Sequence[int] | None, extractor: "EcgFeatureExtractor", splits: Splits) -> None:
     """Refuse what could not be scored under noise, before anything is trained.
 
     Args:
@@ -42,7 +40,7 @@ def check_noise_levels(levels: Sequence[int] | None, extractor: EcgFeatureExtrac
 
     Raises:
         ArgumentsError: There is no such level.
-        SignalError: The signal is normalised before its windows are cut.
+        SignalError: The signal is normalized before its windows are cut.
     """
     if not levels:
         return
@@ -58,7 +56,7 @@ def score_under_noise(
     levels: Sequence[int],
     outcome: Outcome,
     baseline: Outcome | None,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     splits: Splits,
     *,
     folder: str | Path,
@@ -114,7 +112,7 @@ def score_under_noise(
 
 def _predict(
     outcome: Outcome,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     splits: Splits,
     *,
     level: int,

@@ -1,7 +1,5 @@
 """Arguments of `training/finetune.py` and `training/score.py`: names with types, checked like those of pretraining."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -122,7 +120,7 @@ class DownstreamArguments:
     aggregate: Literal["mean", "max"] = field(
         default="mean", metadata={"help": "How the probabilities of a record's windows are joined."}
     )
-    no_baseline: bool = field(default=False, metadata={"help": "Leave out the randomly initialised encoder."})
+    no_baseline: bool = field(default=False, metadata={"help": "Leave out the randomly initialized encoder."})
     unit: Literal["record", "patient"] = field(default="record", metadata={"help": "What the bootstrap draws."})
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
     layer_decay: float = field(

@@ -1,7 +1,5 @@
 """A user's own table of labels: split by patient, built into a corpus at the model's rate."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +74,12 @@ def corpus_of_table(
     table: str | Path,
     root: str | Path,
     output: str | Path,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     *,
     num_proc: int = 1,
     read_options: dict[str, Any] | None = None,
     progress: bool = True,
-) -> Corpus:
+) -> "Corpus":
     """The records of a table as a prepared corpus, built once and kept in the output folder.
 
     Args:

@@ -30,7 +30,7 @@ class PretrainingArguments:
         probe_epochs: Epochs between two probes, instead of `probe_steps`.
         probe_records: Most training records of the probe.
         probe_pooling: What the probe reads.
-        probe_l2: Its regularisation.
+        probe_l2: Its regularization.
     """
 
     corpus: str | None = field(default=None, metadata={"help": "Folder of the prepared corpus (training/prepare.py)."})
@@ -60,4 +60,4 @@ class PretrainingArguments:
     probe_pooling: Literal["cls", "mean", "max", "cls_mean"] = field(
         default="cls_mean", metadata={"help": "Features of the probe."}
     )
-    probe_l2: float = field(default=1e-2, metadata={"help": "Regularisation of the probe."})
+    probe_l2: float = field(default=1e-2, metadata={"help": "Regularization of the probe."})

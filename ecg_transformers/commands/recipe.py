@@ -5,8 +5,6 @@ It is flat like that of a pretraining run: fields of the architecture's config a
 `preprocessor_config.json`, and from there on is a checkpoint like any other, only without weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

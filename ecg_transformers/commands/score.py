@@ -1,7 +1,5 @@
 """What `training/score.py` does: several checkpoints on one corpus, each through its own extractor, like for like."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +38,7 @@ class _Scored:
     """A checkpoint's outcome, that of its baseline, and what is known of the training of a finished classifier."""
 
     name: str
-    extractor: EcgFeatureExtractor
+    extractor: "EcgFeatureExtractor"
     splits: Splits
     outcome: Outcome
     baseline: Outcome | None
@@ -149,7 +147,7 @@ class Scoring:
             baseline = self._run(BASELINES[mode][0], checkpoint, extractor, splits, BASELINES[mode][1])
         return _Scored(name, extractor, splits, outcome, baseline)
 
-    def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialisation: Any) -> Outcome:
+    def _run(self, mode: Mode, checkpoint: str, extractor: Any, splits: Splits, initialization: Any) -> Outcome:
         folder = self.folder / "training"
         outcome = run_outcome(
             self.arguments,
@@ -157,7 +155,7 @@ class Scoring:
             checkpoint,
             extractor,
             splits,
-            initialisation=initialisation,
+            initialization=initialization,
             folder=folder,
             training={name: value for name, value in self.training.items() if name != "output_dir"},
         )
@@ -193,14 +191,14 @@ class Scoring:
         options: dict[str, Any] = {"aggregate": arguments.aggregate, "bf16": self.training.get("bf16")}
         options |= {"batch_size": arguments.encode_batch_size}
         trained = {key: own[0][key] for key in _TRAINING_FIELDS if own and key in own[0]}
-        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, initialisation=start, **options)
+        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode, initialization=start, **options)
         beside = Path(checkpoint) / "baseline"
         if arguments.no_baseline or not beside.is_dir():
             if not arguments.no_baseline and mode in BASELINES:
                 logger.warning(f"{checkpoint} has no baseline beside it: its figure stands alone.")
             return _Scored(name, extractor, splits, outcome, None, trained)
-        mode, initialisation = BASELINES[mode]
-        baseline = evaluate_as_is(beside, extractor, splits, mode=mode, initialisation=initialisation, **options)
+        mode, initialization = BASELINES[mode]
+        baseline = evaluate_as_is(beside, extractor, splits, mode=mode, initialization=initialization, **options)
         return _Scored(name, extractor, splits, outcome, baseline, trained)
 
     def table(self, outcomes: Sequence[tuple[str, Outcome, Splits]]) -> str:

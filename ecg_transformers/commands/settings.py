@@ -240,7 +240,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     if lacking:
         raise CheckpointError(f"{settings.run.model} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
     # What does not learn by gradients (momentum twin, queue) starts anew: without these tensors, the model's own
-    # initialisation copies the loaded encoder into the twin and fills the queue as at the start of a run.
+    # initialization copies the loaded encoder into the twin and fills the queue as at the start of a run.
     fresh = [
         name
         for name, child in trained.named_children()

@@ -1,6 +1,6 @@
 """From recordings to a prepared corpus: in shards, by several processes, resumable after a kill at any point.
 
-The work lies in ``.<name>.building`` beside the output; a finished shard stays there over a kill and is not built
+The work lies in `.<name>.building` beside the output; a finished shard stays there over a kill and is not built
 again. The output folder appears by one rename at the end. What is stored depends on the records alone: neither on the
 number of processes nor on the size of the shards.
 """
@@ -84,7 +84,7 @@ def build_corpus(
             resampled and stored as float32.
         extractor: a checkpoint's extractor: the signals are stored after its leads, resampling and filters, and the
             corpus carries the hash of these steps, so that the extractor does not do them again.
-        overwrite: replace what is at ``output``.
+        overwrite: replace what is at `output`.
         progress: show a progress bar.
         shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
 
@@ -154,10 +154,10 @@ def write_corpus(
     Args:
         records: rows, or records (stored as float32 mV; their position becomes the record id).
         output: folder to be made; it appears whole at the end.
-        info: facts for ``corpus.json``: ``name`` at least; ``title``, ``version``, ``licence``, ``homepage``,
-            ``citation``, ``label_system`` and whatever else.
+        info: facts for `corpus.json`: `name` at least; `title`, `version`, `license`, `homepage`,
+            `citation`, `label_system` and whatever else.
         label_sets: named label lists; without them "all" holds the codes that occur, sorted.
-        overwrite: replace what is at ``output``.
+        overwrite: replace what is at `output`.
         shard_records: records in a shard.
 
     Raises:
@@ -197,7 +197,7 @@ def write_corpus(
         facts = {
             "title": info["name"],
             "version": "",
-            "licence": "",
+            "license": "",
             "homepage": "",
             "citation": "",
             "label_system": "own",
@@ -238,7 +238,7 @@ def plan_hash(
 
 
 def _cut(records: Sequence[RecordSource], shard_bytes: int) -> list[list[RecordSource]]:
-    """Consecutive records in shards of about ``shard_bytes``."""
+    """Consecutive records in shards of about `shard_bytes`."""
     shards: list[list[RecordSource]] = []
     size = 0
     for record in records:
@@ -251,7 +251,7 @@ def _cut(records: Sequence[RecordSource], shard_bytes: int) -> list[list[RecordS
 
 
 def _finished(output: Path, plan: str | None, overwrite: bool) -> Corpus | None:
-    """The corpus that is already at ``output`` if it is the one asked for; an error if something else is there."""
+    """The corpus that is already at `output` if it is the one asked for; an error if something else is there."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return None
     facts = output / "corpus.json"

@@ -44,14 +44,14 @@ def through_contract(row: CorpusRecord, contract: "SignalContract") -> CorpusRec
 
     Raises:
         LeadError: a lead of the contract is absent: zeros in a corpus could not be told from a signal.
-        CorpusError: the contract normalises before it filters or resamples.
+        CorpusError: the contract normalizes before it filters or resamples.
     """
     from ..features.preparation import prepare_record
 
     last = max(contract.order_of("resample"), contract.order_of("filter"))
     if contract.normalization != "none" and contract.order_of("normalize") < last:
         raise CorpusError(
-            "this contract normalises before it resamples or filters; store the corpus as it is recorded."
+            "this contract normalizes before it resamples or filters; store the corpus as it is recorded."
         )
     length = resampled_length(row.signal.shape[1], row.sampling_rate, contract.sampling_rate)
     # One window as long as the recording: the same code as the extractor's, without cutting.

@@ -13,7 +13,7 @@ __all__ = ["CorpusDefinition", "LabelSet", "PhysioNetProject", "RecordSource", "
 
 @dataclass(frozen=True)
 class PhysioNetProject:
-    """Where a corpus is published: ``https://physionet.org/content/<slug>/<version>/``.
+    """Where a corpus is published: `https://physionet.org/content/<slug>/<version>/`.
 
     Args:
         slug: the project's short name.
@@ -55,12 +55,12 @@ class LabelSet:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """The set as it stands in ``corpus.json``."""
+        """The set as it stands in `corpus.json`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LabelSet":
-        """The set from ``corpus.json``."""
+        """The set from `corpus.json`."""
         return cls(
             tuple(values["codes"]),
             tuple(values["names"]),
@@ -105,16 +105,16 @@ class CorpusDefinition:
         name: short name, the word of the command line.
         title: name in words.
         version: the release that was prepared.
-        licence: licence of the recordings.
+        license: license of the recordings.
         homepage: where it is described.
         citation: what to cite.
-        label_system: system of the codes in the column ``labels``.
-        find: ``(source, sampling_rate) -> (root, records)``: the official tree's records in a fixed order; raises
+        label_system: system of the codes in the column `labels`.
+        find: `(source, sampling_rate) -> (root, records)`: the official tree's records in a fixed order; raises
             CorpusError that says what was looked for when the tree is not there.
-        read: ``(root, record) -> row``: reads one record; its errors go to ``refused.csv``.
-        label_sets: ``(codes that occur) -> {name: LabelSet}``.
+        read: `(root, record) -> row`: reads one record; its errors go to `refused.csv`.
+        label_sets: `(codes that occur) -> {name: LabelSet}`.
         expected: official counts by name ("records", "patients", "fold 9" ...), reported beside what was found.
-        physionet: where ``--download`` gets it, None where it cannot.
+        physionet: where `--download` gets it, None where it cannot.
         storage: "int16" or "float32".
         native_rates: rates in Hz in which the corpus comes; asked for one of them, nothing is resampled.
     """
@@ -122,7 +122,7 @@ class CorpusDefinition:
     name: str
     title: str
     version: str
-    licence: str
+    license: str
     homepage: str
     citation: str
     label_system: str
@@ -135,16 +135,16 @@ class CorpusDefinition:
     native_rates: tuple[float, ...] = ()
 
     def facts(self) -> dict[str, object]:
-        """Name, title, version, licence, homepage and citation, as they stand in ``corpus.json``."""
-        names = ("name", "title", "version", "licence", "homepage", "citation", "label_system")
+        """Name, title, version, license, homepage and citation, as they stand in `corpus.json`."""
+        names = ("name", "title", "version", "license", "homepage", "citation", "label_system")
         return {key: getattr(self, key) for key in names} | {"expected": dict(self.expected)}
 
 
 def find_root(source: Path, corpus: str, *landmarks: str) -> Path:
-    """The folder that holds all landmarks: ``source`` itself or the one folder below it that does.
+    """The folder that holds all landmarks: `source` itself or the one folder below it that does.
 
     Raises:
-        CorpusError: ``source`` is no folder, or no folder has them; the message names them.
+        CorpusError: `source` is no folder, or no folder has them; the message names them.
     """
     if not source.is_dir():
         raise CorpusError(f"{source} is not a folder; expected the unpacked tree of {corpus}. Set --source.")

@@ -15,7 +15,7 @@ class LabelMatrix:
     """Labels of a corpus under one label set.
 
     Args:
-        values: uint8 ``(records, labels)``, 1 = present; float64 for regression, NaN where a number is not known.
+        values: uint8 `(records, labels)`, 1 = present; float64 for regression, NaN where a number is not known.
         codes: the columns' codes.
         names: the columns in words.
         system: the label system ("scp", "snomed-ct", "own" ...).
@@ -30,7 +30,7 @@ class LabelMatrix:
 
     @property
     def has_label(self) -> np.ndarray:
-        """Which records have any label of the set (for regression: all numbers), bool ``(records,)``."""
+        """Which records have any label of the set (for regression: all numbers), bool `(records,)`."""
         if self.problem_type == "regression":
             return np.asarray(np.isfinite(self.values).all(axis=1))
         return np.asarray(self.values.astype(bool).any(axis=1))

@@ -1,7 +1,7 @@
 """A table of labels: one CSV row per record, from which the kind of task is read.
 
-Columns: ``record`` (path below the folder of recordings; ``.hea`` may be left out), optionally ``patient``, ``fold``,
-``age`` and ``sex``, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a
+Columns: `record` (path below the folder of recordings; `.hea` may be left out), optionally `patient`, `fold`,
+`age` and `sex`, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a
 multi-label task, numbers are a regression.
 """
 
@@ -58,7 +58,7 @@ class LabelTable:
     def describe(self) -> str:
         """The kind of task and the counts in one line.
 
-        Example: ``multi-label, 2 (AFIB 112, SR 640); 803 records, 611 patients``.
+        Example: `multi-label, 2 (AFIB 112, SR 640); 803 records, 611 patients`.
         """
         patients = (
             f", {len({row.patient_id for row in self.rows})} patients" if self.has_patients else ", patients not known"

@@ -1,6 +1,6 @@
 """Label systems: the tables of codes, the published label sets, and translation from one system to another.
 
-The tables are data files (``tables/*.csv``), each with its source and version in its first lines. A system is named
+The tables are data files (`tables/*.csv`), each with its source and version in its first lines. A system is named
 by one
 word: "scp" (PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and
 "scp-rhythm"; "snomed-ct" as the PhysioNet/CinC Challenges write it; "challenge2021" (its 26 scored classes); "chapman";
@@ -30,7 +30,7 @@ _SCP_PARTS = ("diagnostic", "subclass", "superclass", "form", "rhythm")
 
 @cache
 def read_table(name: str) -> tuple[dict[str, str], ...]:
-    """The rows of ``tables/<name>.csv``."""
+    """The rows of `tables/<name>.csv`."""
     with open(_TABLES / f"{name}.csv", encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(line for line in file if not line.startswith("#")))
 
@@ -159,7 +159,7 @@ def _steps() -> dict[tuple[str, str], Callable[[], dict[str, tuple[str, ...]]]]:
 
 @cache
 def translation(source: str, target: str) -> dict[str, tuple[str, ...]]:
-    """Which codes of ``target`` each code of ``source`` means, over as few tables as possible.
+    """Which codes of `target` each code of `source` means, over as few tables as possible.
 
     Raises:
         CorpusError: no chain of tables leads from one system to the other.
@@ -203,7 +203,7 @@ def map_labels(
     records translated to "scp-superclass" never have NORM.
 
     Args:
-        dataset: a corpus, a dataset with a column ``labels``, or a list of label lists.
+        dataset: a corpus, a dataset with a column `labels`, or a list of label lists.
         source: system of the labels as they are.
         target: system wanted.
 

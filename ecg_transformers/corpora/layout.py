@@ -1,8 +1,8 @@
 """The one layout of a prepared corpus: a row per record, the signal as a flat column of variable length.
 
 The samples of a record stand lead after lead in one list (int16 where the source is integer of at most 16 bit,
-float32 mV otherwise), so that a batch is read as a view of the Arrow buffer. ``gain`` (units per mV) and ``baseline``
-say per lead how integers become mV: ``(value - baseline) / gain``. A float32 corpus has gain 1 and baseline 0.
+float32 mV otherwise), so that a batch is read as a view of the Arrow buffer. `gain` (units per mV) and `baseline`
+say per lead how integers become mV: `(value - baseline) / gain`. A float32 corpus has gain 1 and baseline 0.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class CorpusRecord:
     """One row of a prepared corpus.
 
     Args:
-        signal: ``(leads, samples)``, int16 in the units of ``gain`` and ``baseline``, or float32 in mV.
+        signal: `(leads, samples)`, int16 in the units of `gain` and `baseline`, or float32 in mV.
         sampling_rate: Hz.
         leads: canonical lead names.
         gain: units per mV of each lead; None for a float32 signal.
@@ -114,7 +114,7 @@ class CorpusRecord:
         return int(np.count_nonzero(missing))
 
     def in_millivolts(self) -> np.ndarray:
-        """The signal as float32 ``(leads, samples)`` in mV, NaN where a sample is missing."""
+        """The signal as float32 `(leads, samples)` in mV, NaN where a sample is missing."""
         if self.signal.dtype != np.int16:
             return self.signal
         signal = (self.signal - self.baseline[:, None].astype(np.float32)) / self.gain[:, None].astype(np.float32)
@@ -123,7 +123,7 @@ class CorpusRecord:
 
 
 def corpus_features(storage: Storage) -> "datasets.Features":
-    """The columns of a prepared corpus as ``datasets`` features."""
+    """The columns of a prepared corpus as `datasets` features."""
     from datasets import Features, List, Value
 
     return Features(

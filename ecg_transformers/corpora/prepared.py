@@ -1,6 +1,6 @@
-"""A prepared corpus in use: a ``datasets.Dataset`` on disk, read through views of its Arrow buffers.
+"""A prepared corpus in use: a `datasets.Dataset` on disk, read through views of its Arrow buffers.
 
-Nothing is read before it is asked for; rows are handed out as float32 ``(leads, samples)`` in mV, whole corpora as
+Nothing is read before it is asked for; rows are handed out as float32 `(leads, samples)` in mV, whole corpora as
 one flat array with offsets.
 """
 
@@ -33,14 +33,14 @@ __all__ = ["Corpus", "LabelMatrix", "PackedSignals", "load_corpus"]
 class PackedSignals:
     """All signals of a corpus behind one another.
 
-    Record ``i`` is ``values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)``; in mV: ``(value - baseline[i]) /
+    Record `i` is `values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)`; in mV: ``(value - baseline[i]) /
     gain[i]``.
 
     Args:
         values: int16 or float32, one-dimensional.
-        offsets: int64 ``(records + 1,)``.
-        gain: units per mV, float32 ``(records, leads)``.
-        baseline: the value that means 0 mV, float32 ``(records, leads)``.
+        offsets: int64 `(records + 1,)`.
+        gain: units per mV, float32 `(records, leads)`.
+        baseline: the value that means 0 mV, float32 `(records, leads)`.
         sampling_rate: Hz.
         leads: lead names.
     """
@@ -58,7 +58,7 @@ class PackedSignals:
 
     @property
     def num_samples(self) -> np.ndarray:
-        """Samples per lead of each record, int64 ``(records,)``."""
+        """Samples per lead of each record, int64 `(records,)`."""
         return np.diff(self.offsets) // len(self.leads)
 
 
@@ -67,7 +67,7 @@ class Corpus:
 
     Args:
         dataset: the rows on disk.
-        info: what ``corpus.json`` says.
+        info: what `corpus.json` says.
         path: the folder.
         indices: which rows, in which order; None: all.
 
@@ -141,7 +141,7 @@ class Corpus:
 
     @property
     def dataset(self) -> "datasets.Dataset":
-        """The rows as a ``datasets.Dataset``, memory-mapped."""
+        """The rows as a `datasets.Dataset`, memory-mapped."""
         whole = len(self) == len(self._rows) and bool((self.indices == np.arange(len(self))).all())
         return self._rows if whole else self._rows.select(self.indices)
 
@@ -150,22 +150,22 @@ class Corpus:
 
     @cached_property
     def record_ids(self) -> np.ndarray:
-        """int64 ``(records,)``, unique in the corpus."""
+        """int64 `(records,)`, unique in the corpus."""
         return self._column("record_id").to_numpy()[self.indices]
 
     @cached_property
     def patient_ids(self) -> np.ndarray:
-        """int64 ``(records,)``; -1 where the patient is not known."""
+        """int64 `(records,)`; -1 where the patient is not known."""
         return self._column("patient_id").to_numpy()[self.indices]
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """int64 ``(records,)``; -1 where the corpus has none."""
+        """int64 `(records,)`; -1 where the corpus has none."""
         return self._column("fold").to_numpy().astype(np.int64)[self.indices]
 
     @cached_property
     def ages(self) -> np.ndarray:
-        """Years, float32 ``(records,)``; NaN where not known."""
+        """Years, float32 `(records,)`; NaN where not known."""
         return self._column("age").to_numpy()[self.indices]
 
     @cached_property
@@ -185,7 +185,7 @@ class Corpus:
 
     @cached_property
     def sampling_rates(self) -> np.ndarray:
-        """Hz, float64 ``(records,)``."""
+        """Hz, float64 `(records,)`."""
         return self._column("sampling_rate").to_numpy()[self.indices]
 
     @cached_property
@@ -262,7 +262,7 @@ class Corpus:
         Args:
             labels: codes of each record of this corpus.
             label_set: the labels' order and names; becomes the set "all", the only one.
-            note: what was done, kept in ``info["labels_changed"]``; it enters the hash.
+            note: what was done, kept in `info["labels_changed"]`; it enters the hash.
         """
         if len(labels) != len(self):
             raise CorpusError(f"{len(labels)} label lists for {len(self)} records; expected one per record.")
@@ -312,7 +312,7 @@ class Corpus:
         return values[offsets[local] : offsets[local + 1]]
 
     def signals(self, indices: Sequence[int] | np.ndarray | slice | None = None) -> list[np.ndarray]:
-        """Signals as float32 ``(leads, samples)`` in mV, NaN where a sample is marked as missing.
+        """Signals as float32 `(leads, samples)` in mV, NaN where a sample is marked as missing.
 
         Args:
             indices: positions in this corpus; None: all.
@@ -320,7 +320,7 @@ class Corpus:
         wanted = self.indices if indices is None else self.indices[indices]
         gains, baselines, starts = self._scales
         out = []
-        # Records differ in length and leads: one vectorised step per record, on a view of the buffer.
+        # Records differ in length and leads: one vectorized step per record, on a view of the buffer.
         for row in wanted:
             first, last = starts[row], starts[row + 1]
             stored = self._stored(row).reshape(last - first, -1)
@@ -380,7 +380,7 @@ class Corpus:
 
     @cached_property
     def invalid_samples(self) -> np.ndarray:
-        """How many samples of each record are marked as missing, int64 ``(records,)``."""
+        """How many samples of each record are marked as missing, int64 `(records,)`."""
         return self._column("invalid_samples").to_numpy().astype(np.int64)[self.indices]
 
 
@@ -388,7 +388,7 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
     """Opens a prepared corpus; the signals stay on the disk until they are asked for.
 
     Args:
-        path: the folder, or a ``datasets.Dataset`` that was loaded from it.
+        path: the folder, or a `datasets.Dataset` that was loaded from it.
 
     Raises:
         CorpusError: the folder is not a prepared corpus, is unfinished, or of another layout version.

@@ -3,12 +3,10 @@
 Three rules hold for every mode:
 
 - Patients are disjoint between training and evaluation, and this is checked.
-- Whatever is chosen (regularisation, epoch, thresholds) is chosen on records that are not reported: on a part of the
+- Whatever is chosen (regularization, epoch, thresholds) is chosen on records that are not reported: on a part of the
   *training* folds, held out by patient and stratified by label, unless `validation_folds` names other folds for it.
 - A fraction of the training set takes whole patients and is nested: a smaller one lies inside every larger one.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +72,7 @@ class Part:
         problem_type: Transformers' word for the kind of task.
     """
 
-    corpus: Corpus
+    corpus: "Corpus"
     labels: np.ndarray
     problem_type: str
 
@@ -86,7 +84,7 @@ class Part:
         """What a loss takes: class numbers int64 `(records,)` for single-label, else the labels."""
         return self.labels.argmax(axis=1) if self.problem_type == "single_label_classification" else self.labels
 
-    def select(self, records: np.ndarray) -> Part:
+    def select(self, records: np.ndarray) -> "Part":
         """Some of the records; `records` is a bool mask or positions."""
         return replace(self, corpus=self.corpus.select(records), labels=self.labels[records])
 
@@ -120,7 +118,7 @@ class Splits:
     left_out: int
     selection: str
 
-    def choosing_nothing(self) -> Splits:
+    def choosing_nothing(self) -> "Splits":
         """The same splits for a training that keeps its last epoch: only thresholds are fitted, and where."""
         where = (
             f"folds {', '.join(map(str, self.evaluate_folds))}, which are reported" if self.refit else self.selection
@@ -128,7 +126,7 @@ class Splits:
         return replace(self, selection=f"nothing is chosen (last epoch); thresholds on {where}")
 
 
-def default_folds(corpus: Corpus) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Training folds and reported folds where the caller names none.
 
     PTB-XL: 1-8 and 9. Another corpus: the last fold is the test fold and not touched, the one before is reported, the
@@ -151,9 +149,9 @@ def default_folds(corpus: Corpus) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def make_splits(
-    corpus: Corpus,
+    corpus: "Corpus",
     label_set: str,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     *,
     train_folds: Sequence[int] | None = None,
     evaluate_folds: Sequence[int] | None = None,
@@ -216,7 +214,7 @@ def make_splits(
     return _drop_rare(splits, min_examples) if min_examples else splits
 
 
-def usable_records(corpus: Corpus, extractor: EcgFeatureExtractor) -> Corpus:
+def usable_records(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> "Corpus":
     """The records that the extractor takes: those with missing samples are left out unless it repairs or masks them.
 
     Raises:
@@ -240,8 +238,8 @@ def _refuse_overlap(**parts: tuple[int, ...]) -> None:
                 raise CorpusError(f"folds {both} are in {first} and in {second}; expected disjoint folds.")
 
 
-def _part(corpus: Corpus, matrix: LabelMatrix, folds: Sequence[int] | None) -> Part:
-    """The records of some folds that can be labelled.
+def _part(corpus: "Corpus", matrix: "LabelMatrix", folds: Sequence[int] | None) -> Part:
+    """The records of some folds that can be labeled.
 
     In a user's own table of 0 and 1 a record without any 1 is a record on which nothing was found; in a published label
     set it is one that the set says nothing about.

@@ -1,4 +1,4 @@
-"""Files of a prepared corpus: Arrow shards, the ``save_to_disk`` index, ``corpus.json`` and ``refused.csv``.
+"""Files of a prepared corpus: Arrow shards, the `save_to_disk` index, `corpus.json` and `refused.csv`.
 
 Every file is written under a temporary name and renamed, so that it is there whole or not at all.
 """
@@ -75,7 +75,7 @@ class ShardReport:
 
 
 def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> ShardReport:
-    """Writes rows as one Arrow file (stream format, as ``datasets`` reads it) and says what it holds."""
+    """Writes rows as one Arrow file (stream format, as `datasets` reads it) and says what it holds."""
     import pyarrow as pa
 
     if not rows:
@@ -116,7 +116,7 @@ def content_hash(digests: Iterable[str]) -> str:
 
 
 def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
-    """The totals that ``corpus.json`` states: records, refusals, hash, lead sets, rates, folds, labels."""
+    """The totals that `corpus.json` states: records, refusals, hash, lead sets, rates, folds, labels."""
     totals: dict[str, Counter] = {}
     for report in reports:
         for key, values in report.counts.items():
@@ -139,7 +139,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
 
 
 def write_index(folder: Path, reports: Sequence[ShardReport], info: Mapping[str, object], storage: Storage) -> None:
-    """Writes ``refused.csv``, ``corpus.json`` and what ``datasets.load_from_disk`` wants, around finished shards."""
+    """Writes `refused.csv`, `corpus.json` and what `datasets.load_from_disk` wants, around finished shards."""
     from datasets import DatasetInfo
 
     files = [report.file for report in reports if report.file]
@@ -154,7 +154,7 @@ def write_index(folder: Path, reports: Sequence[ShardReport], info: Mapping[str,
         description=str(info.get("title", "")),
         citation=str(info.get("citation", "")),
         homepage=str(info.get("homepage", "")),
-        license=str(info.get("licence", "")),
+        license=str(info.get("license", "")),
         features=corpus_features(storage),
     )
     facts = {key: value for key, value in asdict(described).items() if value is not None}

@@ -35,11 +35,11 @@ def split_by_patient(
     Args:
         patients: a corpus, or the patient of each record; -1: not known.
         folds: number of equal folds, or the share of each fold (they are scaled to sum 1).
-        stratify: ``(records,)`` classes, or 0/1 ``(records, labels)``; None: only the number of records is balanced.
+        stratify: `(records,)` classes, or 0/1 `(records, labels)`; None: only the number of records is balanced.
         seed: decides among equal choices.
 
     Returns:
-        The fold of each record, int64 ``(records,)``, from 0.
+        The fold of each record, int64 `(records,)`, from 0.
 
     Raises:
         CorpusError: fewer patients than folds, shares that are not positive, or labels of another length.
@@ -65,7 +65,7 @@ def split_by_patient(
 
 
 def _label_columns(stratify: np.ndarray | None, records: int) -> np.ndarray:
-    """Labels as float64 ``(records, labels)``."""
+    """Labels as float64 `(records, labels)`."""
     if stratify is None:
         return np.zeros((records, 0))
     labels = np.asarray(stratify)
@@ -90,7 +90,7 @@ def _groups(ids: np.ndarray) -> np.ndarray:
 
 
 def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The fold of each group. ``weights`` ``(groups, labels + 1)``: positives per label; last, the records."""
+    """The fold of each group. `weights` `(groups, labels + 1)`: positives per label; last, the records."""
     fold = np.full(len(weights), -1)
     wanted = shares[:, None] * weights.sum(axis=0)
     left = weights.sum(axis=0)
@@ -142,7 +142,7 @@ def iterative_stratification(
         seed: of NumPy's legacy generator, which decides among equal folds.
 
     Returns:
-        The fold of each group, int64 ``(groups,)``, from 0; -1 for a group without labels.
+        The fold of each group, int64 `(groups,)`, from 0; -1 for a group without labels.
 
     Raises:
         CorpusError: no fold, a negative label, or not one size per group.

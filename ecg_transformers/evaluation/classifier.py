@@ -1,7 +1,5 @@
 """A checkpoint as a classifier for a task: built from an encoder, given the head of a probe, saved as a folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -43,7 +41,7 @@ _HEAD = ("classifier.", "pooling.")
 
 def load_extractor(
     checkpoint: str | Path, *, window_seconds: float | None = None, window_stride_seconds: float | None = None
-) -> EcgFeatureExtractor:
+) -> "EcgFeatureExtractor":
     """The checkpoint's feature extractor, checked against its config; with other windows if they are asked for.
 
     Args:
@@ -76,11 +74,11 @@ def build_classifier(
     layer: int = -1,
     linear_head: bool = False,
     window_size: int | None = None,
-    initialisation: Literal["pretrained", "random"] = "pretrained",
+    initialization: Literal["pretrained", "random"] = "pretrained",
     seed: int = 0,
     **options: object,
-) -> EcgForSequenceClassification:
-    """A classifier for a task on the encoder of a checkpoint, its head freshly initialised.
+) -> "EcgForSequenceClassification":
+    """A classifier for a task on the encoder of a checkpoint, its head freshly initialized.
 
     Args:
         checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier). For
@@ -91,7 +89,7 @@ def build_classifier(
         layer: Whose tokens it reads.
         linear_head: One linear layer, whatever head the config asks for.
         window_size: Samples of a window; the checkpoint's own if not given.
-        initialisation: `"random"` builds the same architecture with new weights everywhere.
+        initialization: `"random"` builds the same architecture with new weights everywhere.
         seed: Of the new weights.
         **options: For `from_pretrained`, such as `attn_implementation`.
 
@@ -114,15 +112,15 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **options).eval()
-        model = fresh if initialisation == "random" else _with_encoder(checkpoint, fresh, **options)
+        model = fresh if initialization == "random" else _with_encoder(checkpoint, fresh, **options)
     if window_size not in (None, config.window_size):
         model.resize_window(window_size)
     return model
 
 
 def _with_encoder(
-    checkpoint: str | Path, fresh: EcgForSequenceClassification, **options: object
-) -> EcgForSequenceClassification:
+    checkpoint: str | Path, fresh: "EcgForSequenceClassification", **options: object
+) -> "EcgForSequenceClassification":
     """The checkpoint's encoder with the head of a new model: a head of another task is no start for this one."""
     with _quiet_loading():
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -158,14 +156,14 @@ def _quiet_loading() -> Iterator[None]:
 
 
 @torch.no_grad()
-def set_linear_head(model: EcgForSequenceClassification, probe: LinearProbe) -> None:
+def set_linear_head(model: "EcgForSequenceClassification", probe: LinearProbe) -> None:
     """Give the classifier the linear layer of a probe."""
     model.classifier.weight.copy_(probe.weight)
     model.classifier.bias.copy_(probe.bias)
 
 
 @torch.no_grad()
-def set_attentive_head(model: EcgForSequenceClassification, head: AttentiveHead) -> None:
+def set_attentive_head(model: "EcgForSequenceClassification", head: AttentiveHead) -> None:
     """Give the classifier the attention pooling and linear layer of an attentive probe."""
     model.pooling.attention.load_state_dict(head.attention.state_dict())
     model.classifier.load_state_dict(head.classifier.state_dict())
@@ -180,8 +178,8 @@ def classifier_codes(checkpoint: str | Path) -> tuple[str, ...] | None:
 
 
 def save_classifier(
-    model: EcgForSequenceClassification,
-    extractor: EcgFeatureExtractor,
+    model: "EcgForSequenceClassification",
+    extractor: "EcgFeatureExtractor",
     folder: str | Path,
     *,
     thresholds: np.ndarray | None,

@@ -6,8 +6,6 @@ best macro AUROC on the held-out records is kept, and training ends when it has 
 training records train and the last epoch is kept (`choose_epoch="last"`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ from ..inference.encode import predict_records
 from ..objectives.class_weights import class_weights
 from ..trainer.arguments import NO_DECAY, EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
-from ..trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, HeldOutWindows, LabelledWindows
+from ..trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, HeldOutWindows, LabeledWindows
 from ..trainer.resume import newest_complete_checkpoint
 from .probes.linear import HeldOut
 
@@ -81,9 +79,9 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
 
 
 def fine_tune(
-    model: EcgForSequenceClassification,
-    extractor: EcgFeatureExtractor,
-    splits: Splits,
+    model: "EcgForSequenceClassification",
+    extractor: "EcgFeatureExtractor",
+    splits: "Splits",
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings | None = None,
@@ -119,7 +117,7 @@ def fine_tune(
             f"{len(train)} training records do not fill one batch of {batch}, and dataloader_drop_last leaves smaller "
             "ones out. Set a smaller per_device_train_batch_size, or dataloader_drop_last: false."
         )
-    data = _Data(LabelledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
+    data = _Data(LabeledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
     task = splits.task
     balance = class_weights(train.targets, task.problem_type, task.num_labels) if settings.balanced else None
     trainers: dict[str, Any] = {
@@ -148,12 +146,12 @@ def fine_tune(
 
 @dataclass(frozen=True)
 class _Data:
-    train: LabelledWindows
+    train: LabeledWindows
     watched: HeldOutWindows
 
 
 def _trained(
-    model: EcgForSequenceClassification,
+    model: "EcgForSequenceClassification",
     data: _Data,
     *,
     arguments: EcgTrainingArguments,
@@ -187,7 +185,7 @@ def _trained(
 
 
 def _train_head(
-    model: EcgForSequenceClassification,
+    model: "EcgForSequenceClassification",
     data: _Data,
     *,
     arguments: EcgTrainingArguments,

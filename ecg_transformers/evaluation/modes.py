@@ -11,8 +11,6 @@ The random baseline of the probes is the same probe on the same architecture wit
 `from_scratch` with the same budget.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,7 +45,7 @@ logger = logging.get_logger(__name__)
 Mode = Literal["linear_probe", "attentive_probe", "fine_tune", "from_scratch"]
 MODES: tuple[Mode, ...] = ("linear_probe", "attentive_probe", "fine_tune", "from_scratch")
 
-# What a mode is compared with: mode and initialisation. Nothing stands beside a run from scratch.
+# What a mode is compared with: mode and initialization. Nothing stands beside a run from scratch.
 BASELINES: dict[str, tuple[Mode, Literal["pretrained", "random"]]] = {
     "linear_probe": ("linear_probe", "random"),
     "attentive_probe": ("attentive_probe", "random"),
@@ -57,8 +55,8 @@ BASELINES: dict[str, tuple[Mode, Literal["pretrained", "random"]]] = {
 
 def baseline_name(mode: Mode) -> str:
     """What the baseline of a mode is called in `results.json`: `random`, or `from_scratch` for fine-tuning."""
-    other, initialisation = BASELINES[mode]
-    return initialisation if other == mode else other
+    other, initialization = BASELINES[mode]
+    return initialization if other == mode else other
 
 
 @dataclass
@@ -70,15 +68,15 @@ class Outcome:
         predictions: On the reported records.
         chosen: What was chosen on the held-out records, by name.
         seconds: Wall-clock time of training, choice and prediction.
-        initialisation: `pretrained` or `random`.
+        initialization: `pretrained` or `random`.
         mode: The mode.
     """
 
-    model: EcgForSequenceClassification
+    model: "EcgForSequenceClassification"
     predictions: Predictions
     chosen: dict[str, float]
     seconds: float
-    initialisation: str
+    initialization: str
     mode: Mode
     history: dict[float, float] = field(default_factory=dict)
 
@@ -91,10 +89,10 @@ class Outcome:
 def run_mode(
     mode: Mode,
     checkpoint: str | Path,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     splits: Splits,
     *,
-    initialisation: Literal["pretrained", "random"] = "pretrained",
+    initialization: Literal["pretrained", "random"] = "pretrained",
     pooling: str | None = None,
     layer: int = -1,
     head_first: bool = True,
@@ -117,7 +115,7 @@ def run_mode(
         checkpoint: The encoder.
         extractor: Its feature extractor.
         splits: The protocol.
-        initialisation: `"random"` for the baseline; `from_scratch` is always random.
+        initialization: `"random"` for the baseline; `from_scratch` is always random.
         pooling: What the head reads, as for `build_classifier`; an attentive probe always reads by attention.
         layer: Whose tokens it reads.
         head_first: For `fine_tune`: start from the probe's head instead of a random one, where the head is one linear
@@ -146,7 +144,7 @@ def run_mode(
     device = torch.device(device or torch.accelerator.current_accelerator() or "cpu")
     bf16 = device.type != "cpu" if bf16 is None else bf16
     balanced = len(splits.train) < 1000 if balanced is None else balanced
-    initialisation = "random" if mode == "from_scratch" else initialisation
+    initialization = "random" if mode == "from_scratch" else initialization
     attentive = mode == "attentive_probe" or pooling == "attention"
     options = dict(model_options or {})
     if device.type == "cpu" and mode in ("fine_tune", "from_scratch"):
@@ -155,7 +153,7 @@ def run_mode(
     model = build_classifier(
         checkpoint, splits.task, pooling="attention" if attentive else pooling, layer=layer,
         linear_head=mode in ("linear_probe", "attentive_probe"), window_size=extractor.window_size,
-        initialisation=initialisation, seed=seed, **options,
+        initialization=initialization, seed=seed, **options,
     )  # fmt: skip
     cast(torch.nn.Module, model).to(device).eval()
     probing = _Probing(model, extractor, splits, balanced, aggregate, seed, bf16, batch_size, device)
@@ -185,15 +183,15 @@ def run_mode(
     predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds)
     chosen = {name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))}
     seconds = time.monotonic() - started
-    return Outcome(model, predictions, chosen, seconds, initialisation, mode, dict(held_out.scores))
+    return Outcome(model, predictions, chosen, seconds, initialization, mode, dict(held_out.scores))
 
 
 @dataclass
 class _Probing:
     """A probe on a frozen encoder, and the embeddings it needs."""
 
-    model: EcgForSequenceClassification
-    extractor: EcgFeatureExtractor
+    model: "EcgForSequenceClassification"
+    extractor: "EcgFeatureExtractor"
     splits: Splits
     balanced: bool
     aggregate: Aggregate
@@ -235,7 +233,7 @@ class _Probing:
 
 def evaluate_as_is(
     checkpoint: str | Path,
-    extractor: EcgFeatureExtractor,
+    extractor: "EcgFeatureExtractor",
     splits: Splits,
     *,
     aggregate: Aggregate = "mean",
@@ -243,7 +241,7 @@ def evaluate_as_is(
     batch_size: int = 256,
     device: torch.device | str | None = None,
     mode: Mode = "fine_tune",
-    initialisation: str = "pretrained",
+    initialization: str = "pretrained",
 ) -> Outcome:
     """Predict the reported records with a classifier as it was saved; nothing learns.
 
@@ -256,7 +254,7 @@ def evaluate_as_is(
         batch_size: Windows per pass.
         device: The accelerator if there is one, when `None`.
         mode: How it was trained.
-        initialisation: What it was trained from.
+        initialization: What it was trained from.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -272,4 +270,4 @@ def evaluate_as_is(
     )
     thresholds = model.config.thresholds
     predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds and np.asarray(thresholds))
-    return Outcome(model, predictions, {}, time.monotonic() - started, initialisation, mode)
+    return Outcome(model, predictions, {}, time.monotonic() - started, initialization, mode)

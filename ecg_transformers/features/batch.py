@@ -1,4 +1,4 @@
-"""The windows of all records of a call as one batch: normalised, flat and absent leads treated, padded, patched."""
+"""The windows of all records of a call as one batch: normalized, flat and absent leads treated, padded, patched."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def make_batch(
     Args:
         prepared: the windows of each record.
         contract: what has to be done.
-        kept: bool ``(windows, leads)``, the leads that an explicit mask leaves; None: all.
+        kept: bool `(windows, leads)`, the leads that an explicit mask leaves; None: all.
         random_lead_mask: probability with which a lead is taken away; None: none is.
         generator: source of these draws; None: torch's own.
         steps: the steps of the contract that are still to do.
@@ -86,7 +86,7 @@ def make_batch(
 
 
 def _flat_windows(prepared: list[PreparedRecord], statistics: LeadStatistics, *, epsilon: float) -> torch.Tensor | None:
-    """Which leads of which windows are constant, in the recording or by now, bool ``(windows, leads)``; None: none."""
+    """Which leads of which windows are constant, in the recording or by now, bool `(windows, leads)`; None: none."""
     in_source = _joined([one.flat for one in prepared])
     if not in_source.any() and float(statistics.deviation.min()) >= max(SURELY_NOT_FLAT, 2 * epsilon):
         return None

@@ -1,7 +1,7 @@
 """The saved preprocessing as one typed, checked object: its fields, its order of steps, its words, its hash.
 
-An extractor's attributes are these fields and nothing else, so that ``preprocessor_config.json`` is the whole truth
-about the signal. What each field means stands once, in :class:`SignalContract`.
+An extractor's attributes are these fields and nothing else, so that `preprocessor_config.json` is the whole truth
+about the signal. What each field means stands once, in `SignalContract`.
 """
 
 import hashlib
@@ -55,37 +55,37 @@ class SignalContract:
         lead_names: the model's leads in its order, canonical names.
         sampling_rate: Hz of the model's input.
         window_size: samples of one window at that rate.
-        window_stride: distance of two windows of ``"slide"`` in samples.
-        window_mode: what becomes of a recording longer than a window, unless the call says otherwise: ``"slide"`` (all
-            of it, window after window), ``"crop"`` (its start), ``"center"``, ``"random"``.
+        window_stride: distance of two windows of `"slide"` in samples.
+        window_mode: what becomes of a recording longer than a window, unless the call says otherwise: `"slide"` (all
+            of it, window after window), `"crop"` (its start), `"center"`, `"random"`.
         allow_short: the model takes an attention mask, so that what is shorter than a window is padded at the right
             with zeros. Otherwise a shorter recording is an error, and the last of several windows ends with the
             recording.
         min_window_seconds: a last window that would hold less signal than this ends with the recording (overlapping its
-            neighbour) instead of being padded.
+            neighbor) instead of being padded.
         patch_size: samples of a patch, of which a window must be a whole number; None: the model has no patches.
-        return_patches: hand out ``patches`` and ``patch_attention_mask`` in place of ``input_values`` and
-            ``attention_mask``.
+        return_patches: hand out `patches` and `patch_attention_mask` in place of `input_values` and
+            `attention_mask`.
         return_attention_mask: hand out the attention mask; False for models that take none.
-        normalization: ``"none"``, ``"record_lead"``, ``"record"``, ``"constants"`` or ``"minmax_lead"``, as
-            :func:`~ecg_transformers.features.steps.normalize_windows` defines them.
-        normalization_mean: for ``"constants"``: mV per lead to subtract; None: the window's own lead mean is
+        normalization: `"none"`, `"record_lead"`, `"record"`, `"constants"` or `"minmax_lead"`, as
+            `normalize_windows` defines them.
+        normalization_mean: for `"constants"`: mV per lead to subtract; None: the window's own lead mean is
             subtracted.
-        normalization_std: for ``"constants"``: mV per lead to divide by.
-        normalization_epsilon: mV; a lead whose deviation (range for ``"minmax_lead"``) is below it is flat.
-        resampling: ``"polyphase"`` with an anti-alias filter, or ``"linear"``.
-        bandpass: ``[low, high]`` in Hz, either may be None; None: no filter. Butterworth.
+        normalization_std: for `"constants"`: mV per lead to divide by.
+        normalization_epsilon: mV; a lead whose deviation (range for `"minmax_lead"`) is below it is flat.
+        resampling: `"polyphase"` with an anti-alias filter, or `"linear"`.
+        bandpass: `[low, high]` in Hz, either may be None; None: no filter. Butterworth.
         filter_order: order of that design.
         zero_phase: filter forwards and backwards (no delay), or forwards alone.
         notch: mains frequency in Hz to remove, or None.
         notch_quality: frequency over width of the notch.
         derive_leads: compute III, aVR, aVL, aVF from I and II where they are absent.
-        missing_leads: ``"error"``, or ``"mask"``: zeros after normalisation and 0 in ``lead_mask``.
-        flat_lead: a constant lead is ``"mask"``: zeros and 0 in ``lead_mask``; ``"keep"``: zeros, but counted as
-            present; ``"error"``.
-        nan_policy: missing samples (NaN, infinite) are an ``"error"``; ``"interpolate"``: gaps up to
-            ``max_gap_seconds`` are bridged, longer ones an error; ``"mask_lead"``: the lead counts as absent.
-        max_gap_seconds: the longest gap that ``"interpolate"`` bridges.
+        missing_leads: `"error"`, or `"mask"`: zeros after normalization and 0 in `lead_mask`.
+        flat_lead: a constant lead is `"mask"`: zeros and 0 in `lead_mask`; `"keep"`: zeros, but counted as
+            present; `"error"`.
+        nan_policy: missing samples (NaN, infinite) are an `"error"`; `"interpolate"`: gaps up to
+            `max_gap_seconds` are bridged, longer ones an error; `"mask_lead"`: the lead counts as absent.
+        max_gap_seconds: the longest gap that `"interpolate"` bridges.
         order: the steps in the order in which they are done.
         padding_value: what padding holds; always 0.
 
@@ -178,7 +178,7 @@ class SignalContract:
             self._set(name, _number(name, getattr(self, name), least=0.0))
         if self.padding_value != 0:
             raise SignalError(
-                f"padding_value is {self.padding_value!r}; expected 0: padding is zero after normalisation."
+                f"padding_value is {self.padding_value!r}; expected 0: padding is zero after normalization."
             )
 
     def _check_normalization(self) -> None:
@@ -259,7 +259,7 @@ class SignalContract:
         """The steps still to do on a signal that was stored after some of them.
 
         Args:
-            preprocessed_by: ``{"steps": [...], "hash": hash(steps)}`` as a prepared corpus carries it, or None.
+            preprocessed_by: `{"steps": [...], "hash": hash(steps)}` as a prepared corpus carries it, or None.
 
         Raises:
             SignalError: the steps were done under another contract, or in an order that cannot be taken up.
@@ -292,7 +292,7 @@ class SignalContract:
             "resample": ("resample", f"to {self.sampling_rate:g} Hz, {self._resampling_words()}"),
             "filter": ("filter", self._filter_words()),
             "window": ("window", self._window_words()),
-            "normalize": ("normalise", self._normalization_words()),
+            "normalize": ("normalize", self._normalization_words()),
             "pad": ("pad", self._pad_words()),
         }
         lines = [f"{number}. {words[step][0]:<10} {words[step][1]}" for number, step in enumerate(self.order, start=1)]
@@ -304,7 +304,7 @@ class SignalContract:
         text += f" (by name; an array without names must have exactly {len(self.lead_names)} leads in this order)"
         if self.derive_leads:
             text += "; III, aVR, aVL, aVF are computed from I and II where absent"
-        absent = "an error" if self.missing_leads == "error" else "zeros after normalisation and 0 in lead_mask"
+        absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"
         return f"{text}; an absent lead is {absent}"
 
     def _resampling_words(self) -> str:

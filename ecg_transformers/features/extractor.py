@@ -31,12 +31,12 @@ FOREIGN_KEYS = ("auto_map", "feature_extractor_type", "processor_class")
 class EcgFeatureExtractor(FeatureExtractionMixin):
     """Recordings in, model input out, prepared as the checkpoint wants.
 
-    All arguments are attributes of the same name, are saved in ``preprocessor_config.json`` and are explained in
-    :class:`~ecg_transformers.features.contract.SignalContract`; every one has a default. The class for one architecture
-    (``MaeMocoFeatureExtractor``) differs in its defaults.
+    All arguments are attributes of the same name, are saved in `preprocessor_config.json` and are explained in
+    `SignalContract`; every one has a default. The class for one architecture
+    (`MaeMocoFeatureExtractor`) differs in its defaults.
 
-    ``normalization="constants"`` subtracts from each lead its own mean in the window (or ``normalization_mean``, mV per
-    lead, where it is set) and divides by ``normalization_std``, one fixed deviation in mV per lead: amplitudes between
+    `normalization="constants"` subtracts from each lead its own mean in the window (or `normalization_mean`, mV per
+    lead, where it is set) and divides by `normalization_std`, one fixed deviation in mV per lead: amplitudes between
     leads and between patients survive, which per-lead z-scoring removes.
 
     Example:
@@ -125,11 +125,11 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         """An extractor from the saved fields; fields that the caller changes are logged beside their published value.
 
         Raises:
-            SignalError: a keyword looks like a misspelt field.
+            SignalError: a keyword looks like a misspelled field.
         """
         saved = dict(feature_extractor_dict)
         changes = {name: kwargs.pop(name) for name in FIELD_NAMES if name in kwargs}
-        _refuse_misspelt(kwargs, where=f"{cls.__name__}.from_pretrained")
+        _refuse_misspelled(kwargs, where=f"{cls.__name__}.from_pretrained")
         if (
             "window_size" in changes
             and "window_stride" not in changes
@@ -169,27 +169,27 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         """Model input from one recording or several of any length, rate, unit and lead order.
 
         Args:
-            records: an EcgRecord, an array or tensor ``(leads, samples)`` or ``(records, leads, samples)``, a mapping
-                with ``signal`` and ``sampling_rate``, or a list of these.
+            records: an EcgRecord, an array or tensor `(leads, samples)` or `(records, leads, samples)`, a mapping
+                with `signal` and `sampling_rate`, or a list of these.
             sampling_rate: Hz of bare arrays: one number, or one per record.
             leads: lead names of bare arrays; without them an array must have exactly the extractor's leads in its
                 order.
             units: unit of bare arrays: mV, uV, V or nV.
-            window: ``"slide"``, ``"crop"``, ``"center"`` or ``"random"``; None: the saved choice.
-            lead_mask: the leads to keep: their names, or flags ``(leads,)`` or ``(records, leads)`` with 1 = present.
-                The others become zero after normalisation.
+            window: `"slide"`, `"crop"`, `"center"` or `"random"`; None: the saved choice.
+            lead_mask: the leads to keep: their names, or flags `(leads,)` or `(records, leads)` with 1 = present.
+                The others become zero after normalization.
             random_lead_mask: probability with which each lead of each window becomes zero; one lead always stays.
-            generator: source of every draw (window ``"random"``, ``random_lead_mask``); None: torch's own.
-            return_tensors: ``"pt"`` for tensors; ``"np"`` or None for arrays.
+            generator: source of every draw (window `"random"`, `random_lead_mask`); None: torch's own.
+            return_tensors: `"pt"` for tensors; `"np"` or None for arrays.
             return_patches: as the attribute of that name, for this call.
             preprocessed_by: what a prepared corpus says about the steps that its signals already went through.
-            **kwargs: nothing else is known; a misspelt name is refused.
+            **kwargs: nothing else is known; a misspelled name is refused.
 
         Returns:
-            ``input_values`` float32 ``(windows, leads, window_size)``; ``attention_mask`` int64 ``(windows,
-            window_size)``, 1 = signal, if the model takes one; ``lead_mask`` int64 ``(windows, leads)``, 1 = present;
-            ``record_index`` int64 ``(windows,)``, which record each window is of. With patches: ``patches`` float32
-            ``(windows, patches, leads * patch_size)``, sample-major, and ``patch_attention_mask`` int64 ``(windows,
+            `input_values` float32 `(windows, leads, window_size)`; `attention_mask` int64 ``(windows,
+            window_size)`, 1 = signal, if the model takes one; `lead_mask` int64 `(windows, leads)``, 1 = present;
+            `record_index` int64 `(windows,)`, which record each window is of. With patches: `patches` float32
+            `(windows, patches, leads * patch_size)`, sample-major, and `patch_attention_mask` int64 ``(windows,
             patches)`` in place of the first two.
 
         Raises:
@@ -223,7 +223,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature(batch if return_tensors == "pt" else {name: value.numpy() for name, value in batch.items()})
 
     def _kept_leads(self, lead_mask: Any, num_records: int) -> torch.Tensor | None:
-        """The explicit lead mask as bool ``(records, leads)``, or None."""
+        """The explicit lead mask as bool `(records, leads)`, or None."""
         if lead_mask is None:
             return None
         if isinstance(lead_mask, str) or (
@@ -255,19 +255,19 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         attention_mask: torch.Tensor | None = None,
         lead_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The contract's normalisation on windows ``(batch, leads, samples)`` in mV, on whatever device they are.
+        """The contract's normalization on windows `(batch, leads, samples)` in mV, on whatever device they are.
 
         For data that is already cut and at the model's rate; the call on records uses the same function.
 
         Args:
             windows: mV.
-            attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
-            lead_mask: ``(batch, leads)``, 1 = present; None: all are.
+            attention_mask: `(batch, samples)`, 1 = signal; None: all are.
+            lead_mask: `(batch, leads)`, 1 = present; None: all are.
         """
         return normalize(windows, self.contract, attention_mask=attention_mask, lead_mask=lead_mask)
 
     def unpatchify(self, patches: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """The windows ``(batch, leads, samples)`` of patches ``(batch, patches, leads * patch_size)``, exactly."""
+        """The windows `(batch, leads, samples)` of patches `(batch, patches, leads * patch_size)`, exactly."""
         if isinstance(patches, np.ndarray):
             return unpatchify(torch.from_numpy(patches), self.num_leads).numpy()
         return unpatchify(patches, self.num_leads)
@@ -277,7 +277,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         return self.contract.hash(steps)
 
     def stamp(self, steps: Iterable[str]) -> dict[str, Any]:
-        """What a corpus stored after these steps has to carry as ``preprocessed_by``."""
+        """What a corpus stored after these steps has to carry as `preprocessed_by`."""
         steps = [step for step in STEPS if step in set(steps)]
         return {"steps": steps, "hash": self.contract_hash(steps)}
 
@@ -290,7 +290,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             records: as for the call.
-            **kwargs: ``sampling_rate``, ``leads``, ``units``, ``window``, ``preprocessed_by`` as for the call.
+            **kwargs: `sampling_rate`, `leads`, `units`, `window`, `preprocessed_by` as for the call.
         """
         _refuse_unknown(kwargs, EXPLAIN_NAMES, allowed=EXPLAIN_NAMES, where=f"{type(self).__name__}.explain")
         contract = self.contract
@@ -336,7 +336,7 @@ def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], 
         result = {"mask": "zeros, 0 in lead_mask", "keep": "zeros", "error": "an error"}[contract.flat_lead]
         trace.append(f"{contract.lead_names[lead]} is flat in window {window}: {result}")
     if contract.normalization != "none" and contract.order_of("window") < contract.order_of("normalize"):
-        trace.append(f"normalised each window ({contract.normalization})")
+        trace.append(f"normalized each window ({contract.normalization})")
     title = (
         f"{record.name or 'record'}: {record.num_leads} leads, {record.duration:.4g} s at {record.sampling_rate:g} Hz"
     )
@@ -365,7 +365,7 @@ def _refuse_unknown(given: dict[str, Any], known: Sequence[str], *, allowed: Seq
             raise SignalError(f"{where} has no argument {name!r}; expected a known name. {hint}")
 
 
-def _refuse_misspelt(given: dict[str, Any], *, where: str) -> None:
+def _refuse_misspelled(given: dict[str, Any], *, where: str) -> None:
     """Raises for a keyword that nearly is a field; what Transformers passes on its own is far from every field."""
     for name in given:
         near = get_close_matches(name, FIELD_NAMES, n=1, cutoff=0.8)

@@ -30,11 +30,11 @@ class PreparedRecord:
     """The windows of one recording before the batched steps.
 
     Args:
-        windows: float32 ``(windows, leads, window_size)``, zero beyond the end of the recording.
-        lengths: how many samples of each window are signal, ``(windows,)``.
-        starts: first sample of each window at the model's rate, ``(windows,)``.
-        present: bool ``(leads,)``, False where a lead is absent from the recording.
-        flat: bool ``(windows, leads)``, True where a lead is constant in the recording as far as the window reaches.
+        windows: float32 `(windows, leads, window_size)`, zero beyond the end of the recording.
+        lengths: how many samples of each window are signal, `(windows,)`.
+        starts: first sample of each window at the model's rate, `(windows,)`.
+        present: bool `(leads,)`, False where a lead is absent from the recording.
+        flat: bool `(windows, leads)`, True where a lead is constant in the recording as far as the window reaches.
     """
 
     windows: np.ndarray
@@ -59,8 +59,8 @@ def prepare_record(
         record: the recording.
         contract: what has to be done.
         steps: the steps of it that are still to do.
-        window_mode: ``"slide"``, ``"crop"``, ``"center"`` or ``"random"``.
-        generator: for ``"random"``; None: torch's own.
+        window_mode: `"slide"`, `"crop"`, `"center"` or `"random"`.
+        generator: for `"random"`; None: torch's own.
         trace: a list that takes one sentence for each thing that was done to this recording.
 
     Raises:
@@ -83,7 +83,7 @@ def prepare_record(
             whole = torch.from_numpy(np.array(signal[np.newaxis]))
             signal = normalize(whole, contract, lead_mask=torch.from_numpy(present[np.newaxis]))[0].numpy()
             signal[flat_leads(source, contract.normalization_epsilon)] *= contract.normalization == "none"
-            done.append(f"normalised the whole recording ({contract.normalization})")
+            done.append(f"normalized the whole recording ({contract.normalization})")
     if rate != contract.sampling_rate:
         raise SignalError(
             f"{_title(record)} is said to be resampled and has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
@@ -106,9 +106,9 @@ def normalize(
     statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
-    """Windows ``(batch, leads, samples)`` in mV normalised as the contract says, on their device.
+    """Windows `(batch, leads, samples)` in mV normalized as the contract says, on their device.
 
-    The other arguments are those of :func:`~ecg_transformers.features.steps.normalize_windows`.
+    The other arguments are those of `normalize_windows`.
     """
     mean, std = (
         None if values is None else torch.tensor(values, device=windows.device)
@@ -259,10 +259,10 @@ def _starts(
 def _flat_in_source(
     source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ratio: float, epsilon: float
 ) -> np.ndarray:
-    """Which leads are constant in the recording where the windows lie, bool ``(windows, leads)``.
+    """Which leads are constant in the recording where the windows lie, bool `(windows, leads)`.
 
-    Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbours; a
-    normalised ripple would look like a signal. ``ratio`` is samples of the recording per sample of a window.
+    Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbors; a
+    normalized ripple would look like a signal. `ratio` is samples of the recording per sample of a window.
     """
     limit = source.shape[1] - 1
     flat = np.zeros((len(starts), source.shape[0]), dtype=bool)

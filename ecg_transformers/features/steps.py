@@ -1,4 +1,4 @@
-"""The last, cheap steps of the signal contract as batched tensor functions: scale, cut, normalise, mask, patch.
+"""The last, cheap steps of the signal contract as batched tensor functions: scale, cut, normalize, mask, patch.
 
 They exist once. The feature extractor runs them on the windows of a call; training runs them on a corpus that lies on
 the device as integers. Nothing here knows a file, a lead's name or a sampling rate.
@@ -37,12 +37,12 @@ ROUNDING_UNITS = 4.0
 
 
 def scale_to_millivolts(stored: torch.Tensor, gain: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
-    """Stored numbers as float32 mV, ``(stored - baseline) / gain``.
+    """Stored numbers as float32 mV, `(stored - baseline) / gain`.
 
     Args:
-        stored: ``(batch, leads, samples)``, integers or floats.
-        gain: units of ``stored`` per mV, ``(leads,)`` or ``(batch, leads)``.
-        baseline: the stored number that means 0 mV, same shape as ``gain``.
+        stored: `(batch, leads, samples)`, integers or floats.
+        gain: units of `stored` per mV, `(leads,)` or `(batch, leads)`.
+        baseline: the stored number that means 0 mV, same shape as `gain`.
     """
     return (stored.to(torch.float32) - baseline.unsqueeze(-1)) / gain.unsqueeze(-1)
 
@@ -59,16 +59,16 @@ def cut_stored_windows(
     """Windows out of a corpus that lies as one flat tensor, record after record, each lead-major.
 
     Args:
-        stored: all samples, ``(total,)``; lead ``l`` of a record with ``n`` samples begins at ``offset + l * n``.
-        offsets: where each wanted record begins, int64 ``(batch,)``.
-        lengths: samples per lead of each, int64 ``(batch,)``.
-        starts: first sample of the window in each, int64 ``(batch,)``, below the record's length.
+        stored: all samples, `(total,)`; lead `l` of a record with `n` samples begins at `offset + l * n`.
+        offsets: where each wanted record begins, int64 `(batch,)`.
+        lengths: samples per lead of each, int64 `(batch,)`.
+        starts: first sample of the window in each, int64 `(batch,)`, below the record's length.
         num_leads: leads of every record.
         window_size: length of a window.
 
     Returns:
-        The windows in the type of ``stored``, ``(batch, leads, window_size)``, zero behind the end of a record, and the
-        attention mask, bool ``(batch, window_size)``, 1 = signal.
+        The windows in the type of `stored`, `(batch, leads, window_size)`, zero behind the end of a record, and the
+        attention mask, bool `(batch, window_size)`, 1 = signal.
     """
     leads = torch.arange(num_leads, device=stored.device)
     rows = offsets.unsqueeze(1) + leads * lengths.unsqueeze(1) + starts.unsqueeze(1)  # (batch, leads)
@@ -82,18 +82,18 @@ def cut_stored_windows(
         places = rows.unsqueeze(-1) + torch.arange(window_size, device=stored.device)
         windows = stored[places.clamp_(max=stored.numel() - 1)]
     if bool((remaining < window_size).any()):
-        # Stored zero is not 0 mV where there is a baseline: normalisation sees the mask, so the value does not matter.
+        # Stored zero is not 0 mV where there is a baseline: normalization sees the mask, so the value does not matter.
         windows = windows * attention_mask.unsqueeze(1).to(windows.dtype)
     return windows, attention_mask
 
 
 class LeadStatistics(NamedTuple):
-    """Each lead of each window taken apart: mean, deviation (both ``(batch, leads, 1)``), and the rest.
+    """Each lead of each window taken apart: mean, deviation (both `(batch, leads, 1)`), and the rest.
 
     Args:
         mean: over the samples that are signal.
         deviation: population deviation over them.
-        centered: ``(batch, leads, samples)``, the windows minus the mean, zero where they are padding.
+        centered: `(batch, leads, samples)`, the windows minus the mean, zero where they are padding.
     """
 
     mean: torch.Tensor
@@ -105,10 +105,10 @@ def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None =
     """Mean and population deviation of each lead of each window, over the samples that are signal.
 
     Args:
-        windows: ``(batch, leads, samples)``, floating.
-        attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
+        windows: `(batch, leads, samples)`, floating.
+        attention_mask: `(batch, samples)`, 1 = signal; None: all are.
     """
-    # Sums, not torch.mean, so that a window has the same bits with and without padded neighbours.
+    # Sums, not torch.mean, so that a window has the same bits with and without padded neighbors.
     count: torch.Tensor | int
     if attention_mask is None:
         count = windows.shape[-1]
@@ -123,7 +123,7 @@ def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None =
 
 
 def is_flat(mean: torch.Tensor, deviation: torch.Tensor, epsilon: float = FLAT_EPSILON) -> torch.Tensor:
-    """Which leads are constant, in the shape of the two: the deviation (mV) is below ``epsilon`` and some rounding."""
+    """Which leads are constant, in the shape of the two: the deviation (mV) is below `epsilon` and some rounding."""
     return deviation < ROUNDING_UNITS * torch.finfo(mean.dtype).eps * mean.abs() + epsilon
 
 
@@ -139,36 +139,36 @@ def normalize_windows(
     statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
-    """Windows in mV, normalised; samples that are padding become zero.
+    """Windows in mV, normalized; samples that are padding become zero.
 
     With x one lead of one window, and means and deviations over the samples that are signal (population form, divided
     by their number):
 
-    - ``"none"``: x.
-    - ``"record_lead"``: (x - mean(x)) / deviation(x).
-    - ``"record"``: as before with one mean and one deviation over all leads that are present.
-    - ``"constants"``: (x - mean(x)) / std of that lead, ``std`` fixed; with a fixed ``mean`` given, (x - mean) / std.
-    - ``"minmax_lead"``: 2 (x - min x) / (max x - min x) - 1, from -1 to 1.
+    - `"none"`: x.
+    - `"record_lead"`: (x - mean(x)) / deviation(x).
+    - `"record"`: as before with one mean and one deviation over all leads that are present.
+    - `"constants"`: (x - mean(x)) / std of that lead, `std` fixed; with a fixed `mean` given, (x - mean) / std.
+    - `"minmax_lead"`: 2 (x - min x) / (max x - min x) - 1, from -1 to 1.
 
-    A flat lead becomes zeros under all but ``"none"``; nothing is divided by a number near zero.
+    A flat lead becomes zeros under all but `"none"`; nothing is divided by a number near zero.
 
     Args:
-        windows: ``(batch, leads, samples)`` in mV. Half precision and integers are computed in float32.
+        windows: `(batch, leads, samples)` in mV. Half precision and integers are computed in float32.
         normalization: one of the above.
-        mean: mV per lead, ``(leads,)``, for ``"constants"`` only; None: the window's own lead mean.
-        std: mV per lead, ``(leads,)``, for ``"constants"``.
-        epsilon: mV, the deviation (range for ``"minmax_lead"``) below which a lead is flat.
-        attention_mask: ``(batch, samples)``, 1 = signal; None: all are.
-        lead_mask: ``(batch, leads)``, 1 = present; absent leads do not enter the statistics of ``"record"`` and become
+        mean: mV per lead, `(leads,)`, for `"constants"` only; None: the window's own lead mean.
+        std: mV per lead, `(leads,)`, for `"constants"`.
+        epsilon: mV, the deviation (range for `"minmax_lead"`) below which a lead is flat.
+        attention_mask: `(batch, samples)`, 1 = signal; None: all are.
+        lead_mask: `(batch, leads)`, 1 = present; absent leads do not enter the statistics of `"record"` and become
             zero.
-        statistics: what :func:`lead_statistics` gave for these windows, where it is at hand.
+        statistics: what `lead_statistics` gave for these windows, where it is at hand.
         any_flat: False spares the look for flat leads where it is known that there are none.
 
     Returns:
-        float32 ``(batch, leads, samples)`` (float64 for float64).
+        float32 `(batch, leads, samples)` (float64 for float64).
 
     Raises:
-        SignalError: the normalisation is unknown, or ``"constants"`` has no ``std``.
+        SignalError: the normalization is unknown, or `"constants"` has no `std`.
     """
     if normalization not in NORMALIZATIONS:
         raise SignalError(f"normalization is {normalization!r}; expected one of {', '.join(NORMALIZATIONS)}.")
@@ -199,7 +199,7 @@ def normalize_windows(
 def _over_leads(
     mean: torch.Tensor, deviation: torch.Tensor, lead_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One mean and deviation ``(batch, 1, 1)`` over the leads that are present, from those of each lead.
+    """One mean and deviation `(batch, 1, 1)` over the leads that are present, from those of each lead.
 
     Every lead has the same number of samples, so the variance is the mean of the leads' variances plus the variance of
     their means.
@@ -225,7 +225,7 @@ def _scale_to_range(values: torch.Tensor, attention_mask: torch.Tensor | None, e
 
 
 def apply_lead_mask(windows: torch.Tensor, lead_mask: torch.Tensor) -> torch.Tensor:
-    """The windows with every absent lead zero; ``lead_mask`` is ``(batch, leads)``, 1 = present."""
+    """The windows with every absent lead zero; `lead_mask` is `(batch, leads)`, 1 = present."""
     return windows * lead_mask.unsqueeze(-1).to(windows.dtype)
 
 
@@ -237,12 +237,12 @@ def draw_lead_mask(
     A window never loses all its leads: where all would go, the one with the largest draw stays.
 
     Args:
-        lead_mask: ``(batch, leads)``, 1 = present.
+        lead_mask: `(batch, leads)`, 1 = present.
         probability: from 0 to 1.
-        generator: source of the draws, on the device of ``lead_mask``; None: torch's own.
+        generator: source of the draws, on the device of `lead_mask`; None: torch's own.
 
     Returns:
-        bool ``(batch, leads)``.
+        bool `(batch, leads)`.
     """
     present = lead_mask.bool()
     draws = torch.rand(present.shape, generator=generator, device=present.device).masked_fill(~present, -1.0)
@@ -252,9 +252,9 @@ def draw_lead_mask(
 
 
 def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """Cuts ``(batch, leads, samples)`` into ``(batch, patches, patch_size * leads)``, sample-major, lead fastest.
+    """Cuts `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`, sample-major, lead fastest.
 
-    Element ``s * leads + c`` of patch ``n`` is sample ``n * patch_size + s`` of lead ``c`` (specification of MAE-MoCo,
+    Element `s * leads + c` of patch `n` is sample `n * patch_size + s` of lead `c` (specification of MAE-MoCo,
     3.5).
     """
     batch, leads, samples = windows.shape
@@ -263,13 +263,13 @@ def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
 
 
 def unpatchify(patches: torch.Tensor, num_leads: int) -> torch.Tensor:
-    """The exact inverse of :func:`patchify`: ``(batch, leads, samples)`` again."""
+    """The exact inverse of `patchify`: `(batch, leads, samples)` again."""
     batch, count, width = patches.shape
     split = patches.reshape(batch, count, width // num_leads, num_leads)
     return split.permute(0, 3, 1, 2).reshape(batch, num_leads, count * (width // num_leads))
 
 
 def patch_attention_mask(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """``(batch, patches)`` in the type of the mask: 1 where a patch holds at least one sample that is signal."""
+    """`(batch, patches)` in the type of the mask: 1 where a patch holds at least one sample that is signal."""
     batch, samples = attention_mask.shape
     return attention_mask.reshape(batch, samples // patch_size, patch_size).amax(dim=-1)

@@ -1,7 +1,5 @@
 """From the windows of a record to the record: one function for evaluation and for the pipelines."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -4,8 +4,6 @@ Whatever has `name`, `extractor` and `embed` can be probed; `CheckpointEncoder` 
 and a foreign encoder joins by an object with the same three (`Encoder`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -58,7 +56,7 @@ class Encoder(Protocol):
     """What a probe needs to know of an encoder: a name, its preprocessing, and how to embed what that gives."""
 
     name: str
-    extractor: EcgFeatureExtractor
+    extractor: "EcgFeatureExtractor"
 
     def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
         """Embed a batch of the extractor's output, already on the encoder's device, without gradient."""
@@ -76,7 +74,7 @@ class CheckpointEncoder:
         name: What tables call it.
     """
 
-    def __init__(self, model: EcgForSequenceClassification, extractor: EcgFeatureExtractor, name: str) -> None:
+    def __init__(self, model: "EcgForSequenceClassification", extractor: "EcgFeatureExtractor", name: str) -> None:
         self.model = model
         self.extractor = extractor
         self.name = name
@@ -120,7 +118,7 @@ class Embeddings:
         """Records that were embedded."""
         return int(self.record_index[-1]) + 1
 
-    def select(self, records: np.ndarray) -> Embeddings:
+    def select(self, records: np.ndarray) -> "Embeddings":
         """The windows of some records, numbered anew in ascending order.
 
         Args:
@@ -138,8 +136,8 @@ class Embeddings:
 
 
 def iterate_windows(
-    corpus: Corpus,
-    extractor: EcgFeatureExtractor,
+    corpus: "Corpus",
+    extractor: "EcgFeatureExtractor",
     *,
     batch_size: int = 256,
     noise_level: int = 0,
@@ -176,7 +174,7 @@ def iterate_windows(
             yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, record_index[rows]
 
 
-def _groups(corpus: Corpus, seconds: float) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _groups(corpus: "Corpus", seconds: float) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Records as the extractor takes them, about so many seconds at a time: bounded memory for long recordings."""
     first, held = 0, 0.0
     items: list[dict[str, Any]] = []
@@ -192,7 +190,7 @@ def _groups(corpus: Corpus, seconds: float) -> Iterator[tuple[int, list[dict[str
 @torch.inference_mode()
 def encode_corpus(
     encoder: Encoder,
-    corpus: Corpus,
+    corpus: "Corpus",
     *,
     tokens: bool = False,
     batch_size: int = 256,
@@ -243,9 +241,9 @@ def _joined_masks(masks: Sequence[torch.Tensor | None], tokens: Sequence[torch.T
 
 @torch.inference_mode()
 def predict_records(
-    model: EcgForSequenceClassification,
-    corpus: Corpus,
-    extractor: EcgFeatureExtractor,
+    model: "EcgForSequenceClassification",
+    corpus: "Corpus",
+    extractor: "EcgFeatureExtractor",
     *,
     aggregate: Aggregate = "mean",
     batch_size: int = 256,

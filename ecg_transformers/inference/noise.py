@@ -1,7 +1,7 @@
-"""Noise robustness: the six published levels of noise on the windows of an evaluation, before normalisation.
+"""Noise robustness: the six published levels of noise on the windows of an evaluation, before normalization.
 
 Specification of the self-supervised systems on xresnet1d, section 10: baseline wander, powerline noise, muscle noise
-and shifts of the baseline, in this order, on the signal in mV at the model's rate; then the contract's normalisation
+and shifts of the baseline, in this order, on the signal in mV at the model's rate; then the contract's normalization
 (the published evaluation leaves it out, Q19). At test time only.
 
 The noise of a window is a pure function of (seed, record id, number of the window in its record, level): windows of one
@@ -10,8 +10,6 @@ leads, rate and windows see the same noisy signal and can be compared pair by pa
 (10 s and 2.5 s) necessarily see different windows, and so different noise of the same distribution; at different rates
 the waves and shifts of a window are the same and the muscle noise has the same density.
 """
-
-from __future__ import annotations
 
 import copy
 from types import MappingProxyType
@@ -33,7 +31,7 @@ __all__ = ["NOISE_LEVELS", "WindowNoise", "check_noise_level", "check_noise_plac
 
 # Largest C in mV: baseline wander, muscle noise, powerline noise, baseline shift. From one level to the next not every
 # component grows.
-NOISE_LEVELS: Mapping[int, tuple[float, float, float, float]] = MappingProxyType(
+NOISE_LEVELS: "Mapping[int, tuple[float, float, float, float]]" = MappingProxyType(
     {
         1: (0.05, 0.25, 0.1, 0.5),
         2: (0.1, 0.5, 0.2, 1.0),
@@ -89,35 +87,35 @@ def window_numbers(record_index: np.ndarray) -> np.ndarray:
     return np.arange(len(record_index)) - np.searchsorted(record_index, record_index)
 
 
-def check_noise_place(extractor: EcgFeatureExtractor, corpus: Corpus) -> None:
-    """Refuse a contract or a corpus that leaves no place for noise between cutting and normalising.
+def check_noise_place(extractor: "EcgFeatureExtractor", corpus: "Corpus") -> None:
+    """Refuse a contract or a corpus that leaves no place for noise between cutting and normalizing.
 
     Args:
         extractor: The checkpoint's feature extractor.
         corpus: The records.
 
     Raises:
-        SignalError: The signal is normalised before its windows are cut.
+        SignalError: The signal is normalized before its windows are cut.
     """
     contract = extractor.contract
     if contract.normalization == "none":
         return
     if "normalize" in (corpus.info.get("preprocessed_by") or {}).get("steps", ()):
         raise SignalError(
-            f"the corpus {corpus.name} is stored normalised, and noise comes in mV before normalisation; expected a "
-            "corpus in mV. Prepare it without normalisation."
+            f"the corpus {corpus.name} is stored normalized, and noise comes in mV before normalization; expected a "
+            "corpus in mV. Prepare it without normalization."
         )
     if contract.order_of("normalize") < contract.order_of("window"):
         raise SignalError(
-            "this checkpoint normalises whole recordings before it cuts windows, and the noise of a window comes "
-            "before normalisation; expected a contract that cuts first. Leave out noise_levels."
+            "this checkpoint normalizes whole recordings before it cuts windows, and the noise of a window comes "
+            "before normalization; expected a contract that cuts first. Leave out noise_levels."
         )
 
 
 class WindowNoise:
-    """Noise of one level on the windows of a corpus, between cutting and normalising.
+    """Noise of one level on the windows of a corpus, between cutting and normalizing.
 
-    `extractor` prepares records up to windows in mV; `add` gives them their noise and normalises them by the saved
+    `extractor` prepares records up to windows in mV; `add` gives them their noise and normalizes them by the saved
     contract. A lead that the contract masks (absent, or flat in the recording) stays zero; a flat lead that it keeps
     carries the noise alone. A band-pass or notch of the contract comes before the noise, since windows are cut behind
     it.
@@ -129,10 +127,10 @@ class WindowNoise:
         seed: Of the noise.
 
     Raises:
-        SignalError: There is no such level, or the signal is normalised before its windows are cut.
+        SignalError: There is no such level, or the signal is normalized before its windows are cut.
     """
 
-    def __init__(self, extractor: EcgFeatureExtractor, corpus: Corpus, *, level: int, seed: int = 0) -> None:
+    def __init__(self, extractor: "EcgFeatureExtractor", corpus: "Corpus", *, level: int, seed: int = 0) -> None:
         self.noise = noise_of_level(level, extractor.sampling_rate)
         self.level = level
         self.seed = seed
@@ -144,7 +142,7 @@ class WindowNoise:
         self.extractor.normalization_mean = self.extractor.normalization_std = None
 
     def add(
-        self, inputs: Mapping[str, torch.Tensor], record_index: np.ndarray, numbers: np.ndarray
+        self, inputs: "Mapping[str, torch.Tensor]", record_index: np.ndarray, numbers: np.ndarray
     ) -> dict[str, torch.Tensor]:
         """A batch of windows in mV as the model's input with noise.
 

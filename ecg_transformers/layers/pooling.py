@@ -4,8 +4,6 @@ Every pooling leaves out tokens without signal (`token_mask`), and mean and max 
 place in time.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,11 +3,9 @@
 Records (or patients) are drawn with replacement; the interval is that of the percentiles. A label that has one class
 only in a resample is left out of *that resample's* mean, and the share of resamples in which this happened to any
 averaged label is reported (DESIGN section 6; `specs/ecg_selfsupervised.md` 11.7). `scheme="benchmark"` is the rule of
-the PTB-XL benchmark instead: resamples are drawn anew until every label keeps a positive, which favours resamples with
+the PTB-XL benchmark instead: resamples are drawn anew until every label keeps a positive, which favors resamples with
 the rare records, and the interval is 90 % (11.4).
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The metrics in the form that `transformers.Trainer(compute_metrics=...)` wants."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from transformers import EvalPrediction

@@ -9,8 +9,6 @@ result into `(resamples, labels)`: a weight of 2 is the record twice. So the boo
 resample costs sums over the sorted weights only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -268,7 +266,7 @@ def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def fmax(labels: np.ndarray, scores: np.ndarray, *, num_thresholds: int = 101) -> float:
-    """The largest F1 of record-centred precision and recall over one threshold for all labels.
+    """The largest F1 of record-centered precision and recall over one threshold for all labels.
 
     At each threshold precision is averaged over the records with at least one predicted label, recall over all records
     (Strodthoff et al. 2021). Records without any label are left out.

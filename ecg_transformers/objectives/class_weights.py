@@ -1,7 +1,5 @@
 """How much each window and each class counts in a loss."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch.nn import functional

@@ -20,7 +20,7 @@ def follow(twin: nn.Module, online: nn.Module, momentum: float) -> None:
 def synchronize_twin(twin: nn.Module, online: nn.Module) -> None:
     """Copy the online network into a twin and freeze the twin; tensors that came from a checkpoint stay.
 
-    To be called from `_init_weights` of the model that owns both, after its children are initialised.
+    To be called from `_init_weights` of the model that owns both, after its children are initialized.
     """
     for average, parameter in zip(twin.parameters(), online.parameters(), strict=True):
         init.copy_(average, parameter)

@@ -28,7 +28,7 @@ def masked_reconstruction_loss(
         patches: The original, same shape.
         patch_mask: `(batch, patches)`, 1 = removed (counts), 0 = visible. All ones give the loss over every patch.
         patch_weight: `(batch, patches)`, 0 for patches that hold no valid sample; all count if not given.
-        normalize_patches: Compare with each patch standardised by its own mean and unbiased variance.
+        normalize_patches: Compare with each patch standardized by its own mean and unbiased variance.
 
     Returns:
         A scalar in float32 (or the float64 of its input); 0 if nothing counts.

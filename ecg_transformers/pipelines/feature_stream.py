@@ -55,7 +55,7 @@ class FeatureStream:
 
     Args:
         recording: The recording.
-        extractor: Prepares the blocks; must cut windows before it normalises.
+        extractor: Prepares the blocks; must cut windows before it normalizes.
         start: Second from which windows are wanted; they stay on the lattice of the whole recording.
     """
 

@@ -159,7 +159,7 @@ def _sliding(
     contract = extractor.contract
     if contract.order_of("normalize") < contract.order_of("window"):
         raise SignalError(
-            "this checkpoint normalises a whole recording before it cuts windows, which a stream cannot; expected "
+            "this checkpoint normalizes a whole recording before it cuts windows, which a stream cannot; expected "
             "windows first. Cut the recording with stream_windows and pass each window on its own."
         )
     if window_seconds is not None and round(window_seconds * extractor.sampling_rate) != extractor.window_size:

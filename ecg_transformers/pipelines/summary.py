@@ -121,7 +121,7 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> StreamSummary:
         for code in row["positive"]:
             labels.setdefault(code, _Spans()).add(*span)
     if not count:
-        raise SignalError("there are no rows to summarise; expected those of classify.stream(...).")
+        raise SignalError("there are no rows to summarize; expected those of classify.stream(...).")
     summaries = [
         LabelSummary(code, spans.windows, 100 * spans.seconds / read.seconds, spans.runs, *spans.longest)
         for code, spans in labels.items()

@@ -1,9 +1,9 @@
-"""The source that travels with a checkpoint: a flat folder of modules that import one another by ``from .name``.
+"""The source that travels with a checkpoint: a flat folder of modules that import one another by `from .name`.
 
-The package lives in rooms (``layers/patches.py``); code that is loaded with ``trust_remote_code=True`` must lie flat
-beside the weights, and Transformers finds what to copy by lines of the form ``from .name import ...``. Starting at the
-modules of the entry classes, the imports are followed with ``ast``, every module of ours that is reached becomes one
-file (``layers/patches.py`` -> ``layers_patches.py``), and its imports are rewritten. What inference does not need is
+The package lives in rooms (`layers/patches.py`); code that is loaded with `trust_remote_code=True` must lie flat
+beside the weights, and Transformers finds what to copy by lines of the form `from .name import ...`. Starting at the
+modules of the entry classes, the imports are followed with `ast`, every module of ours that is reached becomes one
+file (`layers/patches.py` -> `layers_patches.py`), and its imports are rewritten. What inference does not need is
 refused, so that a published folder stays small and asks for nothing but numpy, scipy, torch and transformers.
 """
 
@@ -63,15 +63,15 @@ class Bundle:
     """The flat copy of a set of modules.
 
     Attributes:
-        files: File name (``modeling_mae_moco.py``) to source text, in alphabetical order.
-        names: Module inside the package (``layers.patches``) to flat module name (``layers_patches``).
+        files: File name (`modeling_mae_moco.py`) to source text, in alphabetical order.
+        names: Module inside the package (`layers.patches`) to flat module name (`layers_patches`).
     """
 
     files: dict[str, str]
     names: dict[str, str]
 
     def reference(self, module: str, class_name: str) -> str:
-        """Gives the ``auto_map`` entry of a class, ``module.Class`` with the flat module name.
+        """Gives the `auto_map` entry of a class, `module.Class` with the flat module name.
 
         Args:
             module: Dotted module of the class, with or without the package's name in front.
@@ -90,9 +90,9 @@ def bundle(entries: Iterable[str], *, root: str | Path | None = None, with_pretr
     """Collects the modules that the entry modules need and rewrites them for one flat folder.
 
     Args:
-        entries: Dotted modules to start from, e.g. ``ecg_transformers.models.mae_moco.modeling_mae_moco``; the name of
+        entries: Dotted modules to start from, e.g. `ecg_transformers.models.mae_moco.modeling_mae_moco`; the name of
             the package in front may be left out.
-        root: Folder of the package; by default the installed ``ecg_transformers``.
+        root: Folder of the package; by default the installed `ecg_transformers`.
         with_pretraining: Whether objectives and augmentations may be part of it (only where the state of pretraining is
             published too).
 
@@ -178,7 +178,7 @@ class _Source:
         self.tree = ast.parse(self.text, filename=str(self.path))
 
     def rewritten(self) -> str:
-        """Gives the text with every import of ours replaced, and fills ``needed``."""
+        """Gives the text with every import of ours replaced, and fills `needed`."""
         inside_functions = {
             id(inner)
             for node in ast.walk(self.tree)
@@ -281,7 +281,7 @@ def _import_text(flat: str, node: ast.ImportFrom) -> str:
 
 
 def _replace(text: str, edits: list[tuple[ast.ImportFrom, str]]) -> str:
-    """Puts new statements over the spans of the old ones (``ast`` counts columns in bytes of UTF-8)."""
+    """Puts new statements over the spans of the old ones (`ast` counts columns in bytes of UTF-8)."""
     lines = text.encode("utf-8").splitlines(keepends=True)
     starts = [0]
     for line in lines:

@@ -1,6 +1,6 @@
 """Opens a published folder as somebody would who has Transformers and not this package, and compares the golden file.
 
-``publish`` and ``verify`` run this file as a script in a fresh process (``python -P clean_load.py FOLDER``): imports of
+`publish` and `verify` run this file as a script in a fresh process (`python -P clean_load.py FOLDER`): imports of
 the package are blocked there, so that every class comes from the folder's own code. It prints one line of JSON.
 """
 
@@ -39,10 +39,10 @@ def golden_differences(
     Args:
         extractor: The feature extractor of the folder.
         model: The encoder of the folder, in eval mode.
-        path: ``golden.safetensors``.
+        path: `golden.safetensors`.
 
     Returns:
-        Largest absolute difference of ``input_values`` and ``pooler_output``, relative to the largest stored value;
+        Largest absolute difference of `input_values` and `pooler_output`, relative to the largest stored value;
         infinite where the shapes differ.
     """
     with safe_open(str(path), framework="pt") as file:
@@ -68,7 +68,7 @@ def _relative(found: np.ndarray, stored: np.ndarray) -> float:
 
 
 def main(folder: str) -> dict:
-    """Opens every class of the folder's ``auto_map`` from its own code and compares the golden file."""
+    """Opens every class of the folder's `auto_map` from its own code and compares the golden file."""
     sys.meta_path.insert(0, BlockedPackage())
     import transformers
 

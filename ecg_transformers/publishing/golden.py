@@ -1,7 +1,7 @@
-"""The golden file of a checkpoint: one recording, its ``input_values``, its ``pooler_output``.
+"""The golden file of a checkpoint: one recording, its `input_values`, its `pooler_output`.
 
-Whoever opens the checkpoint can run the recording through it and compare: a difference in ``input_values`` is a
-difference of preprocessing, one in ``pooler_output`` alone a difference of weights or arithmetic. The file names the
+Whoever opens the checkpoint can run the recording through it and compare: a difference in `input_values` is a
+difference of preprocessing, one in `pooler_output` alone a difference of weights or arithmetic. The file names the
 recording, its rate and its leads, and nothing about the patient.
 """
 
@@ -34,8 +34,8 @@ class GoldenReport:
 
     Attributes:
         record: Name of the recording.
-        input_difference: Of ``input_values``.
-        output_difference: Of ``pooler_output``.
+        input_difference: Of `input_values`.
+        output_difference: Of `pooler_output`.
     """
 
     record: str
@@ -59,14 +59,14 @@ class GoldenReport:
 def write_golden(
     folder: str | Path, record: EcgRecord, extractor: EcgFeatureExtractor, model: torch.nn.Module, *, source: str = ""
 ) -> Path:
-    """Runs one recording through extractor and encoder and writes ``golden.safetensors``.
+    """Runs one recording through extractor and encoder and writes `golden.safetensors`.
 
     Args:
         folder: The checkpoint.
         record: One real recording; only its name, rate, leads and signal are stored.
         extractor: The checkpoint's feature extractor.
         model: The checkpoint's encoder, made from the weights as published, in eval mode.
-        source: Corpus and licence of the recording in words.
+        source: Corpus and license of the recording in words.
 
     Raises:
         CheckpointError: If the recording has no lead names.

@@ -39,7 +39,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
     No code of the folder is run: the classes are those of this package.
 
     Args:
-        folder: Folder with ``config.json``, ``preprocessor_config.json`` and safetensors weights.
+        folder: Folder with `config.json`, `preprocessor_config.json` and safetensors weights.
 
     Raises:
         CheckpointError: If a part is missing, damaged, of another package, or contradicts another.
@@ -64,7 +64,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
             for code, word in zip(config.id2label.values(), names, strict=False)
         )
         lines.append(("labels", ", ".join(labels)))
-    lines += [("licence", str(config.license)), ("use", str(config.intended_use))]
+    lines += [("license", str(config.license)), ("use", str(config.intended_use))]
     golden = None
     if (folder / EXTRACTOR_FILE).is_file():
         read_json(folder / EXTRACTOR_FILE)
@@ -83,7 +83,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
 
 
 def find_class(folder: Path, facts: Mapping) -> tuple[Architecture, type[EcgPreTrainedModel]]:
-    """Gives the family of a checkpoint and the class that it was saved from, as its ``config.json`` says.
+    """Gives the family of a checkpoint and the class that it was saved from, as its `config.json` says.
 
     Raises:
         CheckpointError: If it is none of this package.

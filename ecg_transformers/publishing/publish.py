@@ -1,4 +1,4 @@
-"""``publish``: from a checkpoint of a run to a folder, or a repository on the Hub, that anybody can open."""
+"""`publish`: from a checkpoint of a run to a folder, or a repository on the Hub, that anybody can open."""
 
 import hashlib
 import json
@@ -108,7 +108,7 @@ def publish(
     require_results: bool | None = None,
     clean_process: bool = True,
 ) -> Publication:
-    """Publishes a checkpoint: weights, config, preprocessing, golden recording, card, licence and code, all checked.
+    """Publishes a checkpoint: weights, config, preprocessing, golden recording, card, license and code, all checked.
 
     A pretraining checkpoint is published as its encoder, a classification checkpoint as its classifier. Weights are
     rounded to bfloat16 (buffers and BatchNorm's scale and shift stay float32) while the config says float32, so that
@@ -116,22 +116,22 @@ def publish(
 
     Args:
         checkpoint: Folder of a run, or of an earlier publication.
-        repo_id: Repository on the Hub, ``owner/name``. Without ``push`` it only stands in the card.
+        repo_id: Repository on the Hub, `owner/name`. Without `push` it only stands in the card.
         output_dir: Folder to write; one that exists is replaced if it holds a checkpoint.
-        dry_run: A folder to write the exact tree to, as ``output_dir``; ``True`` builds and checks, and keeps nothing.
-        push: Upload to ``repo_id`` in one commit.
+        dry_run: A folder to write the exact tree to, as `output_dir`; `True` builds and checks, and keeps nothing.
+        push: Upload to `repo_id` in one commit.
         private: Whether a new repository is private. A public one that exists is refused while this is set.
-        card: Folder with ``card.md`` (template), ``results.json``, ``labels.csv``, ``run.json`` and ``LICENSE``, each
-            optional; by default the checkpoint's own folder, then ``hub_cards/<name>`` beside the folder that holds
+        card: Folder with `card.md` (template), `results.json`, `labels.csv`, `run.json` and `LICENSE`, each
+            optional; by default the checkpoint's own folder, then `hub_cards/<name>` beside the folder that holds
             the checkpoint.
-        golden_record: The recording of the golden file, a record or a file; by default the one of ``checkpoint``.
-            It is published: take one whose licence allows that.
-        golden_source: Corpus and licence of that recording in words, e.g. ``"PTB-XL 1.0.3, CC BY 4.0"``.
-        with_pretraining_state: Publish everything that pretraining needs (``AutoModelForPreTraining``) instead of the
+        golden_record: The recording of the golden file, a record or a file; by default the one of `checkpoint`.
+            It is published: take one whose license allows that.
+        golden_source: Corpus and license of that recording in words, e.g. `"PTB-XL 1.0.3, CC BY 4.0"`.
+        with_pretraining_state: Publish everything that pretraining needs (`AutoModelForPreTraining`) instead of the
             encoder.
         weights_dtype: Type of the stored parameters.
-        max_shard_size: Size of a weights file, e.g. ``"500MB"``.
-        require_results: Whether ``results.json`` must be there; by default when pushing.
+        max_shard_size: Size of a weights file, e.g. `"500MB"`.
+        require_results: Whether `results.json` must be there; by default when pushing.
         clean_process: Whether to open the result in a process without this package before it is published.
 
     Returns:
@@ -155,7 +155,7 @@ def publish(
         _write_code_and_configs(folder, opened)
         encoder = opened.architecture.model.from_pretrained(folder, use_safetensors=True)
         write_golden(folder, record, opened.extractor, encoder.eval(), source=source)
-        shutil.copyfile(_licence_file(card_folder, checkpoint), folder / LICENSE_FILE)
+        shutil.copyfile(_license_file(card_folder, checkpoint), folder / LICENSE_FILE)
         draw_pictures(folder, results)
         run_file = _find_file(RUN_FILE, checkpoint, card_folder)
         run = read_json(run_file) if run_file else {}
@@ -364,8 +364,8 @@ def _write_json(path: Path, values: Mapping) -> None:
     path.write_text(json.dumps(dict(sorted(values.items())), indent=2) + "\n", encoding="utf-8")
 
 
-def _licence_file(card_folder: Path, checkpoint: Path) -> Path:
-    """The licence of the weights if their author wrote one, else the package's (Apache-2.0)."""
+def _license_file(card_folder: Path, checkpoint: Path) -> Path:
+    """The license of the weights if their author wrote one, else the package's (Apache-2.0)."""
     candidates = [card_folder / LICENSE_FILE, checkpoint / LICENSE_FILE]
     package = Path(__file__).resolve().parents[2]
     try:
@@ -381,7 +381,7 @@ def _licence_file(card_folder: Path, checkpoint: Path) -> Path:
 
 
 def _shown_name(repo_id: str | None, target: Path | None, name: str) -> str:
-    """What the card tells a user to pass to ``from_pretrained``; never a path of this machine."""
+    """What the card tells a user to pass to `from_pretrained`; never a path of this machine."""
     if repo_id is not None:
         return repo_id
     if target is not None and not target.is_absolute() and ".." not in target.parts:

@@ -73,7 +73,7 @@ def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clea
 
     Args:
         folder: The folder.
-        results: Entries of ``results.json``; the card's figures must be theirs.
+        results: Entries of `results.json`; the card's figures must be theirs.
         clean_process: Whether to open every class in a fresh process that cannot import this package, from the code in
             the folder, and to compare the golden recording there (about five seconds).
 
@@ -114,7 +114,7 @@ def check_files(folder: str | Path) -> list[str]:
         if not ALLOWED_FILE.fullmatch(path.name):
             raise CheckpointError(
                 f"{folder.name} has {path.name}, which is never published: a checkpoint holds weights as safetensors, "
-                "config, preprocessor, golden recording, card and its pictures, licence and source; no pickle, no "
+                "config, preprocessor, golden recording, card and its pictures, license and source; no pickle, no "
                 "state of a training."
             )
     names = sorted(path.name for path in folder.iterdir())
@@ -250,7 +250,7 @@ def _check_values(value: object, place: str) -> None:
 
 
 def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: Mapping) -> None:
-    """Every source file stands alone with its neighbours, and every class of both ``auto_map`` is defined there."""
+    """Every source file stands alone with its neighbors, and every class of both `auto_map` is defined there."""
     sources = {name: (folder / name).read_text(encoding="utf-8") for name in files if name.endswith(".py")}
     for name, text in sources.items():
         check_flat_source(name, text, sources)

@@ -15,7 +15,7 @@ __all__ = ["apply_sections", "bandpass", "bandpass_sections", "notch", "notch_se
 def bandpass_sections(
     low_hz: float | None, high_hz: float | None, sampling_rate: float, *, order: int = 4
 ) -> np.ndarray:
-    """A Butterworth band-pass as second-order sections; without ``low_hz`` a low-pass, without ``high_hz`` a high-pass.
+    """A Butterworth band-pass as second-order sections; without `low_hz` a low-pass, without `high_hz` a high-pass.
 
     Args:
         low_hz: lower cut-off, or None.
@@ -41,7 +41,7 @@ def bandpass_sections(
 
 
 def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float = 30.0) -> np.ndarray:
-    """A second-order notch; the width of the gap at -3 dB is ``frequency_hz / quality``.
+    """A second-order notch; the width of the gap at -3 dB is `frequency_hz / quality`.
 
     Raises:
         SignalError: the frequency does not lie between 0 and half the sampling rate.
@@ -57,7 +57,7 @@ def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float 
 
 
 def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
-    """After how many samples the slowest part of the impulse response has fallen to ``tolerance`` of its start.
+    """After how many samples the slowest part of the impulse response has fallen to `tolerance` of its start.
 
     From the pole nearest to the unit circle. So much signal on each side makes a piece of a recording filter like the
     whole.
@@ -68,7 +68,7 @@ def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
 
 
 def apply_sections(signal: np.ndarray, sections: np.ndarray, *, zero_phase: bool = True) -> np.ndarray:
-    """Runs second-order sections over the last axis, in float64; the result has the type of ``signal``.
+    """Runs second-order sections over the last axis, in float64; the result has the type of `signal`.
 
     Zero-phase, the ends are continued by their mirror image, as far as the filter needs to settle or the signal
     reaches. SciPy's default (a short, odd mirror image) makes a step wherever a recording ends in the middle of a beat:
@@ -77,8 +77,8 @@ def apply_sections(signal: np.ndarray, sections: np.ndarray, *, zero_phase: bool
     the start.
 
     Args:
-        signal: ``(..., samples)``, floating.
-        sections: ``(sections, 6)``.
+        signal: `(..., samples)`, floating.
+        sections: `(sections, 6)`.
         zero_phase: both directions, or forwards alone.
     """
     from scipy.signal import sosfilt, sosfilt_zi, sosfiltfilt
@@ -103,7 +103,7 @@ def bandpass(
     order: int = 4,
     zero_phase: bool = True,
 ) -> np.ndarray:
-    """The signal ``(..., samples)`` after a Butterworth band-pass (low-pass, high-pass where an edge is None).
+    """The signal `(..., samples)` after a Butterworth band-pass (low-pass, high-pass where an edge is None).
 
     Example:
         >>> drift = np.linspace(0.0, 1.0, 5000)[np.newaxis]
@@ -117,5 +117,5 @@ def bandpass(
 def notch(
     signal: np.ndarray, sampling_rate: float, frequency_hz: float, *, quality: float = 30.0, zero_phase: bool = True
 ) -> np.ndarray:
-    """The signal ``(..., samples)`` after a notch at the mains frequency."""
+    """The signal `(..., samples)` after a notch at the mains frequency."""
     return apply_sections(signal, notch_sections(frequency_hz, sampling_rate, quality=quality), zero_phase=zero_phase)

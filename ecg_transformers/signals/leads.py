@@ -1,8 +1,8 @@
 """Lead names: the canonical twelve, their spellings, and the algebra of the limb leads.
 
-Names are matched without regard to case, blanks, ``-``, ``_`` and the word "lead"; ``DI``, ``DII``, ``DIII`` are
-I, II, III. A spelling is an alias only where it means the same electrodes: ``MLII`` (a Holter lead), ``ML5`` and the
-Frank leads ``X Y Z`` keep their own names.
+Names are matched without regard to case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are
+I, II, III. A spelling is an alias only where it means the same electrodes: `MLII` (a Holter lead), `ML5` and the
+Frank leads `X Y Z` keep their own names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -102,7 +102,7 @@ def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
-    """The positions of the leads ``want`` among the leads ``have``; spellings may differ.
+    """The positions of the leads `want` among the leads `have`; spellings may differ.
 
     Raises:
         LeadError: a wanted lead is not there.
@@ -129,7 +129,7 @@ def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndar
     without both I and II nothing is derived.
 
     Args:
-        signal: ``(..., leads, samples)``, mV.
+        signal: `(..., leads, samples)`, mV.
         leads: the names of the leads.
 
     Returns:

@@ -8,14 +8,14 @@ __all__ = ["LeadGaps", "fill_gaps", "find_gaps", "flat_leads"]
 
 
 def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
-    """Which leads are constant: their range is below ``epsilon`` (mV). Missing samples do not count; none left is flat.
+    """Which leads are constant: their range is below `epsilon` (mV). Missing samples do not count; none left is flat.
 
     Args:
-        signal: ``(leads, samples)``.
+        signal: `(leads, samples)`.
         epsilon: in the unit of the signal.
 
     Returns:
-        bool ``(leads,)``.
+        bool `(leads,)`.
 
     Example:
         >>> flat_leads(np.array([[0.0, 1.0], [2.0, 2.0]]))
@@ -44,7 +44,7 @@ class LeadGaps:
 
 
 def find_gaps(signal: np.ndarray) -> list[LeadGaps]:
-    """The leads of ``(leads, samples)`` that have samples which are NaN or infinite; usually an empty list."""
+    """The leads of `(leads, samples)` that have samples which are NaN or infinite; usually an empty list."""
     missing = np.isfinite(signal)
     if missing.all():
         return []
@@ -62,7 +62,7 @@ def _run_lengths(missing: np.ndarray) -> np.ndarray:
 
 
 def fill_gaps(signal: np.ndarray, gaps: list[LeadGaps]) -> np.ndarray:
-    """A copy in which the missing samples of these leads are interpolated between their neighbours.
+    """A copy in which the missing samples of these leads are interpolated between their neighbors.
 
     At the ends the nearest sample is repeated. A lead without any sample becomes zeros.
     """

@@ -82,7 +82,7 @@ class Annotations:
     """Marks in time: beats, rhythm changes.
 
     Args:
-        samples: sample index of each mark, int64 ``(marks,)``, ascending as in the file.
+        samples: sample index of each mark, int64 `(marks,)`, ascending as in the file.
         symbols: one code per mark ("N", "V", "+", ...).
         aux: one text per mark ("(AFIB"), or None.
     """
@@ -112,7 +112,7 @@ class Annotations:
         return f"Annotations({len(self)} marks: {' '.join(sorted(set(self.symbols)))})"
 
     def crop(self, start: int, stop: int) -> "Annotations":
-        """The marks in samples ``[start, stop)``, counted from ``start``."""
+        """The marks in samples `[start, stop)`, counted from `start`."""
         inside = np.flatnonzero((self.samples >= start) & (self.samples < stop))
         return Annotations(
             self.samples[inside] - start,
@@ -126,11 +126,11 @@ class EcgRecord:
     """One recording of one patient.
 
     Args:
-        signal: ``(leads, samples)``, real numbers, in ``units``; kept as float32 in mV, C-contiguous.
+        signal: `(leads, samples)`, real numbers, in `units`; kept as float32 in mV, C-contiguous.
             A one-dimensional array is accepted where exactly one lead is named. NaN marks missing samples.
         sampling_rate: Hz.
         leads: a name per lead; kept in canonical spelling. None: the names are not known.
-        units: unit of ``signal``: mV, uV, V or nV. The record itself is always in mV.
+        units: unit of `signal`: mV, uV, V or nV. The record itself is always in mV.
         name: name of the record.
         patient_id: whatever identifies the patient in its corpus.
         age: years, or None.
@@ -177,7 +177,7 @@ class EcgRecord:
             self.notes.append(f"converted {units} -> mV")
 
     def _checked_signal(self, scale: float) -> np.ndarray:
-        """The signal as float32 ``(leads, samples)`` in mV, or a SignalError or LeadError that says why not."""
+        """The signal as float32 `(leads, samples)` in mV, or a SignalError or LeadError that says why not."""
         try:
             signal = np.asarray(self.signal)
         # RuntimeError: a tensor on a device, or one that requires gradients.
@@ -243,8 +243,8 @@ class EcgRecord:
     def from_dict(cls, values: Mapping[str, Any]) -> "EcgRecord":
         """A record from a mapping whose keys are the constructor's arguments.
 
-        ``signal`` and ``sampling_rate`` must be there; what is None counts as absent.
-        ``annotations`` may be a mapping with ``samples``, ``symbols`` and ``aux``.
+        `signal` and `sampling_rate` must be there; what is None counts as absent.
+        `annotations` may be a mapping with `samples`, `symbols` and `aux`.
 
         Raises:
             SignalError: a key is unknown or one of the two is missing.
@@ -267,7 +267,7 @@ class EcgRecord:
         return cls(**arguments)
 
     def to_dict(self) -> dict[str, object]:
-        """All fields under the names of the constructor's arguments; ``from_dict`` gives the same record again."""
+        """All fields under the names of the constructor's arguments; `from_dict` gives the same record again."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values |= {"units": "mV", "notes": list(self.notes)}
         if self.annotations is not None:
@@ -289,7 +289,7 @@ class EcgRecord:
         return replace(self, signal=self.signal[indices], leads=tuple(self.leads[index] for index in indices))
 
     def crop(self, start_s: float = 0.0, end_s: float | None = None) -> "EcgRecord":
-        """The piece from ``start_s`` to ``end_s`` seconds (to the end without it), annotations with it.
+        """The piece from `start_s` to `end_s` seconds (to the end without it), annotations with it.
 
         Raises:
             SignalError: the piece is empty or not inside the record.

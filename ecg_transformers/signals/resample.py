@@ -1,6 +1,6 @@
 """Change of the sampling rate, with one rule for the length.
 
-A signal of ``n`` samples at ``source`` Hz has ``floor(n * target / source + 1/2)`` samples at ``target`` Hz, whatever
+A signal of `n` samples at `source` Hz has `floor(n * target / source + 1/2)` samples at `target` Hz, whatever
 the method: the same recording at two rates then has the same window edges.
 """
 
@@ -35,7 +35,7 @@ def _exact(rate: float) -> Fraction:
 
 @lru_cache(maxsize=1024)
 def resampled_length(num_samples: int, source_rate: float, target_rate: float) -> int:
-    """The number of samples after resampling: ``floor(n * target / source + 1/2)`` in exact arithmetic.
+    """The number of samples after resampling: `floor(n * target / source + 1/2)` in exact arithmetic.
 
     Example:
         >>> resampled_length(5000, 500, 360), resampled_length(2573, 257.3, 100), resampled_length(7, 500, 250)
@@ -46,9 +46,9 @@ def resampled_length(num_samples: int, source_rate: float, target_rate: float) -
 
 @lru_cache(maxsize=1024)
 def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tuple[int, int]:
-    """The factors ``(up, down)`` of a polyphase resampler.
+    """The factors `(up, down)` of a polyphase resampler.
 
-    Exact wherever the numbers stay usable; else the nearest ratio that displaces the last of ``num_samples`` samples by
+    Exact wherever the numbers stay usable; else the nearest ratio that displaces the last of `num_samples` samples by
     at most 0.05 samples.
 
     Raises:
@@ -73,7 +73,7 @@ def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tupl
 
 @lru_cache(maxsize=64)
 def _antialias_filter(up: int, down: int, dtype: str) -> tuple[np.ndarray, int]:
-    """The low-pass filter of SciPy's ``resample_poly``, and the number of output samples before the first wanted one.
+    """The low-pass filter of SciPy's `resample_poly`, and the number of output samples before the first wanted one.
 
     The zeros in front put the middle of the filter on a sample that is kept.
     """
@@ -97,22 +97,22 @@ def resample(
 ) -> np.ndarray:
     """The signal at another rate.
 
-    ``"polyphase"`` is ``scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")``, its surplus sample at
+    `"polyphase"` is `scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")`, its surplus sample at
     the end trimmed. The edge value is repeated beyond the ends: SciPy's default of zeros bends the first and last
     samples of a recording whose baseline is not at zero (0.11 mV at the start of the median PTB-XL record, against 0.02
     mV).
 
-    ``"linear"`` interpolates between neighbours without an anti-alias filter: end points stay end points. It is there
+    `"linear"` interpolates between neighbors without an anti-alias filter: end points stay end points. It is there
     for checkpoints that were trained so (Wav2Vec 2.0 with CMSC, ECG-FM).
 
     Args:
-        signal: ``(..., samples)``.
-        source_rate: Hz of ``signal``.
+        signal: `(..., samples)`.
+        source_rate: Hz of `signal`.
         target_rate: Hz wanted.
         method: as above.
 
     Returns:
-        ``(..., resampled_length(samples, source_rate, target_rate))`` in the type of ``signal`` (float64 for whole
+        `(..., resampled_length(samples, source_rate, target_rate))` in the type of `signal` (float64 for whole
         numbers); at equal rates the array itself.
 
     Raises:
@@ -149,7 +149,7 @@ def resample(
 
 
 def _interpolate(signal: np.ndarray, length: int) -> np.ndarray:
-    """The values between neighbours at ``length`` places evenly spaced from the first to the last sample."""
+    """The values between neighbors at `length` places evenly spaced from the first to the last sample."""
     num_samples = signal.shape[-1]
     if num_samples == 1 or length == 1:
         return np.repeat(signal[..., :1], length, axis=-1)

@@ -43,7 +43,7 @@ DOWER = np.array(
     ]
 )
 
-# Waves as rows: centre in s from the R peak (P: from its own place; T: at a beat-to-beat interval of 1 s), width
+# Waves as rows: center in s from the R peak (P: from its own place; T: at a beat-to-beat interval of 1 s), width
 # (deviation) in s, and size in mV along X, Y, Z.
 P_WAVE = np.array([[-0.014, 0.018, 0.04, 0.07, -0.05], [0.014, 0.020, 0.06, 0.05, 0.04]])
 QRS = np.array(
@@ -65,12 +65,12 @@ NO_WAVE = np.empty((0, 5))
 
 @dataclass(frozen=True)
 class Beat:
-    """The waves of one kind of beat, ``(waves, 5)`` each as above, and its annotation symbol.
+    """The waves of one kind of beat, `(waves, 5)` each as above, and its annotation symbol.
 
     Args:
         qrs: QRS, with whatever keeps its distance from the R peak at every rate.
         t: T, which comes earlier in fast rhythms.
-        p: P, centred on its own place.
+        p: P, centered on its own place.
         symbol: MIT-BIH annotation code.
     """
 
@@ -92,7 +92,7 @@ def synthesize_record(
     """A synthetic recording of twelve leads.
 
     Args:
-        rhythm: one of ``RHYTHMS`` (SCP codes).
+        rhythm: one of `RHYTHMS` (SCP codes).
         duration: seconds.
         sampling_rate: Hz.
         heart_rate: mean beats per minute; None: drawn from what is usual for the rhythm.
@@ -101,7 +101,7 @@ def synthesize_record(
         patient: number of the patient, who has the same anatomy, age and sex in every recording; None: one of his own.
 
     Returns:
-        An EcgRecord with ``labels=(rhythm,)``, the R peaks as annotations, ``patient_id``, ``age`` and ``sex``.
+        An EcgRecord with `labels=(rhythm,)`, the R peaks as annotations, `patient_id`, `age` and `sex`.
 
     Raises:
         SignalError: rhythm, duration, rate or heart rate cannot be.
@@ -257,7 +257,7 @@ def _waves(
     code: str,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """All waves of a recording, ``(waves, 5)``: centre, width, X, Y, Z."""
+    """All waves of a recording, `(waves, 5)`: center, width, X, Y, Z."""
     # From onset of P to onset of QRS, s; P peaks about as long before R.
     conduction = generator.uniform(0.23, 0.32) if code == "1AVB" else generator.uniform(0.125, 0.185)
     # QT follows the root of the preceding interval (Bazett).
@@ -279,7 +279,7 @@ def _waves(
 
 
 def _render(waves: np.ndarray, sampling_rate: float, num_samples: int) -> np.ndarray:
-    """The dipole ``(3, samples)`` in mV: the sum of all waves, each computed out to four deviations."""
+    """The dipole `(3, samples)` in mV: the sum of all waves, each computed out to four deviations."""
     centers, widths = waves[:, 0] * sampling_rate, waves[:, 1] * sampling_rate
     half = int(np.ceil(4 * widths.max())) + 1
     near = (centers > -half) & (centers < num_samples + half)
@@ -295,7 +295,7 @@ def _render(waves: np.ndarray, sampling_rate: float, num_samples: int) -> np.nda
 
 
 def _atrial_waves(code: str, rate: float, time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Fibrillation or flutter waves of the atria, ``(3, samples)``."""
+    """Fibrillation or flutter waves of the atria, `(3, samples)`."""
     if code == "AFLT":
         # A saw tooth, downwards in the inferior leads.
         phase = (rate * time + generator.random()) % 1.0
@@ -308,14 +308,14 @@ def _atrial_waves(code: str, rate: float, time: np.ndarray, generator: np.random
 
 
 def _disturbances(noise: float, time: np.ndarray, sampling_rate: float, generator: np.random.Generator) -> np.ndarray:
-    """Drift of the baseline, muscle noise and mains hum in the eight independent leads, ``(8, samples)``."""
+    """Drift of the baseline, muscle noise and mains hum in the eight independent leads, `(8, samples)`."""
     if noise == 0:
         return np.zeros((8, len(time)))
     frequency = generator.uniform([[0.04], [0.15], [0.25]], [[0.15], [0.3], [0.45]])
     drift = np.sin(2 * np.pi * frequency * time + generator.uniform(0, 2 * np.pi, size=(3, 1)))
     drift = (generator.normal(0.0, [1.6, 1.0, 0.7], size=(8, 3)) * noise) @ drift
     muscle = generator.standard_normal((8, len(time)), dtype=np.float32)
-    # Neighbouring samples are alike: electrodes and amplifiers pass little above 150 Hz.
+    # Neighboring samples are alike: electrodes and amplifiers pass little above 150 Hz.
     if sampling_rate > 300:
         muscle[:, 1:] = 0.75 * muscle[:, 1:] + 0.65 * muscle[:, :-1]
     muscle *= noise * np.exp(generator.normal(0.0, 0.3, size=(8, 1))).astype(np.float32)

@@ -20,20 +20,20 @@ def window_starts(
     """The first sample of each window that slides over a recording.
 
     Complete windows start at 0, stride, 2 stride, ... What the last complete window leaves over becomes one more
-    window: ``"pad"`` starts it one stride later, so that it reaches beyond the end and has to be padded; ``"align"``
-    ends it at the end of the recording, overlapping its neighbour; ``"drop"`` leaves it out. A recording shorter than
-    one window has one window at 0 (none with ``"drop"``).
+    window: `"pad"` starts it one stride later, so that it reaches beyond the end and has to be padded; `"align"`
+    ends it at the end of the recording, overlapping its neighbor; `"drop"` leaves it out. A recording shorter than
+    one window has one window at 0 (none with `"drop"`).
 
     Args:
         num_samples: length of the recording.
         window_size: length of a window.
-        stride: distance of two starts, at most ``window_size``; None: ``window_size``.
+        stride: distance of two starts, at most `window_size`; None: `window_size`.
         incomplete: what happens to the rest, as above.
-        min_samples: with ``"pad"``, a rest that would hold fewer samples than this is aligned instead: a window of a
+        min_samples: with `"pad"`, a rest that would hold fewer samples than this is aligned instead: a window of a
             few samples says nothing about a heart, and would count like a whole one.
 
     Returns:
-        int64 ``(windows,)``, ascending.
+        int64 `(windows,)`, ascending.
 
     Raises:
         SignalError: a size is not positive, or the stride leaves gaps.
@@ -65,12 +65,12 @@ def cut_windows(signal: np.ndarray, starts: np.ndarray, window_size: int) -> tup
     """The windows at these starts; what lies beyond the end of the signal is zero.
 
     Args:
-        signal: ``(leads, samples)``.
-        starts: first samples, ``(windows,)``, each from 0 to samples - 1.
+        signal: `(leads, samples)`.
+        starts: first samples, `(windows,)`, each from 0 to samples - 1.
         window_size: length of a window.
 
     Returns:
-        The windows ``(windows, leads, window_size)`` and how many samples of each are signal, int64 ``(windows,)``.
+        The windows `(windows, leads, window_size)` and how many samples of each are signal, int64 `(windows,)`.
 
     Raises:
         SignalError: a window would hold no sample.

@@ -24,7 +24,7 @@ __all__ = ["EpochSampler", "WindowDataset", "as_it_is", "split_off_patients"]
 
 logger = logging.get_logger(__name__)
 
-# Samples that are scaled and normalised together on the CPU: 0.8 MB as float32.
+# Samples that are scaled and normalized together on the CPU: 0.8 MB as float32.
 _CACHE_SAMPLES = 200_000
 
 
@@ -59,7 +59,7 @@ class EpochSampler(Sampler):
 
 
 class WindowDataset(Dataset):
-    """Normalised windows of a prepared corpus, cut and scaled for a whole batch at once.
+    """Normalized windows of a prepared corpus, cut and scaled for a whole batch at once.
 
     The signals stay as they are stored (int16 or float32), in memory or on the device. Nothing is drawn: the window
     of a record longer than `window_size` starts at a hash of (seed, epoch, record id); a shorter one is padded at the
@@ -68,7 +68,7 @@ class WindowDataset(Dataset):
     Args:
         corpus: The prepared corpus, or a selection of it, of any rate and leads that the extractor accepts. Records
             with missing samples are left out and counted.
-        extractor: The checkpoint's feature extractor: leads, rate, window, normalisation.
+        extractor: The checkpoint's feature extractor: leads, rate, window, normalization.
         seed: Seed of the window starts.
         device: Where the signals are kept and the batches made; the CPU if not given.
 
@@ -141,13 +141,13 @@ class WindowDataset(Dataset):
         return batch
 
     def millivolts(self, records: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Return the windows of these records in mV, before normalisation: `(batch, leads, window_size)`."""
+        """Return the windows of these records in mV, before normalization: `(batch, leads, window_size)`."""
         numbers = np.asarray(records, dtype=np.int64)
         return self._millivolts(np.zeros_like(numbers), numbers)[0]
 
     def _windows(self, epochs: np.ndarray, records: np.ndarray) -> dict[str, torch.Tensor]:
-        """Windows of these records, normalised, and their masks."""
-        # On the CPU a few records at a time: what is scaled and normalised then stays in the processor's cache, which
+        """Windows of these records, normalized, and their masks."""
+        # On the CPU a few records at a time: what is scaled and normalized then stays in the processor's cache, which
         # is up to twice as fast. An accelerator takes the batch at once.
         step = len(records)
         if self.device.type == "cpu":

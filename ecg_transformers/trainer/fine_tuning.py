@@ -1,7 +1,5 @@
 """The Trainer of classifiers: windows with labels, discriminative rates, one cycle, a score over whole records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
 
-__all__ = ["FineTuneSettings", "FineTuneTrainer", "HeldOutWindows", "LabelledWindows", "layer_depths"]
+__all__ = ["FineTuneSettings", "FineTuneTrainer", "HeldOutWindows", "LabeledWindows", "layer_depths"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class FineTuneSettings:
     resume: bool = False
 
 
-class LabelledWindows(WindowDataset):
+class LabeledWindows(WindowDataset):
     """Windows of the training records with their labels.
 
     Args:
@@ -72,7 +70,9 @@ class LabelledWindows(WindowDataset):
         device: Where the signals are kept.
     """
 
-    def __init__(self, part: Part, extractor: EcgFeatureExtractor, *, seed: int, device: torch.device | None = None):
+    def __init__(
+        self, part: "Part", extractor: "EcgFeatureExtractor", *, seed: int, device: torch.device | None = None
+    ):
         super().__init__(part.corpus, extractor, seed=seed, device=device)
         # Records with missing samples are left out by the windows.
         kept = np.isin(part.corpus.record_ids, self.corpus.record_ids)
@@ -90,7 +90,7 @@ class LabelledWindows(WindowDataset):
 class HeldOutWindows(Dataset):
     """All windows of the held-out records, prepared once; `record_index` says which record each is of."""
 
-    def __init__(self, part: Part, extractor: EcgFeatureExtractor):
+    def __init__(self, part: "Part", extractor: "EcgFeatureExtractor"):
         batches = list(iterate_windows(part.corpus, extractor))
         self.record_index = torch.from_numpy(np.concatenate([index for _, index in batches]))
         names = sorted({name for inputs, _ in batches for name in inputs})
@@ -122,7 +122,7 @@ def _whole(inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     return torch.ones(windows, leads if name == "lead_mask" else samples, dtype=torch.int64)
 
 
-def layer_depths(model: EcgForSequenceClassification) -> dict[str, int]:
+def layer_depths(model: "EcgForSequenceClassification") -> dict[str, int]:
     """How far each parameter is from the input, for discriminative learning rates.
 
     Args:
@@ -154,7 +154,7 @@ class FineTuneTrainer(EcgTrainer):
 
     def __init__(
         self,
-        model: EcgForSequenceClassification,
+        model: "EcgForSequenceClassification",
         *,
         settings: FineTuneSettings,
         balance: torch.Tensor | None = None,

@@ -6,7 +6,7 @@ __all__ = ["LossLog"]
 
 
 class LossLog:
-    """Sums up loss terms on the device; nothing is synchronised until they are asked for."""
+    """Sums up loss terms on the device; nothing is synchronized until they are asked for."""
 
     def __init__(self):
         self._sums: dict[str, torch.Tensor] = {}

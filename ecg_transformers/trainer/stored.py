@@ -35,7 +35,7 @@ class StoredSignals:
         gain: Units per mV, float32 `(records, leads)`; None if the values are final.
         baseline: Value that means 0 mV, of the same shape; None likewise.
         present: Which of the contract's leads each record has, bool `(records, leads)`; None if all.
-        normalized: Whether the contract's normalisation is already done (systems that normalise before they cut).
+        normalized: Whether the contract's normalization is already done (systems that normalize before they cut).
     """
 
     values: np.ndarray
@@ -63,7 +63,7 @@ def complete_records(corpus: "Corpus") -> "Corpus":
 
 
 def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:
-    """Bring the signals of a corpus to where only window, normalisation and padding are left to do.
+    """Bring the signals of a corpus to where only window, normalization and padding are left to do.
 
     A corpus at the contract's rate with its leads is used as it lies on disk, without a copy where it is one file. Any
     other one is resampled, filtered and given its leads once, record after record, and kept as float32.

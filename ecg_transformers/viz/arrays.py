@@ -12,7 +12,7 @@ __all__ = ["as_float_array"]
 def as_float_array(values: Any, *, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
     """A float64 copy on the CPU of `values`, with its rank checked.
 
-    Tensors are recognised by their `detach` method, so that a picture of numpy arrays never imports torch.
+    Tensors are recognized by their `detach` method, so that a picture of numpy arrays never imports torch.
 
     Args:
         values: Array, nested list or tensor of any floating, integer or boolean type.

@@ -19,7 +19,7 @@ GREY = "#6b6b6b"
 def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
     """A panel for each label set, a line for each system and protocol: its figure, the 95 % interval, the seeds.
 
-    Where something was published, a hollow grey diamond stands below it: a figure on other records, the test fold.
+    Where something was published, a hollow gray diamond stands below it: a figure on other records, the test fold.
 
     Args:
         cells: Mappings with `system`, `protocol`, `train_folds` and `labels`; those that are finished with `value`,
@@ -73,17 +73,17 @@ def _row_name(cell: Mapping[str, Any], *, several_folds: bool) -> str:
     return ", ".join(words)
 
 
-def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, colour: str) -> None:
+def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) -> None:
     """A figure with its interval, seeds and published figure; a word where there is none."""
     if cell.get("value") is None:
         middle = axes.get_yaxis_transform()
         axes.text(0.5, place, "no figure", transform=middle, ha="center", va="center", fontsize=7.5, color=GREY)
     else:
         value = cell["value"]
-        axes.hlines(place, cell["low"], cell["high"], color=colour, linewidth=2)
+        axes.hlines(place, cell["low"], cell["high"], color=color, linewidth=2)
         if len(cell["seed_values"]) > 1:
-            axes.scatter(cell["seed_values"], [place + 0.2] * len(cell["seed_values"]), s=7, color=colour, alpha=0.6)
-        axes.plot([value], [place], "o", color=colour, markersize=6)
+            axes.scatter(cell["seed_values"], [place + 0.2] * len(cell["seed_values"]), s=7, color=color, alpha=0.6)
+        axes.plot([value], [place], "o", color=color, markersize=6)
         axes.annotate(
             f"{value:.3f}", (value, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "draw_curves"]
 
-# Okabe and Ito's colours, which are told apart by everybody.
+# Okabe and Ito's colors, which are told apart by everybody.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "osD^vPX"
 
@@ -70,14 +70,14 @@ def _draw_line(
     low, value, high = (
         [fmean(entry[part] for entry in point) for point in points] for part in ("low", "value", "high")
     )
-    colour = COLOURS[number % len(COLOURS)]
-    axes.fill_between(amounts, low, high, color=colour, alpha=0.15, linewidth=0)
+    color = COLOURS[number % len(COLOURS)]
+    axes.fill_between(amounts, low, high, color=color, alpha=0.15, linewidth=0)
     if len(system) > len(points):
-        axes.scatter(list(map(amount, system)), [entry["value"] for entry in system], s=8, color=colour, alpha=0.6)
+        axes.scatter(list(map(amount, system)), [entry["value"] for entry in system], s=8, color=color, alpha=0.6)
     (line,) = axes.plot(
         amounts,
         value,
-        color=colour,
+        color=color,
         marker=MARKERS[number % len(MARKERS)],
         markersize=5,
         linewidth=1.5,

@@ -1,4 +1,4 @@
-"""How good a system gets with how many labelled records, from the entries of `results.json`."""
+"""How good a system gets with how many labeled records, from the entries of `results.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ __all__ = ["plot_label_efficiency"]
 
 
 def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
-    """One line for each system over the number of training folds, with the labelled records they hold.
+    """One line for each system over the number of training folds, with the labeled records they hold.
 
     A band shows the 95 % interval over the reported records. Several seeds of a point are averaged, and the value of
     each is a small dot. Label sets, corpora, reported folds and the least number of positives have panels of their own,
@@ -62,4 +62,4 @@ def _name_amounts(axes: "Axes", entries: Sequence[Mapping[str, Any]]) -> None:
     known = all(len(counts) == 1 and min(counts) > 0 for counts in records.values())
     axes.set_xticks(ticks, [f"{n}\n{min(records[n]):,}" if known else str(n) for n in ticks], minor=False)
     axes.minorticks_off()
-    axes.set_xlabel("training folds\nlabelled records" if known else "training folds")
+    axes.set_xlabel("training folds\nlabeled records" if known else "training folds")

@@ -1,6 +1,6 @@
-"""A page of ECG paper, drawn in millimetres.
+"""A page of ECG paper, drawn in millimeters.
 
-The page is a figure with one axes object that covers it and whose unit is the millimetre, so that 1 mm on the page is 1
+The page is a figure with one axes object that covers it and whose unit is the millimeter, so that 1 mm on the page is 1
 mm of the figure at any resolution and in every file format (save it as it is: `bbox_inches="tight"` keeps the scale and
 only cuts the margin). Time zero and the base line of every row lie on 5-mm lines. Nothing here touches pyplot: figures
 are garbage like any other object, and no display is needed.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PEN_LIMIT_MV", "Page", "label_height", "new_figure", "row_envelope"]
 
 MM_PER_INCH = 25.4
-BIN_MM = 5.0  # the width of the bins in which neighbouring rows are kept apart
+BIN_MM = 5.0  # the width of the bins in which neighboring rows are kept apart
 PEN_LIMIT_MV = 5.0  # the pen stops here, above and below: the range that IEC 60601-2-25 asks of an electrocardiograph
 ROW_GAP_MM = 2.0
 MARGIN_MM = 6.0
@@ -151,7 +151,7 @@ class Page:
         self._draw_grid()
 
     def x(self, seconds: Any) -> Any:
-        """Millimetres from the left edge for seconds of the page."""
+        """Millimeters from the left edge for seconds of the page."""
         return self.left + PULSE_MM + np.asarray(seconds) * self.speed
 
     def trace(self, row: int, seconds: np.ndarray, millivolts: np.ndarray, **style: Any) -> bool:
@@ -239,12 +239,12 @@ class Page:
             )
 
 
-def _up_to_grid(millimetres: float) -> float:
-    return float(np.ceil(millimetres / 5.0 - 1e-9) * 5.0)
+def _up_to_grid(millimeters: float) -> float:
+    return float(np.ceil(millimeters / 5.0 - 1e-9) * 5.0)
 
 
 def _widened(heights: np.ndarray) -> np.ndarray:
-    """Each bin with its neighbours: traces need air sideways too."""
+    """Each bin with its neighbors: traces need air sideways too."""
     padded = np.pad(heights, 1)
     return np.maximum(np.maximum(padded[:-2], padded[2:]), heights)
 

@@ -49,7 +49,7 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
     random = np.random.default_rng(run.seed)
     labels = (np.random.default_rng(99).random((80, 3)) < 0.4).astype(np.uint8)
     entries = []
-    starts = [(run.system.mode, run.system.initialisation, shift)]
+    starts = [(run.system.mode, run.system.initialization, shift)]
     starts += [] if baseline is None else [(run.system.mode, "random", baseline)]
     for mode, start, strength in starts:
         scores = random.random((80, 3)) + strength * labels
@@ -73,7 +73,7 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
 
 
 def predictions_of(run):
-    return Predictions.load(next((run.folder / "predictions").glob(f"*_{run.system.initialisation}_*")))
+    return Predictions.load(next((run.folder / "predictions").glob(f"*_{run.system.initialization}_*")))
 
 
 def test_runs_are_systems_times_folds_times_label_sets_and_a_first_seed_comes_first(plan, recipe, checkpoint):

@@ -55,7 +55,7 @@ def test_the_loss_after_save_and_load_is_the_same_bit_for_bit(tester, model_clas
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_tensors_missing_from_the_file_are_initialised_and_the_rest_is_kept(tester, model_class, tmp_path, half):
+def test_tensors_missing_from_the_file_are_initialized_and_the_rest_is_kept(tester, model_class, tmp_path, half):
     trained = tester.trained(model_class)
     trained.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"

@@ -27,7 +27,7 @@ def make_row(number: int, *, samples: int = 200, leads=("I", "II"), **facts) -> 
 
 
 def made_definition(read, records: int = 20) -> CorpusDefinition:
-    """A corpus whose records are made by ``read``."""
+    """A corpus whose records are made by `read`."""
 
     def find(source, sampling_rate):
         return source, [RecordSource(f"{n}", f"r{n:03d}", n, size=800, patient_id=n // 2) for n in range(records)]

@@ -18,7 +18,7 @@ pytest.importorskip("physionet", reason="the extra [download] is not installed")
 
 @pytest.fixture
 def server(data_dir):
-    """A server with PhysioNet's interface and a small MIT-BIH; it has the dicts ``files`` and ``asked``."""
+    """A server with PhysioNet's interface and a small MIT-BIH; it has the dicts `files` and `asked`."""
     files = {f"/files/mitdb/1.0.0/{path.name}": path.read_bytes() for path in (data_dir / "mitdb").glob("100.*")}
     files["/files/mitdb/1.0.0/102-0.atr"] = b"not asked for: it does not match"
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name.rpartition('/')[2]}\n" for name, data in files.items())

@@ -1,4 +1,4 @@
-"""The bundled real corpora, unpacked and prepared whole: counts as published (``-m slow``)."""
+"""The bundled real corpora, unpacked and prepared whole: counts as published (`-m slow`)."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The synthetic corpus: seeded, labelled, patients in one fold."""
+"""The synthetic corpus: seeded, labeled, patients in one fold."""
 
 import numpy as np
 import pytest

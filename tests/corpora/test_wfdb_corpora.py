@@ -111,12 +111,12 @@ def test_cinc2017_takes_classes_from_the_newest_reference_and_doubles_once(tmp_p
         built("cinc2017", tmp_path / "tree", tmp_path / "again")
 
 
-def test_every_corpus_states_who_made_it_and_under_which_licence():
+def test_every_corpus_states_who_made_it_and_under_which_license():
     for name in CORPORA:
         definition = corpus_definition(name)
         assert definition.name == name
         assert definition.expected["records"] > 0
         assert definition.physionet is not None
-        assert all((definition.title, definition.version, definition.licence, definition.homepage, definition.citation))
+        assert all((definition.title, definition.version, definition.license, definition.homepage, definition.citation))
     with pytest.raises(CorpusError, match="Did you mean 'georgia'"):
         corpus_definition("georgai")

@@ -19,8 +19,8 @@ def test_no_two_systems_share_a_name():
     entries = [*curve(), *curve(initialisation="supervised"), *curve(initialisation="random")]
     assert names(label_efficiency_curves(entries)) == [
         [
-            "mae-moco-ecg, fine-tuned, initialisation pretrained",
-            "mae-moco-ecg, fine-tuned, initialisation supervised",
+            "mae-moco-ecg, fine-tuned, initialization pretrained",
+            "mae-moco-ecg, fine-tuned, initialization supervised",
             "encoder of mae-moco-ecg with new weights, fine-tuned",
         ]
     ]

@@ -14,7 +14,7 @@ from ecg_transformers.trainer.fine_tuning import (
     FineTuneSettings,
     FineTuneTrainer,
     HeldOutWindows,
-    LabelledWindows,
+    LabeledWindows,
 )
 
 # Records of 2 s at 50 Hz: windows of 1 s, three of them in a record.
@@ -40,23 +40,23 @@ def splits(corpus, architecture):
 @pytest.fixture
 def trained(monkeypatch) -> list:
     """The parts that windows were made of for training."""
-    parts, make = [], LabelledWindows.__init__
+    parts, make = [], LabeledWindows.__init__
 
     def watched(self, part, *args, **options):
         parts.append(part)
         make(self, part, *args, **options)
 
-    monkeypatch.setattr(LabelledWindows, "__init__", watched)
+    monkeypatch.setattr(LabeledWindows, "__init__", watched)
     return parts
 
 
 def make_trainer(architecture, splits, folder, *, settings=None, **arguments):
     extractor = load_extractor(architecture)
     return FineTuneTrainer(
-        build_classifier(architecture, splits.task, initialisation="random"),
+        build_classifier(architecture, splits.task, initialization="random"),
         settings=settings or FineTuneSettings(one_cycle=True),
         args=training_arguments(folder, **(RECIPE | arguments)),
-        train_dataset=LabelledWindows(splits.train, extractor, seed=0),
+        train_dataset=LabeledWindows(splits.train, extractor, seed=0),
         eval_dataset=HeldOutWindows(splits.evaluate, extractor),
     )
 
@@ -124,7 +124,7 @@ def test_the_last_epoch_is_kept_and_every_training_record_trains(architecture, s
 def test_last_epoch_with_validation_folds_never_trains_on_them(corpus, architecture, tmp_path, trained):
     extractor = load_extractor(architecture)
     splits = make_splits(corpus, "all", extractor, train_folds=range(1, 8), validation_folds=[8], evaluate_folds=[9])
-    model = build_classifier(architecture, splits.task, initialisation="random")
+    model = build_classifier(architecture, splits.task, initialization="random")
     arguments = training_arguments(tmp_path, **RECIPE, num_train_epochs=1, load_best_model_at_end=False)
     held_out = fine_tune(model, extractor, splits, arguments=arguments, settings=FineTuneSettings(choose_epoch="last"))
     assert set(trained[0].corpus.folds) == set(range(1, 8))
@@ -135,7 +135,7 @@ def test_head_epochs_leave_the_encoder_and_its_statistics_alone(architecture, sp
     import ecg_transformers.evaluation.fine_tune as module
 
     extractor = load_extractor(architecture)
-    model = build_classifier(architecture, splits.task, initialisation="random")
+    model = build_classifier(architecture, splits.task, initialization="random")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     after_head = {}
     train = module._trained
@@ -164,7 +164,7 @@ def test_an_interrupted_one_cycle_goes_on_bit_for_bit(architecture, splits, tmp_
     for folder, parts in (("whole", [{}]), ("parts", [{"max_seconds": 0.0}, {"resume": True}])):
         for part in parts:
             torch.manual_seed(0)
-            model = build_classifier(architecture, splits.task, initialisation="random")
+            model = build_classifier(architecture, splits.task, initialization="random")
             arguments = training_arguments(
                 tmp_path / folder, **RECIPE, num_train_epochs=2, load_best_model_at_end=False
             )
@@ -175,7 +175,7 @@ def test_an_interrupted_one_cycle_goes_on_bit_for_bit(architecture, splits, tmp_
 
 def test_a_batch_of_one_record_is_left_to_another_epoch(architecture, splits, tmp_path):
     extractor = load_extractor(architecture)
-    model = build_classifier(architecture, splits.task, initialisation="random")
+    model = build_classifier(architecture, splits.task, initialization="random")
     size = len(splits.train) - 1
     arguments = training_arguments(
         tmp_path, disable_tqdm=True, num_train_epochs=1, per_device_train_batch_size=size, load_best_model_at_end=False
@@ -186,7 +186,7 @@ def test_a_batch_of_one_record_is_left_to_another_epoch(architecture, splits, tm
 
 def test_a_probe_of_a_network_with_a_deep_head_is_linear(architecture, splits, tmp_path):
     extractor = load_extractor(architecture)
-    build_classifier(architecture, splits.task, initialisation="random").save_pretrained(tmp_path)
+    build_classifier(architecture, splits.task, initialization="random").save_pretrained(tmp_path)
     extractor.save_pretrained(tmp_path)
     outcome = run_mode("linear_probe", tmp_path, extractor, splits)
     assert isinstance(outcome.model.classifier, torch.nn.Linear)

@@ -10,13 +10,13 @@ from ecg_transformers.trainer.fine_tuning import (
     FineTuneSettings,
     FineTuneTrainer,
     HeldOutWindows,
-    LabelledWindows,
+    LabeledWindows,
 )
 
 
 def test_every_window_has_the_labels_of_its_record(single_corpus, extractor):
     part = make_splits(single_corpus, "all", extractor).train
-    data = LabelledWindows(part, extractor, seed=0)
+    data = LabeledWindows(part, extractor, seed=0)
     order = np.random.default_rng(0).permutation(len(data))
     batch = data.__getitems__(order + 3 * len(data))
     assert (batch["labels"].numpy() == part.targets[order]).all()
@@ -35,7 +35,7 @@ def make_trainer(checkpoint, splits, extractor, folder, **settings):
         settings=FineTuneSettings(**settings),
         max_shift=7,
         args=arguments,
-        train_dataset=LabelledWindows(splits.train, extractor, seed=0),
+        train_dataset=LabeledWindows(splits.train, extractor, seed=0),
         eval_dataset=HeldOutWindows(splits.evaluate, extractor),
     )
 

@@ -24,7 +24,7 @@ def problem(seed=0, records=400, features=10):
     return Embeddings(values, np.arange(records)), labels
 
 
-def standardised(embeddings):
+def standardized(embeddings):
     values = embeddings.features.double().numpy()
     return (values - values.mean(0)) / values.std(0)
 
@@ -34,7 +34,7 @@ def test_multi_label_probe_equals_scikit_learn(l2):
     embeddings, labels = problem()
     probe = fit_linear_probe(embeddings, labels, problem_type=MULTI, num_labels=3, l2=l2)[0]
     scores = probe.scores(embeddings)
-    inputs = standardised(embeddings)
+    inputs = standardized(embeddings)
     for k in range(3):
         reference = LogisticRegression(C=1 / (l2 * len(labels)), tol=1e-10, max_iter=2000).fit(inputs, labels[:, k])
         np.testing.assert_allclose(scores[:, k], reference.predict_proba(inputs)[:, 1], atol=2e-3)
@@ -44,7 +44,7 @@ def test_single_label_probe_equals_scikit_learn():
     embeddings, labels = problem(records=300)
     classes = labels.argmax(axis=1)
     probe = fit_linear_probe(embeddings, classes, problem_type=SINGLE, num_labels=3, l2=0.01)[0]
-    inputs = standardised(embeddings)
+    inputs = standardized(embeddings)
     reference = LogisticRegression(C=1 / (0.01 * 300), tol=1e-10, max_iter=2000).fit(inputs, classes)
     np.testing.assert_allclose(probe.scores(embeddings), reference.predict_proba(inputs), atol=2e-3)
 
@@ -53,7 +53,7 @@ def test_regression_probe_equals_ridge():
     embeddings, _ = problem(records=200)
     target = 50 + 10 * embeddings.features[:, :2].numpy().astype(np.float64)
     probe = fit_linear_probe(embeddings, target, problem_type="regression", num_labels=2, l2=0.1)[0]
-    inputs = standardised(embeddings)
+    inputs = standardized(embeddings)
     reference = Ridge(alpha=0.1 * 200).fit(inputs, target)
     np.testing.assert_allclose(probe.scores(embeddings), reference.predict(inputs), atol=0.02)
 
@@ -61,7 +61,7 @@ def test_regression_probe_equals_ridge():
 def test_a_balanced_probe_equals_scikit_learn_with_balanced_classes():
     embeddings, labels = problem()
     probe = fit_linear_probe(embeddings, labels, problem_type=MULTI, num_labels=3, l2=0.01, balanced=True)[0]
-    inputs = standardised(embeddings)
+    inputs = standardized(embeddings)
     reference = LogisticRegression(C=1 / (0.01 * 400), class_weight="balanced", tol=1e-10).fit(inputs, labels[:, 2])
     np.testing.assert_allclose(probe.scores(embeddings)[:, 2], reference.predict_proba(inputs)[:, 1], atol=2e-3)
 
@@ -89,7 +89,7 @@ def test_a_constant_feature_and_a_label_without_positives_do_no_harm():
     assert (probe.scores(embeddings)[:, 1] < 0.01).all()
 
 
-def test_the_regularisation_is_chosen_on_the_held_out_records_alone():
+def test_the_regularization_is_chosen_on_the_held_out_records_alone():
     generator = np.random.default_rng(0)
     features = torch.from_numpy(generator.normal(size=(120, 60))).float()
     labels = (features[:, :1].numpy() + generator.normal(size=(120, 1)) > 0).astype(np.uint8)

@@ -102,7 +102,7 @@ def test_from_scratch_starts_from_new_weights_and_repeats_itself(checkpoint, ext
             "from_scratch", checkpoint, extractor, splits, output_dir=tmp_path / folder, training=QUICK, seed=3
         )
         scores.append(outcome.predictions.scores)
-    assert outcome.initialisation == "random"
+    assert outcome.initialization == "random"
     assert (scores[0] == scores[1]).all()
 
 
@@ -132,7 +132,7 @@ def test_a_saved_classifier_is_scored_as_it_is(checkpoint, extractor, splits, tm
 
 def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, extractor, splits, tmp_path):
     first = run_mode("linear_probe", checkpoint, extractor, splits).predictions
-    second = run_mode("linear_probe", checkpoint, extractor, splits, initialisation="random", seed=5).predictions
+    second = run_mode("linear_probe", checkpoint, extractor, splits, initialization="random", seed=5).predictions
     first.save(tmp_path / "first.safetensors")
     loaded = Predictions.load(tmp_path / "first.safetensors")
     assert loaded.codes == first.codes
@@ -163,7 +163,7 @@ def test_new_weights_share_the_architecture_and_depend_on_the_seed_alone(checkpo
     state = torch.get_rng_state()
     trained = build_classifier(checkpoint, splits.task)
     new, again, other = (
-        build_classifier(checkpoint, splits.task, initialisation="random", seed=seed) for seed in (1, 1, 2)
+        build_classifier(checkpoint, splits.task, initialization="random", seed=seed) for seed in (1, 1, 2)
     )
     assert torch.equal(state, torch.get_rng_state())
     for name in ("mae_moco.encoder.layer.0.attention.query.weight", "classifier.weight"):

@@ -16,7 +16,7 @@ CONSTANTS = [0.154, 0.162, 0.160, 0.137, 0.134, 0.141, 0.230, 0.337, 0.333, 0.29
 
 
 def stored_signal(name: str) -> np.ndarray:
-    """The signal of a PTB-XL record in mV, float64 ``(12, samples)``: 16-bit samples, 1000 per mV."""
+    """The signal of a PTB-XL record in mV, float64 `(12, samples)`: 16-bit samples, 1000 per mV."""
     samples = np.fromfile(HERE.parent / "data" / "ptbxl" / f"{name}.dat", dtype="<i2")
     return samples.reshape(-1, 12).T / 1000.0
 

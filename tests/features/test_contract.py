@@ -125,7 +125,7 @@ def test_the_words_follow_the_order_and_the_fields():
     for line, words in zip(
         lines,
         [
-            ("computed from I and II", "zeros after normalisation"),
+            ("computed from I and II", "zeros after normalization"),
             ("mV",),
             ("0.5 Hz to none", "notch at 50 Hz", "causal"),
             ("linear",),

@@ -197,7 +197,7 @@ class TestWindows:
             record = synthesize_record("SR", duration=7.0, sampling_rate=rate, seed=1)
             assert extractor(record)["attention_mask"].sum(1).tolist() == [200, 200, 200, 100], rate
 
-    def test_normalising_before_the_cut_uses_the_whole_recording(self):
+    def test_normalizing_before_the_cut_uses_the_whole_recording(self):
         order = ("leads", "units", "resample", "filter", "normalize", "window", "pad")
         extractor = EcgFeatureExtractor(sampling_rate=100, window_size=200, order=order)
         signal = noise(600) * np.linspace(0.5, 2, 600)
@@ -273,7 +273,7 @@ class TestLeads:
         with pytest.raises(LeadError, match=r"8 leads without names; expected 12.*leads="):
             extractor(noise(200, 8), sampling_rate=100)
 
-    def test_exchanged_axes_are_recognised(self, extractor):
+    def test_exchanged_axes_are_recognized(self, extractor):
         with pytest.raises(SignalError, match=r"array\.T"):
             extractor(noise(200).T, sampling_rate=100)
 
@@ -343,7 +343,7 @@ class TestFlatLeads:
         assert batch["lead_mask"].all()
         assert not batch["input_values"][0, 4].any()
 
-    def test_without_normalisation_a_kept_flat_lead_stays_as_it_is(self):
+    def test_without_normalization_a_kept_flat_lead_stays_as_it_is(self):
         extractor = EcgFeatureExtractor(sampling_rate=100, window_size=200, flat_lead="keep", normalization="none")
         signal = noise(200)
         signal[4] = 1.0
@@ -449,7 +449,7 @@ class TestRefusals:
         with pytest.raises(SignalError, match=r"lasts 1\.5 s and a window 2 s.*allow_short"):
             strict(noise(150), sampling_rate=100)
 
-    def test_misspelt_names_get_the_nearest_known_one(self, extractor, tmp_path):
+    def test_misspelled_names_get_the_nearest_known_one(self, extractor, tmp_path):
         with pytest.raises(SignalError, match="Did you mean 'sampling_rate'"):
             extractor(noise(200), samplingrate=100)
         with pytest.raises(SignalError, match="Did you mean 'normalization'"):
@@ -486,7 +486,7 @@ class TestStoredCorpora:
         with pytest.raises(SignalError, match="twice"):
             extractor(noise(400), sampling_rate=125, preprocessed_by=stored.stamp(["resample", "filter"]))
 
-    def test_other_windows_and_normalisation_do_not_matter_to_a_resampled_corpus(self):
+    def test_other_windows_and_normalization_do_not_matter_to_a_resampled_corpus(self):
         stored = EcgFeatureExtractor(sampling_rate=100, window_size=200)
         other = EcgFeatureExtractor(sampling_rate=100, window_size=400, normalization="record")
         stamp = stored.stamp(["leads", "units", "resample"])

@@ -65,10 +65,12 @@ def test_permuted_leads_give_the_same(extractor, hr_record):
     expected = extractor(hr_record)["input_values"]
     order = np.random.default_rng(0).permutation(12)
     names = [STANDARD_LEADS[place] for place in order]
-    spelt = [f"lead {name.lower()}" for name in names]
+    spelled = [f"lead {name.lower()}" for name in names]
     shuffled = EcgRecord(hr_record.signal[order], 500, names)
     assert np.array_equal(extractor(shuffled)["input_values"], expected)
-    assert np.array_equal(extractor(hr_record.signal[order], sampling_rate=500, leads=spelt)["input_values"], expected)
+    assert np.array_equal(
+        extractor(hr_record.signal[order], sampling_rate=500, leads=spelled)["input_values"], expected
+    )
 
 
 def unpack(shared, target, *arguments):
@@ -111,7 +113,7 @@ def test_500_hz_records_and_their_official_100_hz_twins_agree(extractor, shared,
     The official 100 Hz files are 1.25 ms ahead, at every frequency, and bend to zero in their last 0.1 s even where the
     recording ends high (which alone takes single leads down to .81). Without those 0.1 s, measured on all 480 leads:
     .9871 at least, .9955 in the mean, 99 % of the leads above .99. With the 500 Hz records moved by 1.25 ms: .9967 at
-    least and .9994 in the mean, so that what remains is the twins' quantisation.
+    least and .9994 in the mean, so that what remains is the twins' quantization.
     """
     plain, moved = [], []
     for record, twin in twins(shared, tmp_path, folds):

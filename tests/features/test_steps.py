@@ -34,7 +34,7 @@ def mask():
 
 
 def plain(window, normalization, std=None, mean=None):
-    """One window ``(leads, valid samples)`` by the formulas of the docstring, in numpy."""
+    """One window `(leads, valid samples)` by the formulas of the docstring, in numpy."""
     x = window.numpy()
     if normalization == "none":
         return x
@@ -51,7 +51,7 @@ def plain(window, normalization, std=None, mean=None):
 @pytest.mark.parametrize(
     "normalization", ["none", "record_lead", "record", "constants", "constants with mean", "minmax_lead"]
 )
-def test_normalisation_is_its_formula_over_the_samples_that_are_signal(windows, mask, normalization, masked):
+def test_normalization_is_its_formula_over_the_samples_that_are_signal(windows, mask, normalization, masked):
     constants = {}
     if normalization.startswith("constants"):
         constants["std"] = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_absent_leads_do_not_enter_the_statistics_over_all_leads(windows):
     assert not result[2, :3].any()
 
 
-def test_a_window_has_the_same_bits_with_and_without_padded_neighbours(windows, mask):
+def test_a_window_has_the_same_bits_with_and_without_padded_neighbors(windows, mask):
     single = normalize_windows(windows[:1].float(), normalization="record_lead")
     among_others = normalize_windows(windows.float(), normalization="record_lead", attention_mask=mask)
     assert torch.equal(single[0], among_others[0])
@@ -114,7 +114,7 @@ def test_small_types_are_computed_in_float32(dtype):
     assert torch.equal(result, normalize_windows(windows.float(), normalization="record_lead"))
 
 
-def test_unknown_normalisation_and_missing_constants_are_refused(windows):
+def test_unknown_normalization_and_missing_constants_are_refused(windows):
     with pytest.raises(SignalError, match="record_lead"):
         normalize_windows(windows, normalization="zscore")
     with pytest.raises(SignalError, match="std"):

@@ -99,7 +99,7 @@ def limits():
 
 
 def outcome(call):
-    """``"accepted"``, ``"refused"``, or a line naming an error that is neither ours nor a library's."""
+    """`"accepted"`, `"refused"`, or a line naming an error that is neither ours nor a library's."""
     try:
         with limits():
             call()

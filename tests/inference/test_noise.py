@@ -137,13 +137,13 @@ def test_without_strength_the_windows_are_the_clean_ones(
     torch.testing.assert_close(same, clean, rtol=0, atol=1e-5)
 
 
-def test_normalisation_comes_after_the_noise(single_corpus, extractor, millivolts):
+def test_normalization_comes_after_the_noise(single_corpus, extractor, millivolts):
     noisy, _ = windows(single_corpus, extractor, noise_level=6)
     assert float(noisy.mean(-1).abs().max()) < 1e-5
     assert float((noisy.std(-1, correction=0) - 1).abs().max()) < 1e-4
     raw, _ = windows(single_corpus, millivolts, noise_level=6)
-    centred = raw - raw.mean(-1, keepdim=True)
-    torch.testing.assert_close(noisy, centred / raw.std(-1, correction=0, keepdim=True), rtol=0, atol=1e-4)
+    centered = raw - raw.mean(-1, keepdim=True)
+    torch.testing.assert_close(noisy, centered / raw.std(-1, correction=0, keepdim=True), rtol=0, atol=1e-4)
 
 
 def test_padding_stays_zero_and_masked(single_corpus, extractor):
@@ -168,7 +168,7 @@ def test_a_masked_lead_stays_absent(extractor):
     assert (noisy["input_values"][0].abs().amax(-1) > 0).tolist() == [True] * 4 + [False] + [True] * 7
 
 
-def test_a_contract_that_normalises_before_it_cuts_is_refused(single_corpus, extractor):
+def test_a_contract_that_normalizes_before_it_cuts_is_refused(single_corpus, extractor):
     order = ["leads", "units", "resample", "filter", "normalize", "window", "pad"]
     with pytest.raises(SignalError, match="before it cuts windows"):
         next(iterate_windows(single_corpus, changed(extractor, order=order), noise_level=1))

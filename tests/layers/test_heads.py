@@ -56,7 +56,7 @@ def test_the_head_of_the_benchmark_has_its_parameters():
     assert sum(parameter.numel() for parameter in head.parameters()) == 962_503 - 886_400
 
 
-def test_evaluation_is_deterministic_and_training_drops_and_normalises():
+def test_evaluation_is_deterministic_and_training_drops_and_normalizes():
     torch.manual_seed(0)
     head = classification_layers(20, 4, hidden_sizes=(7,), dropout=0.5, batch_norm=True)
     pooled = 3 + torch.randn(64, 20)

@@ -99,7 +99,7 @@ def test_start_values_do_not_hang_on_the_order_of_loading(tmp_path):
     """An encoder that is opened as a classifier keeps its tensors and gets a head that starts like a new one."""
     tiny(Xresnet1dModel).save_pretrained(tmp_path)
     for pooling in POOLINGS:
-        # Memory that holds odd numbers: what nobody initialises would show them.
+        # Memory that holds odd numbers: what nobody initializes would show them.
         junk = [torch.full((size,), 1e30) for size in (3, 6, 12, 16, 32, 96, 128, 256) for _ in range(50)]
         del junk
         model = Xresnet1dForSequenceClassification.from_pretrained(tmp_path, pooling=pooling, num_labels=5)

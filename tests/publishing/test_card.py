@@ -42,7 +42,7 @@ license: cc-by-4.0
 tags: [mae]
 datasets: [ptb-xl]
 corpora:
-  - {name: ptbxl, title: PTB-XL, version: 1.0.3, licence: CC BY 4.0, homepage: "https://physionet.org/content/ptb-xl/",
+  - {name: ptbxl, title: PTB-XL, version: 1.0.3, license: CC BY 4.0, homepage: "https://physionet.org/content/ptb-xl/",
      citation: "Wagner et al. 2020.", use: "pretraining, folds 1-8"}
 weights_license: CC BY 4.0
 commercial_use: Allowed with attribution.
@@ -52,7 +52,7 @@ citation: Ours.
 
 Prose of the author.
 
-{{ usage }} {{contract}} {{intended_use}} {{licences}} {{training}} {{results}} {{files}} {{citation}}
+{{ usage }} {{contract}} {{intended_use}} {{licenses}} {{training}} {{results}} {{files}} {{citation}}
 """
 
 
@@ -78,7 +78,7 @@ def test_the_default_card_is_complete_and_its_figures_are_those_of_the_results(f
     assert "`training/configs/mae_moco_ptbxl.yaml`" in text
 
 
-def test_the_template_brings_prose_licences_and_metadata(facts):
+def test_the_template_brings_prose_licenses_and_metadata(facts):
     text = render_card(facts, TEMPLATE)
     data = ModelCard(text).data
     assert data.license == "cc-by-4.0"
@@ -157,7 +157,7 @@ def test_a_supervised_card_says_how_it_was_trained_and_nothing_of_pretraining(su
         "- Supervised, from new weights: ptbxl 1.0.3, 17,084 records, 50 epochs, training folds 1, 2, 3, 4, 5, 6, 7, "
         "8, seed 0, configuration `training/configs/net.yaml`."
     )
-    assert "is optimistic here" in text
+    assert "is optimiztic here" in text
     assert "| superclass (5 labels) | from scratch | this checkpoint | 0.871 (0.860-0.882) |" in text
     assert "mae, fine-tuned" in text.partition("## Label efficiency")[2]
     assert "mae" not in text.partition("## Results")[2].partition("## Label efficiency")[0]

@@ -43,9 +43,7 @@ def rows(text):
 def test_a_row_for_each_number_of_folds_and_a_column_for_each_system(curves):
     text = label_efficiency_section(curves, "xresnet1d50-ecg")
     header, _, *body = rows(text)
-    assert header == (
-        "| training folds (labelled records) | xresnet1d50-ecg, from scratch | mae-moco-ecg, fine-tuned |"
-    )
+    assert header == ("| training folds (labeled records) | xresnet1d50-ecg, from scratch | mae-moco-ecg, fine-tuned |")
     assert [row.split(" | ")[0] for row in body] == ["| 1 (2,180)", "| 2 (4,352)", "| 4 (8,721)", "| 8 (17,418)"]
     assert body[0] == "| 1 (2,180) | 0.810 (0.800-0.820) | 0.845 (0.835-0.855) |"
     assert "all (71 labels), validation fold 9 of ptbxl 1.0.3, macro AUROC with 95 % interval:" in text

@@ -56,14 +56,14 @@ def test_the_file_is_read_as_fine_tuning_writes_it(tmp_path):
             load_label_figures(path)
 
 
-def test_thresholds_that_were_fitted_on_the_reported_records_are_called_optimistic(supervised):
+def test_thresholds_that_were_fitted_on_the_reported_records_are_called_optimiztic(supervised):
     text = threshold_notes(supervised)
     assert "The last epoch is kept. Nothing was chosen on the reported records but one threshold per label." in text
     assert "macro F1 at the saved thresholds 0.440" in text
-    assert "is optimistic here" in text
+    assert "is optimiztic here" in text
 
 
-def test_what_was_chosen_elsewhere_is_not_called_optimistic(results):
+def test_what_was_chosen_elsewhere_is_not_called_optimiztic(results):
     text = threshold_notes([results[0] | {"selection": "a tenth of the training records, by patient"}])
     assert text == "The epoch and one threshold per label were chosen on a tenth of the training records, by patient."
     other = threshold_notes([results[0] | {"selection": "nothing is chosen (last epoch); thresholds on folds 8"}])

@@ -106,8 +106,8 @@ def test_it_is_said_at_how_many_labels_the_checkpoint_is_worth_having(results):
             compared(-0.03, -0.02, -0.01, train_records=17_418, train_fraction=1.0, labels="all"),
         ]
     )
-    assert "1,742 labelled records, superclass (5 labels): ahead of the same encoder from scratch, +0.020" in table
-    assert "17,418 labelled records, superclass (5 labels): not distinguishable from" in table
+    assert "1,742 labeled records, superclass (5 labels): ahead of the same encoder from scratch, +0.020" in table
+    assert "17,418 labeled records, superclass (5 labels): not distinguishable from" in table
     assert "all (5 labels): behind the same encoder" in table
 
 
@@ -117,7 +117,7 @@ def test_labels_that_vanish_in_resamples_are_told(results):
 
 
 def test_figures_without_a_random_encoder_say_so(results):
-    assert "No randomly initialised encoder" in results_table(results[:1])
+    assert "No randomly initialized encoder" in results_table(results[:1])
     assert "No evaluation" in results_table([])
 
 

@@ -213,7 +213,7 @@ def test_numbers_are_a_regression(checkpoint, tmp_path):
     assert -100 < entries[0]["value"] < 0
 
 
-def test_misspelt_and_missing_settings_are_refused_by_name(checkpoint, corpus):
+def test_misspelled_and_missing_settings_are_refused_by_name(checkpoint, corpus):
     from ecg_transformers.errors import EcgError
 
     main = script("finetune").main

@@ -1,4 +1,4 @@
-"""The whole command ``training/prepare.py``: help, official trees, own tables, synthetic, killed and given again."""
+"""The whole command `training/prepare.py`: help, official trees, own tables, synthetic, killed and given again."""
 
 import runpy
 import signal

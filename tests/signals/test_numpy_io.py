@@ -147,7 +147,7 @@ def test_a_member_that_states_more_than_it_holds_is_refused_before_memory_is_tak
         read_numpy(tmp_path / "a.npz", sampling_rate=500)
 
 
-def test_files_are_recognised_by_content(tmp_path):
+def test_files_are_recognized_by_content(tmp_path):
     np.save(tmp_path / "a", SIGNAL)
     assert is_numpy(tmp_path / "x", (tmp_path / "a.npy").read_bytes()[:100])
     assert not is_numpy(tmp_path / "x.npy", b"PK\x03\x04 [Content_Types].xml")

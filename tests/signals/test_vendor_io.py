@@ -37,7 +37,7 @@ def test_edf_in_mixed_units_equals_what_was_written(tmp_path):
     assert any("EDF" in note for note in record.notes)
 
 
-def test_edf_is_recognised_without_its_suffix(tmp_path):
+def test_edf_is_recognized_without_its_suffix(tmp_path):
     write_edf(tmp_path / "a.edf").rename(tmp_path / "a.bin")
     assert read_record(tmp_path / "a.bin").num_leads == 3
 

@@ -17,7 +17,7 @@ LEADS = ("I", "II", "V1")
 def write_record(
     folder, digital, *, name="r", format=16, rate=250, gain="200(0)/mV", layout="", samples=None, names=LEADS
 ):
-    """A record with the integers ``(samples, leads)`` in a format that wfdb can write, or in 8, 61, 160, 310, 311."""
+    """A record with the integers `(samples, leads)` in a format that wfdb can write, or in 8, 61, 160, 310, 311."""
     digital = np.asarray(digital)
     count = digital.shape[1]
     if format in (8, 61, 160, 310, 311):
@@ -63,7 +63,7 @@ ENCODERS = {
 
 @pytest.fixture
 def digital():
-    """Integers ``(samples, leads)`` that swing by about 1 mV at 200 units per mV."""
+    """Integers `(samples, leads)` that swing by about 1 mV at 200 units per mV."""
     time = np.arange(600)[:, np.newaxis]
     noise = np.random.default_rng(0).integers(-5, 6, size=(600, 3))
     return np.rint(100 * np.sin(time / 30 + np.arange(3))).astype(np.int64) + noise
@@ -383,7 +383,7 @@ def test_plausibility_of_the_amplitude_is_noted(tmp_path, digital):
 
 
 def write_segments(folder, digital, lengths, *, total=None, layout=False):
-    """A record ``m`` of several segments; with a layout the second one lacks the last lead."""
+    """A record `m` of several segments; with a layout the second one lacks the last lead."""
     begin, lines = 0, []
     for number, length in enumerate(lengths):
         if number == 1 and layout:

@@ -41,7 +41,7 @@ def build(folder: Path, rows: list):
         name="tiny",
         title="Tiny corpus",
         version="1",
-        licence="CC0",
+        license="CC0",
         homepage="",
         citation="",
         label_system="own",

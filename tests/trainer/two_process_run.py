@@ -13,7 +13,7 @@ PER_PROCESS = 8
 
 
 class BatchNormOfOneProcess(nn.BatchNorm1d):
-    """Normalises in chunks of the batch of one process, as two processes with plain BatchNorm do."""
+    """Normalizes in chunks of the batch of one process, as two processes with plain BatchNorm do."""
 
     def forward(self, values):
         if not self.training:

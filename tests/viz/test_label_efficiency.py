@@ -52,10 +52,10 @@ def test_a_line_for_each_system_over_the_training_folds_with_its_interval():
     assert legend(figure) == ["xresnet1d50-ecg, from scratch", "mae-moco-ecg, fine-tuned"]
 
 
-def test_the_axis_names_folds_and_the_labelled_records_they_hold():
+def test_the_axis_names_folds_and_the_labeled_records_they_hold():
     (axes,) = plot_label_efficiency(curve()).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1\n2,180", "2\n4,352", "4\n8,721", "8\n17,418"]
-    assert axes.get_xlabel() == "training folds\nlabelled records"
+    assert axes.get_xlabel() == "training folds\nlabeled records"
     assert axes.get_ylabel() == "macro AUROC"
     assert axes.get_title() == "ptbxl, all (71 labels), fold 9"
 

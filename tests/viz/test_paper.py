@@ -33,7 +33,7 @@ def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_the_unit_of_the_page_is_the_millimetre():
+def test_the_unit_of_the_page_is_the_millimeter():
     figure = plot_ecg(record())
     axes = figure.axes[0]
     size = figure.get_size_inches() * 25.4
@@ -44,7 +44,7 @@ def test_the_unit_of_the_page_is_the_millimetre():
         np.testing.assert_allclose(b - a, [dpi / 25.4, 2 * dpi / 25.4], rtol=1e-9)
 
 
-def test_printed_pixels_have_a_dark_line_every_five_millimetres():
+def test_printed_pixels_have_a_dark_line_every_five_millimeters():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = plot_ecg(record(["II"], peak=0.0))

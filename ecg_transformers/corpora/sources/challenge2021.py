@@ -73,7 +73,7 @@ def _source(name: str, title: str, folder: str, pattern: str, records: int, rate
         name=name,
         title=f"{title}, Challenge form",
         version="Challenge 2020/2021 training data (releases 1.0.x)",
-        licence="Creative Commons Attribution 4.0 International (CC BY 4.0)",
+        license="Creative Commons Attribution 4.0 International (CC BY 4.0)",
         homepage="https://physionet.org/content/challenge-2021/",
         citation=_CITATION,
         label_system="snomed-ct",

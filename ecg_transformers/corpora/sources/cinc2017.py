@@ -64,7 +64,7 @@ CINC2017 = CorpusDefinition(
     name="cinc2017",
     title="AF Classification from a Short Single Lead ECG Recording: PhysioNet/CinC Challenge 2017",
     version="1.0.0",
-    licence="Open Data Commons Attribution License v1.0 (ODC-By 1.0)",
+    license="Open Data Commons Attribution License v1.0 (ODC-By 1.0)",
     homepage="https://physionet.org/content/challenge-2017/1.0.0/",
     citation="Clifford GD, Liu C, Moody B, et al. AF classification from a short single lead ECG recording: the "
     "PhysioNet/Computing in Cardiology Challenge 2017. Computing in Cardiology 2017. doi:10.22489/CinC.2017.065-469; "

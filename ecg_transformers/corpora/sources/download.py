@@ -1,4 +1,4 @@
-"""Downloads from PhysioNet through its official client (extra ``[download]``): it resumes, retries and verifies.
+"""Downloads from PhysioNet through its official client (extra `[download]`): it resumes, retries and verifies.
 
 The list of files that a server sends is checked before a file is written: a path that leaves the target folder is
 refused.
@@ -23,11 +23,11 @@ _OUTSIDE = ("/*", "../*", "*/../*", "..", "*/..", "*\\*", "?:*", "~*")
 def download_corpus(
     definition: CorpusDefinition, target: str | Path, *, sampling_rate: float | None = None, base_url: str | None = None
 ) -> Path:
-    """Downloads a corpus's official tree below ``target``; what is there and right is not fetched again.
+    """Downloads a corpus's official tree below `target`; what is there and right is not fetched again.
 
     Args:
         definition: the corpus.
-        target: folder below which ``<project>-<version>`` is made.
+        target: folder below which `<project>-<version>` is made.
         sampling_rate: Hz, where a corpus is published at several rates in separate files; None: the highest.
         base_url: another server with PhysioNet's interface; None: PhysioNet or its mirror.
 
@@ -91,7 +91,7 @@ def _fetch_text(client, url: str) -> str:
 
 
 def check_manifest(text: str, where: str) -> list[str]:
-    """The paths of a list of ``<sha256> <path>`` lines, if all of them stay inside the folder they are written to.
+    """The paths of a list of `<sha256> <path>` lines, if all of them stay inside the folder they are written to.
 
     Raises:
         CorpusError: a path is absolute, goes up, names a drive, or a line is of another form.

@@ -24,7 +24,7 @@ __all__ = ["folder_definition", "load_records"]
 
 logger = logging.getLogger(__name__)
 
-# What a folder without a table is searched for. A ``.mat`` beside its header is that record's signal file.
+# What a folder without a table is searched for. A `.mat` beside its header is that record's signal file.
 _SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .scp .xle .arc .ecg .mwf .mfer".split())
 
 
@@ -35,10 +35,10 @@ def folder_definition(
 
     Args:
         source: the folder; the paths of the table are relative to it.
-        table: CSV with a column ``record`` and label columns (see ``read_label_table``). Without it every recording
+        table: CSV with a column `record` and label columns (see `read_label_table`). Without it every recording
             in the folder is taken, with the labels of its header where it has some.
-        read_options: arguments of ``read_record`` for files that do not say it themselves: ``sampling_rate``,
-            ``units``, ``leads``, ``gain``, ``treat_as``.
+        read_options: arguments of `read_record` for files that do not say it themselves: `sampling_rate`,
+            `units`, `leads`, `gain`, `treat_as`.
 
     Raises:
         CorpusError: folder or table cannot be used.
@@ -52,7 +52,7 @@ def folder_definition(
         name="folder",
         title=f"recordings of the folder {source.resolve().name}",
         version="",
-        licence="",
+        license="",
         homepage="",
         citation="",
         label_system="own" if labels is not None else "as in the files",
@@ -72,20 +72,20 @@ def load_records(
     progress: bool = True,
     **read_options: Any,
 ) -> "datasets.Dataset":
-    """A folder of recordings as a memory-mapped ``datasets.Dataset``, one row per record.
+    """A folder of recordings as a memory-mapped `datasets.Dataset`, one row per record.
 
     The rows are built once and kept; files that cannot be read are left out and listed with the reason in
-    ``refused.csv``. ``ecg_transformers.load_corpus(dataset)`` gives the same rows as records in mV, label matrices
+    `refused.csv`. `ecg_transformers.load_corpus(dataset)` gives the same rows as records in mV, label matrices
     and packed arrays.
 
     Args:
         folder: the folder.
-        labels: table of labels, see ``folder_definition``.
+        labels: table of labels, see `folder_definition`.
         num_proc: processes that read.
-        output: where the prepared corpus is kept; None: in the cache of ``datasets``.
+        output: where the prepared corpus is kept; None: in the cache of `datasets`.
         progress: show a progress bar.
-        read_options: for files that do not say it themselves: ``sampling_rate``, ``units``, ``leads``, ``gain``,
-            ``treat_as``.
+        read_options: for files that do not say it themselves: `sampling_rate`, `units`, `leads`, `gain`,
+            `treat_as`.
 
     Raises:
         CorpusError: the folder or the table cannot be used, or no record could be read.
@@ -135,7 +135,7 @@ def _find(
 
 
 def _with_suffix(source: Path, record: str) -> str:
-    """The path of a record whose table leaves out ``.hea``, as WFDB does; a path that is not there stays as it is."""
+    """The path of a record whose table leaves out `.hea`, as WFDB does; a path that is not there stays as it is."""
     return f"{record}.hea" if not (source / record).is_file() and (source / f"{record}.hea").is_file() else record
 
 

@@ -44,7 +44,7 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
-    """None: what is labelled are beats (``record.annotations``; classes by ``map_labels``, mitbih -> aami)."""
+    """None: what is labeled are beats (`record.annotations`; classes by `map_labels`, mitbih -> aami)."""
     return {}
 
 
@@ -52,7 +52,7 @@ MITDB = CorpusDefinition(
     name="mitdb",
     title="MIT-BIH Arrhythmia Database",
     version="1.0.0",
-    licence="Open Data Commons Attribution License v1.0 (ODC-By 1.0)",
+    license="Open Data Commons Attribution License v1.0 (ODC-By 1.0)",
     homepage="https://physionet.org/content/mitdb/1.0.0/",
     citation="Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Eng in Med and Biol 20(3):45-50 "
     "(2001). doi:10.13026/C2F305; Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation "

@@ -25,7 +25,7 @@ _AGE_WITHHELD = 300
 
 
 def parse_statements(text: str) -> dict[str, float]:
-    """The column ``scp_codes``: statement -> likelihood in percent; 0 means that the likelihood is not known.
+    """The column `scp_codes`: statement -> likelihood in percent; 0 means that the likelihood is not known.
 
     Raises:
         CorpusError: the text is not of that form.
@@ -40,7 +40,7 @@ def parse_statements(text: str) -> dict[str, float]:
 
 
 def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[RecordSource]]:
-    """The rows of ``ptbxl_database.csv`` with the signal file of the rate asked for (500 Hz unless 100 is)."""
+    """The rows of `ptbxl_database.csv` with the signal file of the rate asked for (500 Hz unless 100 is)."""
     root = find_root(source, "PTB-XL", "ptbxl_database.csv")
     with open(root / "ptbxl_database.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -77,7 +77,7 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
 
 
 def _fold_arrays(root: Path, rate: float) -> dict[int, tuple[str, int]]:
-    """Where each record is in ``npy100/fold<N>.npy`` (int16, 1000 units per mV), a compact form of the tree."""
+    """Where each record is in `npy100/fold<N>.npy` (int16, 1000 units per mV), a compact form of the tree."""
     found: dict[int, tuple[str, int]] = {}
     if rate == 100:
         for ids in sorted((root / "npy100").glob("fold*_ids.npy")):
@@ -119,7 +119,7 @@ PTBXL = CorpusDefinition(
     name="ptbxl",
     title="PTB-XL, a large publicly available electrocardiography dataset",
     version="1.0.3",
-    licence="Creative Commons Attribution 4.0 International (CC BY 4.0)",
+    license="Creative Commons Attribution 4.0 International (CC BY 4.0)",
     homepage="https://physionet.org/content/ptb-xl/1.0.3/",
     citation="Wagner P, Strodthoff N, Bousseljot R, Samek W, Schaeffter T. PTB-XL, a large publicly available "
     "electrocardiography dataset (version 1.0.3). PhysioNet (2022). doi:10.13026/kfzx-aw45; Wagner P, Strodthoff N, "

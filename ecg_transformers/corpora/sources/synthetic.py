@@ -47,7 +47,7 @@ def synthetic_definition(
         name="synthetic",
         title="synthetic twelve-lead recordings of several rhythms",
         version="1",
-        licence="none needed: no patient's recording",
+        license="none needed: no patient's recording",
         homepage="",
         citation="",
         label_system="scp",

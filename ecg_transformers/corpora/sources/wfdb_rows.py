@@ -30,10 +30,10 @@ class HeaderFile(NamedTuple):
 
 
 def find_headers(source: Path, corpus: str) -> list[HeaderFile]:
-    """All WFDB headers below ``source``, by name; hidden folders are left out.
+    """All WFDB headers below `source`, by name; hidden folders are left out.
 
     Raises:
-        CorpusError: ``source`` is no folder.
+        CorpusError: `source` is no folder.
     """
     if not source.is_dir():
         raise CorpusError(f"{source} is not a folder; expected the unpacked tree of {corpus}. Set --source.")

@@ -5,8 +5,6 @@ in bfloat16; query, value projection and linear layer are trained by AdamW with 
 chosen on training records that were held out by patient.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 
@@ -70,7 +68,7 @@ class AttentiveHead(nn.Module):
 
 @dataclass(frozen=True)
 class AttentiveProbe:
-    """A fitted head on the encoder's own tokens (standardisation folded in).
+    """A fitted head on the encoder's own tokens (standardization folded in).
 
     Args:
         head: Attention pooling and linear layer.
@@ -217,10 +215,10 @@ def _statistics(embeddings: Embeddings, block: int = 2048) -> tuple[torch.Tensor
 
 @torch.no_grad()
 def _folded(head: AttentiveHead, center: torch.Tensor, deviation: torch.Tensor) -> AttentiveHead:
-    """The head that gives on raw tokens what `head` gives on standardised ones.
+    """The head that gives on raw tokens what `head` gives on standardized ones.
 
-    Scores shift by the same amount for all tokens, which softmax does not see; the weighted mean of standardised tokens
-    is the standardised weighted mean.
+    Scores shift by the same amount for all tokens, which softmax does not see; the weighted mean of standardized tokens
+    is the standardized weighted mean.
     """
     labels, hidden = head.classifier.weight.shape
     folded = AttentiveHead(hidden, labels)

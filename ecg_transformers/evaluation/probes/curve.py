@@ -75,7 +75,7 @@ class ProbeCallback(TrainerCallback):
         every_steps: Optimizer steps between two probes.
         max_records: Most records of each side, chosen once by a hash of their ids.
         pooling: Features, see `encode`.
-        l2: Regularisation.
+        l2: Regularization.
         seed: Seed of the choice of records.
         speed: Its clock is stopped meanwhile.
         resumed: Keep the earlier entries of the file.

@@ -5,8 +5,6 @@ step length among seventy curvatures and needs several times the passes over the
 steps and a pass serves all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,14 +1,12 @@
 """Linear probe: logistic regression on cached embeddings of a frozen encoder.
 
-`loss = mean over records of the loss summed over labels + l2 / 2 · ||W||²`, on standardised features, without a penalty
-on the bias, minimised over the whole training set by L-BFGS. Standardisation is folded into weight and bias at the end,
+`loss = mean over records of the loss summed over labels + l2 / 2 · ||W||²`, on standardized features, without a penalty
+on the bias, minimized over the whole training set by L-BFGS. Standardization is folded into weight and bias at the end,
 so that the result is one linear layer on the encoder's own output.
 
-The regularisation is chosen on a part of the *training* records, held out by patient (`evaluation.protocol`), and never
+The regularization is chosen on a part of the *training* records, held out by patient (`evaluation.protocol`), and never
 on the records that are reported.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +46,7 @@ class LinearProbe:
         weight: `(labels, features)` float32.
         bias: `(labels,)` float32.
         problem_type: Transformers' word for the kind of task.
-        l2: The regularisation it was fitted with.
+        l2: The regularization it was fitted with.
     """
 
     weight: torch.Tensor
@@ -90,14 +88,14 @@ def fit_linear_probe(
     balanced: bool = False,
     device: torch.device | str = "cpu",
 ) -> list[LinearProbe]:
-    """Fit the probe for one regularisation or several, from strong to weak.
+    """Fit the probe for one regularization or several, from strong to weak.
 
     Args:
         embeddings: Features of the training records.
         targets: `(records, labels)` of 0 and 1 (floats for regression), or `(records,)` class numbers.
         problem_type: Transformers' word for the kind of task.
         num_labels: Outputs.
-        l2: Regularisation, in the order to be fitted; each fit starts at the one before.
+        l2: Regularization, in the order to be fitted; each fit starts at the one before.
         balanced: Let rare and common classes count alike.
         device: Where to compute.
 
@@ -234,7 +232,7 @@ def select_linear_probe(
     refit: bool = True,
     device: torch.device | str = "cpu",
 ) -> tuple[LinearProbe, HeldOut]:
-    """Choose the regularisation on held-out training records, then fit on all of them.
+    """Choose the regularization on held-out training records, then fit on all of them.
 
     Args:
         embeddings: Features of the training records.
@@ -268,7 +266,7 @@ def select_linear_probe(
     labels_all = np.concatenate(labels)
     joined = {value: np.concatenate(parts) for value, parts in scores.items()}
     judged = {value: selection_score(labels_all, one, problem_type) for value, one in joined.items()}
-    # A tie, or no label on both sides, goes to the stronger regularisation.
+    # A tie, or no label on both sides, goes to the stronger regularization.
     best = max(grid, key=lambda value: (np.nan_to_num(judged[value], nan=-np.inf), value))
     path = [value for value in grid if value >= best]
     if not refit:

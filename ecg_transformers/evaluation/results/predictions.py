@@ -1,7 +1,5 @@
 """Predictions of one evaluation: what its figures are computed from, kept for later comparisons."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +43,7 @@ class Predictions:
     thresholds: np.ndarray | None = None
 
     @classmethod
-    def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: np.ndarray | None) -> Predictions:
+    def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: np.ndarray | None) -> "Predictions":
         """The scores of a part's records.
 
         Stored as float32, so figures from a saved file equal those of the run.
@@ -75,7 +73,7 @@ class Predictions:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, metadata=facts)
 
     @classmethod
-    def load(cls, path: str | Path) -> Predictions:
+    def load(cls, path: str | Path) -> "Predictions":
         """Read a file that `save` wrote.
 
         Raises:

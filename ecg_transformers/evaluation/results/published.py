@@ -5,8 +5,6 @@ on the records that we report, except where `evaluate_folds` says so. Specificat
 sections 11.5, 12.1 and 12.2. The benchmark's figures on ICBEB2018 are not here: its folds are not those of our corpora.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 __all__ = ["PUBLISHED", "PublishedFigure", "Source", "check_published_name", "published_figures"]

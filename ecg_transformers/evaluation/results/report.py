@@ -1,7 +1,5 @@
 """From the outcome of a mode, and that of its baseline, to entries of `results.json` and a line for the screen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -35,7 +33,7 @@ def prediction_file(folder: str | Path, outcome: Outcome, splits: Splits, *, che
         checkpoint,
         splits.evaluate.corpus.name,
         outcome.mode,
-        outcome.initialisation,
+        outcome.initialization,
         splits.task.label_set,
         model.pooling,
     ]
@@ -77,7 +75,7 @@ def outcome_entries(
     """
     known = pretraining_facts(checkpoint)
     config, supervised = known.pop("config"), bool(known.pop("labels"))
-    pretrained = outcome.initialisation == "pretrained"
+    pretrained = outcome.initialization == "pretrained"
     facts: dict[str, Any] = {
         "config": config_file or (config if pretrained else ""),
         "commit": _commit(),
@@ -104,7 +102,7 @@ def outcome_entries(
             splits,
             checkpoint=name,
             mode=outcome.mode,
-            initialisation="supervised" if pretrained and supervised else outcome.initialisation,
+            initialization="supervised" if pretrained and supervised else outcome.initialization,
             pooling=outcome.model.config.pooling,
             layer=outcome.model.config.layer,
             aggregate=aggregate,
@@ -136,7 +134,7 @@ def fold_role(splits: Splits) -> str:
     return role_of_folds(splits.evaluate.corpus, splits.evaluate_folds)
 
 
-def role_of_folds(corpus: Corpus, folds: tuple[int, ...]) -> str:
+def role_of_folds(corpus: "Corpus", folds: tuple[int, ...]) -> str:
     """What some folds of a corpus are in words."""
     known = sorted({int(fold) for fold in corpus.info.get("folds", {})} - {-1})
     if corpus.name == "ptbxl":

@@ -1,7 +1,5 @@
 """`results.json`: one entry per figure with everything needed to make it again (DESIGN section 6), and its table."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import math
@@ -35,7 +33,7 @@ def result_entry(
     *,
     checkpoint: str,
     mode: str,
-    initialisation: str,
+    initialization: str,
     pooling: str,
     layer: int,
     aggregate: str,
@@ -54,7 +52,7 @@ def result_entry(
         splits: The protocol.
         checkpoint: Name of the checkpoint.
         mode: `linear_probe`, `attentive_probe`, `fine_tune` or `from_scratch`.
-        initialisation: `pretrained`, `random` or `supervised`.
+        initialization: `pretrained`, `random` or `supervised`.
         pooling: What the head reads.
         layer: Whose tokens it reads.
         aggregate: How windows are joined to records.
@@ -70,7 +68,7 @@ def result_entry(
     entry: dict[str, Any] = {
         "checkpoint": checkpoint,
         "mode": mode,
-        "initialisation": initialisation,
+        "initialisation": initialization,
         "corpus": corpus.name,
         "corpus_version": corpus.info.get("version") or "",
         "corpus_hash": corpus.hash,

@@ -18,7 +18,7 @@ class EcgF1(evaluate.Metric):
 
     `compute(predictions=, references=, average="macro", thresholds=0.5)` takes probabilities and 0/1 labels `(records,
     labels)` and returns `{"f1": ..., "fmax": ...}`: F1 of scores at or above `thresholds` (one, or one per
-    label; `average=None` gives the list per label) and the record-centred Fmax over one common threshold.
+    label; `average=None` gives the list per label) and the record-centered Fmax over one common threshold.
     """
 
     def _info(self) -> evaluate.MetricInfo:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecg_transformers.metrics.metrics import one_vs_one_auroc
 
-_CITATION = """Hand, D. J. and Till, R. J. (2001). A simple generalisation of the area under the ROC curve for multiple
+_CITATION = """Hand, D. J. and Till, R. J. (2001). A simple generalization of the area under the ROC curve for multiple
 class classification problems. Machine Learning 45, 171-186."""
 
 

@@ -37,7 +37,7 @@ class MaeMocoConfig(EcgConfig):
         mask_ratio: Share of removed patches (0.75, ours: the sources name none; default of the public MAE code).
         mae_use_cls_token: Whether [CLS] attends in the masked pass (False: reading A of the paper).
         reconstruction_scope: `"masked"`: loss over removed patches; `"all"`: over every patch (the printed formula).
-        normalize_patches: Compare with standardised patches (False: the formula has none).
+        normalize_patches: Compare with standardized patches (False: the formula has none).
         exclude_padded_patches: Patches without a valid sample do not count in the reconstruction loss (ours).
         projector_num_layers: Layers of the projection head (3, paper).
         projector_hidden_size: Its hidden width (128, paper).

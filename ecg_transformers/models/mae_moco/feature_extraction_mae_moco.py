@@ -22,7 +22,7 @@ class MaeMocoFeatureExtractor(EcgFeatureExtractor):
         patch_size: 25 samples, MAE-MoCo's hyper-parameter table.
         normalization: "record_lead"; the publication leaves the axis open.
         allow_short: True.
-        **kwargs: the other fields of :class:`~ecg_transformers.features.extractor.EcgFeatureExtractor`.
+        **kwargs: the other fields of `EcgFeatureExtractor`.
 
     Example:
         >>> print(MaeMocoFeatureExtractor().describe().splitlines()[2])

@@ -1,6 +1,6 @@
 """MAE-MoCo: the one-dimensional vision transformer that is kept after pretraining, and its classifier.
 
-Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialisation, masking as in
+Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialization, masking as in
 masked autoencoders (He et al. 2021), in one dimension.
 """
 
@@ -56,7 +56,7 @@ class MaeMocoEmbeddings(nn.Module):
 
 
 class MaeMocoPreTrainedModel(EcgPreTrainedModel):
-    """Base of the MAE-MoCo family: initialisation and loading with another window."""
+    """Base of the MAE-MoCo family: initialization and loading with another window."""
 
     config_class = MaeMocoConfig
     base_model_prefix = "mae_moco"

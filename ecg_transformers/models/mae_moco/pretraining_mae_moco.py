@@ -33,7 +33,7 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
         contrastive_loss: InfoNCE of query view against key view and queue.
         reconstruction_loss: Mean squared error over removed patches.
         logits: `(batch, 1 + queue_size)`, own key first, divided by the temperature.
-        reconstruction: `(batch, patches, patch_size * leads)` in normalised units.
+        reconstruction: `(batch, patches, patch_size * leads)` in normalized units.
         patch_mask: `(batch, patches)`, 1 = removed, 0 = visible.
         ids_restore: Place of each patch in the shuffled order `(batch, patches)`.
         queries: Unit vectors `(batch, projection_size)` of the first view.
@@ -212,7 +212,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         """Compute both losses; in training mode also move the twin and fill the queue.
 
         Args:
-            input_values: The un-augmented record `(batch, leads, samples)`, normalised.
+            input_values: The un-augmented record `(batch, leads, samples)`, normalized.
             views: Query and key view `(batch, 2, leads, samples)`; drawn from torch's global generator if not given.
             patch_noise: Uniform noise `(batch, patches)` that decides the mask; drawn if not given.
             attention_mask: `(batch, samples)`, 1 = signal.

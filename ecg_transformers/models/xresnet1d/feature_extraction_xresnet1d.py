@@ -29,7 +29,7 @@ class Xresnet1dFeatureExtractor(EcgFeatureExtractor):
         normalization_mean: mV per lead; the benchmark's if not given.
         normalization_std: mV per lead; the benchmark's if not given.
         return_attention_mask: False.
-        **kwargs: the other fields of :class:`~ecg_transformers.features.extractor.EcgFeatureExtractor`.
+        **kwargs: the other fields of `EcgFeatureExtractor`.
 
     Example:
         >>> print(Xresnet1dFeatureExtractor().describe().splitlines()[2])

@@ -102,7 +102,7 @@ class ResidualBlock(nn.Module):
 
 
 class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
-    """Base of the xresnet1d family: initialisation, windows of any length."""
+    """Base of the xresnet1d family: initialization, windows of any length."""
 
     config_class = Xresnet1dConfig
     base_model_prefix = "xresnet1d"

@@ -1,10 +1,10 @@
-"""The model card: a Markdown template whose placeholders are filled from the checkpoint and from ``results.json``.
+"""The model card: a Markdown template whose placeholders are filled from the checkpoint and from `results.json`.
 
-A template is a Markdown file with a YAML head and ``{{placeholders}}``. Prose is written by hand, facts and figures
-never are: the renderer puts in the contract of the extractor, the usage snippet, licences, results and hashes. The keys
-``corpora``, ``code_license``, ``weights_license``, ``commercial_use``, ``citation`` and ``published`` (systems of the
+A template is a Markdown file with a YAML head and `{{placeholders}}`. Prose is written by hand, facts and figures
+never are: the renderer puts in the contract of the extractor, the usage snippet, licenses, results and hashes. The keys
+`corpora`, `code_license`, `weights_license`, `commercial_use`, `citation` and `published` (systems of the
 literature to name beside the results) of the head are values for the renderer; the others become metadata of the card
-(``license``, ``tags``, ``datasets``, ``language`` ...).
+(`license`, `tags`, `datasets`, `language` ...).
 
 A section that stands on figures which were never made (a label-efficiency curve, noise, a table of labels, figures of
 the literature) is left out, with what its author wrote around them.
@@ -32,7 +32,7 @@ __all__ = ["check_card", "read_card", "render_card"]
 DEFAULT_TEMPLATE = Path(__file__).with_name("template.md")
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 REQUIRED_PLACEHOLDERS = frozenset(
-    {"usage", "contract", "intended_use", "licences", "training", "results", "files", "citation"}
+    {"usage", "contract", "intended_use", "licenses", "training", "results", "files", "citation"}
 )
 # A section with one of these, and nothing to put there, is left out.
 OPTIONAL_PLACEHOLDERS = frozenset({"label_efficiency", "noise", "label_table", "published"})
@@ -48,7 +48,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         template: Text of the template; the package's own by default.
 
     Returns:
-        The whole ``README.md``: metadata with ``model-index``, then Markdown.
+        The whole `README.md`: metadata with `model-index`, then Markdown.
 
     Raises:
         CheckpointError: If the template has no YAML head, an unknown placeholder, or lacks one that every card has.
@@ -63,7 +63,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "usage": usage_blocks(facts),
         "contract": _contract(facts),
         "intended_use": facts.intended_use,
-        "licences": _licences(facts, values, corpora),
+        "licenses": _licenses(facts, values, corpora),
         "training": training_words(facts.results, facts.run, facts.name, classifier=facts.kind == "classifier"),
         "results": _results(facts),
         "label_table": label_table(facts.label_figures, facts.labels, facts.results, facts.name),
@@ -102,11 +102,11 @@ def read_card(text: str) -> tuple[ModelCardData, str]:
 
 
 def check_card(text: str, results: Sequence[Mapping] | None = None) -> None:
-    """Checks that a card is complete and that its ``model-index`` is what the results say.
+    """Checks that a card is complete and that its `model-index` is what the results say.
 
     Args:
         text: The card.
-        results: Entries of ``results.json``; without them the figures are not compared.
+        results: Entries of `results.json`; without them the figures are not compared.
 
     Raises:
         CheckpointError: If metadata is missing, a placeholder was left, or a figure differs.
@@ -160,7 +160,7 @@ def _split(text: str) -> tuple[dict, str]:
 
 
 def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
-    """The template without the sections (from one ``##`` to the next) whose figures were never made."""
+    """The template without the sections (from one `##` to the next) whose figures were never made."""
     sections = re.split(r"^(?=##+ )", body, flags=re.MULTILINE)
     return "".join(
         section
@@ -212,7 +212,7 @@ def _contract(facts: CardFacts) -> str:
     )
 
 
-def _licences(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> str:
+def _licenses(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> str:
     lines = [
         f"- Code: {values.get('code_license', 'Apache-2.0')}.",
         f"- Weights: {values.get('weights_license', facts.license)}.",
@@ -222,7 +222,7 @@ def _licences(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> 
         title = f"[{title}]({corpus['homepage']})" if corpus.get("homepage") else title
         version = f" {corpus['version']}" if corpus.get("version") else ""
         use = f" ({corpus['use']})" if corpus.get("use") else ""
-        lines.append(f"- Recordings: {title}{version}, {corpus.get('licence') or 'no licence stated'}{use}.")
+        lines.append(f"- Recordings: {title}{version}, {corpus.get('license') or 'no license stated'}{use}.")
     if not corpora:
         lines.append("- Recordings: the publisher of this checkpoint names no corpus; ask before any commercial use.")
     if values.get("commercial_use"):

@@ -1,7 +1,7 @@
 """Figures that move with one thing, for the card: the number of training folds, and the level of noise.
 
 Each is a table with a row for every amount and a column for every system, the checkpoint and those beside it, all of
-them entries of ``results.json``. They stay out of the table of main results.
+them entries of `results.json`. They stay out of the table of main results.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ def label_efficiency_section(entries: Entries, name: str = "") -> str:
     """The figures of systems that were trained on several numbers of folds; empty where there are none.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: Name of the checkpoint, whose column stands first.
     """
     parts, sentences = [], []
     for systems in label_efficiency_curves(entries):
         found = [entry for system in systems.values() for entry in system]
         rows = {amount: _fold_words(amount, found) for amount in sorted(set(map(num_train_folds, found)))}
-        parts.append(_table("training folds (labelled records)", rows, systems, num_train_folds, name))
+        parts.append(_table("training folds (labeled records)", rows, systems, num_train_folds, name))
         sentences += _comparisons(systems)
     parts += ["\n".join(f"- {sentence}" for sentence in dict.fromkeys(sentences))] if sentences else []
     return "\n\n".join(parts)
@@ -44,7 +44,7 @@ def noise_section(entries: Entries, name: str = "") -> str:
     """The figures of systems that were scored under noise, the clean ones first; empty where there are none.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: Name of the checkpoint, whose column stands first.
     """
     parts = []

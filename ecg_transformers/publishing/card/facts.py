@@ -21,27 +21,27 @@ class CardFacts:
 
     Attributes:
         name: Name of the checkpoint.
-        checkpoint: What a user passes to ``from_pretrained``: a repository or a folder.
-        kind: ``"encoder"``, ``"classifier"`` or ``"pretraining"``.
+        checkpoint: What a user passes to `from_pretrained`: a repository or a folder.
+        kind: `"encoder"`, `"classifier"` or `"pretraining"`.
         architecture: Class name of the published model.
         parameters: Number of parameters.
         lead_names: Leads of the input in order.
         sampling_rate: Rate of the input in Hz.
         window_size: Length of the input in samples.
-        embedding_size: Width of ``pooler_output``.
+        embedding_size: Width of `pooler_output`.
         labels: Codes and names of the outputs of a classifier, in order.
         problem_type: Transformers' word for the task of a classifier.
         has_thresholds: Whether a threshold is saved for each label.
-        label_figures: Rows of ``labels.csv``, the figures of a classifier label by label.
-        contract: ``extractor.describe()``.
-        contract_hash: ``extractor.contract_hash()``.
-        intended_use: ``config.intended_use``.
-        license: ``config.license``.
+        label_figures: Rows of `labels.csv`, the figures of a classifier label by label.
+        contract: `extractor.describe()`.
+        contract_hash: `extractor.contract_hash()`.
+        intended_use: `config.intended_use`.
+        license: `config.license`.
         golden: Name, leads and rate of the golden recording in words.
         files: Everything in the folder but the card.
-        results: Entries of ``results.json``.
-        run: ``run.json`` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
-        corpora: Name, version, licence, homepage and citation of the corpora it was trained on, for templates that name
+        results: Entries of `results.json`.
+        run: `run.json` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
+        corpora: Name, version, license, homepage and citation of the corpora it was trained on, for templates that name
             none themselves.
     """
 

@@ -1,4 +1,4 @@
-"""What the card of a classifier says label by label: the figures of ``labels.csv``, and where thresholds come from."""
+"""What the card of a classifier says label by label: the figures of `labels.csv`, and where thresholds come from."""
 
 import csv
 import math
@@ -20,14 +20,14 @@ TOLERANCE = 2e-3
 
 
 def load_label_figures(path: str | Path) -> list[dict]:
-    """Reads ``labels.csv``: per label its code, number of positives, and the figures that were computed.
+    """Reads `labels.csv`: per label its code, number of positives, and the figures that were computed.
 
     Args:
-        path: The file that a fine-tuning leaves beside its ``results.json``.
+        path: The file that a fine-tuning leaves beside its `results.json`.
 
     Returns:
-        One dictionary per label: ``code`` (text), ``positives`` (int), and ``auroc``, ``average_precision``, ``f1``,
-        ``threshold`` (float, None where it cannot be computed), those that are in the file.
+        One dictionary per label: `code` (text), `positives` (int), and `auroc`, `average_precision`, `f1`,
+        `threshold` (float, None where it cannot be computed), those that are in the file.
 
     Raises:
         CheckpointError: If the file is no such table.
@@ -57,7 +57,7 @@ def label_table(
     Args:
         figures: As `load_label_figures` gives them.
         labels: Codes and names of the outputs, in order.
-        results: Entries of ``results.json``; their macro AUROC must be the mean of this table.
+        results: Entries of `results.json`; their macro AUROC must be the mean of this table.
         name: Name of the checkpoint.
 
     Raises:
@@ -120,7 +120,7 @@ def threshold_notes(results: Sequence[Mapping], name: str = "") -> str:
     """How the epoch and the thresholds were chosen, and what that means for the figures that need thresholds.
 
     Args:
-        results: Entries of ``results.json``.
+        results: Entries of `results.json`.
         name: Name of the checkpoint.
 
     Returns:
@@ -149,7 +149,7 @@ def threshold_notes(results: Sequence[Mapping], name: str = "") -> str:
         text += f" On the same records, without interval: {', '.join(others)}."
     if reported:
         text += (
-            " AUROC and average precision need no threshold. **F1 and every other figure that needs one is optimistic "
+            " AUROC and average precision need no threshold. **F1 and every other figure that needs one is optimiztic "
             "here**, because the thresholds were fitted on the records that are reported; fit them again on your own "
             "recordings before you count decisions."
         )

@@ -14,8 +14,8 @@ def literature_table(systems: Sequence[Mapping], entries: Sequence[Mapping]) -> 
     """A row for each published figure of these systems on the corpus and label set of the checkpoint.
 
     Args:
-        systems: ``system`` and ``mode``, as `ecg_transformers.evaluation.results.published` names them.
-        entries: Of ``results.json``, those of the checkpoint; the first says corpus and label set.
+        systems: `system` and `mode`, as `ecg_transformers.evaluation.results.published` names them.
+        entries: Of `results.json`, those of the checkpoint; the first says corpus and label set.
 
     Returns:
         The table and its sources; empty without systems, results or figures.

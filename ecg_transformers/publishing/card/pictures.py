@@ -21,7 +21,7 @@ def draw_pictures(folder: str | Path, results: Sequence[Mapping]) -> list[str]:
 
     Args:
         folder: Where to.
-        results: Entries of ``results.json``.
+        results: Entries of `results.json`.
 
     Returns:
         Names of the files that were written.

@@ -1,4 +1,4 @@
-"""The figures of a checkpoint: ``results.json`` read and checked, as a table for the card and as ``model-index``."""
+"""The figures of a checkpoint: `results.json` read and checked, as a table for the card and as `model-index`."""
 
 import json
 import math
@@ -45,7 +45,7 @@ VALIDATION_FOLDS = {"ptbxl": [9]}
 
 
 def load_results(path: str | Path) -> list[dict]:
-    """Reads ``results.json`` and checks every entry.
+    """Reads `results.json` and checks every entry.
 
     Args:
         path: The file, a JSON list of entries (DESIGN section 6).
@@ -76,7 +76,7 @@ def load_results(path: str | Path) -> list[dict]:
 
 
 def find_fold_role(entry: Mapping) -> str:
-    """Says what the evaluated folds are: ``"test"``, ``"validation"`` or ``"folds 3, 4"``.
+    """Says what the evaluated folds are: `"test"`, `"validation"` or `"folds 3, 4"`.
 
     PTB-XL's fold 10 is the test fold of the literature and fold 9 the validation fold; a validation figure must never
     look like a test figure, so every other choice is named by its numbers.
@@ -96,7 +96,7 @@ def main_entries(entries: Sequence[Mapping], name: str = "") -> list[Mapping]:
     fewer folds have sections of their own and never look like a result of the checkpoint.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: Name of the checkpoint. Where no entry has it (a run that is published under another name), the entries
             named like the first one are its own.
     """
@@ -122,7 +122,7 @@ def checkpoint_entries(entries: Sequence[Mapping], name: str = "") -> list[Mappi
     where nothing is pretrained, those of the first entry's training: other label sets and seeds are other models.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: As for `main_entries`.
     """
     main = main_entries(entries, name)
@@ -134,12 +134,12 @@ def checkpoint_entries(entries: Sequence[Mapping], name: str = "") -> list[Mappi
 
 
 def evaluation_results(entries: Sequence[Mapping], name: str = "") -> list[EvalResult]:
-    """Gives the figures of the published weights in the form of the card's ``model-index``.
+    """Gives the figures of the published weights in the form of the card's `model-index`.
 
     Baselines, other systems, figures under noise and with fewer training folds stand in the card only.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: As for `main_entries`.
     """
     results = []
@@ -166,14 +166,14 @@ def evaluation_results(entries: Sequence[Mapping], name: str = "") -> list[EvalR
 
 
 def results_table(entries: Sequence[Mapping], name: str = "") -> str:
-    """Renders the main entries as Markdown: one row per setting and initialisation, one column per part of a corpus.
+    """Renders the main entries as Markdown: one row per setting and initialization, one column per part of a corpus.
 
-    A figure stands with its 95 % bootstrap interval; the column ``gain`` holds the paired difference, if one was made.
-    Below it stands in words at how many labelled records the pretrained encoder is ahead of the same one from scratch.
+    A figure stands with its 95 % bootstrap interval; the column `gain` holds the paired difference, if one was made.
+    Below it stands in words at how many labeled records the pretrained encoder is ahead of the same one from scratch.
     Where nothing is pretrained, the rows say which of them are the published weights.
 
     Args:
-        entries: Of ``results.json``.
+        entries: Of `results.json`.
         name: As for `main_entries`.
     """
     main = main_entries(entries, name)
@@ -252,12 +252,12 @@ def _notes(entries: Sequence[Mapping], varying: Sequence[str], metrics: Sequence
             "On a machine that holds the fold, `training/score.py --folds 10` fills the column."
         )
     if not any(entry["initialisation"] == "random" for entry in entries):
-        notes.append("No randomly initialised encoder was evaluated beside it, so these figures do not show a gain.")
+        notes.append("No randomly initialized encoder was evaluated beside it, so these figures do not show a gain.")
     return notes
 
 
 def _worth(entries: Sequence[Mapping]) -> list[str]:
-    """At how many labelled records fine-tuning the checkpoint is ahead of training the same encoder from scratch."""
+    """At how many labeled records fine-tuning the checkpoint is ahead of training the same encoder from scratch."""
     compared = [
         entry
         for entry in entries
@@ -268,7 +268,7 @@ def _worth(entries: Sequence[Mapping]) -> list[str]:
         low, high = entry["difference"]["low"], entry["difference"]["high"]
         verdict = "ahead of" if low > 0 else "behind" if high < 0 else "not distinguishable from"
         records = entry.get("train_records")
-        amount = f"{records:,} labelled records" if records else "the labelled records"
+        amount = f"{records:,} labeled records" if records else "the labeled records"
         difference = f"{entry['difference']['value']:+.3f} ({low:+.3f} to {high:+.3f})"
         sentences.append(
             f"Fine-tuned on {amount}, {label_words(entry)}: {verdict} the same encoder from scratch, {difference}."

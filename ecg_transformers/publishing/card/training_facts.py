@@ -1,4 +1,4 @@
-"""On what, how long and where a checkpoint was trained, from ``run.json`` or the entries of ``results.json``."""
+"""On what, how long and where a checkpoint was trained, from `run.json` or the entries of `results.json`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -11,11 +11,11 @@ MODE_LINES = {"from_scratch": "Supervised, from new weights", "fine_tune": "Fine
 
 
 def training_words(results: Sequence[Mapping], run: Mapping, name: str = "", *, classifier: bool = False) -> str:
-    """One line per run: the one that left ``run.json``, else those that the results name.
+    """One line per run: the one that left `run.json`, else those that the results name.
 
     Args:
-        results: Entries of ``results.json``.
-        run: ``run.json``, or nothing.
+        results: Entries of `results.json`.
+        run: `run.json`, or nothing.
         name: Name of the checkpoint.
         classifier: Say too how the classifier itself was trained.
     """
@@ -36,7 +36,7 @@ def training_words(results: Sequence[Mapping], run: Mapping, name: str = "", *, 
 
 
 def _training_run(entry: Mapping) -> Mapping:
-    """What an entry says about the training of the classifier itself, in the words of ``run.json``."""
+    """What an entry says about the training of the classifier itself, in the words of `run.json`."""
     # A later command that only scored may have made the entry: its seconds and its commit are not the training's.
     chosen = entry.get("chosen") or {}
     run = {

@@ -1,6 +1,6 @@
 """The choice of one recording out of the arrays of a container, and what the container says about it.
 
-An array is ``(leads, samples)``, or ``(records, leads, samples)`` with ``index=``; leads and samples may be exchanged
+An array is `(leads, samples)`, or `(records, leads, samples)` with `index=`; leads and samples may be exchanged
 where it is clear which is which.
 """
 
@@ -60,7 +60,7 @@ def _texts(value: object) -> list[str]:
 
 
 def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: str | None, *, where: str) -> str:
-    """The name of the array that holds the signal: ``key``, or the only one that can.
+    """The name of the array that holds the signal: `key`, or the only one that can.
 
     Args:
         arrays: shape and type of each array.
@@ -94,7 +94,7 @@ def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: st
 
 
 def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> tuple[int, ...]:
-    """The position of one recording along the first axis: ``()`` for the whole array or ``(index,)``.
+    """The position of one recording along the first axis: `()` for the whole array or `(index,)`.
 
     Raises:
         RecordFileError: an index is missing, out of range or not applicable.
@@ -168,7 +168,7 @@ def assemble_array(
 
 
 def _orient(values: np.ndarray, num_leads: int | None, *, notes: list[str], where: str) -> np.ndarray:
-    """The array as ``(leads, samples)``."""
+    """The array as `(leads, samples)`."""
     if values.ndim == 1:
         values = values[np.newaxis]
     if values.ndim != 2 or 0 in values.shape:

@@ -25,7 +25,7 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
     """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
 
     Args:
-        signal: ``(leads, samples)``, mV, NaN where missing.
+        signal: `(leads, samples)`, mV, NaN where missing.
         names: how to call the leads.
         sampling_rate: Hz.
     """
@@ -164,11 +164,11 @@ def assemble_record(
     Records whose leads are all among the twelve get the canonical order; others keep the order of the file.
 
     Args:
-        signal: ``(leads, samples)`` in ``units``.
+        signal: `(leads, samples)` in `units`.
         sampling_rate: Hz.
         file_leads: the names in the file, None where there are none.
         where: the file (and the place in it), for messages.
-        source: the file; None: ``where``.
+        source: the file; None: `where`.
         units: unit of the signal. None: nobody says; taken as mV with a note if the amplitude allows it.
         leads: names given by the caller, one per lead in the order of the file.
         name: name of the record.

@@ -41,7 +41,7 @@ class Table(NamedTuple):
     """A table of numbers.
 
     Attributes:
-        values: float64 ``(rows, columns)``, NaN where the text has a gap.
+        values: float64 `(rows, columns)`, NaN where the text has a gap.
         columns: name and unit of each column, or None without a row of names.
         rows: name of each row where the names stand in the first column, or None.
         notes: what was found out about the text.
@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
 
 def is_table(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is text that can be rows of numbers (no markup, no EDF)."""
+    """Whether a file that begins with `head` is text that can be rows of numbers (no markup, no EDF)."""
     if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return True
     text = head.removeprefix(BOM_UTF8).lstrip()
@@ -171,7 +171,7 @@ def _is_number(field: str) -> bool:
 
 
 def _number(field: str, marks: set[str], columns: list[Column] | None, index: int, path: Path, line: int) -> float:
-    """The number in a field that Python's own ``float`` may not understand; its decimal mark joins ``marks``."""
+    """The number in a field that Python's own `float` may not understand; its decimal mark joins `marks`."""
     if field.casefold() in _GAPS:
         return np.nan
     try:

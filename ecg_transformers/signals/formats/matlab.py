@@ -49,7 +49,7 @@ def read_matlab(
 ) -> EcgRecord:
     """Reads a recording from a MATLAB file without a WFDB header.
 
-    Fields of a struct are named ``variable.field``. Rate, unit, leads, age and sex are taken from variables or fields
+    Fields of a struct are named `variable.field`. Rate, unit, leads, age and sex are taken from variables or fields
     of usual names. The CPSC 2018 struct is known: 500 Hz, mV, standard lead order.
 
     Raises:
@@ -104,7 +104,7 @@ def read_matlab(
 
 
 def _flatten(variables: dict[str, object]) -> dict[str, np.ndarray]:
-    """Arrays by name, the fields of single structs as ``variable.field``."""
+    """Arrays by name, the fields of single structs as `variable.field`."""
     flat: dict[str, np.ndarray] = {}
     for name, value in variables.items():
         value = np.asarray(value)

@@ -14,7 +14,7 @@ __all__ = ["is_numpy", "read_numpy"]
 
 
 def is_numpy(path: Path, head: bytes) -> bool:
-    """Whether a file begins like ``.npy``, or is a zip archive whose first member does."""
+    """Whether a file begins like `.npy`, or is a zip archive whose first member does."""
     return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and b".npy" in head[:512])
 
 
@@ -28,9 +28,9 @@ def read_numpy(
     key: str | None = None,
     index: int | None = None,
 ) -> EcgRecord:
-    """Reads a recording from ``.npy`` or ``.npz``; of a ``.npy`` only the chosen one is taken into memory.
+    """Reads a recording from `.npy` or `.npz`; of a `.npy` only the chosen one is taken into memory.
 
-    An archive may name its rate, unit and leads in arrays called ``sampling_rate`` (``fs``), ``units``, ``leads``.
+    An archive may name its rate, unit and leads in arrays called `sampling_rate` (`fs`), `units`, `leads`.
 
     Raises:
         RecordFileError: the file is damaged, holds Python objects, or no array is clearly the signal.

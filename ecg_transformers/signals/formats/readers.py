@@ -1,4 +1,4 @@
-"""`read_record`: a recording from a file of any known kind, recognised by its content, and the registry of readers."""
+"""`read_record`: a recording from a file of any known kind, recognized by its content, and the registry of readers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
@@ -72,9 +72,9 @@ def register_reader(name: str, probe: Probe, read: Read) -> None:
 
     Args:
         name: its name.
-        probe: ``probe(path, head)`` with the file's first 4096 bytes says whether the file is its kind.
-        read: ``read(path, ...)`` gives an EcgRecord; it gets those of `read_record`'s arguments that the caller set,
-            and must have parameters of their names (or ``**kwargs``).
+        probe: `probe(path, head)` with the file's first 4096 bytes says whether the file is its kind.
+        read: `read(path, ...)` gives an EcgRecord; it gets those of `read_record`'s arguments that the caller set,
+            and must have parameters of their names (or `**kwargs`).
 
     Example:
         >>> def read_mine(path, *, sampling_rate=None):
@@ -95,18 +95,18 @@ def read_record(
     key: str | None = None,
     index: int | None = None,
 ) -> EcgRecord:
-    """Reads one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and recorders' formats with the extra ``[formats]``.
+    """Reads one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and recorders' formats with the extra `[formats]`.
 
-    What a file states goes before the arguments, and a contradiction is an error; only ``gain`` replaces what a file
-    says. Everything that was assumed, converted or looks wrong is in the record's ``notes``.
+    What a file states goes before the arguments, and a contradiction is an error; only `gain` replaces what a file
+    says. Everything that was assumed, converted or looks wrong is in the record's `notes`.
 
     Args:
         path: the file; for WFDB the header, the signal file or the path without a suffix.
         sampling_rate: Hz, where the file states none.
         units: unit of the values (mV, uV, V, nV) where the file states none.
-        gain: values per mV (per ``units`` if given), in place of the file's own calibration.
+        gain: values per mV (per `units` if given), in place of the file's own calibration.
         leads: a name per lead in the order of the file, where the file names none or names them doubly.
-        treat_as: leads that may stand for others, as in ``{"MLII": "II"}``; noted on the record.
+        treat_as: leads that may stand for others, as in `{"MLII": "II"}`; noted on the record.
         key: name of the array in a container (NPZ, HDF5, MATLAB) that holds several.
         index: number of the recording in an array of several.
 

@@ -32,7 +32,7 @@ def read_table(
     One row per sample and one column per lead, names in the first row, units in the names or in the second row. A file
     without names that has more columns than rows, or names in its first column, has one row per lead. Empty fields are
     missing samples (NaN). A column of times gives the rate; columns that count the rows are left out. Lines that begin
-    with ``#`` are comments.
+    with `#` are comments.
 
     Args:
         path: the file.

@@ -18,7 +18,7 @@ _PLAUSIBLE_RATE = (20.0, 20_000.0)
 
 
 def parse_clock(text: str) -> float | None:
-    """Seconds of a time of day or elapsed time (``[[hh:]mm:]ss.fff``) or of an ISO date and time, None for other text.
+    """Seconds of a time of day or elapsed time (`[[hh:]mm:]ss.fff`) or of an ISO date and time, None for other text.
 
     Example:
         >>> parse_clock("0:01.500"), parse_clock("1:00:00"), parse_clock("MLII")

@@ -1,6 +1,6 @@
-"""Formats of recorder makers and hospitals in, through `ecgdatakit` (extra ``[formats]``).
+"""Formats of recorder makers and hospitals in, through `ecgdatakit` (extra `[formats]`).
 
-HL7 aECG, GE MUSE, Philips Sierra, Mortara, SCP-ECG, DICOM waveform, EDF, ISHNE, MFER, Kardia: the library recognises
+HL7 aECG, GE MUSE, Philips Sierra, Mortara, SCP-ECG, DICOM waveform, EDF, ISHNE, MFER, Kardia: the library recognizes
 and decodes them; here its record becomes an EcgRecord, and units, rate and lead names are checked as for every reader.
 """
 

@@ -14,7 +14,7 @@ _MIN_GAIN, _MAX_GAIN = 1e-3, 1e10
 
 
 def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *, notes: list[str]) -> list[int]:
-    """Positions of the signals to read, in the order asked for; all voltages if ``channels`` is None.
+    """Positions of the signals to read, in the order asked for; all voltages if `channels` is None.
 
     Raises:
         LeadError: a channel is not there, ambiguous or asked for twice.
@@ -58,7 +58,7 @@ def calibrate(
         header: the header.
         wanted: positions of the signals.
         units: the caller's unit for signals without one.
-        gain: the caller's gain per ``units`` (mV if None), which replaces the header's.
+        gain: the caller's gain per `units` (mV if None), which replaces the header's.
         notes: what was assumed or converted is added here.
 
     Raises:

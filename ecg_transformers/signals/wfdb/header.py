@@ -1,9 +1,9 @@
-"""WFDB headers: the ``.hea`` text of a record, understood tolerantly and checked field by field.
+"""WFDB headers: the `.hea` text of a record, understood tolerantly and checked field by field.
 
-Grammar (WFDB Applications Guide, header(5)): a line ``name[/segments] signals rate[/...] [samples] [time] [date]``;
+Grammar (WFDB Applications Guide, header(5)): a line `name[/segments] signals rate[/...] [samples] [time] [date]`;
 one line per signal, ``file format[xN][:skew][+offset] [gain[(baseline)][/units]] [resolution] [zero] [initial]
-[checksum] [block] [name]``; comments behind ``#``. What occurs in published corpora and can be read in one way only is
-read (byte-order mark, Latin-1, any line end, blank lines, dates before times, ``.mat`` in the record name); the rest is
+[checksum] [block] [name]`; comments behind `#``. What occurs in published corpora and can be read in one way only is
+read (byte-order mark, Latin-1, any line end, blank lines, dates before times, `.mat` in the record name); the rest is
 a RecordFileError with file and line.
 """
 
@@ -52,7 +52,7 @@ class WfdbSignal(NamedTuple):
         samples_per_frame: samples of this signal in each frame.
         skew: frames by which the signal lies late in the file.
         byte_offset: where the samples begin in the file.
-        gain: file units per physical unit; 200 where the header says 0 or nothing (``calibrated`` is False then).
+        gain: file units per physical unit; 200 where the header says 0 or nothing (`calibrated` is False then).
         baseline: value of the file that means 0.
         units: physical unit as written, or None.
         calibrated: whether the header states a gain.
@@ -77,7 +77,7 @@ class WfdbSignal(NamedTuple):
 
 
 class WfdbSegment(NamedTuple):
-    """One segment of a multi-segment record; ``name`` is None for a gap without samples."""
+    """One segment of a multi-segment record; `name` is None for a gap without samples."""
 
     name: str | None
     num_samples: int
@@ -85,7 +85,7 @@ class WfdbSegment(NamedTuple):
 
 @dataclass(frozen=True)
 class WfdbHeader:
-    """What a ``.hea`` file says, checked.
+    """What a `.hea` file says, checked.
 
     Args:
         path: the header file.
@@ -97,10 +97,10 @@ class WfdbHeader:
         segments: the segments of a multi-segment record, else empty.
         base_date: date of recording, or None.
         base_time: time of day as written, or None.
-        comments: the comment texts without ``#``.
+        comments: the comment texts without `#`.
         age: years, or None.
         sex: "male", "female" or None.
-        labels: the codes of a ``Dx:`` comment.
+        labels: the codes of a `Dx:` comment.
         notes: what was repaired or looks wrong.
     """
 
@@ -132,7 +132,7 @@ def refuse_lfs_pointer(path: Path, start: bytes) -> None:
 
 
 def header_path(path: str | Path) -> Path:
-    """The ``.hea`` file meant by the path of a record, its header or its signal file.
+    """The `.hea` file meant by the path of a record, its header or its signal file.
 
     Raises:
         RecordFileError: there is none.
@@ -153,7 +153,7 @@ def read_header(path: str | Path) -> WfdbHeader:
     """Reads and checks the header of a WFDB record; no signal file is touched.
 
     Args:
-        path: the ``.hea`` file, or the record's path without a suffix, or its signal file.
+        path: the `.hea` file, or the record's path without a suffix, or its signal file.
 
     Raises:
         RecordFileError: the header is absent, empty, cut off or not understood.

@@ -1,6 +1,6 @@
 """WFDB records in: header and files are checked before memory is taken, checksums after.
 
-A sample of the file becomes ``(value - baseline) / gain`` mV; WFDB's mark for an invalid sample becomes NaN.
+A sample of the file becomes `(value - baseline) / gain` mV; WFDB's mark for an invalid sample becomes NaN.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _MAX_SEGMENT_NOTES = 20
 
 
 class _Piece(NamedTuple):
-    """What was read: float32 mV ``(signals, samples)``, the names as written, Hz, samples per frame."""
+    """What was read: float32 mV `(signals, samples)`, the names as written, Hz, samples per frame."""
 
     signal: np.ndarray
     names: list[str | None]
@@ -66,13 +66,13 @@ def read_wfdb(
     """Reads a WFDB record.
 
     Args:
-        path: the ``.hea`` file, the record's path without a suffix, its signal file, or a header that was read already.
+        path: the `.hea` file, the record's path without a suffix, its signal file, or a header that was read already.
         channels: which signals, by position in the header or by name; None: all that are voltages.
         start: first sample to read.
         stop: sample behind the last one to read; None: to the end. Only this range is taken into memory.
         sampling_rate: Hz; only compared with the header's.
         units: the unit where the header has none.
-        gain: units of the file per mV (per ``units`` if given), instead of the header's.
+        gain: units of the file per mV (per `units` if given), instead of the header's.
         leads: names of the leads where the header names none or names them doubly.
         strict: a wrong checksum is an error instead of a note.
         allow_truncated: read the whole frames of a signal file that is too short, with a note.
@@ -237,7 +237,7 @@ def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
 
 
 def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray, invalid: int | None) -> np.ndarray:
-    """``(digital - baseline) / gain`` as float32, NaN where the sample is marked invalid."""
+    """`(digital - baseline) / gain` as float32, NaN where the sample is marked invalid."""
     # float32 holds integers up to 2^24 exactly, its division is then correctly rounded; else by way of float64.
     exact = digital.dtype == np.int16 and np.abs(baselines).max() < 1 << 23
     exact = exact and bool((gains.astype(np.float32) == gains).all())
@@ -252,7 +252,7 @@ def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray
 def _compare_checksums(
     header: WfdbHeader, files: list[SignalFile], sums: dict[int, int], strict: bool, *, notes: list[str]
 ) -> None:
-    """Notes signals whose sum modulo 65536 differs from the header's, refuses them if ``strict``.
+    """Notes signals whose sum modulo 65536 differs from the header's, refuses them if `strict`.
 
     A stated 0 is not compared: CinC 2017 has it in all headers.
     """

@@ -39,7 +39,7 @@ class SignalFile(NamedTuple):
         signals: the signals that it interleaves, in order.
         columns: first column of each signal in a frame, and behind them the width of a frame.
         num_frames: frames to read.
-        held_frames: frames that the file holds; more than ``num_frames`` where the header describes fewer.
+        held_frames: frames that the file holds; more than `num_frames` where the header describes fewer.
     """
 
     path: Path
@@ -124,7 +124,7 @@ def _num_bytes(format: int, num_samples: int) -> int:
 
 
 def _held_frames(format: int, num_bytes: int, width: int, stated: int | None) -> int:
-    """Frames of ``width`` samples that so many bytes hold completely."""
+    """Frames of `width` samples that so many bytes hold completely."""
     numerator, denominator = _BYTES[format]
     samples = max(num_bytes, 0) * denominator // numerator
     # Formats 212, 310, 311 pad the last group of samples: that makes no frame more.
@@ -185,17 +185,17 @@ def _flac_frames(header: WfdbHeader, path: Path, start: bytes, size: int, group:
 
 
 def decode(file: SignalFile, signals: Sequence[WfdbSignal], start: int, stop: int, header: WfdbHeader) -> np.ndarray:
-    """The samples ``[start, stop)`` of some signals of a file, as the file has them.
+    """The samples `[start, stop)` of some signals of a file, as the file has them.
 
     Args:
         file: the checked file.
-        signals: which of its signals; all of the same ``samples_per_frame``.
+        signals: which of its signals; all of the same `samples_per_frame`.
         start: first sample, counted at the signals' own rate.
         stop: sample behind the last one.
         header: the record's header.
 
     Returns:
-        Integers ``(len(signals), stop - start)``, C-contiguous; int16 for formats 16, 61 and 212.
+        Integers `(len(signals), stop - start)`, C-contiguous; int16 for formats 16, 61 and 212.
     """
     factor = signals[0].samples_per_frame
     first, last = start // factor, -(-stop // factor)
@@ -212,7 +212,7 @@ def decode(file: SignalFile, signals: Sequence[WfdbSignal], start: int, stop: in
 
 
 def _decode_directly(file: SignalFile, first: int, last: int) -> np.ndarray:
-    """Frames ``[first, last)`` of format 16, 61 or 212 as int16 ``(frames, width)``."""
+    """Frames `[first, last)` of format 16, 61 or 212 as int16 `(frames, width)`."""
     width, format, offset = file.columns[-1], file.signals[0].format, file.signals[0].byte_offset
     begin, count = first * width, (last - first) * width
     with file.path.open("rb") as stream:
@@ -239,7 +239,7 @@ def _decode_directly(file: SignalFile, first: int, last: int) -> np.ndarray:
 def _decode_with_wfdb(
     file: SignalFile, signals: Sequence[WfdbSignal], first: int, last: int, header: WfdbHeader
 ) -> list[np.ndarray]:
-    """Frames ``[first, last)`` of the signals through wfdb, one array per signal."""
+    """Frames `[first, last)` of the signals through wfdb, one array per signal."""
     import wfdb
 
     # wfdb reads a header from disk: it gets one that holds nothing but what was understood.

@@ -19,7 +19,7 @@ _INVALID = -(1 << 15)
 
 
 def write_wfdb(record: EcgRecord, folder: str | Path) -> Path:
-    """Writes a record as ``folder/<name>.hea`` and ``.dat`` (``.atr`` with annotations) and gives the header's path.
+    """Writes a record as `folder/<name>.hea` and `.dat` (`.atr` with annotations) and gives the header's path.
 
     Samples are rounded to 1 uV (1000 units per mV, fewer where the amplitude exceeds 32.7 mV); NaN becomes WFDB's mark
     for invalid samples. Age, sex and labels go into comments as in the PhysioNet Challenges.

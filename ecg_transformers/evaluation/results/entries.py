@@ -136,7 +136,8 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
 def _field_words(field: str, value: Any) -> str:
     if field == "train_folds" and value:
         return f"trained on folds {', '.join(map(str, value))}"
-    return f"{field.replace('_', ' ')} {value}"
+    # The key of the entries is spelled as it always was; texts are in American English.
+    return f"{field.replace('_', ' ').replace('initialisation', 'initialization')} {value}"
 
 
 def _key(entry: Entry, fields: Sequence[str]) -> str:

@@ -9,12 +9,14 @@ update and optimizer. The two are timed in turn, and each ratio is that of the f
 """
 
 import argparse
+import itertools
 import time
 
 import torch
 from torch import nn
 
 from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining
+from ecg_transformers.augmentations.row_generator import RowGenerator
 
 SHIPPED = {
     "sampling_rate": 100,
@@ -102,10 +104,11 @@ def training_step(config, batch, dtype, device, compile_blocks):
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
     x = torch.randn(batch, config.num_leads, config.window_size, device=device)
     ids = torch.arange(batch, device=device)
-    generator = torch.Generator(device).manual_seed(0)
+    steps = itertools.count()
 
     def run():
-        keywords = model.apply_draws(x, model.draw(batch, generator))
+        draws = model.draw(RowGenerator(batch, seed=next(steps), device=device))
+        keywords = model.apply_draws({"input_values": x}, draws)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = model(x, **keywords, patient_ids=ids).loss
         loss.backward()

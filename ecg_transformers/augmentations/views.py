@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from .functional import drop_samples, erase_lead, partial_noise, resized_crop, time_out
+from .row_generator import RowGenerator
 
 __all__ = ["MaeMocoViews"]
 
@@ -37,27 +38,26 @@ class MaeMocoViews:
     noise_amplitude: float = 0.3
     drop_ratio: float = 0.3
 
-    def draw(
-        self, batch_size: int, num_leads: int, num_samples: int, generator: torch.Generator | None, device=None
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw everything random for one view of a batch; every tensor has the batch first.
 
         Positions and lengths are drawn as numbers in [0, 1), so that a record's padding can be taken into account when
         they are applied.
+
+        Args:
+            generator: Source of the numbers, one stream per record.
+            num_leads: Leads of the signal.
+            num_samples: Samples of the signal.
         """
-
-        def uniform(*shape: int) -> torch.Tensor:
-            return torch.rand(batch_size, *shape, generator=generator, device=device)
-
         return {
-            "chance": uniform(_OPERATIONS),
-            "crop": uniform(2),
-            "lead": uniform(),
-            "time_out": uniform(2),
-            "noise_window": uniform(2),
-            "noise": torch.randn(batch_size, num_leads, num_samples, generator=generator, device=device),
-            "drop_count": uniform(),
-            "drop": uniform(num_samples),
+            "chance": generator.uniform(_OPERATIONS),
+            "crop": generator.uniform(2),
+            "lead": generator.uniform(),
+            "time_out": generator.uniform(2),
+            "noise_window": generator.uniform(2),
+            "noise": generator.normal(num_leads, num_samples),
+            "drop_count": generator.uniform(),
+            "drop": generator.uniform(num_samples),
         }
 
     def apply(

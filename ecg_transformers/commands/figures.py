@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from ..augmentations.row_generator import RowGenerator
 from ..trainer.data import WindowDataset
-from ..trainer.draws import step_generator
+from ..trainer.draws import step_seed
 from ..trainer.protocol import PretrainingModel
 
 __all__ = ["draw_figures", "reconstruct_millivolts"]
@@ -71,11 +72,10 @@ def reconstruct_millivolts(
     """
     batch = {name: value.to(model.device) for name, value in data.__getitems__([index]).items()}
     values = batch[model.main_input_name]
-    generator = step_generator(seed, 0, stream="evaluate", device=values.device)
+    generator = RowGenerator(len(values), seed=step_seed(seed, 0, stream="evaluate"), device=values.device)
     was_training = model.training
     model.train(False)
-    draws = model.draw(len(values), generator=generator, device=values.device)
-    outputs = model(**batch, **model.apply_draws(values, draws))
+    outputs = model(**{**batch, **model.apply_draws(batch, model.draw(generator))})
     model.train(was_training)
     if outputs.get("reconstruction") is None:
         return None

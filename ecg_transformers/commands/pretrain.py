@@ -16,10 +16,10 @@ from ..errors import CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.data import WindowDataset, split_off_patients
+from ..trainer.pretraining import PretrainingTrainer
 from ..trainer.resume import checkpoint_folders, newest_complete_checkpoint
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, peak_memory
 from ..trainer.schedules import ScheduleCallback
-from ..trainer.trainer import EcgTrainer
 from .figures import draw_figures
 from .settings import RunSettings, build_model
 
@@ -164,7 +164,7 @@ class PretrainingRun:
             resumed=self.checkpoint is not None,
         )
 
-    def _trainer(self) -> EcgTrainer:
+    def _trainer(self) -> PretrainingTrainer:
         run, training = self.settings.run, self.settings.training
         self.batch_size = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
         self.record = RunRecord(self.folder, self._facts(), self.speed, resumed=self.checkpoint is not None)
@@ -182,7 +182,7 @@ class PretrainingRun:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
                     module.compile(dynamic=False)
-        trainer = EcgTrainer(
+        trainer = PretrainingTrainer(
             model=model,
             args=training,
             train_dataset=self.train_data,
@@ -220,7 +220,7 @@ class PretrainingRun:
         if self.trainer.is_world_process_zero():
             draw_figures(
                 self.folder,
-                self.trainer.core_model,
+                self.trainer.pretraining_model,
                 self.settings.extractor,
                 self.validation_data if self.validation_data is not None else self.train_data,
                 self.trainer.state.log_history,
@@ -237,7 +237,7 @@ class PretrainingRun:
 
     def introduction(self) -> str:
         """What is about to happen, in three lines."""
-        training, model, corpus = self.settings.training, self.trainer.core_model, self.corpus
+        training, model, corpus = self.settings.training, self.trainer.pretraining_model, self.corpus
         steps: int = training.max_steps
         if steps <= 0:
             steps = math.ceil(self.steps_per_epoch * training.num_train_epochs)

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional
 
+from .precision import at_least_float32, similarities
+
 __all__ = ["info_nce"]
 
 
@@ -13,7 +15,7 @@ def info_nce(
     temperature: float,
     negative_mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of the own key against negatives.
+    """Cross-entropy of the own key against negatives, in at least float32.
 
     `loss = mean_i -log( exp(q_i k_i / t) / (exp(q_i k_i / t) + sum_j exp(q_i n_j / t)) )`
 
@@ -22,13 +24,14 @@ def info_nce(
         keys: The own key of each query, unit vectors `(batch, size)`.
         negatives: Unit vectors as columns `(size, negatives)`.
         temperature: Positive divisor of the similarities.
-        negative_mask: `(batch, negatives)` booleans, True = this negative does not count for this query.
+        negative_mask: `(batch, negatives)` booleans, True = not a negative of this query. Default: all count.
 
     Returns:
         The mean loss, and the logits `(batch, 1 + negatives)` with the own key first.
     """
+    queries, keys = at_least_float32(queries, keys)
     own = (queries * keys).sum(dim=1, keepdim=True)
-    others = queries @ negatives
+    others = similarities(queries, negatives)
     if negative_mask is not None:
         others = others.masked_fill(negative_mask, float("-inf"))
     logits = torch.cat([own, others], dim=1) / temperature

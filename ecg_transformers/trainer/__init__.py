@@ -1,8 +1,10 @@
-"""Pretraining with Transformers' Trainer: step-keyed draws, named loss terms, schedules, whole checkpoints."""
+"""Training with Transformers' Trainer: `EcgTrainer`, and `PretrainingTrainer` and `FineTuneTrainer` on it."""
 
 from .arguments import EcgTrainingArguments
 from .callbacks import ClockCallback, LossCallback
 from .data import EpochSampler, WindowDataset
+from .fine_tuning import FineTuneSettings, FineTuneTrainer
+from .pretraining import PretrainingTrainer
 from .schedules import PlateauAfterWarmup, Schedule, ScheduleCallback
 from .trainer import EcgTrainer
 
@@ -11,8 +13,11 @@ __all__ = [
     "EcgTrainer",
     "EcgTrainingArguments",
     "EpochSampler",
+    "FineTuneSettings",
+    "FineTuneTrainer",
     "LossCallback",
     "PlateauAfterWarmup",
+    "PretrainingTrainer",
     "Schedule",
     "ScheduleCallback",
     "WindowDataset",

@@ -1,6 +1,8 @@
-"""Callbacks of the pretraining loop: a user's hook into the loss, the momentum twin, the clock, early stopping."""
+"""Callbacks of the training loop: loss terms of the user, hooks of the model, a time limit, early stopping."""
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -9,7 +11,10 @@ from transformers.utils import ModelOutput, logging
 from .protocol import PretrainingModel
 from .schedules import PlateauAfterWarmup
 
-__all__ = ["ClockCallback", "LossCallback", "MomentumCallback", "ResumedEarlyStopping", "StepCallback"]
+if TYPE_CHECKING:
+    from .trainer import EcgTrainer
+
+__all__ = ["ClockCallback", "HookCallback", "LogAtSave", "LossCallback", "ResumedEarlyStopping", "StepCallback"]
 
 logger = logging.get_logger(__name__)
 
@@ -51,48 +56,80 @@ class LossCallback(TrainerCallback):
 
 
 class StepCallback(TrainerCallback):
-    """What the loop itself needs at fixed places: the sampler's epoch and the count of the plateau's warm-up."""
+    """What `EcgTrainer` needs at fixed places: the epoch of the sampler, the micro-batch, the plateau's warm-up.
 
-    def __init__(self, trainer):
+    Args:
+        trainer: The Trainer to keep up to date.
+    """
+
+    def __init__(self, trainer: "EcgTrainer"):
         self.trainer = trainer
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Give the sampler the epoch; Trainer and accelerate do not reach it in every set-up."""
         if self.trainer.epoch_sampler is not None:
             self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The first micro-batch of a step follows."""
+        self.trainer.micro_step = 0
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Another micro-batch of the same step follows."""
+        self.trainer.micro_step += 1
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count the step for the plateau's warm-up."""
         scheduler = self.trainer.plateau_scheduler
         if isinstance(scheduler, PlateauAfterWarmup):
             scheduler.finish_train_step()
-        return control
+
+
+class HookCallback(TrainerCallback):
+    """Calls the hooks of a pretraining model before and after `optimizer.step()`.
+
+    Args:
+        call: Called with the name of the hook.
+    """
+
+    def __init__(self, call: Callable[[str], None]):
+        self.call = call
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Gradients are complete."""
+        self.call("before_optimizer_step")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Weights are new; the step is not yet counted."""
+        self.call("after_step")
 
 
 class LogAtSave(TrainerCallback):
-    """Logs whenever a checkpoint is due: running means are not in a checkpoint, so none may be under way in one."""
+    """Logs whenever a checkpoint is due: running means are not saved, so a checkpoint must hold none."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         """Close the running means before the checkpoint is written."""
         if control.should_save:
             control.should_log = True
         return control
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         """Do the same at the end of an epoch."""
         return self.on_step_end(args, state, control)
-
-
-class MomentumCallback(TrainerCallback):
-    """Moves the momentum twin once per optimizer step, where gradients are accumulated over several forward passes.
-
-    With N micro-batches per step the published rule "one update per forward" would act as momentum**N
-    (specification of MAE-MoCo, 4.9).
-    """
-
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
-        """Update before the first micro-batch, where the forward pass would have done it."""
-        model.momentum_update()
 
 
 class ClockCallback(TrainerCallback):
@@ -107,7 +144,9 @@ class ClockCallback(TrainerCallback):
         self.max_seconds = max_seconds
         self.started = time.monotonic() if started is None else started
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         """Stop if the time is over."""
         over = time.monotonic() - self.started >= self.max_seconds
         if args.world_size > 1:
@@ -125,8 +164,10 @@ class ClockCallback(TrainerCallback):
 class ResumedEarlyStopping(EarlyStoppingCallback):
     """Early stopping whose count of evaluations without improvement survives a resume."""
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Take the count from the checkpoint's Trainer state."""
         super().on_train_begin(args, state, control, **kwargs)
-        saved = state.stateful_callbacks.get(type(self).__name__, {})
+        saved = cast(dict[str, Any], state.stateful_callbacks).get(type(self).__name__, {})
         self.early_stopping_patience_counter = saved.get("attributes", {}).get("early_stopping_patience_counter", 0)

@@ -1,44 +1,28 @@
-"""Randomness that belongs to a step, not to a process: seeds from (seed, step), slices of one combined draw, hashes."""
+"""Randomness that belongs to a step or a record, not to a process: seeds and window starts as hashes."""
 
 import numpy as np
-import torch
 
 from ..hashing import integer_hash
 
-__all__ = ["slice_draws", "step_generator", "window_starts"]
+__all__ = ["step_seed", "window_starts"]
 
-# Names of the streams, so that a training step and an evaluation batch of the same number draw different numbers.
+# So that a training step and an evaluation batch of the same number draw different numbers.
 _STREAMS = {"train": 1, "evaluate": 2}
 
 
-def step_generator(
-    seed: int, step: int, micro_step: int = 0, *, stream: str = "train", device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """Generator on `device` that is the same for every process and every resumed run at this step.
+def step_seed(seed: int, step: int, micro_step: int = 0, *, stream: str = "train") -> int:
+    """Seed of a step, the same for every process and every resumed run.
 
     Args:
         seed: Seed of the run.
         step: Optimizer step (training) or number of the batch (evaluation), from 0.
-        micro_step: Number of the micro-batch within an accumulated step.
+        micro_step: Number of the micro-batch within an accumulated step, from 0.
         stream: `"train"` or `"evaluate"`.
-        device: Where the draws are made.
+
+    Returns:
+        An integer from 0 to 2**64 - 1.
     """
-    mixed = int(integer_hash(_STREAMS[stream], seed, step, micro_step))
-    return torch.Generator(device=device).manual_seed(mixed)
-
-
-def slice_draws(
-    draws: dict[str, torch.Tensor], shared: tuple[str, ...], *, start: int, rows: int
-) -> dict[str, torch.Tensor]:
-    """Take this process's rows of the draws that were made for the combined batch of all processes.
-
-    Args:
-        draws: Tensors with the combined batch first.
-        shared: Names that every process gets whole.
-        start: First row of this process.
-        rows: Its number of rows.
-    """
-    return {name: value if name in shared else value[start : start + rows] for name, value in draws.items()}
+    return int(integer_hash(_STREAMS[stream], seed, step, micro_step))
 
 
 def window_starts(

@@ -16,7 +16,6 @@ from ..inference.encode import iterate_windows, probabilities
 from ..metrics.selection import selection_score
 from ..objectives.class_weights import weighted_losses
 from .data import WindowDataset, as_it_is
-from .draws import step_generator
 from .trainer import EcgTrainer
 
 if TYPE_CHECKING:
@@ -187,20 +186,11 @@ class FineTuneTrainer(EcgTrainer):
 
     @torch.no_grad()
     def _shifted(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Each window moved in time by its own draw of this step, with zeros where nothing is."""
+        """Each window moved in time by its own draw of this step, zeros filling the gap."""
         values = inputs["input_values"]
-        self._micro_step = self._micro_step + 1 if self._drawn_step == self.state.global_step else 0
-        self._drawn_step = self.state.global_step
-        generator = step_generator(self.args.seed, self.state.global_step, self._micro_step, device=values.device)
-        rows, batch, samples = self._train_batch_size, len(values), values.shape[-1]
-        draws = torch.randint(
-            -self.max_shift,
-            self.max_shift + 1,
-            (rows * self.args.world_size,),
-            generator=generator,
-            device=values.device,
-        )
-        shifts = draws[self.args.process_index * rows :][:batch]
+        samples = values.shape[-1]
+        draws = self.row_generator(values).uniform()  # (batch,)
+        shifts = (draws * (2 * self.max_shift + 1)).long() - self.max_shift
         places = torch.arange(samples, device=values.device) - shifts[:, None]  # (batch, samples)
         inside = (places >= 0) & (places < samples)
         places = places.clamp(0, samples - 1)

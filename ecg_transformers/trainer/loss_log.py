@@ -1,6 +1,11 @@
 """Running means of the loss terms between two log entries."""
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 __all__ = ["LossLog"]
 
@@ -8,7 +13,7 @@ __all__ = ["LossLog"]
 class LossLog:
     """Sums up loss terms on the device; nothing is synchronized until they are asked for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._rows: dict[str, int] = {}
 
@@ -24,7 +29,7 @@ class LossLog:
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
             self._rows[name] = self._rows.get(name, 0) + rows
 
-    def drain(self, accelerator) -> dict[str, float]:
+    def drain(self, accelerator: "Accelerator") -> dict[str, float]:
         """Return the means over all records of all processes since the last call, and begin anew.
 
         Every process has to call it at the same point (it gathers).

@@ -2,16 +2,21 @@
 
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
 from ..errors import CheckpointError
 
-__all__ = ["PlateauAfterWarmup", "Schedule", "ScheduleCallback", "start_above_zero"]
+if TYPE_CHECKING:
+    from .protocol import PretrainingModel
+
+__all__ = ["PlateauAfterWarmup", "Schedule", "ScheduleCallback", "reason_unbuilt", "start_above_zero"]
 
 logger = logging.get_logger(__name__)
 
@@ -23,7 +28,7 @@ def start_above_zero(scheduler: LambdaLR, warmup_steps: int) -> LambdaLR:
     at the last step of the warm-up. After the warm-up nothing changes.
     """
 
-    def shifted(rate):
+    def shifted(rate: Callable[[int], float]) -> Callable[[int], float]:
         return lambda step: rate(step + 1) if step < warmup_steps else rate(step)
 
     scheduler.lr_lambdas = [shifted(rate) for rate in scheduler.lr_lambdas]
@@ -39,13 +44,13 @@ class PlateauAfterWarmup(ReduceLROnPlateau):
 
     The Trainer calls `step(metric)` after each evaluation because the type is a `ReduceLROnPlateau`;
     `finish_train_step` is called after each optimizer step. Evaluations during the warm-up are not counted. All state
-    is plain numbers in `state_dict()`, so a resumed run goes on exactly.
+    is plain numbers in `state_dict()`, so a resumed run resumes exactly.
 
     Args:
         optimizer: Its current rates are the base rates.
         warmup_steps: Optimizer steps of the warm-up; step s (from 0) has `base * (s + 1) / warmup_steps`.
         factor: 0.9, MAE-MoCo section 5.4.
-        patience: 15 evaluations without improvement are borne, the 16th reduces (MAE-MoCo section 5.4).
+        patience: 15 evaluations without improvement are tolerated, the 16th reduces (MAE-MoCo section 5.4).
         threshold: Relative improvement that counts.
         min_lr: Rate below which nothing is reduced.
     """
@@ -76,10 +81,30 @@ class PlateauAfterWarmup(ReduceLROnPlateau):
         self.train_steps += 1
         self._set_warmup_rate()
 
-    def step(self, metrics, epoch=None) -> None:  # type: ignore[override]  # torch's own base class does the same
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]  # torch's own base class does the same
         """Judge one evaluation; nothing happens before the warm-up is over."""
         if self.train_steps >= self.warmup_steps:
             super().step(metrics) if epoch is None else super().step(metrics, epoch)
+
+
+def reason_unbuilt(model: "PretrainingModel", name: str) -> str | None:
+    """Why a model has no such loss term although its config knows it; None for any other name.
+
+    Args:
+        model: The pretraining model.
+        name: Name of a loss term; its weight in the config ends in `_weight` instead of `_loss`.
+    """
+    field = f"{name.removesuffix('_loss')}_weight"
+    if getattr(model.config, field, None) != 0:
+        return None
+    return (
+        f"{name!r}, but this {type(model).__name__} was built without that term because {field} is 0 in its config. "
+        f"Set {field} above 0; a schedule may start at 0 then."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 @dataclass(frozen=True)
@@ -148,19 +173,38 @@ class ScheduleCallback(TrainerCallback):
                 "to_step (the last three as needed)."
             ) from error
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        """Refuse names that the model does not have."""
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: "PretrainingModel | None" = None,
+        **kwargs: Any,
+    ) -> None:
+        """Refuse names that the model does not have, and terms that it was built without."""
+        model = cast("PretrainingModel", model)
         for name in self.schedules:
-            if name not in model.loss_weights and not isinstance(getattr(model, name, None), (int, float)):
-                known = [*model.loss_weights, "momentum", "temperature"]
+            if name not in model.loss_weights and not _is_number(getattr(model, name, None)):
+                if reason := reason_unbuilt(model, name):
+                    raise CheckpointError(f"There is a schedule for {reason}")
+                numbers = [other for other in ("momentum", "temperature") if _is_number(getattr(model, other, None))]
+                known = [*model.loss_weights, *numbers]
                 near = difflib.get_close_matches(name, known, n=1)
                 raise CheckpointError(
                     f"{type(model).__name__} has nothing called {name!r} to schedule"
                     + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}.")
                 )
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: "PretrainingModel | None" = None,
+        **kwargs: Any,
+    ) -> None:
         """Write this step's values to the model."""
+        model = cast("PretrainingModel", model)
         for name, schedule in self.schedules.items():
             value = schedule(state.global_step, state.max_steps)
             if name in model.loss_weights:

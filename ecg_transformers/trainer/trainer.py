@@ -1,4 +1,4 @@
-"""The Trainer of self-supervised ECG models: draws that belong to the step, named loss terms, whole checkpoints."""
+"""The Trainer that every run of the package stands on: rates, data order, step-keyed randomness, whole checkpoints."""
 
 import os
 import re
@@ -8,19 +8,19 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.optimization import get_scheduler
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
 
+from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from .arguments import NO_DECAY
-from .callbacks import LogAtSave, LossCallback, MomentumCallback, StepCallback
+from .callbacks import LogAtSave, StepCallback
 from .data import EpochSampler, WindowDataset, as_it_is
-from .draws import slice_draws, step_generator
-from .loss_log import LossLog
-from .protocol import PretrainingModel
+from .draws import step_seed
 from .resume import (
     UNFINISHED,
     check_checkpoint,
@@ -29,7 +29,7 @@ from .resume import (
     newest_complete_checkpoint,
     seal_checkpoint,
 )
-from .schedules import PlateauAfterWarmup, ScheduleCallback, start_above_zero
+from .schedules import PlateauAfterWarmup, start_above_zero
 
 __all__ = ["EcgTrainer"]
 
@@ -37,42 +37,53 @@ logger = logging.get_logger(__name__)
 
 
 class EcgTrainer(Trainer):
-    """Trainer for every `XForPreTraining` of the package.
+    """Transformers' Trainer with exact resumption; the base of `PretrainingTrainer` and `FineTuneTrainer`.
 
-    What it adds to Transformers' Trainer:
+    What it adds:
 
-    - All random numbers of a step (views, masks, noise) are drawn on the device for the combined batch of all
-      processes, from a generator seeded by (seed, global step, micro step), and passed to `forward` explicitly. A
-      resumed run is the same run bit for bit, and two processes train like one.
-    - Every loss term is logged under its own name, in training and evaluation; `LossCallback` adds and re-weights
-      terms, `ScheduleCallback` changes weights, momentum and temperature over the run.
+    - `row_generator`: the one source of random numbers in a step, keyed by (seed, step, micro-batch, row). A resumed
+      run is the same run bit for bit, and two processes train like one.
+    - Record order keyed by (seed, epoch); every validation record counts; evaluation leaves training undisturbed.
     - Warm-up from a rate above zero, and reduce-on-plateau after it.
-    - Checkpoints appear whole or do not count; `train(resume_from_checkpoint=True)` takes the newest complete one.
-    - Norms, biases, position tables and tokens are not decayed.
-
-    A model offers `draw`, `apply_draws`, `shared_draws`, `loss_weights` and `momentum_update`; see
-    `MaeMocoForPreTraining`.
+    - Checkpoints are written atomically; `train(resume_from_checkpoint=True)` takes the newest complete one.
+    - Norms, biases, position tables and tokens are exempt from weight decay.
 
     Args:
-        model: The pretraining model.
+        model: The model to train.
         args: Arguments of the run; plain `TrainingArguments` will do.
         train_dataset: `WindowDataset`, or any dataset whose items hold the model's inputs.
         eval_dataset: The same for validation.
-        processing_class: Feature extractor; saved with each checkpoint.
         callbacks: Further callbacks.
-        **kwargs: As for `transformers.Trainer`.
+        **kwargs: As for `transformers.Trainer`; `processing_class` is the feature extractor, saved with each
+            checkpoint.
+
+    Attributes:
+        micro_step: Number of the micro-batch within the accumulated step, from 0.
+        epoch_sampler: The sampler of the training records, once it is made.
+        plateau_scheduler: The scheduler of `lr_scheduler_type="reduce_lr_on_plateau"`, once it is made.
     """
 
     # The loss is a mean over the micro-batch, to be divided by the accumulation steps.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, model=None, args=None, *, train_dataset=None, eval_dataset=None, callbacks=None, **kwargs):
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        *,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ):
         if isinstance(train_dataset, WindowDataset):
             kwargs.setdefault("data_collator", as_it_is)
         self.epoch_sampler: EpochSampler | None = None
         self.plateau_scheduler: PlateauAfterWarmup | None = None
+        self.micro_step = 0
+        self._evaluation_batch = 0
         super().__init__(
-            model=model,
+            model=cast(Any, model),
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -86,94 +97,48 @@ class EcgTrainer(Trainer):
             )
         # Last of all, after the callbacks that decide about saving.
         self.add_callback(LogAtSave())
-        self._set_momentum_rule()
-        self._log = LossLog()
-        self._evaluation_log = LossLog()
-        self._micro_step = -1
-        self._drawn_step = -1
-        self._evaluation_batch = 0
 
-    # ---- the loss --------------------------------------------------------------------------------------------------
+    # ---- steps -----------------------------------------------------------------------------------------------------
 
     @property
-    def core_model(self) -> PretrainingModel:
+    def core_model(self) -> PreTrainedModel:
         """The model without the wrappers of DDP or torch.compile."""
-        return cast(PretrainingModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        return cast(PreTrainedModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     @property
     def output_dir(self) -> Path:
         """Folder of the run."""
         return Path(str(self.args.output_dir))
 
-    def _set_momentum_rule(self) -> None:
-        config = self.core_model.config
-        if hasattr(config, "momentum_update_in_forward"):
-            accumulated = self.args.gradient_accumulation_steps > 1
-            config.momentum_update_in_forward = not accumulated
-            if accumulated:
-                self.add_callback(MomentumCallback())
+    def row_generator(self, values: torch.Tensor) -> RowGenerator:
+        """Random numbers for this process's rows of the current micro-batch, on their device.
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Draw this step's random numbers, call the model with them, and put the loss together."""
-        core = self.core_model
-        inputs = {**inputs, **self._random_inputs(core, inputs)}
-        outputs = model(**inputs)
-        loss, terms = self._total_loss(core, inputs, outputs)
-        log = self._log if core.training else self._evaluation_log
-        log.add(terms, rows=len(inputs[core.main_input_name]))
-        return (loss, outputs) if return_outputs else loss
+        Everything random in a step comes from here. The numbers of a row depend on the seed of the run, the step, the
+        micro-batch and the row's place in the combined batch of all processes. In evaluation the step is the number
+        of the batch: every evaluation draws the same, so that epochs can be compared.
 
-    @torch.no_grad()
-    def _random_inputs(self, core: PretrainingModel, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """This process's views, noise and masks of this step."""
-        values = inputs[core.main_input_name]
-        if core.training:
-            self._micro_step = self._micro_step + 1 if self._drawn_step == self.state.global_step else 0
-            self._drawn_step = self.state.global_step
-            generator = step_generator(
-                self.args.seed, self.state.global_step, self._micro_step, stream="train", device=values.device
-            )
+        Args:
+            values: Any tensor of the batch, rows first.
+        """
+        if self.core_model.training:
+            seed = step_seed(self.args.seed, self.state.global_step, self.micro_step, stream="train")
             rows = self._train_batch_size
         else:
-            # The same views and masks at every evaluation, so that epochs can be compared.
-            generator = step_generator(self.args.seed, self._evaluation_batch, stream="evaluate", device=values.device)
-            self._evaluation_batch += 1
+            seed = step_seed(self.args.seed, self._evaluation_batch, stream="evaluate")
             rows = self.args.eval_batch_size
-        draws = core.draw(rows * self.args.world_size, generator=generator, device=values.device)
-        draws = slice_draws(draws, core.shared_draws, start=self.args.process_index * rows, rows=len(values))
-        masks = {"attention_mask": inputs["attention_mask"]} if "attention_mask" in inputs else {}
-        return core.apply_draws(values, draws, **masks)
+        return RowGenerator(
+            len(values),
+            seed=seed,
+            first_row=self.args.process_index * rows,
+            total_rows=self.args.world_size * rows,
+            device=values.device,
+        )
 
-    def _total_loss(
-        self, core: PretrainingModel, inputs: dict[str, torch.Tensor], outputs: ModelOutput
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Loss with the extra terms and weights of the callbacks, and all terms by name."""
-        loss = outputs["loss"]
-        weights = dict(core.loss_weights)
-        terms = {name: outputs[name] for name in weights if name in outputs}
-        extra: dict[str, torch.Tensor] = {}
-        for callback in self.callback_handler.callbacks:
-            if isinstance(callback, LossCallback):
-                extra |= callback.on_compute_loss(self.args, self.state, self.control, core, inputs, outputs) or {}
-        if any(core.loss_weights[name] != weight for name, weight in weights.items()):
-            loss = sum(core.loss_weights[name] * term for name, term in terms.items())
-        for name, term in extra.items():
-            if name in terms:
-                raise CheckpointError(
-                    f"A callback returned the term {name!r}, which {type(core).__name__} computes itself; return a "
-                    "new name, or set model.loss_weights[...] to re-weight."
-                )
-            loss = loss + core.loss_weights.get(name, 1.0) * term
-        return loss, {**terms, **extra}
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log with the mean of every loss term, and with the values that schedules drive."""
-        if "loss" in logs:
-            logs |= self._log.drain(self.accelerator)
-            for callback in self.callback_handler.callbacks:
-                if isinstance(callback, ScheduleCallback):
-                    logs |= callback.values
-        super().log(logs, start_time)
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """As the Trainer makes it; the batches are counted for `row_generator`."""
+        output = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        self._evaluation_batch += 1
+        return output
 
     def floating_point_ops(self, inputs) -> int:
         """No estimate: the Trainer's takes each sample of a signal for a token and walks over the model every step."""
@@ -182,7 +147,7 @@ class EcgTrainer(Trainer):
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ) -> EvalLoopOutput:
-        """Evaluate with fixed draws; the metrics hold every loss term, and training goes on as if nothing had been."""
+        """Evaluate with fixed random numbers; training then continues as if nothing had been evaluated."""
         self._evaluation_batch = 0
         if self.args.world_size > 1 and self.args.ddp_broadcast_buffers is not False:
             # Judge the model that is kept: BatchNorm statistics are the first process's, as in DDP's next forward pass.
@@ -191,12 +156,9 @@ class EcgTrainer(Trainer):
             broadcast(list(self.core_model.buffers()))
         # A loader takes a number from torch's global generator when it starts; dropout must not notice.
         with torch.random.fork_rng(devices=[]):
-            output = super().evaluation_loop(
+            return super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
-        terms = self._evaluation_log.drain(self.accelerator)
-        named = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
-        return output._replace(metrics={**(output.metrics or {}), **named})
 
     # ---- data, optimizer, rate -------------------------------------------------------------------------------------
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from ecg_transformers.augmentations import functional
+from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.augmentations.views import MaeMocoViews
 
 
 def draw(views, batch=64, leads=3, samples=200, seed=0):
-    return views.draw(batch, leads, samples, torch.Generator().manual_seed(seed))
+    return views.draw(RowGenerator(batch, seed=seed), leads, samples)
 
 
 @pytest.fixture

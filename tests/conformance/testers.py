@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.auto import ARCHITECTURES, Architecture
 
 
@@ -98,9 +99,8 @@ class EcgModelTester:
     def pretraining_draws(self, config: Any, input_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Everything that the pretraining class would otherwise draw, for a batch of any size and type."""
         model = self.architecture.pretraining(config)
-        generator = torch.Generator().manual_seed(1)
-        draws = model.draw(len(input_values), generator=generator, device="cpu")
-        keywords = model.apply_draws(input_values.float(), draws)
+        draws = model.draw(RowGenerator(len(input_values), seed=1))
+        keywords = model.apply_draws({"input_values": input_values.float()}, draws)
         return {
             name: value.to(input_values.dtype) if value.is_floating_point() else value
             for name, value in keywords.items()

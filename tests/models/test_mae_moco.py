@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining, MaeMocoForSequenceClassification, MaeMocoModel
+from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
@@ -40,7 +41,7 @@ def records(batch=4, seed=1, **changes):
 
 
 def with_draws(model, x, seed=2):
-    return model.apply_draws(x, model.draw(len(x), torch.Generator().manual_seed(seed)))
+    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
 
 
 def count(module):
@@ -458,7 +459,7 @@ def test_contrast_is_learned():
     for step in range(300):
         generator = torch.Generator().manual_seed(step)
         chosen = torch.randperm(32, generator=generator)[:16]
-        output = model(x[chosen], **model.apply_draws(x[chosen], model.draw(16, generator)), record_ids=chosen)
+        output = model(x[chosen], **with_draws(model, x[chosen], seed=step), record_ids=chosen)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
@@ -477,8 +478,7 @@ def test_reconstruction_is_learned():
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     losses = []
     for step in range(300):
-        draws = model.draw(8, torch.Generator().manual_seed(step))
-        output = model(x, **model.apply_draws(x, draws), record_ids=torch.arange(8))
+        output = model(x, **with_draws(model, x, seed=step), record_ids=torch.arange(8))
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from ecg_transformers.objectives.momentum import follow, synchronize_twin
+from ecg_transformers.objectives.momentum import copy_and_freeze, ema_update
 
 
 def pair():
@@ -20,7 +20,7 @@ def pair():
 def test_follows_by_the_formula():
     online, twin = pair()
     expected = [0.9 * k + 0.1 * q for k, q in zip(twin.parameters(), online.parameters(), strict=True)]
-    follow(twin, online, 0.9)
+    ema_update(twin, online, 0.9)
     for parameter, value in zip(twin.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter, value, rtol=0, atol=1e-12)
 
@@ -28,7 +28,7 @@ def test_follows_by_the_formula():
 def test_running_statistics_are_left_alone():
     online, twin = pair()
     online(torch.randn(8, 3).double())
-    follow(twin, online, 0.5)
+    ema_update(twin, online, 0.5)
     assert twin[1].running_mean.abs().max() == 0
     assert twin[1].num_batches_tracked.item() == 0
 
@@ -36,7 +36,7 @@ def test_running_statistics_are_left_alone():
 def test_synchronizing_copies_and_freezes():
     online, twin = pair()
     with torch.no_grad():
-        synchronize_twin(twin, online)
+        copy_and_freeze(twin, online)
     for ours, theirs in zip(twin.parameters(), online.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert not ours.requires_grad

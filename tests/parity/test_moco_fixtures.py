@@ -12,7 +12,7 @@ from ecg_transformers.features.steps import patchify, unpatchify
 from ecg_transformers.layers.positions import sincos_positions
 from ecg_transformers.objectives.infonce import info_nce
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
-from ecg_transformers.objectives.momentum import follow
+from ecg_transformers.objectives.momentum import ema_update
 from ecg_transformers.objectives.queue import KeyQueue
 from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss, normalized_patches
 
@@ -63,7 +63,7 @@ def test_five_steps_of_moco_v2():
         queries = nn.functional.normalize(online(want["x_query"]), dim=1)
         for name, value in twin.state_dict().items():
             assert_near(value.double(), want[f"key_encoder_before.{name}"].double())
-        follow(twin, online, 0.9)
+        ema_update(twin, online, 0.9)
         with torch.no_grad():
             keys = nn.functional.normalize(twin(want["x_key"]), dim=1)
         loss, logits = info_nce(queries, keys, queue.keys.clone(), 0.2)

@@ -97,7 +97,7 @@ def extractor():
 @pytest.fixture
 def make_trainer(tmp_path, corpus, extractor, make_model):
     """Make a Trainer of the tiny model; keywords change its arguments."""
-    from ecg_transformers.trainer import EcgTrainer, EcgTrainingArguments, WindowDataset
+    from ecg_transformers.trainer import EcgTrainingArguments, PretrainingTrainer, WindowDataset
 
     def make(*, model=None, callbacks=None, folder="run", evaluate=False, **changes):
         arguments = {
@@ -113,7 +113,7 @@ def make_trainer(tmp_path, corpus, extractor, make_model):
             "report_to": "none",
         }
         train = WindowDataset(corpus.select(folds=[1, 2, 3]), extractor)
-        return EcgTrainer(
+        return PretrainingTrainer(
             model=make_model() if model is None else model,
             args=EcgTrainingArguments(**{**arguments, **changes}),
             train_dataset=train,

@@ -36,14 +36,14 @@ def run(corpus_folder: str, output: str, batch_size: int, tiny: dict):
     from ecg_transformers.models.mae_moco.configuration_mae_moco import MaeMocoConfig
     from ecg_transformers.models.mae_moco.feature_extraction_mae_moco import MaeMocoFeatureExtractor
     from ecg_transformers.models.mae_moco.pretraining_mae_moco import MaeMocoForPreTraining
-    from ecg_transformers.trainer import EcgTrainer, EcgTrainingArguments, WindowDataset
+    from ecg_transformers.trainer import EcgTrainingArguments, PretrainingTrainer, WindowDataset
 
     torch.manual_seed(0)
     model = MaeMocoForPreTraining(MaeMocoConfig(**{**tiny, "hidden_dropout_prob": 0.0, "shuffle_bn": False}))
     use_batch_norm_of_one_process(model)
     corpus = load_corpus(corpus_folder)
     extractor = MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10)
-    trainer = EcgTrainer(
+    trainer = PretrainingTrainer(
         model,
         EcgTrainingArguments(
             output,

@@ -51,10 +51,9 @@ class MaeMocoConfig(EcgConfig):
         queue_ignore_unfilled: Leave random start columns out of the negatives (False: official code counts them).
         exclude_same_source: Keys of the same patient (or record) are no negatives; on in our training configs.
         shuffle_bn: `"auto"`: shuffle key inputs between processes if the projector has plain BatchNorm; True; False.
-        momentum_update_in_forward: Update the twin in every training forward; the Trainer switches it off under
-            gradient accumulation and updates once per optimizer step.
-        contrastive_weight: Factor of the contrastive loss (1).
-        reconstruction_weight: Factor alpha of the reconstruction loss (40, paper).
+        contrastive_weight: Factor of the contrastive loss (1). With 0 neither projector, momentum encoder nor queue is
+            built.
+        reconstruction_weight: Factor alpha of the reconstruction loss (40, paper). With 0 no decoder is built.
         view_policy: `"all"` or `"pick_k"`, see `augmentations.views.MaeMocoViews`.
         view_probability: Chance of each view operation (0.5, ours).
 
@@ -97,13 +96,14 @@ class MaeMocoConfig(EcgConfig):
     queue_ignore_unfilled: bool = False
     exclude_same_source: bool = False
     shuffle_bn: Literal["auto"] | bool = "auto"
-    momentum_update_in_forward: bool = True
     contrastive_weight: float | int = 1.0
     reconstruction_weight: float | int = 40.0
     view_policy: Literal["all", "pick_k"] = "all"
     view_probability: float | int = 0.5
 
     def __post_init__(self, **kwargs):
+        # A setting of the run that older checkpoints hold.
+        kwargs.pop("momentum_update_in_forward", None)
         super().__post_init__(**kwargs)
         if self.window_size % self.patch_size:
             below = self.window_size // self.patch_size * self.patch_size

@@ -1,6 +1,8 @@
 """MAE-MoCo pretraining: masked reconstruction of the record and momentum contrast of two views, on one encoder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,13 +10,17 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from ...augmentations.row_generator import RowGenerator
 from ...augmentations.views import MaeMocoViews
+from ...errors import CheckpointError
 from ...layers.heads import ProjectionHead
 from ...layers.transformer import TransformerStack, additive_attention_mask
 from ...objectives.gather import all_gather, shuffled_key_pass, world_size
 from ...objectives.infonce import info_nce
-from ...objectives.masking import PatchMask, random_patch_mask, restore_patches, select_patches
-from ...objectives.momentum import follow, synchronize_twin
+from ...objectives.masking import random_patch_mask, restore_patches, select_patches
+from ...objectives.momentum import copy_and_freeze, ema_update
+from ...objectives.precision import at_least_float32
+from ...objectives.progress import Progress
 from ...objectives.queue import KeyQueue
 from ...objectives.reconstruction import masked_reconstruction_loss
 from ...objectives.sources import source_numbers
@@ -27,6 +33,8 @@ __all__ = ["MaeMocoForPreTraining", "MaeMocoForPreTrainingOutput"]
 @dataclass
 class MaeMocoForPreTrainingOutput(ModelOutput):
     """Output of a pretraining step.
+
+    Fields of a task that the model was built without are None.
 
     Args:
         loss: Weighted sum of the terms.
@@ -59,7 +67,7 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
 
 
 class MaeMocoMomentumEncoder(MaeMocoModel):
-    """The momentum twin of the encoder: same network, its own class so that it is never taken for the base model."""
+    """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
 class MaeMocoDecoder(nn.Module):
@@ -94,33 +102,63 @@ class MaeMocoDecoder(nn.Module):
 
 
 class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
-    """Encoder, MAE decoder, projection head, momentum twin and key queue: `L = L_MoCo + alpha * L_MAE`.
+    """Encoder, MAE decoder, projection head, momentum encoder and key queue: `L = L_MoCo + alpha * L_MAE`.
 
     `loss_weights`, `momentum` and `temperature` start at the values of the config and may be set at any time, e.g. by a
-    schedule. Only this class holds twin and queue; `MaeMocoModel.from_pretrained` on its checkpoint gives the encoder.
+    schedule. A task whose weight is 0 in the config is left out: no decoder, or no projector, momentum encoder and
+    queue. Only this class holds the momentum encoder and the queue; `MaeMocoModel.from_pretrained` on its checkpoint
+    gives the encoder.
+
+    The momentum encoder moves once per optimizer step, before the keys are encoded (He et al. 2020, algorithm 1).
+    `PretrainingTrainer` does that through `before_step`; in any other loop, `forward` in training mode does it itself,
+    which is right as long as every forward pass is followed by an optimizer step.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        CheckpointError: If both tasks have weight 0.
     """
 
-    shared_draws = ("shuffle_indices",)
-    twin_marker: torch.Tensor
+    start_marker: torch.Tensor
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
         self.mae_moco = MaeMocoModel(config)
-        self.decoder = MaeMocoDecoder(config)
+        # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
+        self.register_buffer("start_marker", torch.zeros(()), persistent=False)
+        self.loss_weights: dict[str, float] = {}
+        if config.contrastive_weight:
+            self._build_contrast(config)
+        if config.reconstruction_weight:
+            self.decoder = MaeMocoDecoder(config)
+            self.loss_weights["reconstruction_loss"] = float(config.reconstruction_weight)
+        if not self.loss_weights:
+            raise CheckpointError(
+                "contrastive_weight and reconstruction_weight are both 0: nothing is left to learn. Set one above 0."
+            )
+        self.post_init()
+
+    def _build_contrast(self, config: MaeMocoConfig) -> None:
         self.projector = self._projection_head(config)
         self.momentum_encoder = MaeMocoMomentumEncoder(config)
         self.momentum_projector = self._projection_head(config)
         self.queue = KeyQueue(config.projection_size, config.queue_size)
-        # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
-        self.register_buffer("twin_marker", torch.zeros(()), persistent=False)
         self.views = MaeMocoViews(probability=config.view_probability, policy=config.view_policy)
-        self.loss_weights = {
-            "contrastive_loss": float(config.contrastive_weight),
-            "reconstruction_loss": float(config.reconstruction_weight),
-        }
+        self.loss_weights["contrastive_loss"] = float(config.contrastive_weight)
         self.momentum = config.momentum
         self.temperature = config.temperature
-        self.post_init()
+        self._update_in_forward = True
+
+    @property
+    def has_contrast(self) -> bool:
+        """Whether the contrastive task was built."""
+        return "contrastive_loss" in self.loss_weights
+
+    @property
+    def has_reconstruction(self) -> bool:
+        """Whether the reconstruction task was built."""
+        return "reconstruction_loss" in self.loss_weights
 
     @staticmethod
     def _projection_head(config: MaeMocoConfig) -> ProjectionHead:
@@ -146,52 +184,81 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         elif isinstance(module, KeyQueue):
             module.reset_state()
         elif module is self:
-            init.zeros_(self.twin_marker)
-            synchronize_twin(self.momentum_encoder, self.mae_moco)
-            synchronize_twin(self.momentum_projector, self.projector)
+            init.zeros_(self.start_marker)
+            if self.has_contrast:
+                copy_and_freeze(self.momentum_encoder, self.mae_moco)
+                copy_and_freeze(self.momentum_projector, self.projector)
+
+    # ---- hooks of the Trainer --------------------------------------------------------------------------------------
+
+    def before_step(self, progress: Progress) -> None:
+        """Move the momentum encoder before the first micro-batch; N accumulated moves would act as momentum**N.
+
+        Args:
+            progress: Position in the run; not used.
+        """
+        if self.has_contrast:
+            self.momentum_update()
+            self._update_in_forward = False
+
+    def after_step(self, progress: Progress) -> None:
+        """Leave the next move to whoever runs the next step.
+
+        Args:
+            progress: Position in the run; not used.
+        """
+        self._update_in_forward = True
 
     def momentum_update(self, momentum: float | None = None) -> None:
-        """Move the twin towards the online networks; `momentum` defaults to the attribute of that name."""
-        momentum = self.momentum if momentum is None else momentum
-        follow(self.momentum_encoder, self.mae_moco, momentum)
-        follow(self.momentum_projector, self.projector, momentum)
+        """Move momentum encoder and momentum projector towards the online networks.
 
-    def draw(
-        self, batch_size: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Draw everything random of one step for the combined batch of all processes, batch first.
-
-        The keys in `shared_draws` are the same for every process and are passed on whole.
+        Args:
+            momentum: Share of the old weights. Default: the attribute `momentum`.
         """
-        device = self.device if device is None else device
-        draws = {
-            "patch_noise": torch.rand(batch_size, self.config.num_patches, generator=generator, device=device),
-            "shuffle_indices": torch.randperm(batch_size, generator=generator, device=device),
-        }
-        for view in range(2):
-            drawn = self.views.draw(
-                batch_size, self.config.num_leads, self.config.window_size, generator=generator, device=device
+        momentum = self.momentum if momentum is None else momentum
+        ema_update(self.momentum_encoder, self.mae_moco, momentum)
+        ema_update(self.momentum_projector, self.projector, momentum)
+
+    def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
+        """Draw everything random of one step.
+
+        Args:
+            generator: Source of the numbers, one stream per record.
+
+        Returns:
+            Draws of both views and `patch_noise`, batch first; `shuffle_indices`, a permutation of the combined batch
+            of all processes. Only what the tasks of this model need.
+        """
+        draws = {}
+        if self.has_reconstruction:
+            draws["patch_noise"] = generator.uniform(self.config.num_patches)
+        if self.has_contrast:
+            draws["shuffle_indices"] = torch.randperm(
+                generator.total_rows, generator=generator.shared, device=generator.device
             )
-            draws.update({f"view{view}_{name}": value for name, value in drawn.items()})
+            for view in range(2):
+                drawn = self.views.draw(generator, self.config.num_leads, self.config.window_size)
+                draws |= {f"view{view}_{name}": value for name, value in drawn.items()}
         return draws
 
-    def apply_draws(
-        self,
-        input_values: torch.Tensor,
-        draws: dict[str, torch.Tensor],
-        attention_mask: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Turn this process's share of `draw` into keywords of `forward`: two views, patch noise, shuffling order."""
-        views = []
-        for view in range(2):
-            prefix = f"view{view}_"
-            drawn = {name.removeprefix(prefix): value for name, value in draws.items() if name.startswith(prefix)}
-            views.append(self.views.apply(input_values, drawn, attention_mask))
-        return {
-            "views": torch.stack(views, dim=1),
-            "patch_noise": draws["patch_noise"],
-            "shuffle_indices": draws["shuffle_indices"],
-        }
+    def apply_draws(self, inputs: Mapping[str, Any], draws: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn draws into keywords of `forward`: two views, shuffling order, patch noise.
+
+        Args:
+            inputs: The batch; `input_values` and, if it is there, `attention_mask` are used.
+            draws: From `draw`.
+        """
+        keywords = {name: draws[name] for name in ("patch_noise", "shuffle_indices") if name in draws}
+        if self.has_contrast:
+            views = []
+            for view in range(2):
+                prefix = f"view{view}_"
+                drawn = {name.removeprefix(prefix): value for name, value in draws.items() if name.startswith(prefix)}
+                views.append(self.views.apply(inputs["input_values"], drawn, inputs.get("attention_mask")))
+            keywords["views"] = torch.stack(views, dim=1)
+        return keywords
+
+    # ---- the two tasks ---------------------------------------------------------------------------------------------
 
     def forward(
         self,
@@ -209,12 +276,12 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> MaeMocoForPreTrainingOutput | tuple:
-        """Compute both losses; in training mode also move the twin and fill the queue.
+        """Compute the losses; in training mode also fill the queue.
 
         Args:
             input_values: The un-augmented record `(batch, leads, samples)`, normalized.
-            views: Query and key view `(batch, 2, leads, samples)`; drawn from torch's global generator if not given.
-            patch_noise: Uniform noise `(batch, patches)` that decides the mask; drawn if not given.
+            views: Query and key view `(batch, 2, leads, samples)`. Default: drawn from torch's global generator.
+            patch_noise: Uniform noise `(batch, patches)` that decides the mask. Default: drawn likewise.
             attention_mask: `(batch, samples)`, 1 = signal.
             lead_mask: `(batch, leads)`, 1 = present.
             patient_ids: int64 `(batch,)`, -1 = unknown; used by `exclude_same_source`.
@@ -226,64 +293,35 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             output_attentions: Return its attention weights (eager attention).
             return_dict: Return a tuple if False.
         """
-        if views is None or patch_noise is None:
-            draws = self.draw(len(input_values), device=input_values.device)
-            drawn = self.apply_draws(input_values, draws, attention_mask)
-            views = drawn["views"] if views is None else views
-            patch_noise = drawn["patch_noise"] if patch_noise is None else patch_noise
-
-        # Task 1, on the record itself: reconstruct the removed patches.
-        patches = self.mae_moco.to_patches(input_values, lead_mask)
-        mask, reconstruction, reconstruction_loss = self._reconstruct(patches, patch_noise, attention_mask)
-
-        # Task 2, on two views: queries from the online encoder ...
-        encoded = self.mae_moco(
-            views[:, 0],
-            attention_mask=attention_mask,
-            lead_mask=lead_mask,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
-        queries = self._unit_projection(self.projector, encoded.pooler_output)
-        # ... keys from the twin, which moves before it encodes ...
-        if self.training and self.config.momentum_update_in_forward:
-            self.momentum_update()
-        keys = self._encode_keys(views[:, 1], attention_mask, lead_mask, shuffle_indices)
-        # ... own key against the keys of earlier steps, ...
-        sources = source_numbers(patient_ids, record_ids)
-        negative_mask = self.queue.negative_mask(
-            sources if self.config.exclude_same_source else None, self.config.queue_ignore_unfilled
-        )
-        # (a copy of the queue: it is written in place before the backward pass reads it)
-        contrastive_loss, logits = info_nce(
-            queries, keys, self.queue.keys.to(queries.dtype, copy=True), self.temperature, negative_mask
-        )
-        # ... and this step's keys replace the oldest.
-        if self.training:
-            self.queue.enqueue(all_gather(keys), None if sources is None else all_gather(sources))
-
-        weights = self.loss_weights
-        result = MaeMocoForPreTrainingOutput(
-            loss=weights["contrastive_loss"] * contrastive_loss + weights["reconstruction_loss"] * reconstruction_loss,
-            contrastive_loss=contrastive_loss,
-            reconstruction_loss=reconstruction_loss,
-            logits=logits,
-            reconstruction=reconstruction,
-            patch_mask=mask.patch_mask,
-            ids_restore=mask.ids_restore,
-            queries=queries,
-            positive_keys=keys,
-            last_hidden_state=encoded.last_hidden_state,
-            hidden_states=encoded.hidden_states,
-            attentions=encoded.attentions,
-        )
+        drawn: dict[str, Any] = {"views": views, "patch_noise": patch_noise}
+        if (views is None and self.has_contrast) or (patch_noise is None and self.has_reconstruction):
+            inputs = {"input_values": input_values, "attention_mask": attention_mask}
+            draws = self.draw(RowGenerator(len(input_values), device=input_values.device))
+            drawn |= {name: value for name, value in self.apply_draws(inputs, draws).items() if drawn.get(name) is None}
+        reconstructed, contrasted = {}, {}
+        if self.has_reconstruction:
+            # Task 1, on the record itself: reconstruct the removed patches.
+            patches = self.mae_moco.to_patches(input_values, lead_mask)
+            reconstructed = self._reconstruct(patches, drawn["patch_noise"], attention_mask)
+        if self.has_contrast:
+            # Task 2, on two views: tell the record's own key from those of earlier steps.
+            contrasted = self._contrast(
+                drawn["views"],
+                {"attention_mask": attention_mask, "lead_mask": lead_mask},
+                source_numbers(patient_ids, record_ids),
+                shuffle_indices,
+                {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions},
+            )
+        terms = {**contrasted, **reconstructed}
+        loss = sum(weight * terms[name] for name, weight in self.loss_weights.items() if name in terms)
+        result = MaeMocoForPreTrainingOutput(loss=loss, **terms)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return result if use_dict else result.to_tuple()
 
     def _reconstruct(
         self, patches: torch.Tensor, patch_noise: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[PatchMask, torch.Tensor, torch.Tensor]:
+    ) -> dict[str, torch.Tensor]:
+        """Masked reconstruction: the loss term and the output fields of this task."""
         mask = random_patch_mask(patch_noise, self.config.mask_ratio)
         valid = self.mae_moco.patch_weight(attention_mask)
         visible = self.mae_moco.encode_visible(
@@ -301,27 +339,64 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             valid if self.config.exclude_padded_patches else None,
             self.config.normalize_patches,
         )
-        return mask, reconstruction, loss
+        return {
+            "reconstruction_loss": loss,
+            "reconstruction": reconstruction,
+            "patch_mask": mask.patch_mask,
+            "ids_restore": mask.ids_restore,
+        }
+
+    def _contrast(
+        self,
+        views: torch.Tensor,
+        masks: dict[str, torch.Tensor | None],
+        sources: torch.Tensor | None,
+        shuffle_indices: torch.Tensor | None,
+        wanted: dict[str, bool | None],
+    ) -> dict[str, Any]:
+        """Momentum contrast: the loss term and the output fields of this task."""
+        # Queries from the online encoder ...
+        encoded = self.mae_moco(views[:, 0], **masks, **wanted, return_dict=True)
+        queries = self._unit_projection(self.projector, encoded.pooler_output)
+        # ... keys from the momentum encoder, which moves before it encodes ...
+        if self.training and self._update_in_forward:
+            self.momentum_update()
+        keys = self._encode_keys(views[:, 1], masks, shuffle_indices)
+        # ... own key against the keys of earlier steps, ...
+        negative_mask = self.queue.negative_mask(
+            sources if self.config.exclude_same_source else None, self.config.queue_ignore_unfilled
+        )
+        # (a copy of the queue: it is written in place before the backward pass reads it)
+        loss, logits = info_nce(
+            queries, keys, self.queue.keys.to(queries.dtype, copy=True), self.temperature, negative_mask
+        )
+        # ... and this step's keys replace the oldest.
+        if self.training:
+            self.queue.enqueue(all_gather(keys), None if sources is None else all_gather(sources))
+        return {
+            "contrastive_loss": loss,
+            "logits": logits,
+            "queries": queries,
+            "positive_keys": keys,
+            "last_hidden_state": encoded.last_hidden_state,
+            "hidden_states": encoded.hidden_states,
+            "attentions": encoded.attentions,
+        }
 
     @staticmethod
     def _unit_projection(projector: ProjectionHead, pooled: torch.Tensor) -> torch.Tensor:
         # Outside autocast: keys that were rounded to bfloat16 are no unit vectors any more.
         with torch.autocast(device_type=pooled.device.type, enabled=False):
             weight = next(projector.parameters())
-            return functional.normalize(projector(pooled.to(weight.dtype)).to(_at_least_float32(weight)), dim=1)
+            (projected,) = at_least_float32(projector(pooled.to(weight.dtype)))
+            return functional.normalize(projected, dim=1)
 
     @torch.no_grad()
     def _encode_keys(
-        self,
-        view: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        lead_mask: torch.Tensor | None,
-        shuffle_indices: torch.Tensor | None,
+        self, view: torch.Tensor, masks: dict[str, torch.Tensor | None], shuffle_indices: torch.Tensor | None
     ) -> torch.Tensor:
         # Only the projector has BatchNorm, so only it needs strangers in its batch: encode here, project elsewhere.
-        pooled = self.momentum_encoder(
-            view, attention_mask=attention_mask, lead_mask=lead_mask, return_dict=True
-        ).pooler_output
+        pooled = self.momentum_encoder(view, **masks, return_dict=True).pooler_output
         shuffle = self.config.shuffle_bn
         if shuffle == "auto":
             shuffle = any(type(module) is nn.BatchNorm1d for module in self.momentum_projector.modules())
@@ -331,6 +406,29 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             lambda rows: self._unit_projection(self.momentum_projector, rows), pooled, shuffle_indices
         )
 
+    # ---- plots -----------------------------------------------------------------------------------------------------
 
-def _at_least_float32(tensor: torch.Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+    def figures(self, outputs: MaeMocoForPreTrainingOutput, example: Any, plots: Any) -> dict[str, Any]:
+        """Plot the reconstruction of one record.
+
+        Args:
+            outputs: Of this model for the example.
+            example: Record, window and feature extractor, see `trainer.protocol.Example`.
+            plots: The module `ecg_transformers.viz`.
+
+        Returns:
+            Matplotlib figures by file name.
+        """
+        if outputs.reconstruction is None or outputs.patch_mask is None:
+            return {}
+        extractor = example.extractor
+        window = extractor.unpatchify(outputs.reconstruction.float().cpu())[0]
+        plot = plots.plot_reconstruction(
+            example.record,
+            example.signal,
+            example.to_millivolts(window),
+            outputs.patch_mask[0].cpu(),
+            sampling_rate=extractor.sampling_rate,
+            lead_names=extractor.lead_names,
+        )
+        return {"reconstruction": plot}

@@ -1,10 +1,13 @@
 """Self-supervised ECG models as ordinary Transformers models.
 
-Importing the package registers its architectures with Transformers' auto classes and its pipelines; everything else is
-imported when it is first asked for.
+Importing the package registers its architectures with Transformers' auto classes and its pipelines, and places its
+loggers under Transformers' logger; everything else is imported on first access.
 """
 
+import logging
 from importlib import import_module
+
+from transformers.utils.logging import get_logger
 
 from .auto import ARCHITECTURES, register
 from .pipelines import register as register_pipelines
@@ -51,5 +54,8 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+# Transformers' verbosity, handlers and propagation hold for every logger of the package, those of the standard library
+# included: `set_verbosity_error()` silences them, `TRANSFORMERS_VERBOSITY=info` shows all of them.
+logging.getLogger(__name__).parent = get_logger()
 register()
 register_pipelines()

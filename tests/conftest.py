@@ -5,8 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers.utils import logging
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# `caplog` listens at Python's root logger.
+logging.enable_propagation()
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+    """What a test sets ends with it."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 TESTS = Path(__file__).parent
 

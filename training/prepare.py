@@ -9,10 +9,12 @@ listed with the reason in OUTPUT/refused.csv.
 """
 
 import argparse
-import logging
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+
+from transformers.utils import logging
 
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
@@ -94,7 +96,8 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
 
 def main(words: list[str] | None = None) -> Corpus:
     options = parser().parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        logging.set_verbosity_info()
     definition = find_definition(options)
     source = options.source or Path()
     if options.download:

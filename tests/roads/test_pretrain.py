@@ -157,24 +157,14 @@ def test_a_damaged_newest_checkpoint_is_passed_over(pretrain, corpus, straight, 
     for step in (10, 12, 14):
         (run / f"checkpoint-{step}" / "complete.json").unlink()
     (run / "checkpoint-8" / "optimizer.pt").write_bytes(b"cut short")
-    messages = messages_of("ecg_transformers.trainer.resume")
+    caplog.clear()
     pretrain(words(corpus, run, "--resume"))
-    (message,) = [text for text in messages if text.startswith("resuming from")]
+    (message,) = [text for text in caplog.messages if text.startswith("resuming from")]
     assert "checkpoint-6 (" in message
     assert "checkpoint-14 is incomplete: no marker" in message
     assert "checkpoint-8 is incomplete: optimizer.pt has 9 bytes" in message
     one, two = load_file(straight / "model.safetensors"), load_file(run / "model.safetensors")
     assert all(torch.equal(one[key], two[key]) for key in one)
-
-
-def messages_of(name):
-    import logging
-
-    messages = []
-    handler = logging.Handler()
-    handler.emit = lambda entry: messages.append(entry.getMessage())
-    logging.getLogger(name).addHandler(handler)
-    return messages
 
 
 def test_what_a_run_leaves_behind(straight):

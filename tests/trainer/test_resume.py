@@ -36,16 +36,8 @@ def test_the_newest_complete_one_is_found_and_the_skipped_are_named(tmp_path, ca
     (tmp_path / "checkpoint-140" / MARKER).unlink()
     (tmp_path / "checkpoint-160" / "model.safetensors").write_bytes(b"cut")
     (tmp_path / "checkpoint-180.unfinished").mkdir()
-    import logging
-
-    logger = logging.getLogger("ecg_transformers.trainer.resume")
-    messages = []
-    handler = logging.Handler()
-    handler.emit = lambda entry: messages.append(entry.getMessage())
-    logger.addHandler(handler)
     assert newest_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
-    logger.removeHandler(handler)
-    (message,) = messages
+    (message,) = caplog.messages
     assert "checkpoint-100" in message
     assert "checkpoint-140 is incomplete: no marker" in message
     assert "checkpoint-160 is incomplete: model.safetensors has 3 bytes instead of 260" in message

@@ -66,6 +66,23 @@ def test_a_window_is_shifted_by_its_own_draw_with_zeros_in_the_gap(checkpoint, c
     assert torch.equal(again["input_values"], moved["input_values"])
 
 
+def test_a_shift_leaves_a_short_window_some_signal(checkpoint, corpus, extractor, tmp_path):
+    splits = make_splits(corpus, "all", extractor)
+    trainer = make_trainer(checkpoint, splits, extractor, tmp_path)
+    mask = torch.zeros(8, 100, dtype=torch.int64)
+    mask[:, :2] = 1
+    values = torch.arange(1.0, 101.0).expand(8, 12, 100) * mask[:, None]
+    kept = 0
+    for step in range(4):
+        trainer.state.global_step = step
+        moved = trainer._shifted({"input_values": values, "attention_mask": mask})
+        assert moved["attention_mask"].any(dim=1).all()
+        assert (moved["input_values"] != 0).any(dim=2).all()
+        kept += int((moved["attention_mask"] == mask).all(dim=1).sum())
+    # A draw of 0 is rare: most of these windows would have lost both samples.
+    assert kept > 8
+
+
 def test_rates_fall_from_the_head_to_the_input(checkpoint, corpus, extractor, tmp_path):
     splits = make_splits(corpus, "all", extractor)
     trainer = make_trainer(checkpoint, splits, extractor, tmp_path, layer_decay=0.5)

@@ -118,6 +118,23 @@ def test_a_stopped_job_goes_on_and_gives_the_same_table(embed, folder, tmp_path,
     assert not prepared
 
 
+@pytest.mark.parametrize("writer", ["write_parquet", "write_text"])
+def test_a_kill_while_a_part_is_written_loses_no_row(embed, folder, tmp_path, monkeypatch, writer):
+    whole = run(embed, folder, tmp_path / "whole.parquet").read()
+    output, written, write = tmp_path / "resumed.parquet", [], getattr(tables, writer)
+
+    def stop_at_the_second(*args):
+        written.append(args)
+        if len(written) == 2:
+            raise Stopped
+        return write(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(tables, writer, stop_at_the_second)
+        run(embed, folder, output)
+    assert run(embed, folder, output).read().equals(whole)
+
+
 def test_another_job_is_not_continued(embed, folder, tmp_path, monkeypatch):
     output = tmp_path / "e.parquet"
     prepare = tables.prepare_windows

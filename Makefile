@@ -1,5 +1,6 @@
 # make demo : environment, then the main job from end to end on data it makes itself
-# make test : the same environment and the test tools, lint, types, the whole suite
+# make test : the same environment and the test tools, lint, types, the whole suite with the examples of the docstrings
+# make test-portable : the suite with the instructions that every x86 processor since 2013 has (AVX2)
 VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
@@ -7,7 +8,7 @@ PIP = $(VENV)/bin/pip
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow test-floor lint types clean
+.PHONY: demo test test-portable test-slow test-floor lint types clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 demo") if sys.version_info < (3, 11) else None'
@@ -25,7 +26,7 @@ demo: $(VENV)/.installed
 	$(PY) training/demo.py --output_dir demo
 
 # Two workers on two cores: each test process computes with one thread.
-test test-slow test-floor: export OMP_NUM_THREADS = 1
+test test-portable test-slow test-floor: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/.test-installed lint types
 	$(PY) tests/conformance/fetch_sources.py
@@ -37,6 +38,14 @@ lint: $(VENV)/.test-installed
 
 types: $(VENV)/.test-installed
 	$(VENV)/bin/mypy ecg_transformers
+
+# Kernels depend on the processor: without AVX-512 and AMX they are those of an older or another machine.
+test-portable: export ATEN_CPU_CAPABILITY = avx2
+test-portable: export ONEDNN_MAX_CPU_ISA = AVX2
+test-portable: export MKL_ENABLE_INSTRUCTIONS = AVX2
+test-portable: $(VENV)/.test-installed
+	$(PY) tests/conformance/fetch_sources.py
+	$(PY) -m pytest -n 2 --dist loadscope -q
 
 test-slow: $(VENV)/.test-installed
 	$(PY) -m pytest -m slow -q

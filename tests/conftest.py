@@ -20,6 +20,7 @@ def verbosity():
     yield
     logging.set_verbosity(before)
 
+
 TESTS = Path(__file__).parent
 
 

@@ -85,13 +85,17 @@ class Import:
         parts = self.name.split(".")
         if parts[0] != PACKAGE.name:
             return None
-        return parts[1] if len(parts) > 1 else "__init__"
+        if len(parts) > 1:
+            return parts[1]
+        # `from .. import viz`
+        return self.names[0] if self.names and (PACKAGE / self.names[0]).is_dir() else "__init__"
 
     @property
     def submodules(self) -> list[Path]:
         """Files of the package that are imported as a name."""
         folder = ROOT.joinpath(*self.name.split("."))
-        return [folder / f"{name}.py" for name in self.names if (folder / f"{name}.py").is_file()]
+        files = [(folder / f"{name}.py", folder / name / "__init__.py") for name in self.names]
+        return [file for pair in files for file in pair if file.is_file()]
 
     @property
     def targets(self) -> list[Path]:

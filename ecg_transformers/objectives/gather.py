@@ -1,11 +1,12 @@
-"""Tensors of all processes in one, without gradient, and the shuffled key pass of momentum contrast."""
+"""Tensors of all processes in one, with and without gradient, and the shuffled key pass of momentum contrast."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-__all__ = ["all_gather", "process_slice", "shuffled_key_pass", "world_size"]
+__all__ = ["all_gather", "gather_with_gradient", "process_slice", "shuffled_key_pass", "world_size"]
 
 
 def world_size() -> int:
@@ -14,7 +15,14 @@ def world_size() -> int:
 
 
 def process_slice(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this process's rows of a tensor that holds the rows of all processes in rank order."""
+    """This process's rows of a tensor that holds the rows of all processes in rank order.
+
+    Args:
+        tensor: `(processes * batch, ...)`.
+
+    Returns:
+        `(batch, ...)`.
+    """
     if world_size() == 1:
         return tensor
     rows = len(tensor) // world_size()
@@ -23,12 +31,48 @@ def process_slice(tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def all_gather(tensor: torch.Tensor) -> torch.Tensor:
-    """Concatenate the tensors of all processes in rank order; carries no gradient."""
+    """Concatenate the tensors of all processes in rank order, without gradient.
+
+    Args:
+        tensor: This process's `(batch, ...)`, of the same shape on every process.
+
+    Returns:
+        `(processes * batch, ...)`.
+    """
     if world_size() == 1:
         return tensor
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return all_gather(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        # Rows of this process entered the loss of every process.
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return process_slice(gradient)
+
+
+def gather_with_gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """Concatenate the tensors of all processes in rank order; gradients return to the process that a row is from.
+
+    For contrast within the batch, where each process computes the loss of its own rows against all rows. The gradient
+    of a row is the sum over the losses of all processes; together with DDP, which averages parameter gradients over
+    processes, the parameters get the gradient of the mean loss over the combined batch.
+
+    Args:
+        tensor: This process's `(batch, ...)`, of the same shape on every process.
+
+    Returns:
+        `(processes * batch, ...)`.
+    """
+    return tensor if world_size() == 1 else _Gather.apply(tensor)
 
 
 @torch.no_grad()

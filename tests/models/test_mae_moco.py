@@ -1,5 +1,7 @@
-"""What the specification of MAE-MoCo asks of the model beyond the recorded fixtures (its section 11)."""
+"""Properties of the MAE-MoCo model beyond the recorded fixtures."""
 
+import json
+import logging
 import math
 
 import pytest
@@ -421,6 +423,84 @@ def test_start_values_follow_the_specification():
     assert math.sqrt(6 / 256) * 0.95 < linear.weight.abs().max() <= math.sqrt(6 / 256)
     assert linear.bias.abs().max() == 0
     assert model.embeddings.position_embeddings.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def training_flops(model, x):
+    with FlopCounterMode(display=False) as counter:
+        model(x, **with_draws(model, x)).loss.backward()
+    return counter.get_total_flops()
+
+
+def test_a_task_of_weight_zero_is_neither_built_nor_computed():
+    fields = {**TINY, "window_size": 1000, "queue_size": 256, "attn_implementation": "eager"}
+    x = records(window_size=1000)
+    models = [
+        MaeMocoForPreTraining(MaeMocoConfig(**fields, **weights)).train()
+        for weights in ({}, {"contrastive_weight": 0}, {"reconstruction_weight": 0})
+    ]
+    joint, mae, moco = (training_flops(model, x) for model in models)
+    assert mae + moco == pytest.approx(joint)
+    # In the published size 0.18 and 0.82; the decoder of this one is large beside its encoder.
+    assert mae < 0.3 * joint
+    children = [{name for name, _ in model.named_children()} for model in models]
+    assert children[1] == {"mae_moco", "decoder"}
+    assert children[2] == {"mae_moco", "projector", "momentum_encoder", "momentum_projector", "queue"}
+    assert [set(model.loss_weights) for model in models[1:]] == [{"reconstruction_loss"}, {"contrastive_loss"}]
+    draws = [set(model.draw(RowGenerator(4, seed=0))) for model in models]
+    assert draws[1] == {"patch_noise"}
+    assert draws[2] == draws[0] - draws[1]
+    with pytest.raises(CheckpointError, match="both 0"):
+        tiny(contrastive_weight=0.0, reconstruction_weight=0.0)
+
+
+@pytest.mark.parametrize("absent", ["contrastive", "reconstruction"])
+def test_one_task_alone_gives_the_same_loss_as_in_the_whole_and_no_fields_of_the_other(absent, tmp_path):
+    whole = tiny(reconstruction_weight=7.0).eval()
+    whole.save_pretrained(tmp_path / "whole")
+    part = MaeMocoForPreTraining.from_pretrained(tmp_path / "whole", **{f"{absent}_weight": 0})
+    x = records()
+    with torch.no_grad():
+        both, one = (model(x, **with_draws(whole, x)) for model in (whole, part))
+    for name, value in one.items():
+        if name != "loss":
+            torch.testing.assert_close(value, both[name], msg=name)
+    assert both.keys() - one.keys() == {
+        "contrastive": {
+            "contrastive_loss", "logits", "queries", "positive_keys", "last_hidden_state",
+        },
+        "reconstruction": {"reconstruction_loss", "reconstruction", "patch_mask", "ids_restore"},
+    }[absent]  # fmt: skip
+    part.save_pretrained(tmp_path / "part")
+    again, info = MaeMocoForPreTraining.from_pretrained(tmp_path / "part", output_loading_info=True)
+    assert not info["missing_keys"]
+    encoder, info = MaeMocoModel.from_pretrained(tmp_path / "part", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(encoder(x).last_hidden_state, again.mae_moco(x).last_hidden_state)
+    restored = MaeMocoForPreTraining.from_pretrained(tmp_path / "part", **{f"{absent}_weight": 1.0})
+    if absent == "contrastive":
+        for name, parameter in restored.momentum_encoder.named_parameters():
+            assert torch.equal(parameter, restored.mae_moco.get_parameter(name))
+            assert not parameter.requires_grad
+
+
+def test_the_key_of_older_configs_is_read_silently_and_not_written(tmp_path):
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "momentum_update_in_forward": False}))
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda entry: messages.append(entry.getMessage())
+    logging.getLogger("ecg_transformers").addHandler(handler)
+    loaded = MaeMocoForPreTraining.from_pretrained(tmp_path).train()
+    logging.getLogger("ecg_transformers").removeHandler(handler)
+    assert not messages
+    assert not hasattr(loaded.config, "momentum_update_in_forward")
+    with torch.no_grad():
+        loaded.mae_moco.embeddings.cls_token.add_(1.0)
+        before = loaded.momentum_encoder.embeddings.cls_token.clone()
+        loaded(records(), **with_draws(loaded, records()))
+    assert not torch.equal(loaded.momentum_encoder.embeddings.cls_token, before)
 
 
 def learning_model(**changes):

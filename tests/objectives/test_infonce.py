@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ecg_transformers.objectives.infonce import info_nce
+from ecg_transformers.objectives.precision import similarities
 
 
 def unit(*shape, seed=0):
@@ -51,6 +52,23 @@ def test_gradient_equals_finite_differences():
     queries = unit(3, 4).requires_grad_()
     keys, negatives = unit(3, 4, seed=1), unit(6, 4, seed=2).T
     assert torch.autograd.gradcheck(lambda q: info_nce(q, keys, negatives, 0.2)[0], (queries,))
+
+
+def test_similarities_under_autocast_are_those_of_float32():
+    queries, columns = unit(8, 64).float(), unit(4096, 64, seed=1).float().T
+    exact = queries @ columns
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        products = similarities(queries, columns)
+        _, logits = info_nce(queries, queries, columns, 0.2)
+    assert products.dtype == logits.dtype == torch.float32
+    assert torch.equal(products.argmax(dim=1), exact.argmax(dim=1))
+    assert torch.equal(logits[:, 1:].topk(50).indices, exact.topk(50).indices)
+    assert min(len(row.unique()) for row in logits) > 4000
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_similarities_have_at_least_float32(dtype, expected):
+    assert similarities(unit(3, 4).to(dtype), unit(5, 4).to(dtype).T).dtype == expected
 
 
 def test_half_precision_is_finite():

@@ -211,11 +211,38 @@ def test_going_on_from_a_checkpoint_on_other_data(pretrain, corpus, straight, tm
         words(corpus, tmp_path / "on", "--model", str(straight), "--max_steps", "2", "--data_fraction", "0.5")
     )
     assert run.trainer.state.global_step == 2
-    assert len(run.train_data) == 12
-    assert run.settings.config.hidden_size == 16
+    assert len(run.data.train) == 12
+    assert run.trainer.core_model.config.hidden_size == 16
     record = json.loads((tmp_path / "on" / "run.json").read_text())
     assert record["continued_from"] == "run"
     assert "records/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("figures", ["none", "failing"])
+def test_a_run_ends_well_whatever_its_model_plots(pretrain, corpus, tmp_path, monkeypatch, figures):
+    from ecg_transformers import MaeMocoForPreTraining
+
+    def fail(self, outputs, example, plots):
+        raise ValueError("no patches here")
+
+    if figures == "none":
+        monkeypatch.delattr(MaeMocoForPreTraining, "figures")
+    else:
+        monkeypatch.setattr(MaeMocoForPreTraining, "figures", fail)
+    messages = messages_of("ecg_transformers.commands.plots")
+    run = tmp_path / "run"
+    pretrain(words(corpus, run, "--max_steps", "3", "--save_strategy", "no"))
+    assert {path.name for path in run.glob("*.png")} == {"loss.png"}
+    assert json.loads((run / "run.json").read_text())["steps"] == 3
+    assert (run / "model.safetensors").is_file()
+    assert [text for text in messages if "no patches here" in text] == messages
+    assert len(messages) == (figures == "failing")
+
+
+def test_one_task_alone_leaves_no_reconstruction(pretrain, corpus, tmp_path):
+    run = tmp_path / "run"
+    pretrain(words(corpus, run, "--max_steps", "3", "--save_strategy", "no", "--reconstruction_weight", "0"))
+    assert {path.name for path in run.glob("*.png")} == {"loss.png"}
 
 
 def test_probe_curve_speed_and_tensorboard(pretrain, corpus, tmp_path, capsys):

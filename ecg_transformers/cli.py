@@ -1,4 +1,4 @@
-"""The command `ecg-transformers`: it parses and calls."""
+"""The command `ecg-transformers`."""
 
 import argparse
 import re
@@ -16,39 +16,37 @@ from .signals.record import EcgRecord
 __all__ = ["build_parser", "describe_record", "main"]
 
 DESCRIPTION = """\
-Say what a checkpoint or a recording is.
+Describe a checkpoint or a recording.
 
   ecg-transformers inspect hub/mae-moco-ecg            a checkpoint: model, input contract, golden recording
-  ecg-transformers inspect me/mae-moco-ecg             the same from the Hub (nothing but data is fetched)
+  ecg-transformers inspect me/mae-moco-ecg             the same from the Hub (no code is downloaded)
   ecg-transformers inspect 00001_hr                    a recording: WFDB, CSV, NPY, HDF5, MATLAB ...
   ecg-transformers inspect patient7.csv --sampling_rate 250 --units uV
-  ecg-transformers inspect 00001_hr --model hub/mae-moco-ecg      what this checkpoint would do to it
+  ecg-transformers inspect 00001_hr --model hub/mae-moco-ecg      how this checkpoint would prepare it
 """
 
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.md"]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments of the command."""
+    """Returns the parser of the command."""
     parser = argparse.ArgumentParser(
         prog="ecg-transformers", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     inspect = commands.add_parser(
         "inspect",
-        help="contract in words and golden check of a checkpoint; contents of a recording",
+        help="input contract and golden check of a checkpoint; contents of a recording",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    inspect.add_argument(
-        "what", metavar="CHECKPOINT|RECORD", help="folder, repository on the Hub, or file of a recording"
-    )
-    inspect.add_argument("--model", metavar="CHECKPOINT", help="recording: say what this checkpoint would do to it")
-    inspect.add_argument("--sampling_rate", type=float, metavar="HZ", help="recording: rate, where the file names none")
-    inspect.add_argument("--units", metavar="UNIT", help="recording: mV, uV or V, where the file names none")
-    inspect.add_argument("--leads", metavar="I,II,...", help="recording: lead names, where the file names none")
-    inspect.add_argument("--key", metavar="NAME", help="recording: which array of a container (HDF5, NPZ, MAT)")
-    inspect.add_argument("--index", type=int, metavar="N", help="recording: which record of an array of records")
+    inspect.add_argument("what", metavar="CHECKPOINT|RECORD", help="folder, repository on the Hub, or recording")
+    inspect.add_argument("--model", metavar="CHECKPOINT", help="recording: show how this checkpoint would prepare it")
+    inspect.add_argument("--sampling_rate", type=float, metavar="HZ", help="rate of a recording whose file states none")
+    inspect.add_argument("--units", metavar="UNIT", help="unit (mV, uV, V) of a recording whose file states none")
+    inspect.add_argument("--leads", metavar="I,II,...", help="lead names of a recording whose file states none")
+    inspect.add_argument("--key", metavar="NAME", help="array of a container (HDF5, NPZ, MAT)")
+    inspect.add_argument("--index", type=int, metavar="N", help="record of an array of records")
     return parser
 
 
@@ -56,10 +54,10 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        words: Arguments; those of the process by default.
+        words: Arguments. Default: those of the process.
 
     Returns:
-        0; 1 if a golden recording came out otherwise than stored; 2 after an error, which is printed in one line.
+        Exit code: 0; 1 if the golden outputs differ from the stored ones; 2 after an error (one line).
     """
     options = build_parser().parse_args(words)
     try:
@@ -81,7 +79,7 @@ def _inspect(options: argparse.Namespace) -> int:
         if re.fullmatch(r"[\w.-]+/[\w.-]+", options.what) and not path.parent.exists():
             return _inspect_checkpoint(_fetch(options.what))
         raise RecordFileError(
-            f"{path} is not there; expected a recording (WFDB: with or without suffix) or a checkpoint."
+            f"{path} does not exist; expected a recording (WFDB: with or without suffix) or a checkpoint."
         )
     leads = options.leads.split(",") if options.leads else None
     given = {"sampling_rate": options.sampling_rate, "units": options.units, "leads": leads}
@@ -92,7 +90,7 @@ def _inspect(options: argparse.Namespace) -> int:
         from transformers import AutoFeatureExtractor
 
         words = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
-        sys.stdout.write(f"\nWhat {options.model} does to it:\n{words}\n")
+        sys.stdout.write(f"\nPreparation by {options.model}:\n{words}\n")
     return 0
 
 
@@ -111,19 +109,19 @@ def _fetch(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS))
     except Exception as error:  # the client raises its own, its transport's and the system's
         raise CheckpointError(
-            f"{repo_id} is neither a recording nor a checkpoint here, and the Hub does not give it: "
+            f"{repo_id} is no local recording or checkpoint, and the Hub does not have it: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
 
 
 def describe_record(record: EcgRecord) -> str:
-    """Says what a recording holds, one fact per line.
+    """Describes a recording, one fact per line.
 
     Args:
         record: The recording.
 
     Returns:
-        Leads, rate, length, range in mV, patient, labels, annotations, and what the reader noted.
+        Leads, sampling rate, length, range in mV, patient, labels, annotations, and the notes of the reader.
     """
     leads = ", ".join(record.leads) if record.leads else f"{record.num_leads} without names"
     lines = [

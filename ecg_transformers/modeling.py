@@ -67,6 +67,8 @@ class EcgPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
+    # Outputs that `golden.safetensors` stores; a class that names none is checked by its encoder's `pooler_output`.
+    golden_outputs: tuple[str, ...] = ()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -87,6 +89,14 @@ class EcgPreTrainedModel(PreTrainedModel):
                     start(buffer)
         elif isinstance(module, AttentionPooling):
             init.zeros_(module.query)
+
+    def card_sections(self) -> dict[str, str]:
+        """Sections of the model card that only this model can write: placeholder of the template to Markdown.
+
+        `summary` and `usage` replace those of every card. Any other name is a placeholder of its own (`{{name}}`); its
+        text is added to the results where the template has no place for it.
+        """
+        return {}
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`, or any length where that fits."""

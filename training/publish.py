@@ -1,12 +1,12 @@
 """Publish a checkpoint to a folder or to the Hub: weights, preprocessing, golden recording, card, license, code.
 
     python training/publish.py CHECKPOINT --output_dir DIR
-    python training/publish.py CHECKPOINT --repo_id OWNER/NAME             builds and checks everything, sends nothing
+    python training/publish.py CHECKPOINT --repo_id OWNER/NAME             builds and verifies, uploads nothing
     python training/publish.py CHECKPOINT --repo_id OWNER/NAME --push [--public]
 
-Everything is verified before: it opens in a process without this package and gives the golden numbers, no pickle, no
-path of this machine and nothing about patients is in it. The card is rendered from card.md and results.json in
-hub_cards/NAME (or --card), else from the run's own results.json.
+Everything is verified first: the result opens in a process without this package and reproduces the golden outputs, and
+holds no pickle, no path of this machine and nothing about patients. The card is rendered from card.md and results.json
+in hub_cards/NAME (or --card), else from the run's own results.json.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ecg_transformers.publishing import Publication, publish
 from ecg_transformers.publishing.golden import GOLDEN_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# A real recording with a license that allows to publish it; it ships with the tests.
+# A real recording whose license allows publishing it; it ships with the tests.
 GOLDEN_RECORD = REPOSITORY / "tests" / "data" / "ptbxl" / "00001_lr"
 GOLDEN_SOURCE = "PTB-XL 1.0.3, CC BY 4.0"
 
@@ -29,38 +29,28 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="publish.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="folder of a run or of a publication")
-    result.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="folder to write; replaced if it is a checkpoint"
-    )
-    result.add_argument("--repo_id", metavar="OWNER/NAME", help="repository on the Hub")
-    result.add_argument("--push", action="store_true", help="upload to --repo_id in one commit; private by default")
-    result.add_argument("--public", action="store_true", help="a new repository is public")
-    result.add_argument(
-        "--card", type=Path, metavar="DIR", help="folder with card.md, results.json (default: see above)"
-    )
-    result.add_argument(
-        "--golden_record", type=Path, metavar="RECORD",
-        help="recording of the golden file; it is published (default: the checkpoint's, else one of PTB-XL)",
-    )  # fmt: skip
-    result.add_argument("--golden_source", default="", metavar="TEXT", help="its corpus and license in words")
-    result.add_argument(
-        "--with_pretraining_state",
-        action="store_true",
-        help="publish decoder, twin and queue too, not the encoder alone",
-    )
-    result.add_argument("--weights_dtype", choices=("bfloat16", "float32"), default="bfloat16", help="(bfloat16)")
-    result.add_argument("--max_shard_size", default="5GB", metavar="SIZE", help="size of a weights file (5GB)")
-    result.add_argument(
-        "--require_results",
-        action=argparse.BooleanOptionalAction,
-        help="stop without results.json (default: with --push)",
-    )
+    add = result.add_argument
+    add("checkpoint", metavar="CHECKPOINT", type=Path, help="folder of a run or of a publication")
+    add("--output_dir", type=Path, metavar="DIR", help="folder to write; a checkpoint there is replaced")
+    add("--repo_id", metavar="OWNER/NAME", help="repository on the Hub")
+    add("--push", action="store_true", help="upload to --repo_id in one commit; private by default")
+    add("--public", action="store_true", help="make a new repository public")
+    add("--card", type=Path, metavar="DIR", help="folder with card.md and results.json (default: see above)")
+    add("--golden_record", type=Path, metavar="RECORD", help="recording of the golden file; it is published (default: "
+        "the checkpoint's, else one of PTB-XL)")  # fmt: skip
+    add("--golden_source", default="", metavar="TEXT", help="corpus and license of the golden recording")
+    add("--with_pretraining_state", action="store_true", help="publish the whole pretraining model, not its encoder")
+    add("--bundle_code", action=argparse.BooleanOptionalAction, default=True,
+        help="write the code that opens the folder without this package (default: yes)")  # fmt: skip
+    add("--weights_dtype", choices=("bfloat16", "float32"), default="bfloat16", help="stored type (bfloat16)")
+    add("--max_shard_size", default="5GB", metavar="SIZE", help="maximum size of a weights file (5GB)")
+    add("--require_results", action=argparse.BooleanOptionalAction,
+        help="fail without results.json (default: with --push)")  # fmt: skip
     return result
 
 
 def find_card(options: argparse.Namespace) -> Path | None:
-    """`hub_cards/NAME` of this repository, if there is one of the name that is published."""
+    """Returns `hub_cards/NAME` of this repository if it has a card of the published name."""
     if options.card is not None:
         return options.card
     name = (options.repo_id or str(options.output_dir or "")).rstrip("/").rpartition("/")[2]
@@ -71,13 +61,10 @@ def find_card(options: argparse.Namespace) -> Path | None:
 def main(words: list[str] | None = None) -> Publication:
     options = parser().parse_args(words)
     if options.output_dir is None and options.repo_id is None:
-        raise CheckpointError("nothing says where to publish; set --output_dir DIR or --repo_id OWNER/NAME.")
+        raise CheckpointError("No destination given; set --output_dir DIR or --repo_id OWNER/NAME.")
     golden, source = options.golden_record, options.golden_source
-    if (
-        golden is None
-        and not (options.checkpoint / GOLDEN_FILE).is_file()
-        and GOLDEN_RECORD.with_suffix(".hea").is_file()
-    ):
+    has_golden = golden is not None or (options.checkpoint / GOLDEN_FILE).is_file()
+    if not has_golden and GOLDEN_RECORD.with_suffix(".hea").is_file():
         golden, source = GOLDEN_RECORD, GOLDEN_SOURCE
     done = publish(
         options.checkpoint,
@@ -90,6 +77,7 @@ def main(words: list[str] | None = None) -> Publication:
         golden_record=golden,
         golden_source=source,
         with_pretraining_state=options.with_pretraining_state,
+        bundle_code=options.bundle_code,
         weights_dtype=options.weights_dtype,
         max_shard_size=options.max_shard_size,
         require_results=options.require_results,
@@ -99,13 +87,14 @@ def main(words: list[str] | None = None) -> Publication:
 
 
 def report(done: Publication) -> str:
+    """Returns what was written, line by line."""
     lines = [f"files     {', '.join(done.files)}", f"golden    {done.verification.golden}"]
     if done.folder is not None:
         lines.append(f"folder    {done.folder}")
     if done.revision is not None:
         lines += [f"pushed    {done.url}", f"revision  {done.revision}"]
     elif done.repo_id is not None:
-        lines.append(f"not sent  everything is in order for {done.repo_id}; add --push to send it")
+        lines.append(f"not sent  verified for {done.repo_id}; add --push to upload it")
     return "\n".join(lines)
 
 

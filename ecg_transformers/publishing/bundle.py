@@ -1,19 +1,19 @@
-"""The source that travels with a checkpoint: a flat folder of modules that import one another by `from .name`.
+"""The source code in a published folder: flat modules that import one another by `from .name`.
 
-The package lives in rooms (`layers/patches.py`); code that is loaded with `trust_remote_code=True` must lie flat
-beside the weights, and Transformers finds what to copy by lines of the form `from .name import ...`. Starting at the
-modules of the entry classes, the imports are followed with `ast`, every module of ours that is reached becomes one
+The package consists of sub-packages (`layers/patches.py`); code that is loaded with `trust_remote_code=True` must be
+flat files next to the weights, and Transformers finds what to copy by lines of the form `from .name import ...`.
+Starting at the modules of the entry classes, imports are followed with `ast`, every module that is reached becomes one
 file (`layers/patches.py` -> `layers_patches.py`), and its imports are rewritten. What inference does not need is
-refused, so that a published folder stays small and asks for nothing but numpy, scipy, torch and transformers.
+refused, so that a published folder requires only numpy, scipy, torch and transformers. A family that lives in another
+package than this one is bundled in the same way, with those of its own modules that it imports.
 """
 
 import ast
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -33,19 +33,21 @@ REFUSED_STANDARD = frozenset(
 )
 REFUSED_CALLS = frozenset({"__import__", "import_module", "exec"})
 
-# Modules, sub-packages and patterns of module names, with what they are for.
+# Modules and sub-packages, with what they are for.
 REFUSED_PARTS = {
     "auto": "the registry of the installed package",
     "cli": "the command line",
+    "commands": "commands",
     "corpora": "corpora",
     "evaluation": "evaluation",
+    "files": "writing files",
+    "metrics": "evaluation",
     "pipelines": "pipelines",
     "publishing": "publishing",
+    "signals.formats": "reading files",
+    "signals.wfdb": "reading files",
     "trainer": "training",
     "viz": "plotting",
-    "signals.readers": "reading files",
-    "signals.*_io": "reading files",
-    "signals.wfdb_*": "reading files",
 }
 PRETRAINING_PARTS = {"augmentations": "augmentations", "objectives": "objectives"}
 
@@ -64,37 +66,35 @@ class Bundle:
 
     Attributes:
         files: File name (`modeling_mae_moco.py`) to source text, in alphabetical order.
-        names: Module inside the package (`layers.patches`) to flat module name (`layers_patches`).
+        names: Module (`ecg_transformers.layers.patches`) to flat module name (`layers_patches`).
     """
 
     files: dict[str, str]
     names: dict[str, str]
 
     def reference(self, module: str, class_name: str) -> str:
-        """Gives the `auto_map` entry of a class, `module.Class` with the flat module name.
+        """Returns the `auto_map` entry of a class, `module.Class` with the flat module name.
 
         Args:
-            module: Dotted module of the class, with or without the package's name in front.
+            module: Dotted module of the class.
             class_name: Name of the class.
 
         Raises:
             CheckpointError: If the module is not part of this bundle.
         """
-        inner = module.removeprefix(f"{PACKAGE}.")
-        if inner not in self.names:
-            raise CheckpointError(f"{class_name} lives in {module}, which is not among the bundled modules.")
-        return f"{self.names[inner]}.{class_name}"
+        if module not in self.names:
+            raise CheckpointError(f"{class_name} is defined in {module}, which is not among the bundled modules.")
+        return f"{self.names[module]}.{class_name}"
 
 
 def bundle(entries: Iterable[str], *, root: str | Path | None = None, with_pretraining: bool = False) -> Bundle:
     """Collects the modules that the entry modules need and rewrites them for one flat folder.
 
     Args:
-        entries: Dotted modules to start from, e.g. `ecg_transformers.models.mae_moco.modeling_mae_moco`; the name of
-            the package in front may be left out.
+        entries: Dotted modules to start from, e.g. `ecg_transformers.models.mae_moco.modeling_mae_moco`.
         root: Folder of the package; by default the installed `ecg_transformers`.
-        with_pretraining: Whether objectives and augmentations may be part of it (only where the state of pretraining is
-            published too).
+        with_pretraining: Whether objectives and augmentations may be part of it: only where the pretraining state is
+            published too.
 
     Returns:
         The flat files and their names. The same sources give the same bytes.
@@ -107,7 +107,7 @@ def bundle(entries: Iterable[str], *, root: str | Path | None = None, with_pretr
     refused = dict(REFUSED_PARTS) if with_pretraining else REFUSED_PARTS | PRETRAINING_PARTS
     names: dict[str, str] = {}
     files: dict[str, str] = {}
-    queue = deque(dict.fromkeys(entry.removeprefix(f"{PACKAGE}.") for entry in entries))
+    queue = deque(dict.fromkeys(entries))
     while queue:
         module = queue.popleft()
         if module in names:
@@ -131,7 +131,7 @@ def check_flat_source(name: str, text: str, siblings: Iterable[str]) -> None:
     Args:
         name: File name, for messages.
         text: Source text.
-        siblings: File names that lie beside it.
+        siblings: Names of the files in the same folder.
 
     Raises:
         CheckpointError: If it cannot be loaded as remote code from those files alone.
@@ -162,23 +162,29 @@ def check_flat_source(name: str, text: str, siblings: Iterable[str]) -> None:
 
 
 class _Source:
-    """One module of the package on its way into the flat folder."""
+    """One module on its way into the flat folder."""
 
-    def __init__(self, module: str, root: Path, refused: dict[str, str]) -> None:
+    def __init__(self, module: str, root: Path, refused: Mapping[str, str]) -> None:
         self.module = module
         self.root = root
         self.refused = refused
-        self.path = root.joinpath(*module.split(".")).with_suffix(".py")
+        self.path = self._file(module)
         self.needed: list[str] = []
-        if not self.path.is_file():
-            raise CheckpointError(
-                f"{PACKAGE}.{module} has no source file {self.path.name}; a bundle is made from files."
-            )
+        if self.path is None:
+            raise CheckpointError(f"{module} has no source file; a bundle is made from files.")
         self.text = self.path.read_text(encoding="utf-8")
         self.tree = ast.parse(self.text, filename=str(self.path))
 
+    def _file(self, module: str) -> Path | None:
+        """The file of a module: of this package under `root`, of another one where it was loaded from."""
+        if _is_ours(module):
+            path = self.root.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        else:
+            path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
+        return path if path.is_file() and path.name != "__init__.py" else None
+
     def rewritten(self) -> str:
-        """Gives the text with every import of ours replaced, and fills `needed`."""
+        """Returns the text with every import of bundled modules replaced, and fills `needed`."""
         inside_functions = {
             id(inner)
             for node in ast.walk(self.tree)
@@ -194,42 +200,35 @@ class _Source:
                 if target is None:
                     continue
                 if id(node) in inside_functions:
-                    self._refuse(
-                        node, f"imports {PACKAGE}.{target} inside a function; import it at the top of the module"
-                    )
+                    self._refuse(node, f"imports {target} inside a function; import it at the top of the module")
                 self._check_target(node, target)
                 self.needed.append(target)
                 edits.append((node, _import_text(_flat_name(target), node)))
             elif isinstance(node, ast.Call):
                 self._check_call(node)
-        return self._header() + _replace(self.text, edits)
-
-    def _header(self) -> str:
-        path = self.module.replace(".", "/")
-        return f"# {PACKAGE}/{path}.py, copied beside the checkpoint with its imports made flat.\n"
+        path = f"{self.module.replace('.', '/')}.py"
+        return f"# {path}, copied beside the checkpoint with its imports made flat.\n{_replace(self.text, edits)}"
 
     def _target(self, node: ast.ImportFrom) -> str | None:
-        """Gives the module of ours that the statement names, without the package's name; None for other libraries."""
+        """Returns the module to bundle that the statement names; None for a library."""
+        parts = self.module.split(".")
         if node.level == 0:
             absolute = str(node.module)
-            if absolute == PACKAGE:
-                return ""
-            return absolute.removeprefix(f"{PACKAGE}.") if absolute.startswith(f"{PACKAGE}.") else None
-        parts = self.module.split(".")
-        if node.level > len(parts):
+            return absolute if absolute.partition(".")[0] in (PACKAGE, parts[0]) else None
+        if node.level >= len(parts):
             self._refuse(node, "imports from outside the package")
         return ".".join([*parts[: len(parts) - node.level], *(node.module.split(".") if node.module else [])])
 
     def _check_target(self, node: ast.ImportFrom, target: str) -> None:
         names = ", ".join(alias.name for alias in node.names)
-        origin = ".".join([PACKAGE, *filter(None, [target])])
-        if not target or not self.root.joinpath(*target.split(".")).with_suffix(".py").is_file():
-            self._refuse(node, f"imports {names} from {origin}, which is no file; import from the file that defines it")
-        for part, subject in self.refused.items():
-            if fnmatchcase(target, part) or target.startswith(f"{part}."):
-                self._refuse(node, f"imports {names} from {origin}; a checkpoint carries no code for {subject}")
+        if self._file(target) is None:
+            self._refuse(node, f"imports {names} from {target}, which is no file; import from the file that defines it")
+        inner = target.removeprefix(f"{PACKAGE}.")
+        for part, subject in self.refused.items() if _is_ours(target) else ():
+            if inner == part or inner.startswith(f"{part}."):
+                self._refuse(node, f"imports {names} from {target}; a checkpoint carries no code for {subject}")
         if any(alias.name == "*" for alias in node.names):
-            self._refuse(node, f"imports * from {origin}; name what is needed")
+            self._refuse(node, f"imports * from {target}; name what is needed")
 
     def _check_plain_import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -242,13 +241,19 @@ class _Source:
             self._refuse(node, f"calls {called}; code beside a checkpoint imports by plain statements only")
 
     def _refuse(self, node: ast.AST, reason: str) -> None:
-        path = self.path.relative_to(self.root.parent).as_posix()
+        path = f"{self.module.replace('.', '/')}.py"
         raise CheckpointError(f"{path}:{getattr(node, 'lineno', 0)} {reason}.")
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == PACKAGE
 
 
 def _flat_name(module: str) -> str:
     last = module.rpartition(".")[2]
-    return last if last.startswith(ENTRY_PREFIXES) else module.replace(".", "_")
+    if last.startswith(ENTRY_PREFIXES) or not _is_ours(module):
+        return last
+    return module.removeprefix(f"{PACKAGE}.").replace(".", "_")
 
 
 def _check_library(module: str, place: str) -> None:

@@ -1,11 +1,13 @@
-"""The golden file of a checkpoint: one recording, its `input_values`, its `pooler_output`.
+"""The golden file of a checkpoint: one recording, its `input_values`, and the outputs that the model declares.
 
 Whoever opens the checkpoint can run the recording through it and compare: a difference in `input_values` is a
-difference of preprocessing, one in `pooler_output` alone a difference of weights or arithmetic. The file names the
-recording, its rate and its leads, and nothing about the patient.
+difference of preprocessing, one in the outputs alone a difference of weights or arithmetic. A model class names its
+outputs in `golden_outputs`; a class that names none is checked by the `pooler_output` of its encoder. The file holds
+the name of the recording, its rate and its leads, and nothing about the patient.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,85 +17,114 @@ from safetensors.torch import save_file
 
 from ..errors import CheckpointError
 from ..features.extractor import EcgFeatureExtractor
+from ..modeling import EcgPreTrainedModel
 from ..signals.record import EcgRecord
-from .clean_load import METADATA_KEY, golden_differences
+from .clean_load import METADATA_KEY, golden_differences, read_recording
+from .folder import auto_classes, find_class, model_classes, quiet_load_report, read_json
 
 __all__ = ["GOLDEN_FILE", "GoldenReport", "compare_golden", "describe_golden", "read_golden_record", "write_golden"]
 
 GOLDEN_FILE = "golden.safetensors"
+ENCODER_OUTPUTS = ("pooler_output",)
 
-# Float32 through resampling and filtering, and through some ten layers, on other processors: measured differences are
-# below 1e-6; a wrong filter, lead order or weight gives more than 1e-2.
+# Float32 through resampling, filters and some ten layers, on other processors: measured differences are below 1e-6; a
+# wrong filter, lead order or weight gives more than 1e-2.
 INPUT_TOLERANCE = 1e-5
 OUTPUT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class GoldenReport:
-    """Result of a golden comparison; differences are relative to the largest stored value.
+    """Result of a golden comparison.
 
     Attributes:
         record: Name of the recording.
-        input_difference: Of `input_values`.
-        output_difference: Of `pooler_output`.
+        differences: Largest difference of `input_values` and of each stored output, relative to its largest value.
     """
 
     record: str
-    input_difference: float
-    output_difference: float
+    differences: Mapping[str, float]
 
     @property
     def passed(self) -> bool:
-        """Whether both differences are within the tolerances of float32 arithmetic."""
-        return self.input_difference <= INPUT_TOLERANCE and self.output_difference <= OUTPUT_TOLERANCE
+        """Whether all differences are within the tolerances of float32 arithmetic."""
+        bounds = {"input_values": INPUT_TOLERANCE}
+        return all(value <= bounds.get(name, OUTPUT_TOLERANCE) for name, value in self.differences.items())
 
     def __str__(self) -> str:
         """One line for people."""
-        verdict = "equal" if self.passed else "DIFFERENT"
+        first, *others = sorted(self.differences.items(), key=lambda one: one[0] != "input_values")
+        parts = [f"{first[0]} differ by {first[1]:.1e}", *(f"{name} by {value:.1e}" for name, value in others)]
         return (
-            f"{verdict}: record {self.record}, input_values differ by {self.input_difference:.1e}, "
-            f"pooler_output by {self.output_difference:.1e} of the largest value"
+            f"{'equal' if self.passed else 'DIFFERENT'}: record {self.record}, {', '.join(parts)} of the largest value"
         )
 
 
-def write_golden(
-    folder: str | Path, record: EcgRecord, extractor: EcgFeatureExtractor, model: torch.nn.Module, *, source: str = ""
-) -> Path:
-    """Runs one recording through extractor and encoder and writes `golden.safetensors`.
+def golden_head(folder: Path) -> tuple[type[EcgPreTrainedModel], str, Sequence[str]]:
+    """Returns the model class that a checkpoint is checked by, its auto class, and the names of its outputs.
 
     Args:
         folder: The checkpoint.
-        record: One real recording; only its name, rate, leads and signal are stored.
-        extractor: The checkpoint's feature extractor.
-        model: The checkpoint's encoder, made from the weights as published, in eval mode.
-        source: Corpus and license of the recording in words.
 
     Raises:
-        CheckpointError: If the recording has no lead names.
+        CheckpointError: If its class declares no golden outputs and its family has no encoder.
+    """
+    architecture, head = find_class(folder, read_json(folder / "config.json"))
+    classes = model_classes(architecture)
+    outputs = classes[head].golden_outputs
+    if outputs:
+        return classes[head], auto_classes(head, classes[head])[0], outputs
+    if "encoder" not in classes:
+        raise CheckpointError(
+            f"{classes[head].__name__} declares no golden outputs and {architecture.model_type} has no encoder; set "
+            "golden_outputs on the class."
+        )
+    return classes["encoder"], "AutoModel", ENCODER_OUTPUTS
+
+
+def write_golden(folder: str | Path, record: EcgRecord, extractor: EcgFeatureExtractor, *, source: str = "") -> None:
+    """Runs one recording through the checkpoint as it is stored and writes `golden.safetensors`.
+
+    Args:
+        folder: The checkpoint, its weights as published.
+        record: One real recording; only its name, rate, leads and signal are stored.
+        extractor: The checkpoint's feature extractor.
+        source: Corpus and license of the recording, e.g. `"PTB-XL 1.0.3, CC BY 4.0"`.
+
+    Raises:
+        CheckpointError: If the recording has no lead names, or the model does not return what it declares.
     """
     if record.leads is None:
         raise CheckpointError(f"The golden record {record.name} has no lead names; give it leads=.")
-    signal = torch.from_numpy(record.signal).clone()
+    folder = Path(folder)
+    model_class, auto_class, outputs = golden_head(folder)
+    model = _load(folder, model_class)
     inputs = extractor(record.signal, sampling_rate=record.sampling_rate, leads=list(record.leads), return_tensors="pt")
     with torch.no_grad():
-        output = model(**inputs).pooler_output
-    path = Path(folder) / GOLDEN_FILE
-    tensors = {"signal": signal, "input_values": inputs["input_values"].contiguous(), "pooler_output": output.float()}
+        found = model(**inputs)
+    missing = [name for name in outputs if found.get(name) is None]
+    if missing:
+        raise CheckpointError(f"{model_class.__name__} declares the golden output {missing[0]} but returned none.")
+    tensors = {name: found[name].float() for name in outputs}
+    tensors |= {"signal": torch.from_numpy(record.signal).clone(), "input_values": inputs["input_values"]}
     recording = {
         "record": record.name,
         "sampling_rate": record.sampling_rate,
         "leads": list(record.leads),
         "units": "mV",
         "source": source,
-    }
+    } | ({} if auto_class == "AutoModel" else {"auto_class": auto_class})
     # One entry: safetensors writes several in an order that changes from run to run, and with it the file's hash.
     metadata = {METADATA_KEY: json.dumps(recording)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path), metadata=metadata)
-    return path
+    stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(stored, str(folder / GOLDEN_FILE), metadata=metadata)
 
 
 def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
-    """Gives the recording of a checkpoint's golden file and its source in words, or None where there is no such file.
+    """Returns the recording of a checkpoint's golden file and its source, or None where there is no such file.
+
+    Args:
+        folder: The checkpoint.
 
     Raises:
         CheckpointError: If the file is damaged or incomplete.
@@ -102,8 +133,8 @@ def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
     if not path.is_file():
         return None
     try:
+        recording = read_recording(path)
         with safe_open(str(path), framework="pt") as file:
-            recording = json.loads((file.metadata() or {})[METADATA_KEY])
             signal = file.get_tensor("signal").numpy()
         leads, rate = tuple(recording["leads"]), float(recording["sampling_rate"])
         name, source = str(recording["record"]), str(recording["source"])
@@ -113,7 +144,7 @@ def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
 
 
 def describe_golden(folder: str | Path) -> str:
-    """Says in a few words which recording the golden file holds."""
+    """Describes the recording of the golden file: name, leads, rate, source."""
     found = read_golden_record(folder)
     if found is None:
         return "none"
@@ -121,22 +152,27 @@ def describe_golden(folder: str | Path) -> str:
     return f"{record.name}, {record.num_leads} leads, {record.sampling_rate:g} Hz{f' ({source})' if source else ''}"
 
 
-def compare_golden(folder: str | Path, extractor: EcgFeatureExtractor, model: torch.nn.Module) -> GoldenReport:
-    """Runs the golden recording again and compares.
+def compare_golden(folder: str | Path, extractor: EcgFeatureExtractor) -> GoldenReport:
+    """Runs the golden recording through a checkpoint with the classes of this package and compares.
 
     Args:
         folder: The checkpoint.
         extractor: Its feature extractor.
-        model: Its encoder, in eval mode.
 
     Raises:
         CheckpointError: If there is no golden file or it is damaged.
     """
+    folder = Path(folder)
     found = read_golden_record(folder)
     if found is None:
         raise CheckpointError(f"{folder} has no {GOLDEN_FILE}; only published checkpoints have one.")
+    model = _load(folder, golden_head(folder)[0])
     try:
-        differences = golden_differences(extractor, model, Path(folder) / GOLDEN_FILE)
+        return GoldenReport(found[0].name, golden_differences(extractor, model, folder / GOLDEN_FILE))
     except SafetensorError as error:
-        raise CheckpointError(f"{Path(folder) / GOLDEN_FILE} is incomplete: {error}.") from error
-    return GoldenReport(found[0].name, differences["input_values"], differences["pooler_output"])
+        raise CheckpointError(f"{folder / GOLDEN_FILE} is incomplete: {error}.") from error
+
+
+def _load(folder: Path, model_class: type[EcgPreTrainedModel]) -> EcgPreTrainedModel:
+    with quiet_load_report():
+        return model_class.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()

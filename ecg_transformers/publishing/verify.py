@@ -1,4 +1,4 @@
-"""Verification of a published folder: files, privacy, code, contract, card, golden recording, a clean process."""
+"""Verification of a published folder: files, privacy, code, contract, card, golden recording."""
 
 import ast
 import json
@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
@@ -19,21 +20,11 @@ from . import clean_load
 from .bundle import check_flat_source
 from .card.card import check_card
 from .card.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
-from .golden import GOLDEN_FILE, GoldenReport, read_golden_record
+from .folder import CARD_FILE, CONFIG_FILE, EXTRACTOR_FILE, LICENSE_FILE, find_row, read_json, read_weights_header
+from .golden import GOLDEN_FILE, GoldenReport, compare_golden, read_golden_record
 
-__all__ = [
-    "Verification",
-    "check_files",
-    "open_in_clean_process",
-    "read_json",
-    "read_weights_header",
-    "verify",
-]
+__all__ = ["Verification", "check_files", "open_in_clean_process", "verify"]
 
-CONFIG_FILE = "config.json"
-EXTRACTOR_FILE = "preprocessor_config.json"
-CARD_FILE = "README.md"
-LICENSE_FILE = "LICENSE"
 REQUIRED_FILES = (CONFIG_FILE, EXTRACTOR_FILE, GOLDEN_FILE, CARD_FILE, LICENSE_FILE)
 ALLOWED_FILE = re.compile(
     r"config\.json|preprocessor_config\.json|golden\.safetensors|README\.md|LICENSE|\.gitattributes|"
@@ -47,8 +38,6 @@ PATH_IN_TEXT = re.compile(
 )
 PATIENT_KEY = re.compile(r"patients?(_?(ids?|names?|identifiers?))?|age|sex|birth\w*|date_of_birth|mrn", re.I)
 
-# Files that describe a checkpoint hold some kilobytes; a larger one is damaged or hostile.
-MAX_JSON_BYTES = 16 * 2**20
 # A guard against a hang: five seconds are usual, minutes on a machine that does much else.
 CLEAN_PROCESS_SECONDS = 900
 
@@ -59,8 +48,8 @@ class Verification:
 
     Attributes:
         files: Names of all files of the folder.
-        golden: The golden recording in the clean process; None if no such process was started.
-        opened: Auto class to the module that it was opened from, in the clean process.
+        golden: The golden comparison; None if the folder was not opened.
+        opened: Auto class to the module that it was opened from in the clean process; empty without one.
     """
 
     files: tuple[str, ...]
@@ -68,17 +57,21 @@ class Verification:
     opened: Mapping[str, str]
 
 
-def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clean_process: bool = True) -> Verification:
-    """Checks a published folder from its file list to its numbers.
+def verify(
+    folder: str | Path, *, results: Sequence[Mapping[str, Any]] | None = None, clean_process: bool = True
+) -> Verification:
+    """Checks a published folder: files, privacy, code, contract, card, golden recording.
+
+    A folder with code is opened in a fresh process that cannot import this package; one without code, as in `hub/`,
+    with the classes of this package.
 
     Args:
         folder: The folder.
-        results: Entries of `results.json`; the card's figures must be theirs.
-        clean_process: Whether to open every class in a fresh process that cannot import this package, from the code in
-            the folder, and to compare the golden recording there (about five seconds).
+        results: Entries of `results.json`; the scores of the card must be theirs.
+        clean_process: Whether to open the folder and compare the golden recording (about five seconds).
 
     Raises:
-        CheckpointError: At the first thing that is wrong.
+        CheckpointError: At the first defect.
     """
     folder = Path(folder)
     files = check_files(folder)
@@ -87,17 +80,27 @@ def verify(folder: str | Path, *, results: Sequence[Mapping] | None = None, clea
     read_weights_header(folder)
     read_golden_record(folder)
     _check_privacy(folder, files)
-    _check_code(folder, files, config, extractor)
+    has_code = any(name.endswith(".py") for name in files) or "auto_map" in config or "auto_map" in extractor
+    if has_code:
+        _check_code(folder, files, config, extractor)
     check_contract(config, extractor)
     check_card((folder / CARD_FILE).read_text(encoding="utf-8"), results)
-    golden, opened = open_in_clean_process(folder) if clean_process else (None, {})
+    golden: GoldenReport | None = None
+    opened: Mapping[str, str] = {}
+    if clean_process and has_code:
+        golden, opened = open_in_clean_process(folder)
+    elif clean_process:
+        golden = compare_golden(folder, find_row(folder, config).feature_extractor.from_pretrained(folder))
     if golden is not None and not golden.passed:
-        raise CheckpointError(f"{folder.name}: the golden recording comes out otherwise than stored ({golden}).")
+        raise CheckpointError(f"{folder.name}: the golden recording differs from the stored output ({golden}).")
     return Verification(tuple(files), golden, opened)
 
 
 def check_files(folder: str | Path) -> list[str]:
-    """Checks that a folder holds what a published checkpoint holds, and nothing else.
+    """Checks that a folder holds the files of a published checkpoint and nothing else.
+
+    Args:
+        folder: The folder.
 
     Returns:
         The file names in alphabetical order.
@@ -110,12 +113,12 @@ def check_files(folder: str | Path) -> list[str]:
         raise CheckpointError(f"{folder} is not a folder; expected a published checkpoint.")
     for path in sorted(folder.iterdir()):
         if not path.is_file():
-            raise CheckpointError(f"{folder.name} has {path.name}, which is no file; a published checkpoint is flat.")
+            raise CheckpointError(f"{folder.name} has {path.name}, which is no file; a published folder is flat.")
         if not ALLOWED_FILE.fullmatch(path.name):
             raise CheckpointError(
                 f"{folder.name} has {path.name}, which is never published: a checkpoint holds weights as safetensors, "
-                "config, preprocessor, golden recording, card and its pictures, license and source; no pickle, no "
-                "state of a training."
+                "config, preprocessor, golden recording, card and its pictures, license and source; no pickle and no "
+                "training state."
             )
     names = sorted(path.name for path in folder.iterdir())
     missing = [name for name in REQUIRED_FILES if name not in names]
@@ -124,59 +127,11 @@ def check_files(folder: str | Path) -> list[str]:
     return names
 
 
-def read_json(path: str | Path) -> dict:
-    """Reads a JSON object of a checkpoint, refusing what is too large, damaged or no object.
-
-    Raises:
-        CheckpointError: With the file and the reason.
-    """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} has {size:,} bytes; expected at most {MAX_JSON_BYTES:,}.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}; expected an object of names and values.")
-    return values
-
-
-def read_weights_header(folder: str | Path) -> dict[str, tuple[int, ...]]:
-    """Reads names and shapes of the weights from the headers of their files; the tensors stay on the disk.
-
-    Raises:
-        CheckpointError: If there are no safetensors weights, shards are missing, or a header is damaged.
-    """
-    folder = Path(folder)
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-            raise CheckpointError(f"{index} has no weight_map of tensor names and file names.")
-        names = sorted(set(weight_map.values()))
-        outside = [name for name in names if not re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name)]
-        if outside:
-            raise CheckpointError(f"{index} names {outside[0]}; expected model-00001-of-0000N.safetensors beside it.")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{folder} has no {name}; expected weights as safetensors (pickles are not read).")
-        try:
-            with safe_open(str(path), framework="np") as file:
-                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}.") from error
-    return shapes
-
-
 def open_in_clean_process(folder: str | Path) -> tuple[GoldenReport, dict[str, str]]:
     """Opens the folder in a fresh process that cannot import this package, and compares the golden recording there.
+
+    Args:
+        folder: The folder, with its code.
 
     Returns:
         The comparison, and for each auto class the module it was opened from.
@@ -205,13 +160,11 @@ def open_in_clean_process(folder: str | Path) -> tuple[GoldenReport, dict[str, s
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise CheckpointError(f"{folder.name} does not open from its own code in a clean process: {last}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])
-    differences = answer["differences"]
-    report = GoldenReport(golden[0].name, differences["input_values"], differences["pooler_output"])
-    return report, answer["opened"]
+    return GoldenReport(golden[0].name, answer["differences"]), answer["opened"]
 
 
 def _check_privacy(folder: Path, files: Sequence[str]) -> None:
-    """No path of the machine it was made on, nothing that names a patient."""
+    """Refuses paths of the machine it was made on, and fields that name a patient."""
     for name in files:
         path = folder / name
         if name.endswith(".json"):
@@ -249,8 +202,8 @@ def _check_values(value: object, place: str) -> None:
             raise CheckpointError(f"{place} holds the path {value!r}; published files name no path of a machine.")
 
 
-def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: Mapping) -> None:
-    """Every source file stands alone with its neighbors, and every class of both `auto_map` is defined there."""
+def _check_code(folder: Path, files: Sequence[str], config: Mapping[str, Any], extractor: Mapping[str, Any]) -> None:
+    """Checks that every source file loads from its siblings alone and defines the classes of both `auto_map`."""
     sources = {name: (folder / name).read_text(encoding="utf-8") for name in files if name.endswith(".py")}
     for name, text in sources.items():
         check_flat_source(name, text, sources)
@@ -263,7 +216,7 @@ def _check_code(folder: Path, files: Sequence[str], config: Mapping, extractor: 
             tree = ast.parse(sources.get(f"{module}.py", ""))
             if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
                 raise CheckpointError(f"{place}: {auto_class} is {reference}, which is not defined in the folder.")
-    for needed in ("AutoConfig", "AutoModel", "AutoFeatureExtractor"):
+    for needed in ("AutoConfig", "AutoFeatureExtractor"):
         if needed not in config["auto_map"]:
             raise CheckpointError(f"{CONFIG_FILE} has no {needed} in its auto_map; publish the checkpoint again.")
     if "AutoFeatureExtractor" not in extractor["auto_map"]:

@@ -61,7 +61,7 @@ def test_relative_and_absolute_imports_become_flat_names(tree):
     assert "import torch\n" in model
     assert "from .configuration import EcgConfig" in result.files["configuration_toy.py"]
     assert result.reference("ecg_transformers.models.toy.modeling_toy", "ToyModel") == "modeling_toy.ToyModel"
-    assert result.files == bundle(["models.toy.modeling_toy"], root=root).files
+    assert result.files == bundle(["ecg_transformers.models.toy.modeling_toy"], root=root).files
 
 
 def test_the_flat_copy_runs_without_the_package(tree, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_the_flat_copy_runs_without_the_package(tree, tmp_path, monkeypatch):
             "layers/other.py": "from .patches import double\nONE = 1\n",
         }
     )
-    result = bundle(["models.toy.modeling_toy"], root=root)
+    result = bundle(["ecg_transformers.models.toy.modeling_toy"], root=root)
     flat = tmp_path / "flat_copy"
     flat.mkdir()
     (flat / "__init__.py").touch()
@@ -101,7 +101,7 @@ def test_a_long_import_is_wrapped_and_stays_valid(tree):
             "layers/patches.py": "\n".join(f"{name} = 1" for name in names),
         }
     )
-    text = bundle(["models.toy.modeling_toy"], root=root).files["modeling_toy.py"]
+    text = bundle(["ecg_transformers.models.toy.modeling_toy"], root=root).files["modeling_toy.py"]
     assert max(map(len, text.splitlines())) <= 120
     statement = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom))
     assert [alias.name for alias in statement.names] == names
@@ -112,7 +112,7 @@ def test_a_long_import_is_wrapped_and_stays_valid(tree):
     [
         ("from ...corpora.ptbxl import PTBXL", "corpora"),
         ("from ...trainer.trainer import EcgTrainer", "training"),
-        ("from ...signals.wfdb_io import read_wfdb", "reading files"),
+        ("from ...signals.wfdb.read import read_wfdb", "reading files"),
         ("from ...objectives.infonce import infonce", "objectives"),
         ("from ...layers import patches", "is no file"),
         ("from ... import errors", "is no file"),
@@ -139,14 +139,14 @@ def test_what_inference_does_not_need_is_refused(tree, statement, reason):
             MODEL: statement + "\n",
             "corpora/ptbxl.py": "PTBXL = 1",
             "trainer/trainer.py": "EcgTrainer = 1",
-            "signals/wfdb_io.py": "read_wfdb = 1",
+            "signals/wfdb/read.py": "read_wfdb = 1",
             "objectives/infonce.py": "infonce = 1",
             "layers/patches.py": "",
             "errors.py": "class EcgError(ValueError): pass",
         }
     )
     with pytest.raises(CheckpointError, match=reason) as caught:
-        bundle(["models.toy.modeling_toy"], root=root)
+        bundle(["ecg_transformers.models.toy.modeling_toy"], root=root)
     assert "modeling_toy.py" in str(caught.value)
 
 
@@ -157,7 +157,7 @@ def test_objectives_are_bundled_with_the_state_of_pretraining(tree):
             "objectives/infonce.py": "infonce = 1\n",
         }
     )
-    files = bundle(["models.toy.pretraining_toy"], root=root, with_pretraining=True).files
+    files = bundle(["ecg_transformers.models.toy.pretraining_toy"], root=root, with_pretraining=True).files
     assert list(files) == ["objectives_infonce.py", "pretraining_toy.py"]
 
 
@@ -170,13 +170,13 @@ def test_two_modules_of_one_flat_name_are_refused(tree):
         }
     )
     with pytest.raises(CheckpointError, match="both be written as layers_patches"):
-        bundle(["models.toy.modeling_toy"], root=root)
+        bundle(["ecg_transformers.models.toy.modeling_toy"], root=root)
 
 
 def test_an_entry_without_a_file_is_refused(tree):
     root = tree({MODEL: ""})
     with pytest.raises(CheckpointError, match=r"models\.toy\.modeling_other"):
-        bundle(["models.toy.modeling_other"], root=root)
+        bundle(["ecg_transformers.models.toy.modeling_other"], root=root)
 
 
 def test_a_flat_file_that_reaches_outside_its_folder_is_refused():

@@ -100,7 +100,7 @@ def test_pushing_without_a_token_says_how_to_log_in(run_folder, record_file, mon
 
 def test_pushing_needs_results(classifier_folder, record_file):
     assert not (classifier_folder / "results.json").exists()
-    with pytest.raises(CheckpointError, match="published with its figures"):
+    with pytest.raises(CheckpointError, match="published with its scores"):
         publish(classifier_folder, "tester/tiny", push=True, golden_record=record_file, clean_process=False)
 
 

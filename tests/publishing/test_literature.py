@@ -1,28 +1,24 @@
-"""Figures of the literature: never without the folds they were made on."""
+"""Published scores in a card: never without the folds they were computed on."""
 
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.card.literature import literature_table
+from ecg_transformers.publishing.card.literature import literature_list
 
 
-def test_each_figure_has_its_folds_its_kind_and_its_source(results):
-    entry = results[0] | {"labels": "all"}
+def test_each_score_has_its_folds_its_kind_and_its_source(results):
     systems = [{"system": "xresnet1d50"}, {"system": "xresnet1d101", "mode": "from_scratch"}]
-    text = literature_table(systems, [entry])
-    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
-    assert rows[0] == (
-        "| xresnet1d50 | from scratch | 0.924 | mean over 10 runs, standard deviation 0.005 | test fold 10 | "
-        "Mehari & Strodthoff 2022 |"
-    )
-    assert any("0.928 | one run | validation fold 9" in row for row in rows)
-    assert "- Mehari & Strodthoff 2022: T. Mehari" in text
+    text = literature_list(systems, [results[0] | {"labels": "all"}])
+    lines = text.splitlines()
+    assert lines[0].startswith("- test fold 10, mean over 10 runs (T. Mehari")
+    assert lines[0].endswith(": xresnet1d50, from scratch, all: 0.924.")
+    assert any(line.startswith("- validation fold 9, one run") and line.endswith("all: 0.928.") for line in lines)
 
 
-def test_only_figures_of_the_same_corpus_and_labels_stand_there(results):
+def test_only_scores_of_the_same_corpus_and_label_sets_are_listed(results):
     systems = [{"system": "xresnet1d101"}]
-    assert "0.928 | one run, larger half" in literature_table(systems, results[:1])
-    assert literature_table(systems, [results[0] | {"corpus": "own"}]) == ""
-    assert literature_table([], results) == literature_table(systems, []) == ""
+    assert "superclass: 0.928." in literature_list(systems, results[:1])
+    assert literature_list(systems, [results[0] | {"corpus": "own"}]) == ""
+    assert literature_list([], results) == literature_list(systems, []) == ""
     with pytest.raises(CheckpointError, match="xresnet1d51"):
-        literature_table([{"system": "xresnet1d51"}], results)
+        literature_list([{"system": "xresnet1d51"}], results)

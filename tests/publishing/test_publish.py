@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
@@ -189,7 +189,7 @@ def test_a_failure_leaves_the_old_folder_and_no_remains(published, copied_run, r
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({}, "where to publish"),
+        ({}, "No destination given"),
         ({"push": True, "output_dir": "x"}, "needs a repo_id"),
         ({"repo_id": "a/b", "push": True, "dry_run": True}, "no dry_run"),
         ({"output_dir": "x", "dry_run": "y"}, "one of them"),
@@ -249,7 +249,7 @@ def test_results_are_required_where_they_are_asked_for(classifier_folder, record
 
 
 def test_only_one_who_was_pretrained_has_a_state_of_pretraining(classifier_folder, record_file):
-    with pytest.raises(CheckpointError, match="no state of pretraining"):
+    with pytest.raises(CheckpointError, match="no pretraining state"):
         quick(classifier_folder, "a/b", dry_run=True, golden_record=record_file, with_pretraining_state=True)
 
 
@@ -262,6 +262,30 @@ def test_values_of_the_card_come_from_hub_cards_beside_hub(published, tmp_path, 
     text = (done.folder / "README.md").read_text()
     assert "0.871 (0.860-0.882)" in text
     assert "0.900" not in text
+
+
+def test_a_folder_without_code_holds_no_code_and_is_verified_with_the_package(run_folder, record_file, tmp_path):
+    done = publish(run_folder, output_dir=tmp_path / "bare", golden_record=record_file, bundle_code=False)
+    assert not [name for name in done.files if name.endswith(".py")]
+    for name in ("config.json", "preprocessor_config.json"):
+        assert "auto_map" not in (done.folder / name).read_text()
+    assert done.verification.golden.passed
+    assert done.verification.opened == {}
+    again = quick(done.folder, output_dir=tmp_path / "whole")
+    assert "modeling_mae_moco.py" in again.files
+    assert (again.folder / "golden.safetensors").read_bytes() == (done.folder / "golden.safetensors").read_bytes()
+
+
+def test_a_golden_file_that_no_longer_holds_is_written_anew(published, tmp_path):
+    shutil.copytree(published.folder, tmp_path / "copy")
+    weights = load_file(tmp_path / "copy" / "model.safetensors")
+    weights["layernorm.bias"] += 1
+    save_file(weights, tmp_path / "copy" / "model.safetensors", metadata={"format": "pt"})
+    done = quick(tmp_path / "copy", output_dir=tmp_path / "out")
+    old, new = (load_file(folder / "golden.safetensors") for folder in (published.folder, done.folder))
+    assert torch.equal(old["signal"], new["signal"])
+    assert not torch.equal(old["pooler_output"], new["pooler_output"])
+    assert verify(done.folder).golden.passed
 
 
 def test_nothing_about_the_patient_is_published(run_folder, record_file, tmp_path):

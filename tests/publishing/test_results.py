@@ -1,4 +1,4 @@
-"""The figures of a card: checked, in a table, and as model-index equal to results.json."""
+"""The scores of a card: checked, in one table, and as model-index equal to results.json."""
 
 import json
 
@@ -11,8 +11,8 @@ from ecg_transformers.publishing.card.results import (
     find_fold_role,
     load_results,
     main_entries,
-    results_table,
 )
+from ecg_transformers.publishing.card.table import MAX_ROWS, results_table
 
 
 def write(path, entries):
@@ -27,12 +27,12 @@ def test_a_file_of_results_is_read_as_it_stands(tmp_path, results):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"low": 0.9}, "upside down"),
+        ({"low": 0.9}, "lower bound exceeds upper bound"),
         ({"value": "0.9"}, "finite"),
         ({"value": float("nan")}, "finite"),
     ],
 )
-def test_a_figure_that_cannot_be_right_is_refused(tmp_path, results, change, reason):
+def test_a_score_that_cannot_be_right_is_refused(tmp_path, results, change, reason):
     with pytest.raises(CheckpointError, match=reason):
         load_results(write(tmp_path / "results.json", [results[0] | change]))
 
@@ -55,78 +55,100 @@ def test_the_role_of_a_fold_is_never_guessed(results):
     assert find_fold_role(results[0] | {"corpus": "own"}) == "folds 9"
 
 
-def test_the_table_has_intervals_baseline_gain_and_an_empty_test_column(results):
+def rows_of(table):
+    return [line for line in table.splitlines() if line.startswith("|")]
+
+
+def test_a_row_has_interval_baseline_paired_difference_an_empty_test_column_and_its_source(results):
     table = results_table(results)
-    rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + len(results)
-    assert "validation (fold 9)" in rows[0]
-    assert "test (fold 10)" in rows[0]
-    pretrained = next(row for row in rows if "0.871 (0.860-0.882)" in row)
-    assert "+0.061 (+0.050 to +0.072) over random" in pretrained
-    assert any("0.810 (0.800-0.820)" in row and "random" in row for row in rows)
-    assert "must not be read as test figures" in table
+    header, _, *rows = rows_of(table)
+    assert header == (
+        "| labels | protocol | validation (fold 9) | baseline | paired difference | test (fold 10) | records | source |"
+    )
+    assert len(rows) == 3, "the random encoder is a column of the row that it is compared with"
+    assert (
+        "| superclass (5 labels) | linear probe | 0.871 (0.860-0.882) | 0.810 (random weights) | "
+        "+0.061 (+0.050 to +0.072) | - | 2,146 | 1 |"
+    ) in rows
+    assert "must not be read as test scores" in table
     assert "1,000 resamples" in table
     assert "Macro AUROC on ptbxl 1.0.3" in table
+    assert "A gain counts where the interval of the paired difference is above 0." in table
 
 
-def test_validation_and_test_figures_of_one_setting_share_a_row(results):
+def test_every_row_says_where_it_comes_from_and_what_was_filled_in_by_hand(results):
+    changed = results[3] | {"commit": "0123abcdef+changes", "hardware": "1 x GPU", "provenance": "Filled in by hand."}
+    table = results_table([*results[:3], changed])
+    assert "commit `0123abc` with uncommitted changes, 2026-11-26, 1 x GPU. Filled in by hand.\n2. " in table
+    assert "2. `training/configs/mae_moco_ptbxl.yaml`, commit `0123abc`, 2026-11-26\n" in f"{table}\n"
+    assert [row.rpartition("| ")[2] for row in rows_of(table)[2:]] == ["1 |", "2 |", "2 |"]
+
+
+def test_fine_tuning_is_compared_with_training_from_scratch(results):
+    scratch = results[2] | {"mode": "from_scratch", "initialisation": "random", "value": 0.88}
+    assert "0.880 (from scratch)" in results_table([results[2], scratch])
+    other = scratch | {"train_fraction": 0.1}
+    assert "0.880" not in results_table([results[2], other])
+
+
+def test_validation_and_test_scores_of_one_setting_share_a_row(results):
     table = results_table([results[0], results[0] | {"evaluate_folds": [10], "value": 0.865, "records": 2158}])
-    rows = [line for line in table.splitlines() if line.startswith("|")]
+    rows = rows_of(table)
     assert len(rows) == 3
-    assert "0.871 (0.860-0.882) | 0.865 (0.860-0.882)" in rows[2]
+    assert "0.871 (0.860-0.882)" in rows[2]
+    assert "0.865 (0.860-0.882)" in rows[2]
     assert "must not be read" not in table
 
 
-def test_settings_that_differ_become_columns_and_rows(results):
-    table = results_table([results[0], results[0] | {"seed": 1}, results[0] | {"train_fraction": 0.1}])
-    rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert "train fraction" in rows[0]
-    assert "seed" in rows[0]
+def test_settings_that_differ_are_named_in_the_protocol(results):
+    fraction = results[0] | {"train_fraction": 0.1, "train_records": 1_708}
+    rows = rows_of(results_table([results[0] | {"train_fraction": 1.0}, results[0] | {"seed": 1}, fraction]))
     assert len(rows) == 5
+    assert any("| linear probe, 1,708 labeled records, seed 0 |" in row for row in rows)
+    assert any("| linear probe, seed 1 |" in row for row in rows)
 
 
-def test_an_entry_that_leaves_out_no_rare_label_is_not_shown_twice(results):
+def test_an_entry_that_leaves_out_no_rare_label_is_shown_and_indexed_once(results):
     first = results[0] | {"min_positives": 1}
     rare = results[3] | {"min_positives": 10, "num_labels": 50}
-    table = results_table([first, results[0] | {"min_positives": 10}, results[3] | {"min_positives": 1}, rare])
-    rows = [line for line in table.splitlines() if line.startswith("|")]
+    entries = [first, results[0] | {"min_positives": 10}, results[3] | {"min_positives": 1}, rare]
+    rows = rows_of(results_table(entries))
     assert len(rows) == 2 + 3
     assert any("all (50 labels, 10 positives or more)" in row for row in rows)
+    assert len(evaluation_results(entries)) == 3
 
 
-def test_it_is_said_at_how_many_labels_the_checkpoint_is_worth_having(results):
-    def compared(low, value, high, **changes):
-        difference = {"against": "from_scratch", "value": value, "low": low, "high": high}
-        return results[2] | {"difference": difference} | changes
-
-    table = results_table(
-        [
-            compared(0.01, 0.02, 0.03, train_records=1_742, train_fraction=0.1),
-            compared(-0.01, 0.0, 0.01, train_records=17_418, train_fraction=1.0),
-            compared(-0.03, -0.02, -0.01, train_records=17_418, train_fraction=1.0, labels="all"),
-        ]
-    )
-    assert "1,742 labeled records, superclass (5 labels): ahead of the same encoder from scratch, +0.020" in table
-    assert "17,418 labeled records, superclass (5 labels): not distinguishable from" in table
-    assert "all (5 labels): behind the same encoder" in table
+def test_ten_rows_at_most_those_with_a_paired_difference_first(results):
+    many = [results[2] | {"seed": seed} for seed in range(12)]
+    table = results_table([*many, *results[:2]])
+    assert len(rows_of(table)) == 2 + MAX_ROWS
+    assert "+0.061 (+0.050 to +0.072)" in table
+    assert "3 more rows are in `results.json`." in table
 
 
-def test_labels_that_vanish_in_resamples_are_told(results):
+def test_labels_that_vanish_in_resamples_are_counted(results):
     table = results_table([results[0] | {"resamples_with_vanished_label": 0.854, "min_positives": 1}])
-    assert "in at most 85 % of the resamples" in table
+    assert "at most 85 % of the resamples" in table
 
 
-def test_figures_without_a_random_encoder_say_so(results):
+def test_scores_without_a_random_encoder_say_so(results):
     assert "No randomly initialized encoder" in results_table(results[:1])
     assert "No evaluation" in results_table([])
 
 
-def test_the_model_index_holds_the_pretrained_entries(results):
-    found = evaluation_results(results)
-    assert [one.metric_value for one in found] == [0.871234, 0.9, 0.8]
+def test_the_model_index_holds_the_pretrained_entries_rounded(results):
+    found = evaluation_results([results[0] | {"value": 0.87123456789}, *results[1:]])
+    assert [one.metric_value for one in found] == [0.8712, 0.9, 0.8]
     assert {one.dataset_split for one in found} == {"validation"}
+    assert {(one.dataset_type, one.dataset_name[:6]) for one in found} == {("ptb-xl", "PTB-XL")}
     assert found[0].metric_type == "roc_auc"
     assert found[0].metric_args["low"] == 0.86
+    assert found[0].metric_args["paired_difference"] == {
+        "against": "random",
+        "value": 0.061,
+        "low": 0.05,
+        "high": 0.072,
+    }
 
 
 @pytest.fixture
@@ -148,7 +170,7 @@ def supervised(results):
 
 def test_noise_fewer_folds_and_other_systems_never_look_like_a_result(supervised):
     table = results_table(supervised, "net")
-    rows = [line for line in table.splitlines() if line.startswith("|")]
+    rows = rows_of(table)
     assert len(rows) == 2 + 4
     assert not any(figure in table for figure in ("0.701", "0.702", "0.703", "0.777"))
     assert "noise" not in table
@@ -156,18 +178,18 @@ def test_noise_fewer_folds_and_other_systems_never_look_like_a_result(supervised
 
 
 def test_a_supervised_card_says_which_rows_are_the_published_weights(supervised):
-    rows = [line for line in results_table(supervised, "net").splitlines() if line.startswith("|")]
+    rows = rows_of(results_table(supervised, "net"))
     assert "| weights |" in rows[0]
-    assert "gain" not in rows[0]
-    published = [row for row in rows if "| this checkpoint |" in row]
+    assert "baseline" not in rows[0]
+    published = [row for row in rows if "| published |" in row]
     assert len(published) == 2
-    assert all("superclass" in row and "| from scratch | 0 |" in row for row in published)
+    assert all("superclass" in row and "| from scratch, seed 0 |" in row for row in published)
     assert sum("another training" in row for row in rows) == 2
 
 
-def test_the_model_index_of_a_supervised_checkpoint_holds_its_own_figures_alone(supervised):
+def test_the_model_index_of_a_supervised_checkpoint_holds_its_own_scores_alone(supervised):
     found = evaluation_results(supervised, "net")
-    assert [one.metric_value for one in found] == [0.871234, 0.91]
+    assert [one.metric_value for one in found] == [0.8712, 0.91]
     assert [one.metric_name for one in found] == [
         "macro AUROC, from scratch",
         "macro AUROC, from scratch, labels with 10 positives or more",

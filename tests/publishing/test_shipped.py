@@ -1,13 +1,13 @@
-"""The checkpoints that ship in `hub/`: whole, open with and without the package, with the figures of their results."""
+"""The checkpoints in `hub/`: complete, without code; published, they open by remote code alone; sizes; sources."""
 
+import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoFeatureExtractor, AutoModel
 
-from ecg_transformers.publishing import verify
+from ecg_transformers.publishing import publish, verify
 from ecg_transformers.publishing.card.results import load_results
-from ecg_transformers.publishing.golden import compare_golden
+from ecg_transformers.publishing.inspection import inspect_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path for path in (ROOT / "hub").glob("*") if path.is_dir())
@@ -19,17 +19,47 @@ def folder(request):
     return request.param
 
 
-def test_a_shipped_checkpoint_is_whole_and_its_card_has_the_figures_of_its_results(folder):
+def test_a_shipped_checkpoint_is_complete_and_its_card_has_the_scores_of_its_results(folder):
     results = load_results(ROOT / "hub_cards" / folder.name / "results.json")
     assert any(entry["initialisation"] == "random" for entry in results)
     assert verify(folder, results=results).golden.passed
+    assert inspect_checkpoint(folder).golden.passed
 
 
-def test_with_the_package_its_golden_recording_comes_out_as_stored(folder):
-    report = compare_golden(
-        folder, AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    )
-    assert report.passed, str(report)
+def test_it_holds_no_generated_code(folder):
+    assert not list(folder.rglob("*.py"))
+    for name in ("config.json", "preprocessor_config.json"):
+        assert "auto_map" not in (folder / name).read_text(encoding="utf-8")
+
+
+def test_published_it_opens_by_remote_code_alone(folder, tmp_path):
+    done = publish(folder, output_dir=tmp_path / folder.name)
+    assert done.verification.golden.passed
+    assert {"AutoConfig", "AutoFeatureExtractor", "AutoModel"} <= set(done.verification.opened)
+    assert all(module.startswith("transformers_modules.") for module in done.verification.opened.values())
+    for name in ("model.safetensors", "golden.safetensors"):
+        assert (done.folder / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_scores_of_its_card_are_given_once_and_rounded(folder):
+    results = load_results(ROOT / "hub_cards" / folder.name / "results.json")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    names = [line for line in card.splitlines() if line.strip().startswith("name: macro AUROC")]
+    assert len(names) == card.count("- type: roc_auc")
+    assert not [entry for entry in results if str(entry["value"]) in card and len(str(entry["value"])) > 8]
+    rows = [line for line in card.splitlines() if line.startswith("| ")][2:]
+    assert 0 < len(rows) <= 10
+
+
+def test_what_was_filled_in_by_hand_is_marked(folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    run = json.loads((ROOT / "hub_cards" / folder.name / "run.json").read_text(encoding="utf-8"))
+    results = load_results(ROOT / "hub_cards" / folder.name / "results.json")
+    for entry in (run, *results):
+        # A command records the whole hash; a short one was typed.
+        typed = len(str(entry["commit"]).partition("+")[0]) < 40
+        assert bool(entry.get("provenance")) or not typed
+        assert str(entry.get("provenance", "")) in card
 
 
 def test_the_sizes_stay_within_bounds():

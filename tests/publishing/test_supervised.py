@@ -108,7 +108,7 @@ def test_weights_are_bfloat16_and_all_of_batchnorm_float32(published, run_folder
     assert all(torch.equal(value, stored[name].to(value.dtype)) for name, value in model.state_dict().items())
 
 
-def test_without_the_package_the_same_numbers_come_out(published, record_file, in_process, tmp_path):
+def test_without_the_package_it_computes_the_same_numbers(published, record_file, in_process, tmp_path):
     signal = read_record(record_file).signal
     save_file({"signal": torch.from_numpy(signal)}, tmp_path / "signal.safetensors")
     modules = in_process(
@@ -190,7 +190,7 @@ def test_its_encoder_alone_is_published_too(run_folder, record_file, tmp_path):
 
 
 def test_it_has_no_state_of_pretraining(run_folder, record_file):
-    with pytest.raises(CheckpointError, match="no state of pretraining"):
+    with pytest.raises(CheckpointError, match="no pretraining state"):
         publish(run_folder, "a/b", dry_run=True, golden_record=record_file, with_pretraining_state=True)
 
 

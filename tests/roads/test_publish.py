@@ -66,7 +66,7 @@ def test_a_repository_without_push_is_checked_and_nothing_is_sent(script, run_fo
     done = script.main([str(run_folder), "--repo_id", "me/tiny"])
     assert done.folder is None
     assert done.revision is None
-    assert "not sent  everything is in order for me/tiny; add --push" in capsys.readouterr().out
+    assert "not sent  verified for me/tiny; add --push" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -87,6 +87,6 @@ def test_the_template_of_the_shipped_card_renders(script, run_folder, monkeypatc
     monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
     done = script.main([str(run_folder), "--output_dir", str(tmp_path / "mae-moco-ecg")])
     card = (done.folder / "README.md").read_text()
-    assert "- ptb-xl" in card
+    assert "datasets:" not in card, "PTB-XL has no id on the Hub"
     assert "doi:10.13026/kfzx-aw45" in card
     assert "not the authors' weights" in card

@@ -1,41 +1,44 @@
 """The model card: a Markdown template whose placeholders are filled from the checkpoint and from `results.json`.
 
-A template is a Markdown file with a YAML head and `{{placeholders}}`. Prose is written by hand, facts and figures
-never are: the renderer puts in the contract of the extractor, the usage snippet, licenses, results and hashes. The keys
-`corpora`, `code_license`, `weights_license`, `commercial_use`, `citation` and `published` (systems of the
-literature to name beside the results) of the head are values for the renderer; the others become metadata of the card
-(`license`, `tags`, `datasets`, `language` ...).
+A template is a Markdown file with a YAML head and `{{placeholders}}`. Prose is written by hand, facts and scores are
+not: the renderer inserts the contract of the extractor, the usage snippet, licenses, results and hashes. The keys
+`corpora`, `code_license`, `weights_license`, `commercial_use`, `citation` and `published` (systems of the literature to
+list with their scores) of the head are values for the renderer; the others become metadata of the card (`license`,
+`tags`, `datasets`, `language` ...). `datasets` holds ids of the Hub only: a corpus of another site is named in
+`corpora`.
 
-A section that stands on figures which were never made (a label-efficiency curve, noise, a table of labels, figures of
-the literature) is left out, with what its author wrote around them.
+A card answers, in this order: what it is, how to use it, what goes in, how good it is, what it must not be used for,
+data and licenses. A section whose placeholder has nothing to show (label efficiency, noise, published scores, a section
+of another model) is left out with its prose.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from ...errors import CheckpointError
-from .curves import label_efficiency_section, noise_section
 from .facts import CardFacts
-from .labels import label_table, threshold_notes
-from .literature import literature_table
+from .labels import label_notes, threshold_notes
+from .literature import literature_list
 from .pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
-from .results import checkpoint_entries, evaluation_results, results_table
+from .results import checkpoint_entries, evaluation_results
+from .table import results_table
 from .training_facts import training_words
-from .usage import usage_blocks
+from .usage import summary, usage_blocks
 
 __all__ = ["check_card", "read_card", "render_card"]
 
 DEFAULT_TEMPLATE = Path(__file__).with_name("template.md")
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
-REQUIRED_PLACEHOLDERS = frozenset(
-    {"usage", "contract", "intended_use", "licenses", "training", "results", "files", "citation"}
-)
-# A section with one of these, and nothing to put there, is left out.
-OPTIONAL_PLACEHOLDERS = frozenset({"label_efficiency", "noise", "label_table", "published"})
+REQUIRED_PLACEHOLDERS = (
+    "usage", "contract", "results", "intended_use", "licenses", "training", "files", "citation",
+)  # fmt: skip
+# A section with one of these, and nothing to show, is left out.
+OPTIONAL_PLACEHOLDERS = ("label_efficiency", "noise", "published")
 RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation", "published")
 REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags")
 
@@ -44,8 +47,8 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
     """Renders the card.
 
     Args:
-        facts: What the checkpoint says about itself.
-        template: Text of the template; the package's own by default.
+        facts: Of the checkpoint.
+        template: Text of the template. Default: that of the package.
 
     Returns:
         The whole `README.md`: metadata with `model-index`, then Markdown.
@@ -59,37 +62,39 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
     parts = {
         "name": facts.name,
         "checkpoint": facts.checkpoint,
-        "summary": _summary(facts),
+        "summary": summary(facts),
         "usage": usage_blocks(facts),
         "contract": _contract(facts),
-        "intended_use": facts.intended_use,
-        "licenses": _licenses(facts, values, corpora),
-        "training": training_words(facts.results, facts.run, facts.name, classifier=facts.kind == "classifier"),
         "results": _results(facts),
-        "label_table": label_table(facts.label_figures, facts.labels, facts.results, facts.name),
-        "label_efficiency": _with_picture(
-            label_efficiency_section(facts.results, facts.name), LABEL_EFFICIENCY, "Label efficiency", facts
-        ),
-        "noise": _with_picture(noise_section(facts.results, facts.name), NOISE_ROBUSTNESS, "Noise robustness", facts),
-        "published": literature_table(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
+        "label_efficiency": _picture(facts, LABEL_EFFICIENCY, "Score over the number of labeled recordings"),
+        "noise": _picture(facts, NOISE_ROBUSTNESS, "Score over the level of added noise"),
+        "published": literature_list(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
+        "intended_use": facts.config.intended_use,
+        "licenses": _licenses(facts, values, corpora),
+        "training": training_words(facts.results, facts.run, facts.name, classifier=facts.head == "classifier"),
         "files": _files(facts),
         "citation": _citation(values, corpora),
-    }
+    } | dict(facts.sections)
     used = set(PLACEHOLDER.findall(body))
+    for name in sorted(set(facts.sections) - used - {"summary", "usage"}):
+        parts["results"] += f"\n\n### {name.replace('_', ' ').capitalize()}\n\n{facts.sections[name]}"
     if used - set(parts):
         raise CheckpointError(
             f"The card template has unknown placeholders {', '.join(sorted(used - set(parts)))}; "
             f"known are {', '.join(sorted(parts))}."
         )
-    if REQUIRED_PLACEHOLDERS - used:
-        missing = ", ".join(f"{{{{{name}}}}}" for name in sorted(REQUIRED_PLACEHOLDERS - used))
-        raise CheckpointError(f"The card template lacks {missing}; every card of this package has them.")
+    missing = [f"{{{{{name}}}}}" for name in REQUIRED_PLACEHOLDERS if name not in used]
+    if missing:
+        raise CheckpointError(f"The card template lacks {', '.join(missing)}; every card of this package has them.")
     text = PLACEHOLDER.sub(lambda match: parts[match.group(1)], _without_empty_sections(body, parts))
-    return f"---\n{_metadata(facts, head, corpora).to_yaml()}\n---\n{text}"
+    return f"---\n{_metadata(facts, head).to_yaml()}\n---\n{text}"
 
 
 def read_card(text: str) -> tuple[ModelCardData, str]:
     """Splits a card into its metadata and its Markdown.
+
+    Args:
+        text: The card.
 
     Raises:
         CheckpointError: If there is no YAML head or the metadata cannot be read.
@@ -101,15 +106,15 @@ def read_card(text: str) -> tuple[ModelCardData, str]:
         raise CheckpointError(f"The metadata of the card cannot be read: {error}.") from error
 
 
-def check_card(text: str, results: Sequence[Mapping] | None = None) -> None:
+def check_card(text: str, results: Sequence[Mapping[str, Any]] | None = None) -> None:
     """Checks that a card is complete and that its `model-index` is what the results say.
 
     Args:
         text: The card.
-        results: Entries of `results.json`; without them the figures are not compared.
+        results: Entries of `results.json`; without them the scores are not compared.
 
     Raises:
-        CheckpointError: If metadata is missing, a placeholder was left, or a figure differs.
+        CheckpointError: If metadata is missing, a placeholder was left, or a score differs.
     """
     data, body = read_card(text)
     missing = [key for key in REQUIRED_METADATA if not data.get(key)]
@@ -119,34 +124,21 @@ def check_card(text: str, results: Sequence[Mapping] | None = None) -> None:
     if left is not None:
         raise CheckpointError(f"The card still has the placeholder {left.group(0)}.")
     if results is not None:
-        expected, found = (
-            _figures(evaluation_results(results, data.model_name or "")),
-            _figures(data.eval_results or []),
-        )
+        expected = _scores(evaluation_results(results, data.model_name or ""))
+        found = _scores(data.eval_results or [])
         if expected != found:
             raise CheckpointError(
-                f"The card's model-index has {len(found)} figures that are not the {len(expected)} of results.json; "
+                f"The card's model-index has {len(found)} scores that are not the {len(expected)} of results.json; "
                 "render the card again."
             )
 
 
-def _figures(results: Sequence[EvalResult]) -> list[str]:
-    return sorted(
-        repr(
-            (
-                one.dataset_type,
-                one.dataset_config,
-                one.dataset_split,
-                one.metric_type,
-                one.metric_value,
-                one.metric_args,
-            )
-        )
-        for one in results
-    )
+def _scores(results: Sequence[EvalResult]) -> list[str]:
+    fields = ("dataset_type", "dataset_config", "dataset_split", "metric_type", "metric_value", "metric_args")
+    return sorted(repr([getattr(one, field) for field in fields]) for one in results)
 
 
-def _split(text: str) -> tuple[dict, str]:
+def _split(text: str) -> tuple[dict[str, Any], str]:
     match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
     if match is None:
         raise CheckpointError("A card begins with a YAML head between two lines `---`; none was found.")
@@ -160,7 +152,7 @@ def _split(text: str) -> tuple[dict, str]:
 
 
 def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
-    """The template without the sections (from one `##` to the next) whose figures were never made."""
+    """The template without the sections (from one heading to the next) that have nothing to show."""
     sections = re.split(r"^(?=##+ )", body, flags=re.MULTILINE)
     return "".join(
         section
@@ -169,13 +161,12 @@ def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
     )
 
 
-def _metadata(facts: CardFacts, head: dict, corpora: Sequence[Mapping]) -> ModelCardData:
+def _metadata(facts: CardFacts, head: dict[str, Any]) -> ModelCardData:
     results = evaluation_results(facts.results, facts.name)
     head = {
-        "license": facts.license,
-        "datasets": [str(corpus["name"]) for corpus in corpora] or None,
+        "license": facts.config.license,
         "metrics": list(dict.fromkeys(result.metric_type for result in results)) or None,
-        "pipeline_tag": "audio-classification" if facts.kind == "classifier" else "feature-extraction",
+        "pipeline_tag": "audio-classification" if facts.head == "classifier" else "feature-extraction",
         **head,
         "library_name": "transformers",
         "model_name": facts.name,
@@ -184,38 +175,29 @@ def _metadata(facts: CardFacts, head: dict, corpora: Sequence[Mapping]) -> Model
     return ModelCardData(**head, eval_results=results or None)
 
 
-def _summary(facts: CardFacts) -> str:
-    seconds = facts.window_size / facts.sampling_rate
-    leads = f"{len(facts.lead_names)} lead{'s' if len(facts.lead_names) > 1 else ''}"
-    text = (
-        f"`{facts.architecture}` with {facts.parameters / 1e6:.2f} million parameters for recordings of {leads} "
-        f"at {facts.sampling_rate:g} Hz, windows of {facts.window_size} samples ({seconds:g} s)."
-    )
-    if facts.kind == "classifier":
-        return f"{text} It gives one logit for each of {len(facts.labels)} labels."
-    return f"{text} It gives one embedding of {facts.embedding_size} numbers per window."
-
-
 def _contract(facts: CardFacts) -> str:
-    return "\n".join(
-        [
-            "The feature extractor does all of this; it is saved in `preprocessor_config.json` beside the weights.",
-            "",
-            "```text",
-            facts.contract.strip(),
-            "```",
-            "",
-            f"Hash of the contract: `{facts.contract_hash}`. Golden recording: {facts.golden}; "
-            "`golden.safetensors` holds it with its `input_values` and its `pooler_output`, and "
-            "`ecg-transformers inspect` compares.",
-        ]
+    return (
+        "The feature extractor applies these steps; they are saved in `preprocessor_config.json`.\n\n"
+        f"```text\n{facts.contract.strip()}\n```"
     )
 
 
-def _licenses(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> str:
+def _results(facts: CardFacts) -> str:
+    parts = [results_table(facts.results, facts.name)]
+    if facts.head == "classifier":
+        parts.append(threshold_notes(facts.results, facts.name))
+        parts.append(label_notes(facts.label_scores, facts.labels, facts.results, facts.name))
+    return "\n\n".join(filter(None, parts))
+
+
+def _picture(facts: CardFacts, file: str, title: str) -> str:
+    return f"![{title}]({file})" if file in facts.hashes else ""
+
+
+def _licenses(facts: CardFacts, values: Mapping[str, Any], corpora: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f"- Code: {values.get('code_license', 'Apache-2.0')}.",
-        f"- Weights: {values.get('weights_license', facts.license)}.",
+        f"- Weights: {values.get('weights_license', facts.config.license)}.",
     ]
     for corpus in corpora:
         title = str(corpus.get("title") or corpus["name"])
@@ -230,26 +212,23 @@ def _licenses(facts: CardFacts, values: Mapping, corpora: Sequence[Mapping]) -> 
     return "\n".join(lines)
 
 
-def _results(facts: CardFacts) -> str:
-    table = results_table(facts.results, facts.name)
-    notes = threshold_notes(facts.results, facts.name) if facts.kind == "classifier" else ""
-    return f"{table}\n\n{notes}" if notes else table
-
-
-def _with_picture(section: str, file: str, title: str, facts: CardFacts) -> str:
-    """A section with its picture, if that is in the folder."""
-    shown = section and any(one.name == file for one in facts.files)
-    return f"{section}\n\n![{title}: the figures of the table as a picture]({file})" if shown else section
-
-
 def _files(facts: CardFacts) -> str:
-    lines = ["| file | bytes | SHA-256 |", "| --- | --- | --- |"]
-    lines += [f"| `{file.name}` | {file.size:,} | `{file.sha256}` |" for file in facts.files]
+    """Golden recording and hashes: of weights, configs and golden file, not of code and pictures."""
+    shown = {name: value for name, value in facts.hashes.items() if name.endswith((".safetensors", ".json"))}
+    lines = [
+        f"Golden recording: {facts.golden}. `golden.safetensors` holds it with its `input_values` and the outputs of "
+        f"the model; `ecg-transformers inspect` compares. Hash of the input contract: `{facts.contract_hash}`.",
+        "",
+        "<details>\n<summary>SHA-256</summary>\n",
+        *(f"- `{name}`: `{value}`" for name, value in shown.items()),
+        "\n</details>",
+    ]
     return "\n".join(lines)
 
 
-def _citation(values: Mapping, corpora: Sequence[Mapping]) -> str:
+def _citation(values: Mapping[str, Any], corpora: Sequence[Mapping[str, Any]]) -> str:
     texts = [str(values["citation"]).strip()] if values.get("citation") else []
-    texts += [f"- {corpus.get('title') or corpus['name']}: {str(corpus['citation']).strip()}"
-              for corpus in corpora if corpus.get("citation")]  # fmt: skip
+    for corpus in corpora:
+        if corpus.get("citation"):
+            texts.append(f"- {corpus.get('title') or corpus['name']}: {str(corpus['citation']).strip()}")
     return "\n\n".join(texts) or "Name this checkpoint and the corpora above."

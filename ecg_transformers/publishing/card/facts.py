@@ -1,69 +1,175 @@
-"""What a card says that comes from the checkpoint and not from its author."""
+"""What a card says that comes from the checkpoint and its results, not from its author."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-__all__ = ["CardFacts", "PublishedFile"]
+from transformers.utils import logging
+
+from ...configuration import EcgConfig
+from ...corpora import CORPORA, corpus_definition
+from ...errors import CheckpointError
+from ..export import Opened
+from ..folder import CARD_FILE, read_json
+from ..golden import describe_golden
+from .labels import load_label_scores
+from .results import load_results
+
+__all__ = ["CardFacts", "Material", "gather_facts", "load_material"]
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class PublishedFile:
-    """One file of a published folder: name, size in bytes, SHA-256 in hexadecimal."""
+class Material:
+    """What the folder of a card holds.
 
-    name: str
-    size: int
-    sha256: str
+    Attributes:
+        folder: The folder.
+        template: Text of `card.md`; None without one.
+        results: Entries of `results.json`.
+        run: `run.json` of the run that made the checkpoint.
+        label_scores: Rows of `labels.csv`, the scores of a classifier per label.
+    """
+
+    folder: Path
+    template: str | None
+    results: Sequence[Mapping[str, Any]]
+    run: Mapping[str, Any]
+    label_scores: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says that comes from the checkpoint and not from its author.
+    """What the renderer of a card is given.
 
     Attributes:
         name: Name of the checkpoint.
         checkpoint: What a user passes to `from_pretrained`: a repository or a folder.
-        kind: `"encoder"`, `"classifier"` or `"pretraining"`.
+        head: The published head: `"encoder"`, `"classifier"`, `"pretraining"` ...
         architecture: Class name of the published model.
         parameters: Number of parameters.
-        lead_names: Leads of the input in order.
-        sampling_rate: Rate of the input in Hz.
-        window_size: Length of the input in samples.
-        embedding_size: Width of `pooler_output`.
-        labels: Codes and names of the outputs of a classifier, in order.
-        problem_type: Transformers' word for the task of a classifier.
-        has_thresholds: Whether a threshold is saved for each label.
-        label_figures: Rows of `labels.csv`, the figures of a classifier label by label.
+        config: Its configuration.
         contract: `extractor.describe()`.
         contract_hash: `extractor.contract_hash()`.
-        intended_use: `config.intended_use`.
-        license: `config.license`.
-        golden: Name, leads and rate of the golden recording in words.
-        files: Everything in the folder but the card.
+        golden: Name, leads, rate and source of the golden recording.
+        hashes: SHA-256 of every file of the folder but the card.
+        sections: `model.card_sections()`.
         results: Entries of `results.json`.
         run: `run.json` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
-        corpora: Name, version, license, homepage and citation of the corpora it was trained on, for templates that name
-            none themselves.
+        label_scores: Rows of `labels.csv`.
+        corpora: Name, title, version, license, homepage and citation of the corpora in `run` and `results`, for
+            templates that name none themselves.
     """
 
     name: str
     checkpoint: str
-    kind: str
+    head: str
     architecture: str
     parameters: int
-    lead_names: Sequence[str]
-    sampling_rate: float
-    window_size: int
-    embedding_size: int
+    config: EcgConfig
     contract: str
     contract_hash: str
-    intended_use: str
-    license: str
     golden: str
-    files: Sequence[PublishedFile]
-    labels: Sequence[tuple[str, str]] = ()
-    problem_type: str = "multi_label_classification"
-    has_thresholds: bool = False
-    label_figures: Sequence[Mapping] = ()
-    results: Sequence[Mapping] = ()
-    run: Mapping = field(default_factory=dict)
-    corpora: Sequence[Mapping] = field(default_factory=tuple)
+    hashes: Mapping[str, str]
+    sections: Mapping[str, str] = field(default_factory=dict)
+    results: Sequence[Mapping[str, Any]] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    label_scores: Sequence[Mapping[str, Any]] = ()
+    corpora: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """Codes and names of the outputs of a classifier, in order."""
+        codes = [str(code) for code in (self.config.id2label or {}).values()] if self.head == "classifier" else []
+        return list(zip(codes, self.config.label_names or codes, strict=False))
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the folder holds the code that opens it without this package."""
+        return any(name.endswith(".py") for name in self.hashes)
+
+
+def load_material(checkpoint: Path, card: str | Path | None, head: str, *, required: bool) -> Material:
+    """Finds and reads what the card is rendered from.
+
+    Args:
+        checkpoint: The checkpoint. Its own folder is used if it holds `results.json`, else `../../hub_cards/<name>`.
+        card: Another folder.
+        head: The published head; only a classifier has scores per label.
+        required: Whether `results.json` must exist.
+
+    Raises:
+        CheckpointError: If a file is damaged, or `results.json` is required and missing.
+    """
+    own = checkpoint.resolve()
+    beside = own.parent.parent / "hub_cards" / own.name
+    folder = own if (own / "results.json").is_file() or not beside.is_dir() else beside
+    if card is not None:
+        folder = Path(card)
+        if not folder.is_dir():
+            raise CheckpointError(f"card={card} is not a folder; expected one with card.md and results.json.")
+    results: list[dict[str, Any]] = []
+    if (folder / "results.json").is_file():
+        results = load_results(folder / "results.json")
+    elif required:
+        raise CheckpointError(
+            f"{folder} has no results.json; a checkpoint is published with its scores. Write them with "
+            "training/score.py --card NAME, or set require_results=False."
+        )
+    else:
+        logger.warning_once(f"{folder.name} has no results.json: the card says that nothing was evaluated.")
+    run = next((path for path in (checkpoint / "run.json", folder / "run.json") if path.is_file()), None)
+    # Scores per label belong to those of results.json and are left out without them.
+    tables = [path for path in (folder / "labels.csv", checkpoint / "labels.csv") if path.is_file()]
+    scores = load_label_scores(tables[0]) if tables and results and head == "classifier" else []
+    template = folder / "card.md"
+    text = template.read_text(encoding="utf-8") if template.is_file() else None
+    return Material(folder, text, results, read_json(run) if run else {}, scores)
+
+
+def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str, shown: str) -> CardFacts:
+    """Collects the facts of a card.
+
+    Args:
+        folder: The folder that is being published, complete but for the card.
+        opened: The checkpoint.
+        material: Results and run.
+        name: Name of the checkpoint.
+        shown: Repository or folder that the card names.
+    """
+    run, config = material.run, opened.model.config
+    trained_on = [run["corpus"]["name"]] if isinstance(run.get("corpus"), dict) else []
+    corpora = dict.fromkeys(map(str, [*trained_on, *(entry["corpus"] for entry in material.results)]))
+    return CardFacts(
+        name=name,
+        checkpoint=shown,
+        head=opened.head,
+        architecture=type(opened.model).__name__,
+        parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+        config=config,  # type: ignore[arg-type]  # every model of ours has an EcgConfig
+        contract=opened.extractor.describe(),
+        contract_hash=opened.extractor.contract_hash(),
+        golden=describe_golden(folder),
+        hashes={
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.iterdir())
+            if path.name != CARD_FILE
+        },
+        sections=opened.model.card_sections(),
+        results=material.results,
+        run=run,
+        label_scores=material.label_scores,
+        corpora=[_corpus_facts(corpus) for corpus in corpora],
+    )
+
+
+def _corpus_facts(name: str) -> Mapping[str, Any]:
+    if name == "synthetic":
+        # Only a model that was trained on it asks for the generator.
+        from ...corpora.sources.synthetic import synthetic_definition
+
+        return synthetic_definition(10).facts()
+    return corpus_definition(name).facts() if name in CORPORA else {"name": name}

@@ -1,33 +1,36 @@
-"""What the card of a classifier says label by label: the figures of `labels.csv`, and where thresholds come from."""
+"""What the card of a classifier says about single labels and thresholds."""
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import CheckpointError
-from .results import checkpoint_entries, find_fold_role, table_row
+from .results import checkpoint_entries
 
-__all__ = ["label_table", "load_label_figures", "threshold_notes"]
+__all__ = ["label_notes", "load_label_scores", "threshold_notes"]
 
-# Labels with fewer positives are named as such: their figures hang on single recordings.
+Entry = Mapping[str, Any]
+
+# The scores of labels with fewer positives are based on very few recordings.
 FEW_POSITIVES = 10
-# How many of the worst labels are named in words.
+# How many of the worst labels are named.
 NUM_WORST = 5
-COLUMNS = {"auroc": "AUROC", "average_precision": "average precision", "f1": "F1", "threshold": "threshold"}
-# The macro mean of the table and that of the results: four decimals, and weights rounded to bfloat16 between the two.
+COLUMNS = ("auroc", "average_precision", "f1", "threshold")
+# Between the macro mean of the table and that of the results: four decimals, and weights rounded to bfloat16.
 TOLERANCE = 2e-3
 
 
-def load_label_figures(path: str | Path) -> list[dict]:
-    """Reads `labels.csv`: per label its code, number of positives, and the figures that were computed.
+def load_label_scores(path: str | Path) -> list[dict[str, Any]]:
+    """Reads `labels.csv`, the scores of a classifier per label.
 
     Args:
-        path: The file that a fine-tuning leaves beside its `results.json`.
+        path: The file that a fine-tuning writes next to its `results.json`.
 
     Returns:
-        One dictionary per label: `code` (text), `positives` (int), and `auroc`, `average_precision`, `f1`,
-        `threshold` (float, None where it cannot be computed), those that are in the file.
+        One dictionary per label: `code` (str), `positives` (int), and those of `auroc`, `average_precision`, `f1` and
+        `threshold` that are in the file (float; None where it cannot be computed).
 
     Raises:
         CheckpointError: If the file is no such table.
@@ -36,7 +39,7 @@ def load_label_figures(path: str | Path) -> list[dict]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        figures = [
+        return [
             {"code": row["code"], "positives": int(row["positives"])}
             | {name: float(row[name]) if row[name] else None for name in COLUMNS if name in row}
             for row in rows
@@ -46,85 +49,49 @@ def load_label_figures(path: str | Path) -> list[dict]:
             f"{path} is no table of labels ({error}); expected code, positives, auroc ... as training/finetune.py "
             "writes it."
         ) from error
-    return figures
 
 
-def label_table(
-    figures: Sequence[Mapping], labels: Sequence[tuple[str, str]], results: Sequence[Mapping], name: str = ""
+def label_notes(
+    scores: Sequence[Entry], labels: Sequence[tuple[str, str]], results: Sequence[Entry], name: str = ""
 ) -> str:
-    """The worst of the labels in words, and all of them in a folded table, most frequent first; empty without figures.
+    """Names the labels with the lowest AUROC, and how many are too rare for a reliable score; empty without scores.
 
     Args:
-        figures: As `load_label_figures` gives them.
+        scores: As `load_label_scores` returns them.
         labels: Codes and names of the outputs, in order.
         results: Entries of `results.json`; their macro AUROC must be the mean of this table.
         name: Name of the checkpoint.
 
     Raises:
-        CheckpointError: If the figures are of other labels, or of another evaluation than the results.
+        CheckpointError: If the scores are of other labels, or of another evaluation than the results.
     """
-    if not figures:
+    if not scores:
         return ""
-    if [row["code"] for row in figures] != [code for code, _ in labels]:
+    if [row["code"] for row in scores] != [code for code, _ in labels]:
         raise CheckpointError(
-            f"labels.csv has {len(figures)} labels, the checkpoint {len(labels)}; expected the same in the same order. "
+            f"labels.csv has {len(scores)} labels, the checkpoint {len(labels)}; expected the same in the same order. "
             "Take the file of the run that made the checkpoint."
         )
-    entry = _whole_entry(results, name)
-    _check_mean(figures, entry)
+    _check_mean(scores, _whole_entry(results, name))
     names = dict(labels)
-    where = "the reported records" if entry is None else _where(entry)
-    table = (
-        f"<details>\n<summary>All {len(figures)} labels on {where}</summary>\n\n{_rows(figures, names)}\n\n</details>"
-    )
-    return "\n\n".join(filter(None, [_words(figures, names), table]))
-
-
-def _words(figures: Sequence[Mapping], names: Mapping[str, str]) -> str:
-    """Which labels are worst, and how many are too rare to say."""
-    frequent = [row for row in figures if row["positives"] >= FEW_POSITIVES and row.get("auroc") is not None]
+    frequent = [row for row in scores if row["positives"] >= FEW_POSITIVES and row.get("auroc") is not None]
     worst = sorted(frequent, key=lambda row: row["auroc"])[:NUM_WORST]
-    rare = sum(row["positives"] < FEW_POSITIVES for row in figures)
+    rare = sum(row["positives"] < FEW_POSITIVES for row in scores)
     parts = []
     if worst:
         listed = ", ".join(f"{_full_name(row['code'], names)} {row['auroc']:.3f}" for row in worst)
-        parts.append(f"Lowest AUROC among the {len(frequent)} labels with {FEW_POSITIVES} positives or more: {listed}.")
+        parts.append(f"Lowest AUROC of the {len(frequent)} labels with {FEW_POSITIVES} positives or more: {listed}.")
     if rare:
-        parts.append(
-            f"The {rare} labels with fewer positives are marked *: their figures hang on single recordings and say "
-            "little."
-        )
+        parts.append(f"The scores of the other {rare} labels are based on very few recordings and are unreliable.")
     return " ".join(parts)
 
 
-def _rows(figures: Sequence[Mapping], names: Mapping[str, str]) -> str:
-    columns = [column for column in COLUMNS if any(column in row for row in figures)]
-    lines = [table_row(["label", "name", "positives", *(COLUMNS[column] for column in columns)])]
-    lines.append(table_row(["---"] * (3 + len(columns))))
-    for row in sorted(figures, key=lambda row: -row["positives"]):
-        code, full = row["code"], names[row["code"]]
-        cells = [code if row["positives"] >= FEW_POSITIVES else f"{code} *", full if full != code else ""]
-        cells += [f"{row['positives']:,}", *(_number(column, row.get(column)) for column in columns)]
-        lines.append(table_row(cells))
-    return "\n".join(lines)
-
-
-def _number(column: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    # Thresholds of rare labels are small.
-    return f"{value:.2g}" if column == "threshold" else f"{value:.3f}"
-
-
-def threshold_notes(results: Sequence[Mapping], name: str = "") -> str:
-    """How the epoch and the thresholds were chosen, and what that means for the figures that need thresholds.
+def threshold_notes(results: Sequence[Entry], name: str = "") -> str:
+    """How the epoch and the thresholds were chosen, and which scores depend on that; empty where no entry says it.
 
     Args:
         results: Entries of `results.json`.
         name: Name of the checkpoint.
-
-    Returns:
-        A paragraph, or nothing where no entry says it.
     """
     entry = _whole_entry(results, name)
     if entry is None or not entry.get("selection"):
@@ -132,38 +99,34 @@ def threshold_notes(results: Sequence[Mapping], name: str = "") -> str:
     selection = str(entry["selection"])
     reported = "reported" in selection
     if not selection.startswith("nothing is chosen"):
-        text = f"The epoch and one threshold per label were chosen on {selection}."
+        text = f"Epoch and thresholds (one per label) were chosen on {selection}."
     elif reported:
-        text = "The last epoch is kept. Nothing was chosen on the reported records but one threshold per label."
+        text = "The last epoch is published. One threshold per label was fitted on the reported records."
     else:
-        text = f"The last epoch is kept: {selection}."
+        text = f"The last epoch is published: {selection}."
     others = [
         f"macro {words} {entry[field]:.3f}"
-        for field, words in (
-            ("macro_average_precision", "average precision"),
-            ("macro_f1", "F1 at the saved thresholds"),
-        )
+        for field, words in (("macro_average_precision", "average precision"), ("macro_f1", "F1 at the thresholds"))
         if isinstance(entry.get(field), int | float)
     ]
     if others:
         text += f" On the same records, without interval: {', '.join(others)}."
     if reported:
         text += (
-            " AUROC and average precision need no threshold. **F1 and every other figure that needs one is optimiztic "
-            "here**, because the thresholds were fitted on the records that are reported; fit them again on your own "
-            "recordings before you count decisions."
+            " **F1 and every other score that needs a threshold is optimistic here**: fit the thresholds on your own "
+            "recordings."
         )
     return text
 
 
-def _whole_entry(results: Sequence[Mapping], name: str) -> Mapping | None:
-    """The checkpoint's figure over all of its labels."""
+def _whole_entry(results: Sequence[Entry], name: str) -> Entry | None:
+    """The checkpoint's score over all of its labels."""
     entries = checkpoint_entries(results, name)
     return next((entry for entry in entries if (entry.get("min_positives") or 1) == 1), None)
 
 
-def _check_mean(figures: Sequence[Mapping], entry: Mapping | None) -> None:
-    values = [row["auroc"] for row in figures if row.get("auroc") is not None]
+def _check_mean(scores: Sequence[Entry], entry: Entry | None) -> None:
+    values = [row["auroc"] for row in scores if row.get("auroc") is not None]
     if entry is None or entry["metric"] != "macro_auroc" or not values:
         return
     mean = math.fsum(values) / len(values)
@@ -172,11 +135,6 @@ def _check_mean(figures: Sequence[Mapping], entry: Mapping | None) -> None:
             f"The AUROC of labels.csv have the mean {mean:.4f}, results.json has {entry['value']:.4f}; expected one "
             "evaluation. Take both files of the same run."
         )
-
-
-def _where(entry: Mapping) -> str:
-    role, folds = find_fold_role(entry), ", ".join(map(str, entry["evaluate_folds"]))
-    return f"the {role} fold {folds} of {entry['corpus']}" if role in ("validation", "test") else role
 
 
 def _full_name(code: str, names: Mapping[str, str]) -> str:

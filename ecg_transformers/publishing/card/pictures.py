@@ -1,10 +1,10 @@
-"""The pictures of a card, drawn from the same entries as its tables."""
+"""The plots of a card, drawn from `results.json`: scores over the number of training folds and the level of noise."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .curves import label_efficiency_section, noise_section
+from ...evaluation.results.entries import label_efficiency_curves, noise_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,22 +16,22 @@ NOISE_ROBUSTNESS = "noise_robustness.png"
 DOTS_PER_INCH = 110
 
 
-def draw_pictures(folder: str | Path, results: Sequence[Mapping]) -> list[str]:
-    """Draws what the results hold: systems over the number of training folds, and over the level of noise.
+def draw_pictures(folder: str | Path, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Draws the curves that the results hold.
 
     Args:
         folder: Where to.
         results: Entries of `results.json`.
 
     Returns:
-        Names of the files that were written.
+        Names of the written files.
     """
     written = []
-    if label_efficiency_section(results):
+    if label_efficiency_curves(results):
         from ...viz import plot_label_efficiency
 
         written.append(_save(plot_label_efficiency(results), Path(folder) / LABEL_EFFICIENCY))
-    if noise_section(results):
+    if noise_curves(results):
         from ...viz import plot_noise_robustness
 
         written.append(_save(plot_noise_robustness(results), Path(folder) / NOISE_ROBUSTNESS))

@@ -2,47 +2,45 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from .results import checkpoint_entries, main_entries
 
 __all__ = ["training_words"]
 
-MODE_LINES = {"from_scratch": "Supervised, from new weights", "fine_tune": "Fine-tuning"}
+MODE_LINES = {"from_scratch": "Supervised training from random weights", "fine_tune": "Fine-tuning"}
 
 
-def training_words(results: Sequence[Mapping], run: Mapping, name: str = "", *, classifier: bool = False) -> str:
-    """One line per run: the one that left `run.json`, else those that the results name.
+def training_words(
+    results: Sequence[Mapping[str, Any]], run: Mapping[str, Any], name: str = "", *, classifier: bool = False
+) -> str:
+    """One line per training run: the one that left `run.json`, else those that the results name.
 
     Args:
         results: Entries of `results.json`.
         run: `run.json`, or nothing.
         name: Name of the checkpoint.
-        classifier: Say too how the classifier itself was trained.
+        classifier: Whether the checkpoint is a classifier, so that its own training is named too.
     """
-    main = main_entries(results, name)
-    named = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]}
-             for entry in main if entry["initialisation"] == "pretrained"]  # fmt: skip
-    runs = [run] if run else [one for number, one in enumerate(named) if one not in named[:number]]
-    lines = [f"- {_run_words(one)}" for one in runs]
     own = next(iter(checkpoint_entries(results, name)), None)
+    kind = MODE_LINES.get(own["mode"], "Training") if own is not None else "Training"
+    if run:
+        return f"- {kind if classifier else 'Pretraining'}: {_run_words(run)}"
+    pretrained = [entry for entry in main_entries(results, name) if entry["initialisation"] == "pretrained"]
+    runs = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]} for entry in pretrained]
+    lines = dict.fromkeys(f"- Pretraining: {_run_words(one)}" for one in runs)
     if classifier and own is not None:
-        kind = MODE_LINES.get(own["mode"], "Training")
-        if run:
-            lines = [f"- {kind}: {_run_words(run)}"]
-        else:
-            lines = [line.replace("- ", "- Pretraining: ", 1) for line in lines]
-            lines.append(f"- {kind}: {_run_words(_training_run(own))}")
+        lines[f"- {kind}: {_run_words(_training_run(own))}"] = None
     return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
 
 
-def _training_run(entry: Mapping) -> Mapping:
-    """What an entry says about the training of the classifier itself, in the words of `run.json`."""
+def _training_run(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an entry says about the training of the classifier itself, under the keys of `run.json`."""
     # A later command that only scored may have made the entry: its seconds and its commit are not the training's.
-    chosen = entry.get("chosen") or {}
     run = {
         "corpus": {"name": entry["corpus"], "version": entry["corpus_version"]},
         "records": entry.get("train_records"),
-        "epochs": chosen.get("epoch"),
+        "epochs": (entry.get("chosen") or {}).get("epoch"),
         "train_folds": entry.get("train_folds"),
         "seed": entry.get("seed"),
     }
@@ -50,7 +48,7 @@ def _training_run(entry: Mapping) -> Mapping:
     return run | ({"config": entry["config"]} if entry["initialisation"] == "random" else {})
 
 
-def _run_words(run: Mapping) -> str:
+def _run_words(run: Mapping[str, Any]) -> str:
     corpus = run.get("corpus") or {}
     words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
     for key in ("records", "epochs", "steps"):
@@ -66,5 +64,5 @@ def _run_words(run: Mapping) -> str:
     if run.get("config"):
         path = PurePath(str(run["config"]))
         words.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
-    words += [f"commit `{run['commit']}`"] if run.get("commit") else []
-    return f"{', '.join(words)}."
+    words += [f"commit `{str(run['commit'])[:7]}`"] if run.get("commit") else []
+    return f"{', '.join(words)}.{' ' + run['provenance'] if run.get('provenance') else ''}"

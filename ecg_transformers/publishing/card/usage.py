@@ -1,10 +1,10 @@
-"""The code of a card that a user copies: opening the checkpoint with the package, without it, and training further."""
+"""The section "Use" of a card: opening the checkpoint with the package, without it, and training it further."""
 
 from collections.abc import Sequence
 
 from .facts import CardFacts
 
-__all__ = ["usage_blocks"]
+__all__ = ["summary", "usage_blocks"]
 
 # More labels than these are listed in a part that unfolds.
 LISTED_LABELS = 12
@@ -16,24 +16,47 @@ PROBABILITIES = {
 }
 
 
-def usage_blocks(facts: CardFacts) -> str:
-    """The usage section: runnable Python, and for a classifier its labels and how to train it further.
+def summary(facts: CardFacts) -> str:
+    """The first sentences of a card: class, size, input, output.
 
     Args:
-        facts: What the checkpoint says about itself.
+        facts: Of the checkpoint.
     """
-    classifier = facts.kind == "classifier"
-    blocks = []
+    config = facts.config
+    leads = f"{config.num_leads} lead{'s' if config.num_leads > 1 else ''}"
+    output = f"one embedding of {config.pooled_size} numbers per window"
+    if facts.head == "classifier":
+        output = f"one logit for each of {len(facts.labels)} labels"
+    return (
+        f"`{facts.architecture}`, {facts.parameters / 1e6:.2f} million parameters. Input: {leads} at "
+        f"{config.sampling_rate:g} Hz, windows of {config.window_size} samples "
+        f"({config.window_size / config.sampling_rate:g} s). Output: {output}."
+    )
+
+
+def usage_blocks(facts: CardFacts) -> str:
+    """Runnable Python; for a classifier also its labels and how to train it further.
+
+    Args:
+        facts: Of the checkpoint.
+    """
+    classifier = facts.head == "classifier"
+    blocks = [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
+    blocks += [_code(_with_package(facts))]
+    if facts.has_code:
+        blocks += ["Without the package (runs the code in this folder; read it first):", _code(_without_package(facts))]
+    else:
+        blocks.append(
+            "This folder holds no code and needs the package `ecg_transformers`. `python training/publish.py "
+            f"{facts.checkpoint} --output_dir out/{facts.name}` writes a folder that also opens without it "
+            "(`trust_remote_code=True`)."
+        )
     if classifier:
-        blocks += ["A recording in, names out:", _code(_pipeline(facts)), _answer(facts)]
-    blocks += ["The parts, with the package:" if classifier else "With the package:", _code(_with_package(facts))]
-    blocks += ["Without it (the code in this folder is run; read it first):", _code(_without_package(facts))]
-    if classifier:
-        blocks += ["Train it further on your own recordings and labels:", _code(_fine_tuning(facts), "sh")]
+        blocks += ["Fine-tuning on your own recordings and labels, from the repository of the package:"]
+        blocks += [_code(_fine_tuning(facts), "sh")]
         blocks += [
-            "`labels.csv` has a column `record` with the path of each recording, `patient` if you know it, then your "
-            "labels, which need not be these. The result is a checkpoint like this one. The command stands in the "
-            "package's repository.",
+            "`labels.csv` has a column `record` with the path of each recording, optionally `patient`, then your "
+            "labels, which may differ from these. The result is a checkpoint like this one.",
             _label_list(facts),
         ]
     return "\n\n".join(blocks)
@@ -51,25 +74,22 @@ def _pipeline(facts: CardFacts) -> list[str]:
 
 
 def _answer(facts: CardFacts) -> str:
-    if facts.problem_type == "multi_label_classification":
-        decided = (
-            "`positive` says whether it reaches the threshold that is saved for that label."
-            if facts.has_thresholds
-            else "`positive` says whether it reaches 0.5; no thresholds are saved."
-        )
-        score = "`score` is the probability that the network gives a label, the mean over the windows of the recording"
-        return f"{score}; {decided}"
-    return "`score` is the mean over the windows of the recording."
+    if facts.config.problem_type != "multi_label_classification":
+        return "`score`: mean over the windows of the recording."
+    decided = "threshold saved for that label" if facts.config.thresholds is not None else "threshold 0.5"
+    return (
+        f"`score`: probability of the label, mean over the windows of the recording. `positive`: above the {decided}."
+    )
 
 
 def _with_package(facts: CardFacts) -> list[str]:
-    head = "AutoModelForSequenceClassification" if facts.kind == "classifier" else "AutoModel"
+    classifier = facts.head == "classifier"
+    head = "AutoModelForSequenceClassification" if classifier else "AutoModel"
     inputs = 'model(**extractor(record, return_tensors="pt"))'
-    if facts.kind == "classifier":
+    last = [f"embedding = {inputs}.pooler_output   # (windows, {facts.config.pooled_size})"]
+    if classifier:
         last = [f"logits = {inputs}.logits    # (windows, labels)"]
-        last += [PROBABILITIES[facts.problem_type]] if facts.problem_type in PROBABILITIES else []
-    else:
-        last = [f"embedding = {inputs}.pooler_output   # (windows, {facts.embedding_size})"]
+        last += [PROBABILITIES[facts.config.problem_type]] if facts.config.problem_type in PROBABILITIES else []
     return [
         "import ecg_transformers",
         f"from transformers import AutoFeatureExtractor, {head}",
@@ -82,17 +102,17 @@ def _with_package(facts: CardFacts) -> list[str]:
 
 
 def _without_package(facts: CardFacts) -> list[str]:
-    head = "AutoModelForSequenceClassification" if facts.kind == "classifier" else "AutoModel"
-    output = "logits" if facts.kind == "classifier" else "pooler_output"
+    classifier = facts.head == "classifier"
+    head = "AutoModelForSequenceClassification" if classifier else "AutoModel"
     return [
         "import numpy as np",
         f"from transformers import AutoFeatureExtractor, {head}",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
         f'model = {head}.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
-        f'signal = np.load("signal.npy")                         # ({len(facts.lead_names)} leads, samples) in mV',
+        f'signal = np.load("signal.npy")                         # ({facts.config.num_leads} leads, samples) in mV',
         'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
-        f"output = model(**inputs).{output}",
+        f"output = model(**inputs).{'logits' if classifier else 'pooler_output'}",
     ]
 
 

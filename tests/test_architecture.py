@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -214,6 +215,23 @@ def test_no_circle_between_parts():
     assert_no_circle((found for found in package_imports() if not found.lazy), part_of)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_no_two_packages_import_each_other_not_even_through_functions(depth):
+    def package(file: Path) -> str:
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        return ".".join(parts[: min(depth, max(1, len(parts) - 1))])
+
+    arrows = {
+        (package(found.file), package(target))
+        for found in package_imports()
+        if found.part is not None and not found.typing
+        for target in found.targets
+    }
+    pairs = {(one, other) for one, other in arrows if one < other and (other, one) in arrows}
+    # A folder inside a package is a part of it.
+    assert not {pair for pair in pairs if "__init__" not in pair and not pair[1].startswith(f"{pair[0]}.")}
+
+
 def test_parts_know_no_library_that_they_must_not_know():
     wrong = [
         f"{found.place}: {part} imports {found.name}"
@@ -304,6 +322,61 @@ def test_models_ask_for_the_model_type_not_for_the_config_class():
         if name == "isinstance" and ast.unparse(call.args[1]).endswith("Config")
     ]
     assert not wrong
+
+
+def test_inside_the_package_imports_are_relative():
+    # A module for `evaluate` is loaded by that library as a file of its own.
+    modules = PACKAGE / "metrics" / "modules"
+    wrong = [
+        found.place
+        for found in package_imports()
+        if found.part is not None and not found.relative and modules not in found.file.parents
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_one_dialect():
+    wrong = []
+    for folder in (PACKAGE, ROOT / "training", ROOT / "tests", ROOT / "benchmarks"):
+        for file, tree in sources(folder).items():
+            wrong += [f"{found.place}: {found.name}" for found in imports_of(file, tree) if found.name == "__future__"]
+            # Three backticks are a block of Markdown.
+            if re.search(r"(?<!`)`{2}(?!`)", file.read_text(encoding="utf-8")):
+                wrong.append(f"{file.relative_to(ROOT)}: double backticks")
+    assert not wrong, "\n".join(wrong)
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Lines of a function without its docstring, comments and blank lines."""
+    first = function.body[0]
+    documented = range(first.lineno, (first.end_lineno or 0) + 1) if ast.get_docstring(function) else ()
+    numbers = set(range(function.lineno, (function.end_lineno or 0) + 1)) - set(documented)
+    return sum(not lines[number - 1].strip().startswith("#") and bool(lines[number - 1].strip()) for number in numbers)
+
+
+def test_functions_fit_on_a_screen():
+    wrong = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.name} has {count} lines of code"
+        for file, tree in sources(PACKAGE).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (count := code_lines(node, file.read_text(encoding="utf-8").splitlines())) >= 60
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_fixtures_that_record_are_read():
+    """A test that takes `caplog` or `capsys` and never looks at it proves nothing about messages."""
+    wrong = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.name} takes {argument.arg}"
+        for file, tree in sources(ROOT / "tests").items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for argument in node.args.args
+        if argument.arg in ("caplog", "capsys", "capfd")
+        and not any(isinstance(one, ast.Name) and one.id == argument.arg for one in ast.walk(node))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_nothing_is_imported_from_a_script():

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import LeadError, RecordFileError, SignalError
+from ..assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 from ..record import EcgRecord
-from .assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 
 __all__ = ["Facts", "assemble_array", "choose_array", "facts_among", "select_record"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import RecordFileError, SignalError
+from ..assembly import treat_leads_as
 from ..record import EcgRecord
 from ..wfdb.header import refuse_lfs_pointer
 from ..wfdb.read import read_wfdb
-from .assembly import treat_leads_as
 from .hdf5 import is_hdf5, read_hdf5
 from .matlab import is_matlab, read_matlab
 from .numpy_files import is_numpy, read_numpy

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import RecordFileError, SignalError
+from ..assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 from ..record import OTHER_QUANTITIES, EcgRecord, unit_scale
-from .assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 from .delimited_text import Column, Table, is_table, read_numbers
 from .time_column import TIME_UNITS, is_ramp, rate_of_times
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import RecordFileError
+from ..assembly import assemble_record, settle_sampling_rate
 from ..leads import STANDARD_LEADS, canonical_lead
 from ..record import EcgRecord
-from .assembly import assemble_record, settle_sampling_rate
 
 __all__ = ["is_vendor", "read_vendor"]
 

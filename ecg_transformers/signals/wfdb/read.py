@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import RecordFileError, SignalError
-from ..formats.assembly import assemble_record, settle_sampling_rate
+from ..assembly import assemble_record, settle_sampling_rate
 from ..leads import canonical_lead
 from ..record import Annotations, EcgRecord
 from .channels import calibrate, choose_channels

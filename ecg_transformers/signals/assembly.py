@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...errors import LeadError, RecordFileError, SignalError
-from ..leads import STANDARD_LEADS, canonical_lead, canonical_leads
-from ..record import Annotations, EcgRecord, check_sampling_rate, unit_scale
+from ..errors import LeadError, RecordFileError, SignalError
+from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
+from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_units", "signal_notes", "treat_leads_as"]
 

@@ -1,8 +1,9 @@
-"""View augmentations as functions of a batch and explicit parameters; nothing here draws a random number.
+"""View augmentations as deterministic functions of a batch and explicit parameters.
 
-Every function takes `(batch, leads, samples)`, returns a new tensor of the same shape and type, and has one parameter
-value per record. Zero is the neutral value, since records are normalized. Definitions: specification of MAE-MoCo,
-section 6, after public code of ST-MEM, RandECG and ecg-selfsupervised.
+Every function takes `(batch, leads, samples)` and one parameter value per record, and returns a new tensor of the same
+shape and type. Zero is the neutral value, since records are normalized. Definitions follow the public code of ST-MEM
+(Na et al. 2024, arXiv:2402.09450), RandECG (seitalab) and ecg-selfsupervised (Mehari and Strodthoff 2022,
+arXiv:2103.12676).
 """
 
 import torch
@@ -11,7 +12,7 @@ __all__ = ["drop_samples", "erase_lead", "partial_noise", "resized_crop", "time_
 
 
 def _window(samples: int, start: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
-    """Booleans `(batch, 1, samples)`, True on `[start, start + width)` of each record."""
+    """Mask `(batch, 1, samples)`, True on `[start, start + width)` of each record."""
     time = torch.arange(samples, device=start.device)
     return ((time >= start[:, None]) & (time < (start + width)[:, None]))[:, None, :]
 
@@ -19,22 +20,21 @@ def _window(samples: int, start: torch.Tensor, width: torch.Tensor) -> torch.Ten
 def resized_crop(
     signal: torch.Tensor, length: torch.Tensor, start: torch.Tensor, valid: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Stretch the piece `[start, start + length)` of each record to the whole record, linearly, all leads alike.
+    """Stretch the interval `[start, start + length)` of each record to its full length by linear interpolation.
 
-    `out[t] = signal at start + t * (length - 1) / (valid - 1)`; a crop of the full length gives the signal exactly.
+    `out[t] = signal at start + t * (length - 1) / (valid - 1)` in all leads; a crop of full length is the identity.
 
     Args:
         signal: `(batch, leads, samples)`.
-        length: Samples of the crop `(batch,)`, at least 2.
-        start: First sample `(batch,)`.
-        valid: Samples of the record that are signal `(batch,)`, the rest being padding at the end, which becomes 0; all
-            if not given.
+        length: Length of the crop in samples `(batch,)`, at least 2.
+        start: First sample of the crop `(batch,)`.
+        valid: Samples of signal per record `(batch,)`; the remaining padding becomes 0. Default: all samples.
     """
     samples = signal.shape[-1]
     full = torch.full_like(length, samples) if valid is None else valid
     dtype = torch.promote_types(signal.dtype, torch.float32)
     time = torch.arange(samples, device=signal.device, dtype=dtype)
-    # Numerator first: a crop of the full length must hit whole samples exactly.
+    # Multiply before dividing: a crop of full length must hit the samples exactly.
     place = start[:, None] + time * (length - 1)[:, None] / (full - 1).clamp_min(1)[:, None]
     left = place.floor().clamp(0, samples - 1)
     weight = (place - left).to(signal.dtype)[:, None, :]
@@ -48,11 +48,11 @@ def resized_crop(
 
 
 def erase_lead(signal: torch.Tensor, lead: torch.Tensor) -> torch.Tensor:
-    """Set one lead of each record to 0; a record with a single lead stays as it is.
+    """Set one lead of each record to 0; records with a single lead are unchanged.
 
     Args:
         signal: `(batch, leads, samples)`.
-        lead: Number of the lead `(batch,)`; -1 = none.
+        lead: Index of the lead `(batch,)`; -1: none.
     """
     leads = signal.shape[1]
     if leads == 1:
@@ -65,7 +65,7 @@ def time_out(signal: torch.Tensor, width: torch.Tensor, start: torch.Tensor) -> 
 
     Args:
         signal: `(batch, leads, samples)`.
-        width: Samples `(batch,)`.
+        width: Width in samples `(batch,)`.
         start: First sample `(batch,)`.
     """
     return signal.masked_fill(_window(signal.shape[-1], start, width), 0)
@@ -78,24 +78,24 @@ def partial_noise(
 
     Args:
         signal: `(batch, leads, samples)`.
-        width: Samples `(batch,)`.
+        width: Width in samples `(batch,)`.
         start: First sample `(batch,)`.
-        noise: Standard normal `(batch, leads, samples)`; used inside the window only.
-        amplitude: Its factor, in units of the normalized signal.
+        noise: Standard normal noise `(batch, leads, samples)`.
+        amplitude: Standard deviation of the added noise, in units of the normalized signal. Default: 0.3.
     """
     window = _window(signal.shape[-1], start, width).to(signal.dtype)
     return torch.addcmul(signal, noise.to(signal.dtype), window, value=amplitude)
 
 
 def drop_samples(signal: torch.Tensor, uniform: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    """Set the `count` samples with the smallest `uniform` to 0, at the same places in all leads.
+    """Set the `count` samples with the smallest values of `uniform` to 0, in all leads.
 
     Args:
         signal: `(batch, leads, samples)`.
-        uniform: One number per sample `(batch, samples)`.
-        count: Samples to drop `(batch,)`.
+        uniform: One draw per sample `(batch, samples)`.
+        count: Number of samples to drop `(batch,)`.
     """
     ordered = uniform.sort(dim=1).values
-    # Everything below the count-th smallest value; drawn values are distinct for all practical purposes.
+    # Everything below the count-th smallest value; ties are negligible.
     limit = ordered.gather(1, count[:, None].clamp_max(uniform.shape[1] - 1))
     return signal.masked_fill((uniform < limit)[:, None, :], 0)

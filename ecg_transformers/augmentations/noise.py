@@ -1,9 +1,9 @@
-"""Noise that electrocardiograms pick up: baseline wander, powerline, muscle activity, shifts of the baseline.
+"""ECG noise: baseline wander, power-line interference, muscle noise, baseline shifts.
 
-Functions of a batch in mV, `(batch, leads, samples)`, and explicit draws, one set per record; they return a new tensor
-of the same shape and type. `PhysiologicalNoise` draws and chains them. Definitions: specification of the
-self-supervised systems on xresnet1d, 6.10 to 6.13, after the public code of ecg-selfsupervised. All frequencies are in
-Hz and all lengths in seconds; the published numbers are for 100 Hz, where both agree.
+The functions take a batch in mV, `(batch, leads, samples)`, and one set of draws per record, and return a new tensor of
+the same shape and type. `PhysiologicalNoise` draws and applies all of them. Definitions follow Mehari and Strodthoff
+2022 (arXiv:2103.12676) and their public code, ecg-selfsupervised. All frequencies are in Hz and all lengths in seconds;
+the published values are for 100 Hz, where both agree.
 """
 
 import math
@@ -25,13 +25,13 @@ __all__ = [
 # Baseline wander: multiples of 0.01 Hz up to 0.5 Hz.
 WANDER_STEP = 0.01
 WANDER_WAVES = 50
-# Mains, and the two harmonics above it.
+# Power-line frequency in Hz; the fundamental and two harmonics.
 MAINS = 50.0
 MAINS_WAVES = 3
-# Shifts: at most so many per second of signal, lasting so long (mean and deviation in seconds).
+# Baseline shifts: maximum number per second of signal, mean and standard deviation of their duration in seconds.
 SHIFTS_PER_SECOND = 0.3
 SHIFT_SECONDS = (3.0, 0.6)
-# The rate in Hz at which the published deviation of the muscle noise holds.
+# Sampling rate in Hz of the published standard deviation of the muscle noise.
 PUBLISHED_RATE = 100.0
 
 QUIRKS = ("Q12", "Q13")
@@ -47,18 +47,18 @@ def baseline_wander(
     sampling_rate: float,
     first_wave: int = 1,
 ) -> torch.Tensor:
-    """Add a sum of slow waves, `C g_l sum_k a_k cos(2 pi 0.01 k t + phi_k)` with t in seconds, to each lead l.
+    """Add slow waves, `C g_l sum_k a_k cos(2 pi 0.01 k t + phi_k)` with t in seconds, to each lead l.
 
-    Published code: k from 0, so that the first wave is an offset, and no gains of the leads (Q12).
+    Published code: k starts at 0, so that the first wave is an offset, and leads have no gains (Q12).
 
     Args:
-        signal: mV `(batch, leads, samples)`.
+        signal: `(batch, leads, samples)` in mV.
         strength: C in mV `(batch,)`.
         phase: phi in radians `(batch, waves)`.
-        amplitude: a, without unit `(batch, waves)`.
-        gain: g, without unit `(batch, leads)`; None: 1 for all leads.
-        sampling_rate: Hz.
-        first_wave: The first k.
+        amplitude: a, dimensionless `(batch, waves)`.
+        gain: g, dimensionless `(batch, leads)`; None: 1 for all leads.
+        sampling_rate: Sampling rate in Hz.
+        first_wave: First k. Default: 1.
     """
     waves = torch.arange(first_wave, first_wave + phase.shape[1], dtype=torch.float64)
     wander = strength[:, None] * _waves(phase, amplitude, WANDER_STEP * waves, signal.shape[-1], sampling_rate)
@@ -74,18 +74,18 @@ def powerline_noise(
     *,
     sampling_rate: float,
 ) -> torch.Tensor:
-    """Add the mains and its harmonics, `C g_l sum_k a_k cos(2 pi 50 k t + phi)` with t in seconds, to each lead l.
+    """Add 50 Hz and harmonics, `C g_l sum_k a_k cos(2 pi 50 k t + phi)` with t in seconds, to each lead l.
 
-    The waves are sampled as they stand, also above half the sampling rate: at 100 Hz the sum is an alternation from
-    sample to sample and an offset, as published.
+    The waves are sampled without anti-aliasing, also above half the sampling rate: at 100 Hz the sum is an alternation
+    between samples and an offset, as published.
 
     Args:
-        signal: mV `(batch, leads, samples)`.
+        signal: `(batch, leads, samples)` in mV.
         strength: C in mV `(batch,)`.
         phase: phi in radians `(batch,)`, the same for all waves.
-        amplitude: a, without unit `(batch, waves)`.
-        gain: g, without unit `(batch, leads)`.
-        sampling_rate: Hz.
+        amplitude: a, dimensionless `(batch, waves)`.
+        gain: g, dimensionless `(batch, leads)`.
+        sampling_rate: Sampling rate in Hz.
     """
     waves = MAINS * torch.arange(1, amplitude.shape[1] + 1, dtype=torch.float64)
     line = strength[:, None] * _waves(phase[:, None], amplitude, waves, signal.shape[-1], sampling_rate)
@@ -96,9 +96,9 @@ def electromyographic_noise(signal: torch.Tensor, strength: torch.Tensor, noise:
     """Add white noise, independent per lead and sample.
 
     Args:
-        signal: mV `(batch, leads, samples)`.
-        strength: Its deviation C in mV `(batch,)`.
-        noise: Standard normal `(batch, leads, samples)`.
+        signal: `(batch, leads, samples)` in mV.
+        strength: Standard deviation C in mV `(batch,)`.
+        noise: Standard normal noise `(batch, leads, samples)`.
     """
     return signal + (strength[:, None, None] * noise).to(signal.dtype)
 
@@ -114,23 +114,25 @@ def baseline_shift(
     *,
     sampling_rate: float,
 ) -> torch.Tensor:
-    """Lift segments of each record, both ends included, by `C g_l` times the segment's value; the later one counts.
+    """Shift the baseline in segments of each record by `C g_l` times the value of the segment.
+
+    Segments include both ends; where two overlap, the later one counts.
 
     Args:
-        signal: mV `(batch, leads, samples)`.
+        signal: `(batch, leads, samples)` in mV.
         strength: C in mV `(batch,)`.
-        segments: How many of the following are used `(batch,)`; 0 leaves the record as it is.
+        segments: Number of segments to use `(batch,)`; 0: no shift.
         middle: Middle sample of each segment `(batch, most)`.
-        seconds: Its length `(batch, most)`.
-        value: Its height, without unit `(batch, most)`.
-        gain: g, without unit `(batch, leads)`.
-        sampling_rate: Hz.
+        seconds: Duration of each segment in seconds `(batch, most)`.
+        value: Value of each segment, dimensionless `(batch, most)`.
+        gain: g, dimensionless `(batch, leads)`.
+        sampling_rate: Sampling rate in Hz.
     """
     time = torch.arange(signal.shape[-1], device=signal.device)
     reach = seconds * (sampling_rate / 2)
     first, last = (middle - reach).long(), (middle + reach).long()
     level = value.new_zeros(signal.shape[0], signal.shape[-1])
-    # A loop over the few segments of a record: where two overlap, the later one overwrites.
+    # A loop over the few segments of a record: later segments overwrite earlier ones.
     for number in range(middle.shape[1]):
         inside = (time >= first[:, number, None]) & (time <= last[:, number, None])
         level = torch.where(inside & (number < segments)[:, None], value[:, number, None], level)
@@ -140,20 +142,20 @@ def baseline_shift(
 def _waves(
     phase: torch.Tensor, amplitude: torch.Tensor, frequencies: torch.Tensor, samples: int, sampling_rate: float
 ) -> torch.Tensor:
-    """`sum_k a_k cos(2 pi f_k t + phi_k)` `(batch, samples)`, as two matrix products by the addition theorem."""
-    # Angles grow to hundreds of turns: in double precision on the processor, since not every device has that.
+    """`sum_k a_k cos(2 pi f_k t + phi_k)` `(batch, samples)`, as two matrix products (angle addition)."""
+    # Angles reach hundreds of turns and need double precision, on the CPU, since not every device supports it.
     angle = 2 * math.pi * frequencies[:, None] * (torch.arange(samples, dtype=torch.float64) / sampling_rate)
     cosine, sine = (wave.to(device=amplitude.device, dtype=amplitude.dtype) for wave in (angle.cos(), angle.sin()))
     return (amplitude * phase.cos()) @ cosine - (amplitude * phase.sin()) @ sine
 
 
 def _per_lead(noise: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
-    """Noise `(batch, samples)` with the gain of each lead `(batch, leads, samples)`; no gain: `(batch, 1, samples)`."""
+    """Noise `(batch, samples)` times the gain of each lead, `(batch, leads, samples)`; `(batch, 1, samples)` without."""
     return noise[:, None, :] if gain is None else gain[:, :, None] * noise[:, None, :]
 
 
 def _fill(uniform: torch.Tensor, normal: torch.Tensor, noise: torch.Tensor, generator: torch.Generator | None) -> None:
-    """Random numbers from one source into three tensors: even on [0, 1), and standard normal twice."""
+    """Fill three tensors from one generator: uniform on [0, 1), and standard normal twice."""
     uniform.uniform_(generator=generator)
     normal.normal_(generator=generator)
     noise.normal_(generator=generator)
@@ -161,25 +163,25 @@ def _fill(uniform: torch.Tensor, normal: torch.Tensor, noise: torch.Tensor, gene
 
 @dataclass(frozen=True)
 class PhysiologicalNoise:
-    """The four noises one after the other, each record with its own draws: the published set `physio`.
+    """All four types of noise with independent draws for each record: the published set `physio`.
 
-    The maxima are those of C in the functions above; each C is drawn evenly from 0 to its maximum.
+    Each C in the functions above is drawn uniformly from 0 to its maximum.
 
-    At a rate other than 100 Hz the muscle noise keeps its density, not its deviation: white noise of the same source
-    has C sqrt(rate / 100), and whatever a model sees up to 50 Hz is as strong at every rate. The published code knows
-    100 Hz alone.
+    At a rate other than 100 Hz, the muscle noise keeps its spectral density instead of its standard deviation: white
+    noise of the same source has C sqrt(rate / 100), so that its power below 50 Hz is the same at every rate. The
+    published code supports only 100 Hz.
 
     Args:
-        sampling_rate: Hz of the signal.
-        max_baseline_wander: mV; 0.1 as the published training scripts have it, as are the others.
-        max_powerline: mV.
-        max_electromyographic: mV, at 100 Hz.
-        max_baseline_shift: mV.
-        official_quirks: True, or some of `"Q12"` (wander with an offset, the same on all leads) and `"Q13"` (powerline
-            noise by the square of C), for what the published code computes.
+        sampling_rate: Sampling rate of the signal in Hz.
+        max_baseline_wander: Maximum of C in mV. Default: 0.1, as in the published training scripts, like the others.
+        max_powerline: Maximum of C in mV. Default: 0.2.
+        max_electromyographic: Maximum of C in mV at 100 Hz. Default: 0.5.
+        max_baseline_shift: Maximum of C in mV. Default: 1.
+        official_quirks: True, or some of `"Q12"` (wander with an offset, equal on all leads) and `"Q13"` (power-line
+            noise scaled by the square of C), to reproduce the published code. Default: False.
 
     Raises:
-        SignalError: A quirk is unknown.
+        SignalError: If a quirk is unknown.
     """
 
     sampling_rate: float
@@ -190,7 +192,7 @@ class PhysiologicalNoise:
     official_quirks: bool | tuple[str, ...] = False
 
     def __post_init__(self) -> None:
-        """Refuse quirks that are not of these noises."""
+        """Reject unknown quirks."""
         unknown = () if isinstance(self.official_quirks, bool) else set(self.official_quirks) - set(QUIRKS)
         if unknown:
             raise SignalError(
@@ -201,7 +203,7 @@ class PhysiologicalNoise:
         return self.official_quirks if isinstance(self.official_quirks, bool) else quirk in self.official_quirks
 
     def most_segments(self, num_samples: int) -> int:
-        """The largest number of shifted segments in so many samples: 0.3 per second, rounded."""
+        """Maximum number of shifted segments in so many samples: 0.3 per second, rounded."""
         return int(SHIFTS_PER_SECOND * num_samples / self.sampling_rate + 0.5)
 
     def draw(
@@ -210,22 +212,25 @@ class PhysiologicalNoise:
         num_leads: int,
         num_samples: int,
         generator: torch.Generator | Iterable[torch.Generator] | None,
-        device=None,
+        device: torch.device | str | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Draw everything random for a batch; every tensor has the batch first.
+        """Draw all random numbers for a batch.
 
-        The noise per sample is drawn last: a record at two rates gets the same waves and shifts.
+        The noise per sample is drawn last, so that a record has the same waves and shifts at any rate.
 
         Args:
-            batch_size: Records.
-            num_leads: Leads of each.
-            num_samples: Samples of each lead.
-            generator: One for the batch; None: torch's own. Or one for each record, whose draws then do not depend on
-                the batch that it is in.
-            device: Where the draws are made.
+            batch_size: Number of records.
+            num_leads: Number of leads.
+            num_samples: Samples per lead.
+            generator: Random generator for the batch (None: the global one), or one for each record, so that its draws
+                do not depend on the batch.
+            device: Device of the draws. Default: CPU.
+
+        Returns:
+            Draws by name, each with the batch as first dimension.
         """
         turn, most = 2 * math.pi, self.most_segments(num_samples)
-        # Of each record: the shape, from where, to where.
+        # Shape per record, lower and upper bound.
         ranges: dict[str, tuple[tuple[int, ...], float, float]] = {
             "wander_strength": ((), 0.0, self.max_baseline_wander),
             "wander_phase": ((WANDER_WAVES,), 0.0, turn),
@@ -249,14 +254,14 @@ class PhysiologicalNoise:
         if generator is None or isinstance(generator, torch.Generator):
             _fill(uniform, normal, noise, generator)
         else:
-            # A loop over the batch, since each record has its own source of numbers.
+            # A loop over the batch, since each record has its own generator.
             for row, own in enumerate(generator):
                 _fill(uniform[row], normal[row], noise[row], own)
         draws = {
             name: low + (high - low) * part.reshape(batch_size, *shape)
             for (name, (shape, low, high)), part in zip(ranges.items(), uniform.split(counts, dim=1), strict=True)
         }
-        # The largest number below a bound can round up to it.
+        # The largest float below a bound may be rounded up to it.
         draws["shift_segments"] = draws["shift_segments"].long().clamp_max(most)
         draws["shift_middle"] = draws["shift_middle"].long().clamp_max(num_samples - 1)
         wander, shift, seconds = normal.split([num_leads, num_leads, most], dim=1)
@@ -267,11 +272,11 @@ class PhysiologicalNoise:
         return draws | {"muscle_noise": noise}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Baseline wander, powerline, muscle noise, baseline shift, in this order; the signal itself is not changed.
+        """Add baseline wander, power-line, muscle noise and baseline shifts, leaving the signal unchanged.
 
         Args:
-            signal: mV `(batch, leads, samples)`.
-            draws: From `draw`.
+            signal: `(batch, leads, samples)` in mV.
+            draws: Result of `draw`.
         """
         rate = self.sampling_rate
         offset = self._has("Q12")

@@ -1,4 +1,4 @@
-"""Named recipes of views: what the published systems do to a record before they contrast it."""
+"""View policies of published systems for contrastive pretraining."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ _OPERATIONS = 5
 
 @dataclass(frozen=True)
 class MaeMocoViews:
-    """The five view augmentations of MAE-MoCo (specification, section 6), each record with its own draw.
+    """The five view augmentations of MAE-MoCo, drawn independently for each record (see `docs/systems/mae_moco.md`).
 
     Args:
-        probability: Chance of each operation for each record (policy `"all"`).
-        policy: `"all"`: resized crop, erase lead, time out, partial noise, drop, in this order, each with
-            `probability`. `"pick_k"`: `picks` distinct operations per record, in the order drawn.
-        picks: Operations per record under `"pick_k"`.
-        crop_ratio: Range of the crop's share of the record.
-        time_out_ratio: Range of the silent share.
-        noise_ratio: Range of the noisy share.
-        noise_amplitude: Deviation of the noise in units of the normalized signal.
-        drop_ratio: Upper end of the share of dropped samples.
+        probability: Probability of each operation for policy `"all"`. Default: 0.5.
+        policy: `"all"` (default): resized crop, erase lead, time out, partial noise, drop, in this order, each with
+            `probability`. `"pick_k"`: `picks` distinct operations per record, in random order.
+        picks: Number of operations per record for `"pick_k"`. Default: 2.
+        crop_ratio: Range of the length of the crop, as a fraction of the record. Default: (0.5, 1).
+        time_out_ratio: Range of the fraction set to zero. Default: (0, 0.5).
+        noise_ratio: Range of the fraction with added noise. Default: (0, 0.3).
+        noise_amplitude: Standard deviation of the noise in units of the normalized signal. Default: 0.3.
+        drop_ratio: Maximum fraction of dropped samples. Default: 0.3.
     """
 
     probability: float = 0.5
@@ -39,15 +39,17 @@ class MaeMocoViews:
     drop_ratio: float = 0.3
 
     def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
-        """Draw everything random for one view of a batch; every tensor has the batch first.
+        """Draw all random numbers for one view of a batch.
 
-        Positions and lengths are drawn as numbers in [0, 1), so that a record's padding can be taken into account when
-        they are applied.
+        Positions and lengths are drawn from [0, 1) and scaled to the unpadded length of a record when applied.
 
         Args:
-            generator: Source of the numbers, one stream per record.
-            num_leads: Leads of the signal.
-            num_samples: Samples of the signal.
+            generator: Random generator with one stream per record.
+            num_leads: Number of leads.
+            num_samples: Samples per lead.
+
+        Returns:
+            Draws by name, each with the batch as first dimension.
         """
         return {
             "chance": generator.uniform(_OPERATIONS),
@@ -63,12 +65,12 @@ class MaeMocoViews:
     def apply(
         self, signal: torch.Tensor, draws: dict[str, torch.Tensor], attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Make the view that `draws` describe; the signal itself is not changed.
+        """Compute the view for given draws, leaving the signal unchanged.
 
         Args:
-            signal: `(batch, leads, samples)`, normalized.
-            draws: From `draw`.
-            attention_mask: `(batch, samples)`, 1 = signal; padding at the end stays 0.
+            signal: Normalized signal `(batch, leads, samples)`.
+            draws: Result of `draw`.
+            attention_mask: `(batch, samples)`, 1 = signal; padding stays 0. Default: all signal.
         """
         if attention_mask is None:
             valid, samples = None, torch.full_like(draws["lead"], signal.shape[-1], dtype=torch.long)
@@ -76,7 +78,7 @@ class MaeMocoViews:
             valid = samples = attention_mask.sum(dim=1).long()
         for chosen in self._rounds(draws["chance"]):
             crop, erase, silence, noise, drop = chosen.unbind(1)
-            # A record that an operation passes over gets the parameter that changes nothing.
+            # Records without an operation get its neutral parameter.
             length, start = self._span(draws["crop"], self.crop_ratio, samples, least=2)
             length, start = torch.where(crop, length, samples), torch.where(crop, start, 0)
             signal = resized_crop(signal, length, start, valid)
@@ -92,7 +94,7 @@ class MaeMocoViews:
         return signal if attention_mask is None else signal * attention_mask[:, None, :].to(signal.dtype)
 
     def _rounds(self, chance: torch.Tensor) -> list[torch.Tensor]:
-        """Booleans `(batch, operations)` for each round through the operations: which of them a record gets."""
+        """Selected operations of each record, bool `(batch, operations)`, for each pass over the operations."""
         if self.policy == "all":
             return [chance < self.probability]
         order = chance.argsort(dim=1)[:, : self.picks]
@@ -102,7 +104,7 @@ class MaeMocoViews:
     def _span(
         draw: torch.Tensor, ratio: tuple[float, float], samples: torch.Tensor, least: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Width `int(r * samples)` and a start drawn from `{0 ... samples - width}`, for each record."""
+        """Width `int(r * samples)` and start in `{0 ... samples - width}` of each record."""
         low, high = ratio
         width = ((low + (high - low) * draw[:, 0]) * samples).long().clamp_min(least).minimum(samples)
         start = (draw[:, 1] * (samples - width + 1)).long()

@@ -1,1 +1,1 @@
-"""The saved preprocessing of a checkpoint: from recordings to model input."""
+"""The saved preprocessing of a checkpoint, from recordings to model input."""

@@ -1,4 +1,4 @@
-"""Config against feature extractor: both describe the input of a model, and must say the same."""
+"""Consistency of config and feature extractor, which both describe the input of a model."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size")
 
 
 def check_contract(config: object, extractor: object) -> None:
-    """Compare what config and feature extractor both say about the signal.
+    """Check that config and feature extractor agree on the signal.
 
     Args:
         config: A config, or the dictionary of `config.json`.

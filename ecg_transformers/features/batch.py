@@ -1,4 +1,4 @@
-"""The windows of all records of a call as one batch: normalized, flat and absent leads treated, padded, patched."""
+"""The windows of all records of a call as one batch: normalization, flat and missing leads, padding, patches."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from .steps import (
 
 __all__ = ["flat_places", "make_batch"]
 
-# mV; far above every deviation that counts as flat, so that one comparison tells that no lead is.
+# mV; far above any deviation of a flat lead, so that a single comparison rules out flat leads.
 SURELY_NOT_FLAT = 1e-3
 
 
@@ -34,26 +34,26 @@ def make_batch(
     steps: Sequence[str],
     patches: bool,
 ) -> dict[str, torch.Tensor]:
-    """The batched steps over the windows of all records.
+    """Apply the batched steps to the windows of all records.
 
     Args:
-        prepared: the windows of each record.
-        contract: what has to be done.
-        kept: bool `(windows, leads)`, the leads that an explicit mask leaves; None: all.
-        random_lead_mask: probability with which a lead is taken away; None: none is.
-        generator: source of these draws; None: torch's own.
-        steps: the steps of the contract that are still to do.
-        patches: hand out patches.
+        prepared: Windows of each record.
+        contract: The preprocessing.
+        kept: Leads to keep, bool `(windows, leads)`; None: all.
+        random_lead_mask: Probability of masking a lead; None: no random masking.
+        generator: Random generator; None: the global one.
+        steps: Remaining steps of the contract.
+        patches: Whether to return patches.
 
     Returns:
-        The tensors under the names of the model's arguments.
+        Tensors by the names of the model's arguments.
 
     Raises:
-        SignalError: a lead is flat and the contract does not allow it, or an argument is out of range.
+        SignalError: If a lead is flat and the contract does not allow it, or an argument is out of range.
     """
     cut = _joined([one.windows for one in prepared])
     if cut.base is not None and (contract.normalization == "none" or not cut.flags.writeable):
-        cut = cut.copy()  # else the result would be the caller's own array
+        cut = cut.copy()  # otherwise the result would be the array of the caller
     windows = torch.from_numpy(cut)
     lengths = _joined([one.lengths for one in prepared])
     present = _joined([np.repeat(one.present[np.newaxis], len(one.starts), axis=0) for one in prepared])
@@ -86,7 +86,7 @@ def make_batch(
 
 
 def _flat_windows(prepared: list[PreparedRecord], statistics: LeadStatistics, *, epsilon: float) -> torch.Tensor | None:
-    """Which leads of which windows are constant, in the recording or by now, bool `(windows, leads)`; None: none."""
+    """Constant leads, in the recording or after processing, bool `(windows, leads)`; None if there are none."""
     in_source = _joined([one.flat for one in prepared])
     if not in_source.any() and float(statistics.deviation.min()) >= max(SURELY_NOT_FLAT, 2 * epsilon):
         return None
@@ -97,7 +97,7 @@ def _flat_windows(prepared: list[PreparedRecord], statistics: LeadStatistics, *,
 def _treat_flat(
     windows: torch.Tensor, lead_mask: torch.Tensor, flat: torch.Tensor, contract: SignalContract
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows and lead mask after the contract's rule for flat leads."""
+    """Windows and lead mask after the rule of the contract for flat leads."""
     flat = flat & lead_mask
     if contract.flat_lead == "error" and bool(flat.any()):
         names = [contract.lead_names[lead] for lead in flat.any(dim=0).nonzero()[:, 0].tolist()]
@@ -111,7 +111,7 @@ def _treat_flat(
 
 
 def flat_places(prepared: PreparedRecord, contract: SignalContract) -> list[tuple[int, int]]:
-    """Window and lead of everything that is flat in one record, for explanations."""
+    """Window and lead of each flat lead of a record, for explanations."""
     mask = torch.from_numpy(np.arange(contract.window_size) < prepared.lengths[:, np.newaxis])
     statistics = lead_statistics(torch.from_numpy(prepared.windows), mask)
     flat = _flat_windows([prepared], statistics, epsilon=contract.normalization_epsilon)
@@ -129,7 +129,7 @@ def _outputs(
     *,
     patches: bool,
 ) -> dict[str, torch.Tensor]:
-    """The tensors under the names of the model's arguments; without a mask everything is signal."""
+    """Tensors by the names of the model's arguments; without a mask all samples are signal."""
     batch = {"input_values": windows}
     patch_size = contract.patch_size if patches else None
     if patches and patch_size is None:
@@ -148,5 +148,5 @@ def _outputs(
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts behind one another along the first axis, without a copy where there is one."""
+    """The parts concatenated along the first axis; a single part is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,7 +1,7 @@
-"""The saved preprocessing as one typed, checked object: its fields, its order of steps, its words, its hash.
+"""The saved preprocessing as one typed, validated object: fields, order of steps, description and hash.
 
-An extractor's attributes are these fields and nothing else, so that `preprocessor_config.json` is the whole truth
-about the signal. What each field means stands once, in `SignalContract`.
+The attributes of an extractor are exactly these fields, so that `preprocessor_config.json` fully defines the signal
+processing. The fields are documented once, in `SignalContract`; see also `docs/contract.md`.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ __all__ = ["STEPS", "SignalContract"]
 
 STEPS = ("leads", "units", "resample", "filter", "window", "normalize", "pad")
 
-# The fields that decide what each step does to a sound signal; a hash over them tells whether a stored corpus went
-# through the same step. What happens to absent leads, flat leads and gaps is a policy of the moment and does not count.
+# The fields that determine each step for a valid signal; a hash over them identifies the steps of a stored corpus. The
+# policies for missing leads, flat leads and gaps are not included.
 STEP_FIELDS = {
     "leads": ("lead_names", "derive_leads"),
     "units": (),
@@ -34,7 +34,7 @@ STEP_FIELDS = {
     "pad": ("allow_short", "padding_value"),
 }
 
-# Five hours at 500 Hz: a longer window in a preprocessor file is a slip, and padding to it would take all memory.
+# Five hours at 500 Hz; a longer window is a mistake, and padding to it would exhaust the memory.
 MAX_WINDOW_SIZE = 10_000_000
 
 CHOICES = {
@@ -49,49 +49,49 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class SignalContract:
-    """Everything that is done to a recording before the model sees it.
+    """All processing of a recording before it enters the model.
 
     Args:
-        lead_names: the model's leads in its order, canonical names.
-        sampling_rate: Hz of the model's input.
-        window_size: samples of one window at that rate.
-        window_stride: distance of two windows of `"slide"` in samples.
-        window_mode: what becomes of a recording longer than a window, unless the call says otherwise: `"slide"` (all
-            of it, window after window), `"crop"` (its start), `"center"`, `"random"`.
-        allow_short: the model takes an attention mask, so that what is shorter than a window is padded at the right
-            with zeros. Otherwise a shorter recording is an error, and the last of several windows ends with the
-            recording.
-        min_window_seconds: a last window that would hold less signal than this ends with the recording (overlapping its
-            neighbor) instead of being padded.
-        patch_size: samples of a patch, of which a window must be a whole number; None: the model has no patches.
-        return_patches: hand out `patches` and `patch_attention_mask` in place of `input_values` and
-            `attention_mask`.
-        return_attention_mask: hand out the attention mask; False for models that take none.
-        normalization: `"none"`, `"record_lead"`, `"record"`, `"constants"` or `"minmax_lead"`, as
-            `normalize_windows` defines them.
-        normalization_mean: for `"constants"`: mV per lead to subtract; None: the window's own lead mean is
-            subtracted.
-        normalization_std: for `"constants"`: mV per lead to divide by.
-        normalization_epsilon: mV; a lead whose deviation (range for `"minmax_lead"`) is below it is flat.
-        resampling: `"polyphase"` with an anti-alias filter, or `"linear"`.
-        bandpass: `[low, high]` in Hz, either may be None; None: no filter. Butterworth.
-        filter_order: order of that design.
-        zero_phase: filter forwards and backwards (no delay), or forwards alone.
-        notch: mains frequency in Hz to remove, or None.
-        notch_quality: frequency over width of the notch.
-        derive_leads: compute III, aVR, aVL, aVF from I and II where they are absent.
-        missing_leads: `"error"`, or `"mask"`: zeros after normalization and 0 in `lead_mask`.
-        flat_lead: a constant lead is `"mask"`: zeros and 0 in `lead_mask`; `"keep"`: zeros, but counted as
-            present; `"error"`.
-        nan_policy: missing samples (NaN, infinite) are an `"error"`; `"interpolate"`: gaps up to
-            `max_gap_seconds` are bridged, longer ones an error; `"mask_lead"`: the lead counts as absent.
-        max_gap_seconds: the longest gap that `"interpolate"` bridges.
-        order: the steps in the order in which they are done.
-        padding_value: what padding holds; always 0.
+        lead_names: Leads of the model in its order, as canonical names. Default: the 12 standard leads.
+        sampling_rate: Sampling rate of the model input in Hz. Default: 500.
+        window_size: Length of a window in samples at that rate. Default: 5000.
+        window_stride: Samples between two windows of `"slide"`. Default: `window_size`.
+        window_mode: How longer recordings are handled unless the call overrides it: `"slide"` (default; consecutive
+            windows over the whole recording), `"crop"` (its start), `"center"` or `"random"`.
+        allow_short: Whether the model takes an attention mask, so that shorter recordings are padded with zeros at the
+            end. Otherwise a shorter recording is an error, and the last of several windows ends with the recording.
+            Default: False.
+        min_window_seconds: A last window with less signal than this (s) ends with the recording, overlapping the
+            previous one, instead of being padded. Default: 1.
+        patch_size: Samples per patch; the window must be a multiple. Default: None (the model has no patches).
+        return_patches: Whether to return `patches` and `patch_attention_mask` instead of `input_values` and
+            `attention_mask`. Default: False.
+        return_attention_mask: Whether to return the attention mask; False for models without one. Default: True.
+        normalization: `"none"`, `"record_lead"` (default), `"record"`, `"constants"` or `"minmax_lead"`, as defined by
+            `normalize_windows`.
+        normalization_mean: Mean per lead in mV for `"constants"`. Default: the mean of the lead in the window.
+        normalization_std: Standard deviation per lead in mV for `"constants"`.
+        normalization_epsilon: A lead with a standard deviation (range for `"minmax_lead"`) below this value in mV is
+            flat. Default: 1e-6.
+        resampling: `"polyphase"` with anti-aliasing filter (default), or `"linear"`.
+        bandpass: Edges `[low, high]` of a Butterworth band-pass in Hz, either may be None. Default: None (no filter).
+        filter_order: Order of the band-pass. Default: 4.
+        zero_phase: Whether to filter in both directions (no delay) or causally. Default: True.
+        notch: Power-line frequency to remove in Hz. Default: None.
+        notch_quality: Quality factor of the notch (frequency divided by bandwidth). Default: 30.
+        derive_leads: Whether to compute missing leads among III, aVR, aVL, aVF from I and II. Default: False.
+        missing_leads: `"error"` (default), or `"mask"`: zeros after normalization and 0 in `lead_mask`.
+        flat_lead: A constant lead is `"mask"` (default): zeros and 0 in `lead_mask`; `"keep"`: zeros, but counted as
+            present; or `"error"`.
+        nan_policy: Missing samples (NaN, infinite) are an `"error"` (default); `"interpolate"`: gaps up to
+            `max_gap_seconds` are interpolated, longer ones an error; `"mask_lead"`: the lead counts as missing.
+        max_gap_seconds: Longest gap in seconds that `"interpolate"` fills. Default: 0.1.
+        order: Steps in the order of execution.
+        padding_value: Value of padded samples; always 0.
 
     Raises:
-        SignalError: a field has a wrong type or value, or two fields contradict one another.
-        LeadError: a lead is named twice.
+        SignalError: If a field has an invalid type or value, or two fields are inconsistent.
+        LeadError: If a lead is named twice.
     """
 
     lead_names: Sequence[str] = STANDARD_LEADS
@@ -123,7 +123,7 @@ class SignalContract:
     padding_value: float = 0.0
 
     def __post_init__(self) -> None:
-        """Checks each field, then what they say together; lists replace tuples and arrays, so that JSON keeps them."""
+        """Validate each field and their combination; tuples and arrays become lists, as in JSON."""
         self._set("lead_names", list(canonical_leads(_sequence("lead_names", self.lead_names))))
         if not self.lead_names:
             raise LeadError("lead_names is empty; expected at least one lead such as ['I'].")
@@ -154,7 +154,7 @@ class SignalContract:
         if self.stride > self.window_size:
             raise SignalError(
                 f"window_stride is {self.window_stride} samples and window_size {self.window_size}; expected a stride "
-                "not above the window, else samples between two windows are lost. Set window_stride=."
+                "of at most the window, otherwise samples between two windows are lost. Set window_stride=."
             )
         if self.patch_size is not None:
             self._set("patch_size", _whole("patch_size", self.patch_size))
@@ -171,8 +171,8 @@ class SignalContract:
             )
         if self.allow_short and not self.return_attention_mask:
             raise SignalError(
-                "allow_short pads what is short, but return_attention_mask is False; expected a model that takes the "
-                "mask. Set allow_short=False or return_attention_mask=True."
+                "allow_short pads short recordings, but return_attention_mask is False; expected a model with an "
+                "attention mask. Set allow_short=False or return_attention_mask=True."
             )
         for name in ("min_window_seconds", "max_gap_seconds"):
             self._set(name, _number(name, getattr(self, name), least=0.0))
@@ -228,26 +228,26 @@ class SignalContract:
         self._set("order", order)
 
     def order_of(self, step: str) -> int:
-        """The place of a step in the order; behind all others where the order lacks it."""
+        """Position of a step in the order; after all others if the order does not contain it."""
         return list(self.order).index(step) if step in self.order else len(STEPS)
 
     @property
     def stride(self) -> int:
-        """The distance of two windows in samples."""
+        """Stride between windows in samples."""
         return self.window_size if self.window_stride is None else self.window_stride
 
     @property
     def window_seconds(self) -> float:
-        """The length of a window in seconds."""
+        """Length of a window in seconds."""
         return self.window_size / self.sampling_rate
 
     def hash(self, steps: Iterable[str] = STEPS) -> str:
-        """32 hexadecimal digits over the fields that decide what these steps do to a signal.
+        """Hash (32 hexadecimal digits) of the fields that determine the effect of these steps.
 
-        How the result is handed out (patches or not, mask or not) does not count; the order counts where all steps do.
+        The format of the result (patches, mask) is not included; the order is, if all steps are.
 
         Raises:
-            SignalError: a step is unknown.
+            SignalError: If a step is unknown.
         """
         steps = _known_steps(steps)
         values = {name: getattr(self, name) for step in steps for name in STEP_FIELDS[step]}
@@ -256,13 +256,13 @@ class SignalContract:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
     def remaining_steps(self, preprocessed_by: dict[str, Any] | None) -> list[str]:
-        """The steps still to do on a signal that was stored after some of them.
+        """Remaining steps for a signal that was stored after some of them.
 
         Args:
-            preprocessed_by: `{"steps": [...], "hash": hash(steps)}` as a prepared corpus carries it, or None.
+            preprocessed_by: `{"steps": [...], "hash": hash(steps)}` of a prepared corpus, or None.
 
         Raises:
-            SignalError: the steps were done under another contract, or in an order that cannot be taken up.
+            SignalError: If the steps belong to another contract, or to an incompatible order.
         """
         if preprocessed_by is None:
             return list(self.order)
@@ -270,8 +270,8 @@ class SignalContract:
         if preprocessed_by.get("hash") != self.hash(done):
             raise SignalError(
                 f"the signal was stored after the steps {', '.join(done)} of another contract (hash "
-                f"{preprocessed_by.get('hash')}, this one {self.hash(done)}); doing them again would do them twice. "
-                "Expected the original signal or a corpus prepared for this checkpoint. Prepare the corpus again."
+                f"{preprocessed_by.get('hash')}, this one {self.hash(done)}) and would be applied twice. Expected "
+                "the original signal or a corpus prepared for this checkpoint. Prepare the corpus again."
             )
         idle = {"leads", "units"} | ({"filter"} if self.bandpass is None and self.notch is None else set())
         idle |= {"normalize"} if self.normalization == "none" else set()
@@ -279,13 +279,13 @@ class SignalContract:
         skipped = [step for step in self.order[: last + 1] if step not in done and step not in idle]
         if skipped:
             raise SignalError(
-                f"the signal was stored after {', '.join(done)} but not {', '.join(skipped)}, which this contract does "
-                f"before; expected the order {', '.join(self.order)}. Prepare the corpus again."
+                f"the signal was stored after {', '.join(done)} but not {', '.join(skipped)}, which come earlier in "
+                f"this contract; expected the order {', '.join(self.order)}. Prepare the corpus again."
             )
         return [step for step in self.order if step not in done]
 
     def describe(self) -> str:
-        """The contract as a numbered list in plain words, in the order of the steps."""
+        """The contract as a numbered list in plain English, in the order of the steps."""
         words = {
             "leads": ("leads", self._lead_words()),
             "units": ("unit", "mV (uV, V and nV are converted)"),
@@ -391,7 +391,7 @@ def _known_steps(steps: Iterable[str]) -> list[str]:
 
 
 def _sequence(name: str, value: object) -> list:
-    """A list from a list, tuple or array."""
+    """Convert a list, tuple or array to a list."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Sequence):

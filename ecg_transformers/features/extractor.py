@@ -1,8 +1,9 @@
-"""The feature extractor: a saved contract that turns recordings into model input, the same way everywhere."""
+"""The feature extractor: converts recordings to model input according to the saved preprocessing."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,20 @@ __all__ = ["EcgFeatureExtractor"]
 
 logger = logging.get_logger(__name__)
 
-# Keys that Transformers writes into preprocessor files. `auto_map` is not kept: it names source files beside the file
-# it was read from, and saving elsewhere would point at nothing (publishing sets it anew).
+# Keys that Transformers writes into preprocessor files. `auto_map` is dropped: it refers to source files in the folder
+# it was read from, which do not exist elsewhere (publishing sets it again).
 FOREIGN_KEYS = ("auto_map", "feature_extractor_type", "processor_class")
 
 
 class EcgFeatureExtractor(FeatureExtractionMixin):
-    """Recordings in, model input out, prepared as the checkpoint wants.
+    """Converts recordings to model input.
 
-    All arguments are attributes of the same name, are saved in `preprocessor_config.json` and are explained in
-    `SignalContract`; every one has a default. The class for one architecture
-    (`MaeMocoFeatureExtractor`) differs in its defaults.
+    All arguments are attributes of the same name, are saved in `preprocessor_config.json` and are documented in
+    `SignalContract`. The class of an architecture (such as `MaeMocoFeatureExtractor`) has other defaults.
 
-    `normalization="constants"` subtracts from each lead its own mean in the window (or `normalization_mean`, mV per
-    lead, where it is set) and divides by `normalization_std`, one fixed deviation in mV per lead: amplitudes between
-    leads and between patients survive, which per-lead z-scoring removes.
+    `normalization="constants"` subtracts the mean of each lead in the window (or `normalization_mean`, in mV per lead)
+    and divides by `normalization_std`, a fixed standard deviation in mV per lead: unlike per-lead z-scoring, it
+    preserves amplitude ratios between leads and between patients.
 
     Example:
         >>> extractor = EcgFeatureExtractor(sampling_rate=100, window_size=1000)
@@ -98,7 +98,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
     @property
     def contract(self) -> SignalContract:
-        """The attributes as one checked object; raises if an attribute was set to something that does not fit."""
+        """The attributes as one validated object; raises an error if an attribute was set to an invalid value."""
         values = tuple(getattr(self, name) for name in FIELD_NAMES)
         try:
             return _contract(tuple(tuple(value) if isinstance(value, list) else value for value in values))
@@ -107,25 +107,29 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
     @property
     def num_leads(self) -> int:
-        """The number of leads of the model's input."""
+        """Number of leads of the model input."""
         return len(self.lead_names)
 
     @property
     def window_seconds(self) -> float:
-        """The length of a window in seconds."""
+        """Length of a window in seconds."""
         return self.window_size / self.sampling_rate
 
     @property
     def stride_seconds(self) -> float:
-        """The distance of two windows in seconds."""
+        """Stride between windows in seconds."""
         return (self.window_stride or self.window_size) / self.sampling_rate
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """An extractor from the saved fields; fields that the caller changes are logged beside their published value.
+        """Create an extractor from the saved fields; overridden fields are logged with their published values.
+
+        Args:
+            feature_extractor_dict: Content of `preprocessor_config.json`.
+            **kwargs: Fields to override, and arguments of Transformers.
 
         Raises:
-            SignalError: a keyword looks like a misspelled field.
+            SignalError: If a keyword looks like a misspelled field.
         """
         saved = dict(feature_extractor_dict)
         changes = {name: kwargs.pop(name) for name in FIELD_NAMES if name in kwargs}
@@ -147,7 +151,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             words = "; ".join(
                 f"{name} {feature_extractor_dict.get(name)!r} -> {value!r}" for name, value in changed.items()
             )
-            logger.warning(f"The preprocessing differs from the one that this checkpoint was published with: {words}.")
+            logger.warning(f"The preprocessing differs from that of the published checkpoint: {words}.")
         return loaded
 
     def __call__(
@@ -166,35 +170,33 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         preprocessed_by: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Model input from one recording or several of any length, rate, unit and lead order.
+        """Convert one or several recordings of any length, rate, unit and lead order to model input.
 
         Args:
-            records: an EcgRecord, an array or tensor `(leads, samples)` or `(records, leads, samples)`, a mapping
+            records: An EcgRecord, an array or tensor `(leads, samples)` or `(records, leads, samples)`, a mapping
                 with `signal` and `sampling_rate`, or a list of these.
-            sampling_rate: Hz of bare arrays: one number, or one per record.
-            leads: lead names of bare arrays; without them an array must have exactly the extractor's leads in its
-                order.
-            units: unit of bare arrays: mV, uV, V or nV.
-            window: `"slide"`, `"crop"`, `"center"` or `"random"`; None: the saved choice.
-            lead_mask: the leads to keep: their names, or flags `(leads,)` or `(records, leads)` with 1 = present.
-                The others become zero after normalization.
-            random_lead_mask: probability with which each lead of each window becomes zero; one lead always stays.
-            generator: source of every draw (window `"random"`, `random_lead_mask`); None: torch's own.
+            sampling_rate: Sampling rate of bare arrays in Hz: one number, or one per record.
+            leads: Lead names of bare arrays. Default: the leads of the extractor, in its order.
+            units: Unit of bare arrays: mV (default), uV, V or nV.
+            window: `"slide"`, `"crop"`, `"center"` or `"random"`. Default: the saved `window_mode`.
+            lead_mask: Leads to keep: names, or flags `(leads,)` or `(records, leads)` with 1 = present. The others
+                become zero after normalization. Default: all.
+            random_lead_mask: Probability of masking each lead of each window; one lead is always kept. Default: None.
+            generator: Random generator for `window="random"` and `random_lead_mask`. Default: the global one.
             return_tensors: `"pt"` for tensors; `"np"` or None for arrays.
-            return_patches: as the attribute of that name, for this call.
-            preprocessed_by: what a prepared corpus says about the steps that its signals already went through.
-            **kwargs: nothing else is known; a misspelled name is refused.
+            return_patches: Overrides the attribute of that name.
+            preprocessed_by: Steps that were already applied to the signals of a prepared corpus.
+            **kwargs: Rejected, with the closest known name.
 
         Returns:
-            `input_values` float32 `(windows, leads, window_size)`; `attention_mask` int64 ``(windows,
-            window_size)`, 1 = signal, if the model takes one; `lead_mask` int64 `(windows, leads)``, 1 = present;
-            `record_index` int64 `(windows,)`, which record each window is of. With patches: `patches` float32
-            `(windows, patches, leads * patch_size)`, sample-major, and `patch_attention_mask` int64 ``(windows,
-            patches)`` in place of the first two.
+            `input_values` float32 `(windows, leads, window_size)`; `attention_mask` int64 `(windows, window_size)`, 1 =
+            signal, if the model takes one; `lead_mask` int64 `(windows, leads)`, 1 = present; `record_index` int64
+            `(windows,)`, the record of each window. With patches: `patches` float32 `(windows, patches, leads *
+            patch_size)`, sample-major, and `patch_attention_mask` int64 `(windows, patches)` instead of the first two.
 
         Raises:
-            SignalError: array, rate, unit, length or samples cannot be used.
-            LeadError: leads are missing, unnamed, or all masked.
+            SignalError: If array, rate, unit, length or samples are invalid.
+            LeadError: If leads are missing, unnamed, or all masked.
         """
         _refuse_unknown(kwargs, CALL_NAMES, allowed=(), where=f"{type(self).__name__}()")
         contract = self.contract
@@ -234,7 +236,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             unknown = [name for name in kept if name not in self.lead_names]
             if unknown:
                 raise LeadError(
-                    f"lead_mask names {', '.join(unknown)}; expected leads to keep out of {', '.join(self.lead_names)}."
+                    f"lead_mask names {', '.join(unknown)}; expected leads among {', '.join(self.lead_names)}."
                 )
             flags = torch.tensor([name in kept for name in self.lead_names])
         else:
@@ -242,11 +244,11 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         if flags.shape not in ((self.num_leads,), (num_records, self.num_leads)):
             raise LeadError(
                 f"lead_mask has shape {tuple(flags.shape)}; expected ({self.num_leads},) or ({num_records}, "
-                f"{self.num_leads}): 1 for each lead that stays."
+                f"{self.num_leads}): 1 for each lead to keep."
             )
         flags = flags.expand(num_records, self.num_leads)
         if not bool(flags.any(dim=1).all()):
-            raise LeadError("lead_mask takes all leads of a record away; expected at least one that stays.")
+            raise LeadError("lead_mask masks all leads of a record; expected at least one lead to keep.")
         return flags
 
     def normalize_batch(
@@ -255,41 +257,41 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         attention_mask: torch.Tensor | None = None,
         lead_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The contract's normalization on windows `(batch, leads, samples)` in mV, on whatever device they are.
+        """Normalize windows that are already cut and at the rate of the model, on their device.
 
-        For data that is already cut and at the model's rate; the call on records uses the same function.
+        The call on records uses the same function.
 
         Args:
-            windows: mV.
+            windows: `(batch, leads, samples)` in mV.
             attention_mask: `(batch, samples)`, 1 = signal; None: all are.
             lead_mask: `(batch, leads)`, 1 = present; None: all are.
         """
         return normalize(windows, self.contract, attention_mask=attention_mask, lead_mask=lead_mask)
 
     def unpatchify(self, patches: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """The windows `(batch, leads, samples)` of patches `(batch, patches, leads * patch_size)`, exactly."""
+        """Exact inverse of patching: `(batch, patches, leads * patch_size)` to `(batch, leads, samples)`."""
         if isinstance(patches, np.ndarray):
             return unpatchify(torch.from_numpy(patches), self.num_leads).numpy()
         return unpatchify(patches, self.num_leads)
 
     def contract_hash(self, steps: Iterable[str] = STEPS) -> str:
-        """32 hexadecimal digits that two extractors share if they do these steps alike."""
+        """Hash (32 hexadecimal digits) that is equal for extractors with the same settings of these steps."""
         return self.contract.hash(steps)
 
     def stamp(self, steps: Iterable[str]) -> dict[str, Any]:
-        """What a corpus stored after these steps has to carry as `preprocessed_by`."""
+        """Value of `preprocessed_by` for a corpus that is stored after these steps."""
         steps = [step for step in STEPS if step in set(steps)]
         return {"steps": steps, "hash": self.contract_hash(steps)}
 
     def describe(self) -> str:
-        """The contract as a numbered list in plain words."""
+        """The contract as a numbered list in plain English."""
         return self.contract.describe()
 
     def explain(self, records: Any, **kwargs: Any) -> str:
-        """What a call with the same arguments does to each record, as a numbered list in plain words.
+        """The effect of a call with the same arguments on each record, as a numbered list in plain English.
 
         Args:
-            records: as for the call.
+            records: As for the call.
             **kwargs: `sampling_rate`, `leads`, `units`, `window`, `preprocessed_by` as for the call.
         """
         _refuse_unknown(kwargs, EXPLAIN_NAMES, allowed=EXPLAIN_NAMES, where=f"{type(self).__name__}.explain")
@@ -308,27 +310,16 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
 @lru_cache(maxsize=256)
 def _contract(values: tuple) -> SignalContract:
-    """The checked contract of these field values; kept, because every call asks for it."""
+    """Validated contract of these field values, cached since every call needs it."""
     return SignalContract(**dict(zip(FIELD_NAMES, values, strict=True)))
 
 
-CALL_NAMES = (
-    "sampling_rate",
-    "leads",
-    "units",
-    "window",
-    "lead_mask",
-    "random_lead_mask",
-    "generator",
-    "return_tensors",
-    "return_patches",
-    "preprocessed_by",
-)
+CALL_NAMES = tuple(signature(EcgFeatureExtractor.__call__).parameters)[2:-1]
 EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "window", "preprocessed_by")
 
 
 def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], mode: str) -> str:
-    """What is done to one record."""
+    """The processing of one record."""
     trace: list[str] = []
     prepared = prepare_record(record, contract, steps=steps, window_mode=mode, trace=trace)
     trace = [*record.notes, *trace]
@@ -352,12 +343,12 @@ def _choice(name: str, value: str | None, saved: str, choices: Sequence[str]) ->
 
 
 def _plain(value: Any) -> Any:
-    """A saved value as the contract would hold it: lists for tuples and arrays."""
+    """A saved value as stored in the contract: lists for tuples and arrays."""
     return list(value) if isinstance(value, tuple | np.ndarray) else value
 
 
 def _refuse_unknown(given: dict[str, Any], known: Sequence[str], *, allowed: Sequence[str], where: str) -> None:
-    """Raises for the first keyword that is not allowed, with the nearest name that is known."""
+    """Reject keywords that are not allowed, with the closest known name."""
     for name in given:
         if name not in allowed:
             near = get_close_matches(name, known, n=1)
@@ -366,7 +357,7 @@ def _refuse_unknown(given: dict[str, Any], known: Sequence[str], *, allowed: Seq
 
 
 def _refuse_misspelled(given: dict[str, Any], *, where: str) -> None:
-    """Raises for a keyword that nearly is a field; what Transformers passes on its own is far from every field."""
+    """Reject keywords that resemble a field; the keywords of Transformers do not."""
     for name in given:
         near = get_close_matches(name, FIELD_NAMES, n=1, cutoff=0.8)
         if near:

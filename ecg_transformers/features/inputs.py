@@ -1,4 +1,4 @@
-"""What a caller may hand to an extractor, brought to one form: a list of EcgRecords."""
+"""Conversion of the input of an extractor to a list of EcgRecords."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,15 +28,15 @@ def as_records(
     """The records of a call.
 
     Args:
-        records: an EcgRecord, an array or tensor of two or three axes, a mapping, or a list of these of any lengths.
-        sampling_rate: Hz of bare arrays, one for all or one each; a record that knows its own must agree.
-        leads: lead names of bare arrays.
-        units: unit of bare arrays.
-        num_leads: leads of the extractor, for the words of errors.
+        records: An EcgRecord, an array or tensor with two or three axes, a mapping, or a list of these.
+        sampling_rate: Sampling rate of bare arrays in Hz, one for all or one each; must agree with that of a record.
+        leads: Lead names of bare arrays.
+        units: Unit of bare arrays.
+        num_leads: Number of leads of the extractor, for error messages.
 
     Raises:
-        SignalError: something is no recording, or its rate is missing or contradicts.
-        LeadError: names and signal do not fit.
+        SignalError: If an item is not a recording, or its sampling rate is missing or inconsistent.
+        LeadError: If names and signal do not match.
     """
     items = _items(records)
     if not items:
@@ -49,7 +49,7 @@ def as_records(
 
 
 def _items(records: object) -> list:
-    """The single recordings in what was handed over."""
+    """The single recordings of the input."""
     if isinstance(records, EcgRecord | Mapping):
         return [records]
     if isinstance(records, torch.Tensor):
@@ -65,12 +65,12 @@ def _items(records: object) -> list:
         hint = " Read a file with ecg_transformers.read_record." if isinstance(records, str | bytes) else ""
         raise SignalError(f"got {type(records).__name__}; expected {ACCEPTED}.{hint}")
     if records and all(isinstance(item, int | float | np.number) or _is_flat(item) for item in records):
-        # Numbers, or rows of numbers: one recording that was written as a list.
+        # Numbers, or rows of numbers: one recording given as a list.
         try:
             return _items(np.asarray(records))
         except ValueError as error:
             raise SignalError(
-                f"the list is no array ({error}); expected rows of equal length, (leads, samples)."
+                f"the list is not an array ({error}); expected rows of equal length, (leads, samples)."
             ) from None
     if len(records) > 0 and all(isinstance(item, list | tuple) for item in records):
         return [_items(item)[0] for item in records]
@@ -78,7 +78,7 @@ def _items(records: object) -> list:
 
 
 def _is_flat(item: object) -> bool:
-    """Whether something is a row of numbers."""
+    """Whether an item is a row of numbers."""
     if isinstance(item, np.ndarray | torch.Tensor):
         return item.ndim <= 1
     return isinstance(item, list | tuple) and all(isinstance(value, int | float | np.number) for value in item[:1])
@@ -123,7 +123,7 @@ def _as_record(
 
 
 def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:
-    """Refuses what is no recording, before its rate is asked for."""
+    """Reject arrays that are not a recording, before their rate matters."""
     if array.dtype.kind not in "iuf" or array.ndim != 2 or 0 in array.shape:
         raise SignalError(
             f"the array has type {array.dtype} and shape {array.shape}; expected real numbers of shape (leads, "
@@ -131,13 +131,13 @@ def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:
         )
     if not named and array.shape[0] != num_leads and array.shape[1] == num_leads:
         raise SignalError(
-            f"the array has shape {array.shape}; expected (leads, samples) = ({num_leads}, samples). The axes look "
-            "exchanged: pass array.T."
+            f"the array has shape {array.shape}; expected (leads, samples) = ({num_leads}, samples). The axes seem "
+            "to be swapped: pass array.T."
         )
 
 
 def _from_mapping(values: Mapping, *, rate: float | None, leads: Sequence[str] | None, units: str) -> EcgRecord:
-    """A record from a mapping; what it does not say is taken from the call."""
+    """A record from a mapping; missing values are taken from the call."""
     given = {key: value for key, value in values.items() if value is not None}
     signal = given.get("signal")
     if isinstance(signal, torch.Tensor):
@@ -145,29 +145,27 @@ def _from_mapping(values: Mapping, *, rate: float | None, leads: Sequence[str] |
     given = {"sampling_rate": rate, "leads": leads, "units": units} | given
     if given["sampling_rate"] is None and signal is not None:
         raise SignalError(
-            f"sampling_rate is missing for a mapping with the keys {', '.join(map(str, values))}. Put it in, or pass "
+            f"sampling_rate is missing for a mapping with the keys {', '.join(map(str, values))}. Add it, or pass "
             "sampling_rate=..."
         )
     return EcgRecord.from_dict(given)
 
 
 def _known_record(record: EcgRecord, *, rate: float | None, leads: Sequence[str] | None, units: str) -> EcgRecord:
-    """An EcgRecord, after a look at whether the call contradicts it."""
+    """An EcgRecord, checked against the arguments of the call."""
     title = record.name or "the record"
     if rate is not None and rate != record.sampling_rate:
         raise SignalError(
-            f"{title} has {record.sampling_rate:g} Hz and the call says sampling_rate={rate:g}; expected one of them. "
-            "Leave sampling_rate out: the record knows it."
+            f"{title} has {record.sampling_rate:g} Hz but the call has sampling_rate={rate:g}; expected one of them. "
+            "Omit sampling_rate: it is part of the record."
         )
     if unit_scale(units) != 1.0:
-        raise SignalError(
-            f"{title} is an EcgRecord, which is in mV, and the call says units={units!r}. Leave units out."
-        )
+        raise SignalError(f"{title} is an EcgRecord, which is in mV, but the call has units={units!r}. Omit units.")
     if leads is not None:
         if record.leads is not None:
             raise LeadError(
-                f"{title} has leads {', '.join(record.leads)} and the call names {', '.join(leads)}; expected one of "
-                "them. Leave leads out: the record knows them."
+                f"{title} has leads {', '.join(record.leads)} but the call has {', '.join(leads)}; expected one of "
+                "them. Omit leads: they are part of the record."
             )
         named = record.to_dict() | {"leads": leads}
         return EcgRecord.from_dict(named)

@@ -1,4 +1,4 @@
-"""One recording on its way to windows: leads, gaps, resampling, filter, cutting."""
+"""From one recording to its windows: lead selection, gaps, resampling, filtering, cutting."""
 
 import math
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ class PreparedRecord:
     """The windows of one recording before the batched steps.
 
     Args:
-        windows: float32 `(windows, leads, window_size)`, zero beyond the end of the recording.
-        lengths: how many samples of each window are signal, `(windows,)`.
-        starts: first sample of each window at the model's rate, `(windows,)`.
-        present: bool `(leads,)`, False where a lead is absent from the recording.
-        flat: bool `(windows, leads)`, True where a lead is constant in the recording as far as the window reaches.
+        windows: Float32 `(windows, leads, window_size)`, zero beyond the end of the recording.
+        lengths: Number of signal samples in each window `(windows,)`.
+        starts: First sample of each window at the rate of the model `(windows,)`.
+        present: Leads of the recording, bool `(leads,)`.
+        flat: Leads that are constant in the recording within the window, bool `(windows, leads)`.
     """
 
     windows: np.ndarray
@@ -53,19 +53,19 @@ def prepare_record(
     generator: torch.Generator | None = None,
     trace: list[str] | None = None,
 ) -> PreparedRecord:
-    """Brings a recording through the steps up to its windows.
+    """Process a recording up to its windows.
 
     Args:
-        record: the recording.
-        contract: what has to be done.
-        steps: the steps of it that are still to do.
+        record: Recording.
+        contract: The preprocessing.
+        steps: Remaining steps of the contract.
         window_mode: `"slide"`, `"crop"`, `"center"` or `"random"`.
-        generator: for `"random"`; None: torch's own.
-        trace: a list that takes one sentence for each thing that was done to this recording.
+        generator: Random generator for `"random"`; None: the global one.
+        trace: Receives one sentence for each operation on this recording.
 
     Raises:
-        SignalError: a gap, a filter or a length that the contract does not allow.
-        LeadError: leads are missing.
+        SignalError: If a gap, a filter or the length is not allowed by the contract.
+        LeadError: If leads are missing.
     """
     done = [] if trace is None else trace
     signal, present = _select_leads(record, contract, done)
@@ -86,7 +86,7 @@ def prepare_record(
             done.append(f"normalized the whole recording ({contract.normalization})")
     if rate != contract.sampling_rate:
         raise SignalError(
-            f"{_title(record)} is said to be resampled and has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
+            f"{_title(record)} is marked as resampled but has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
         )
     starts = _starts(record, signal.shape[1], contract, window_mode, generator)
     windows, lengths = cut_windows(signal, starts, contract.window_size)
@@ -106,7 +106,7 @@ def normalize(
     statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
-    """Windows `(batch, leads, samples)` in mV normalized as the contract says, on their device.
+    """Normalize windows `(batch, leads, samples)` in mV according to the contract, on their device.
 
     The other arguments are those of `normalize_windows`.
     """
@@ -128,7 +128,7 @@ def normalize(
 
 
 def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The contract's leads in its order, zeros where one is absent, and which are present."""
+    """The leads of the contract in its order, zeros for missing leads, and which are present."""
     wanted, signal, names = contract.lead_names, record.signal, record.leads
     if names is None:
         if record.num_leads != len(wanted):
@@ -160,12 +160,12 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
 
 
 def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract) -> None:
-    """Refuses missing leads, unless the contract masks them and some are left."""
+    """Reject missing leads, unless the contract masks them and some are left."""
     count = len(contract.lead_names)
     if contract.missing_leads == "mask" and len(absent) < count:
         logger.warning_once(
-            f"{_title(record)} lacks {', '.join(absent)}: zeros stand for them (missing_leads='mask'). The card of the "
-            "checkpoint says whether it was trained with masked leads."
+            f"{_title(record)} lacks {', '.join(absent)}, replaced by zeros (missing_leads='mask'). See the model card "
+            "for whether the checkpoint was trained with masked leads."
         )
         return
     names = record.leads or ()
@@ -173,7 +173,9 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
     if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
         cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
     if contract.missing_leads == "error" and len(absent) < count:
-        cures.append("missing_leads='mask' gives zeros for them, at your own risk if the checkpoint was not trained so")
+        cures.append(
+            "missing_leads='mask' replaces them by zeros, at your own risk if the checkpoint was not trained this way"
+        )
     cures = cures or ["name a lead's equivalent with read_record(..., treat_as={'MLII': 'II'})"]
     number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
     raise LeadError(
@@ -185,7 +187,7 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
 def _close_gaps(
     record: EcgRecord, signal: np.ndarray, present: np.ndarray, contract: SignalContract, trace: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The signal without NaN, as the contract says, and the leads that are left."""
+    """The signal without NaN according to the contract, and the remaining leads."""
     gaps = find_gaps(signal)
     if not gaps:
         return signal, present
@@ -204,7 +206,7 @@ def _close_gaps(
             signal = signal.copy()
             signal[lost] = 0.0
             return signal, kept
-        raise SignalError(f"{_title(record)} has missing samples in every lead: {words}; expected one lead without.")
+        raise SignalError(f"{_title(record)} has missing samples in every lead: {words}; expected one complete lead.")
     bound = f", at most {contract.max_gap_seconds:g} s in a row" if contract.nan_policy == "interpolate" else ""
     raise SignalError(
         f"{_title(record)} has missing samples (NaN or infinite): {words}; expected finite numbers{bound}. Set "
@@ -218,7 +220,7 @@ def _gap_words(gap: LeadGaps, lead_names: Sequence[str], rate: float) -> str:
 
 
 def _filter(signal: np.ndarray, rate: float, contract: SignalContract, trace: list[str]) -> np.ndarray:
-    """The band-pass and the notch, where the contract has them."""
+    """Apply band-pass and notch of the contract."""
     manner = "zero-phase" if contract.zero_phase else "causal"
     if contract.bandpass is not None:
         low, high = contract.bandpass
@@ -233,7 +235,7 @@ def _filter(signal: np.ndarray, rate: float, contract: SignalContract, trace: li
 def _starts(
     record: EcgRecord, num_samples: int, contract: SignalContract, window_mode: str, generator: torch.Generator | None
 ) -> np.ndarray:
-    """First samples of the windows."""
+    """First sample of each window."""
     size, rate = contract.window_size, contract.sampling_rate
     if num_samples < size and not contract.allow_short:
         raise SignalError(
@@ -259,18 +261,18 @@ def _starts(
 def _flat_in_source(
     source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ratio: float, epsilon: float
 ) -> np.ndarray:
-    """Which leads are constant in the recording where the windows lie, bool `(windows, leads)`.
+    """Leads that are constant in the recording within each window, bool `(windows, leads)`.
 
-    Judged before resampling and filtering, which turn a constant into ripple and the ringing of its neighbors; a
+    Determined before resampling and filtering, which turn a constant into ripple and the ringing of its neighbors;
     normalized ripple would look like a signal. `ratio` is samples of the recording per sample of a window.
     """
     limit = source.shape[1] - 1
     flat = np.zeros((len(starts), source.shape[0]), dtype=bool)
-    # A loop, for its windows are few and reach over different samples.
+    # A loop: windows are few and cover different samples.
     for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
         first = min(math.ceil(start * ratio - 1e-6), limit)
         last = min(max(math.floor((start + length - 1) * ratio + 1e-6), first), limit)
-        # The ends of a constant are equal: that finds every flat lead and few others, which are then read whole.
+        # A constant has equal ends: only leads that pass this cheap test are examined completely.
         alike = np.abs(source[:, first] - source[:, last]) < epsilon
         if alike.any():
             flat[row] = alike & flat_leads(source[:, first : last + 1], epsilon)

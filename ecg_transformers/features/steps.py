@@ -1,7 +1,6 @@
-"""The last, cheap steps of the signal contract as batched tensor functions: scale, cut, normalize, mask, patch.
+"""The last steps of the preprocessing as batched tensor functions: scaling, cutting, normalization, masking, patching.
 
-They exist once. The feature extractor runs them on the windows of a call; training runs them on a corpus that lies on
-the device as integers. Nothing here knows a file, a lead's name or a sampling rate.
+The feature extractor applies them to the windows of a call, training to a corpus of integers on the device.
 """
 
 from typing import NamedTuple
@@ -27,22 +26,21 @@ __all__ = [
 
 NORMALIZATIONS = ("none", "record_lead", "record", "constants", "minmax_lead")
 
-# mV; below this deviation (or range) a lead is flat and becomes zeros. MAE-MoCo's specification, section 1.3.
+# mV; a lead with a smaller standard deviation (or range) is flat and becomes zero.
 FLAT_EPSILON = 1e-6
 
-# A constant of 30 mV (an amplifier at its limit) has a float32 mean that is off by some units in the last place, and
-# with it a deviation above FLAT_EPSILON. So many units of the mean count as flat too: 0.05 uV at 100 mV, far below any
-# noise.
+# The float32 mean of a constant of 30 mV (a saturated amplifier) is off by some units in the last place, which gives a
+# deviation above FLAT_EPSILON. This many units of the mean also count as flat: 0.05 uV at 100 mV, far below any noise.
 ROUNDING_UNITS = 4.0
 
 
 def scale_to_millivolts(stored: torch.Tensor, gain: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
-    """Stored numbers as float32 mV, `(stored - baseline) / gain`.
+    """Convert stored values to float32 mV: `(stored - baseline) / gain`.
 
     Args:
-        stored: `(batch, leads, samples)`, integers or floats.
-        gain: units of `stored` per mV, `(leads,)` or `(batch, leads)`.
-        baseline: the stored number that means 0 mV, same shape as `gain`.
+        stored: Integers or floats `(batch, leads, samples)`.
+        gain: Stored units per mV, `(leads,)` or `(batch, leads)`.
+        baseline: Stored value of 0 mV, in the shape of `gain`.
     """
     return (stored.to(torch.float32) - baseline.unsqueeze(-1)) / gain.unsqueeze(-1)
 
@@ -56,18 +54,18 @@ def cut_stored_windows(
     num_leads: int,
     window_size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows out of a corpus that lies as one flat tensor, record after record, each lead-major.
+    """Cut windows from a corpus that is stored as one flat tensor, record after record, each lead-major.
 
     Args:
-        stored: all samples, `(total,)`; lead `l` of a record with `n` samples begins at `offset + l * n`.
-        offsets: where each wanted record begins, int64 `(batch,)`.
-        lengths: samples per lead of each, int64 `(batch,)`.
-        starts: first sample of the window in each, int64 `(batch,)`, below the record's length.
-        num_leads: leads of every record.
-        window_size: length of a window.
+        stored: All samples `(total,)`; lead `l` of a record with `n` samples starts at `offset + l * n`.
+        offsets: Start of each selected record, int64 `(batch,)`.
+        lengths: Samples per lead of each record, int64 `(batch,)`.
+        starts: First sample of each window, int64 `(batch,)`, less than the length of the record.
+        num_leads: Number of leads of every record.
+        window_size: Length of a window in samples.
 
     Returns:
-        The windows in the type of `stored`, `(batch, leads, window_size)`, zero behind the end of a record, and the
+        The windows in the type of `stored`, `(batch, leads, window_size)`, zero beyond the end of a record, and the
         attention mask, bool `(batch, window_size)`, 1 = signal.
     """
     leads = torch.arange(num_leads, device=stored.device)
@@ -76,24 +74,24 @@ def cut_stored_windows(
     attention_mask = torch.arange(window_size, device=stored.device) < remaining.unsqueeze(1)
     last_row = stored.numel() - window_size
     if last_row >= 0 and bool((rows[:, -1] <= last_row).all()):
-        # Overlapping rows as a view: each row is one contiguous copy, several times faster than an index per sample.
+        # Overlapping rows as a view: one contiguous copy per row is several times faster than an index per sample.
         windows = stored.unfold(0, window_size, 1)[rows]
     else:
         places = rows.unsqueeze(-1) + torch.arange(window_size, device=stored.device)
         windows = stored[places.clamp_(max=stored.numel() - 1)]
     if bool((remaining < window_size).any()):
-        # Stored zero is not 0 mV where there is a baseline: normalization sees the mask, so the value does not matter.
+        # With a baseline, a stored zero is not 0 mV; normalization uses the mask, so that the value does not matter.
         windows = windows * attention_mask.unsqueeze(1).to(windows.dtype)
     return windows, attention_mask
 
 
 class LeadStatistics(NamedTuple):
-    """Each lead of each window taken apart: mean, deviation (both `(batch, leads, 1)`), and the rest.
+    """Statistics of each lead of each window over the samples that are signal.
 
     Args:
-        mean: over the samples that are signal.
-        deviation: population deviation over them.
-        centered: `(batch, leads, samples)`, the windows minus the mean, zero where they are padding.
+        mean: `(batch, leads, 1)`.
+        deviation: Population standard deviation `(batch, leads, 1)`.
+        centered: The windows minus the mean `(batch, leads, samples)`, zero for padding.
     """
 
     mean: torch.Tensor
@@ -102,13 +100,13 @@ class LeadStatistics(NamedTuple):
 
 
 def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LeadStatistics:
-    """Mean and population deviation of each lead of each window, over the samples that are signal.
+    """Mean and population standard deviation of each lead of each window, over the samples that are signal.
 
     Args:
-        windows: `(batch, leads, samples)`, floating.
-        attention_mask: `(batch, samples)`, 1 = signal; None: all are.
+        windows: Floating point `(batch, leads, samples)`.
+        attention_mask: `(batch, samples)`, 1 = signal; None: all.
     """
-    # Sums, not torch.mean, so that a window has the same bits with and without padded neighbors.
+    # Sums instead of torch.mean, so that a window has the same bits with and without padded neighbors.
     count: torch.Tensor | int
     if attention_mask is None:
         count = windows.shape[-1]
@@ -123,7 +121,7 @@ def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None =
 
 
 def is_flat(mean: torch.Tensor, deviation: torch.Tensor, epsilon: float = FLAT_EPSILON) -> torch.Tensor:
-    """Which leads are constant, in the shape of the two: the deviation (mV) is below `epsilon` and some rounding."""
+    """Whether leads are constant: a standard deviation in mV below `epsilon` plus the rounding error of the mean."""
     return deviation < ROUNDING_UNITS * torch.finfo(mean.dtype).eps * mean.abs() + epsilon
 
 
@@ -139,36 +137,35 @@ def normalize_windows(
     statistics: LeadStatistics | None = None,
     any_flat: bool = True,
 ) -> torch.Tensor:
-    """Windows in mV, normalized; samples that are padding become zero.
+    """Normalize windows in mV; padding becomes zero.
 
-    With x one lead of one window, and means and deviations over the samples that are signal (population form, divided
-    by their number):
+    For one lead x of a window, with means and population standard deviations over the samples that are signal:
 
     - `"none"`: x.
     - `"record_lead"`: (x - mean(x)) / deviation(x).
-    - `"record"`: as before with one mean and one deviation over all leads that are present.
-    - `"constants"`: (x - mean(x)) / std of that lead, `std` fixed; with a fixed `mean` given, (x - mean) / std.
+    - `"record"`: the same with one mean and one deviation over all leads that are present.
+    - `"constants"`: (x - mean(x)) / std with a fixed `std` per lead; (x - mean) / std if a fixed `mean` is given.
     - `"minmax_lead"`: 2 (x - min x) / (max x - min x) - 1, from -1 to 1.
 
-    A flat lead becomes zeros under all but `"none"`; nothing is divided by a number near zero.
+    A flat lead becomes zero, except with `"none"`, so that nothing is divided by a number close to zero.
 
     Args:
         windows: `(batch, leads, samples)` in mV. Half precision and integers are computed in float32.
-        normalization: one of the above.
-        mean: mV per lead, `(leads,)`, for `"constants"` only; None: the window's own lead mean.
-        std: mV per lead, `(leads,)`, for `"constants"`.
-        epsilon: mV, the deviation (range for `"minmax_lead"`) below which a lead is flat.
-        attention_mask: `(batch, samples)`, 1 = signal; None: all are.
-        lead_mask: `(batch, leads)`, 1 = present; absent leads do not enter the statistics of `"record"` and become
-            zero.
-        statistics: what `lead_statistics` gave for these windows, where it is at hand.
-        any_flat: False spares the look for flat leads where it is known that there are none.
+        normalization: One of the above.
+        mean: Mean per lead in mV `(leads,)` for `"constants"`. Default: the mean of the lead in the window.
+        std: Standard deviation per lead in mV `(leads,)` for `"constants"`.
+        epsilon: Standard deviation (range for `"minmax_lead"`) in mV below which a lead is flat. Default: 1e-6.
+        attention_mask: `(batch, samples)`, 1 = signal. Default: all.
+        lead_mask: `(batch, leads)`, 1 = present. Missing leads become zero and are not part of the statistics of
+            `"record"`. Default: all present.
+        statistics: Result of `lead_statistics` for these windows, if already computed.
+        any_flat: False skips the search for flat leads if there are none. Default: True.
 
     Returns:
-        float32 `(batch, leads, samples)` (float64 for float64).
+        Float32 `(batch, leads, samples)` (float64 for float64).
 
     Raises:
-        SignalError: the normalization is unknown, or `"constants"` has no `std`.
+        SignalError: If the normalization is unknown, or `"constants"` has no `std`.
     """
     if normalization not in NORMALIZATIONS:
         raise SignalError(f"normalization is {normalization!r}; expected one of {', '.join(NORMALIZATIONS)}.")
@@ -199,10 +196,10 @@ def normalize_windows(
 def _over_leads(
     mean: torch.Tensor, deviation: torch.Tensor, lead_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One mean and deviation `(batch, 1, 1)` over the leads that are present, from those of each lead.
+    """Mean and standard deviation `(batch, 1, 1)` over all present leads, from those of each lead.
 
-    Every lead has the same number of samples, so the variance is the mean of the leads' variances plus the variance of
-    their means.
+    Since all leads have the same number of samples, the variance is the mean of the variances of the leads plus the
+    variance of their means.
     """
     weight = torch.ones_like(mean) if lead_mask is None else lead_mask.unsqueeze(-1).to(mean.dtype)
     weight = weight / weight.sum(1, keepdim=True).clamp_(min=1)
@@ -212,7 +209,7 @@ def _over_leads(
 
 
 def _scale_to_range(values: torch.Tensor, attention_mask: torch.Tensor | None, epsilon: float) -> torch.Tensor:
-    """Each lead of each window from -1 to 1; flat leads zero."""
+    """Scale each lead of each window to the range from -1 to 1; flat leads become zero."""
     if attention_mask is None:
         low, high = torch.aminmax(values, dim=-1, keepdim=True)
     else:
@@ -225,24 +222,24 @@ def _scale_to_range(values: torch.Tensor, attention_mask: torch.Tensor | None, e
 
 
 def apply_lead_mask(windows: torch.Tensor, lead_mask: torch.Tensor) -> torch.Tensor:
-    """The windows with every absent lead zero; `lead_mask` is `(batch, leads)`, 1 = present."""
+    """Set missing leads of windows to zero; `lead_mask` is `(batch, leads)`, 1 = present."""
     return windows * lead_mask.unsqueeze(-1).to(windows.dtype)
 
 
 def draw_lead_mask(
     lead_mask: torch.Tensor, probability: float, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Takes each present lead away with this probability, for each window on its own.
+    """Mask each present lead with a probability, independently for each window.
 
-    A window never loses all its leads: where all would go, the one with the largest draw stays.
+    At least one lead of a window is kept: that with the largest draw.
 
     Args:
         lead_mask: `(batch, leads)`, 1 = present.
-        probability: from 0 to 1.
-        generator: source of the draws, on the device of `lead_mask`; None: torch's own.
+        probability: Masking probability, from 0 to 1.
+        generator: Random generator on the device of `lead_mask`. Default: the global one.
 
     Returns:
-        bool `(batch, leads)`.
+        Bool `(batch, leads)`, True = present.
     """
     present = lead_mask.bool()
     draws = torch.rand(present.shape, generator=generator, device=present.device).masked_fill(~present, -1.0)
@@ -252,10 +249,9 @@ def draw_lead_mask(
 
 
 def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """Cuts `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`, sample-major, lead fastest.
+    """Cut `(batch, leads, samples)` into patches `(batch, patches, patch_size * leads)`, sample-major, lead fastest.
 
-    Element `s * leads + c` of patch `n` is sample `n * patch_size + s` of lead `c` (specification of MAE-MoCo,
-    3.5).
+    Element `s * leads + c` of patch `n` is sample `n * patch_size + s` of lead `c`.
     """
     batch, leads, samples = windows.shape
     split = windows.reshape(batch, leads, samples // patch_size, patch_size)
@@ -263,13 +259,13 @@ def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:
 
 
 def unpatchify(patches: torch.Tensor, num_leads: int) -> torch.Tensor:
-    """The exact inverse of `patchify`: `(batch, leads, samples)` again."""
+    """Exact inverse of `patchify`: returns `(batch, leads, samples)`."""
     batch, count, width = patches.shape
     split = patches.reshape(batch, count, width // num_leads, num_leads)
     return split.permute(0, 3, 1, 2).reshape(batch, num_leads, count * (width // num_leads))
 
 
 def patch_attention_mask(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """`(batch, patches)` in the type of the mask: 1 where a patch holds at least one sample that is signal."""
+    """Mask `(batch, patches)` in the type of `attention_mask`: 1 for patches with at least one sample of signal."""
     batch, samples = attention_mask.shape
     return attention_mask.reshape(batch, samples // patch_size, patch_size).amax(dim=-1)

@@ -1,1 +1,1 @@
-"""Neural building blocks that two architectures or more share."""
+"""Neural building blocks shared by several architectures."""

@@ -1,4 +1,4 @@
-"""Heads behind an encoder: projections of pretraining, and the layers of a classifier."""
+"""Heads: projections for pretraining, and the layers of a classifier."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ __all__ = ["ProjectionHead", "classification_layers"]
 def classification_layers(
     inputs: int, outputs: int, *, hidden_sizes: Sequence[int] = (), dropout: float = 0.0, batch_norm: bool = False
 ) -> nn.Linear | nn.Sequential:
-    """The layers of a classifier: per linear layer BatchNorm, Dropout, Linear, and ReLU behind all but the last.
+    """The layers of a classifier: optional BatchNorm, Dropout, Linear, with ReLU between the linear layers.
 
-    Source: the heads of ecg_ptbxl_benchmarking and ecg-selfsupervised (specification, 2.5).
+    The heads of Strodthoff et al. 2021 (doi:10.1109/JBHI.2020.3022989, code: ecg_ptbxl_benchmarking) and Mehari and
+    Strodthoff 2022 (doi:10.1016/j.compbiomed.2021.105114, code: ecg-selfsupervised).
 
     Args:
-        inputs: Width of the pooled vector.
-        outputs: Labels.
-        hidden_sizes: Widths of the hidden layers.
-        dropout: Before the last linear layer, and half of it before the earlier ones; a layer that drops nothing is
-            left out.
-        batch_norm: BatchNorm before each linear layer.
+        inputs: Size of the pooled vector.
+        outputs: Number of labels.
+        hidden_sizes: Sizes of the hidden layers. Default: none.
+        dropout: Dropout probability before the last linear layer; half of it before the others. Default: 0.
+        batch_norm: Whether to apply BatchNorm before each linear layer. Default: False.
 
     Returns:
-        `(batch, inputs)` to `(batch, outputs)`; a bare linear layer where nothing else is asked for.
+        A module from `(batch, inputs)` to `(batch, outputs)`; a bare linear layer with the defaults.
     """
     sizes = [inputs, *hidden_sizes, outputs]
     layers: list[nn.Module] = []
@@ -40,7 +40,7 @@ def classification_layers(
 
 
 class _ProjectionLayer(nn.Module):
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, affine: bool):
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, affine: bool) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs, bias=bias)
         self.norm = nn.BatchNorm1d(outputs, affine=affine)
@@ -50,16 +50,18 @@ class _ProjectionLayer(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Linear, BatchNorm and ReLU, several times; `(batch, inputs)` to `(batch, outputs)`.
+    """Multilayer perceptron with BatchNorm after each linear layer and ReLU in between.
 
     Args:
-        sizes: Width of the input and of every layer.
-        bias: Whether the linear layers have a bias (BatchNorm makes it idle).
-        last_relu: Whether ReLU follows the last layer too.
-        last_affine: Whether the last BatchNorm has a scale and a shift.
+        sizes: Sizes of the input and of every layer.
+        bias: Whether the linear layers have a bias (redundant before BatchNorm). Default: False.
+        last_relu: Whether ReLU follows the last layer, too. Default: False.
+        last_affine: Whether the last BatchNorm has scale and shift. Default: False.
     """
 
-    def __init__(self, sizes: list[int], *, bias: bool = False, last_relu: bool = False, last_affine: bool = False):
+    def __init__(
+        self, sizes: list[int], *, bias: bool = False, last_relu: bool = False, last_affine: bool = False
+    ) -> None:
         super().__init__()
         last = len(sizes) - 2
         self.last_relu = last_relu

@@ -1,7 +1,7 @@
-"""Windows cut into patches, and patches turned into tokens.
+"""Patch embeddings: from patches of a window to tokens.
 
-Layout of a patch, everywhere in the package: sample-major, lead fastest. Element `s * leads + c` of patch `n` is sample
-`n * patch_size + s` of lead `c` (specification of MAE-MoCo, section 3.5; as in the public MTAE code).
+Layout of a patch throughout the package: sample-major, lead fastest. Element `s * leads + c` of patch `n` is sample
+`n * patch_size + s` of lead `c`, as in the public code of ST-MEM (Na et al. 2024, arXiv:2402.09450).
 """
 
 from math import gcd
@@ -14,12 +14,17 @@ __all__ = ["ConvolutionPatchEmbedding", "LinearPatchEmbedding"]
 
 
 class LinearPatchEmbedding(nn.Conv1d):
-    """One linear map per patch; its weight is that of a convolution `(hidden, leads, patch_size)`.
+    """Linear projection of each patch, with the weight of a strided convolution `(hidden, leads, patch_size)`.
 
-    Computed as a matrix product on patches, which equals the strided convolution and serves single patches too.
+    Computed as a matrix product on patches, which is equivalent and also works for a subset of patches.
+
+    Args:
+        num_leads: Number of leads.
+        patch_size: Samples per patch.
+        hidden_size: Size of a token.
     """
 
-    def __init__(self, num_leads: int, patch_size: int, hidden_size: int):
+    def __init__(self, num_leads: int, patch_size: int, hidden_size: int) -> None:
         super().__init__(num_leads, hidden_size, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
@@ -28,13 +33,18 @@ class LinearPatchEmbedding(nn.Conv1d):
 
 
 class ConvolutionPatchEmbedding(nn.Module):
-    """Three small convolutions inside each patch, pooled, joined with the raw samples and mapped to a token.
+    """Three convolutions within each patch, pooled, concatenated with the raw samples and projected to a token.
 
-    Nothing crosses the border of a patch, so masking stays exact. Not part of the publication: it names a
-    convolutional transformer as its next step. Widths grow as hidden/4, hidden/2, hidden.
+    No convolution crosses the border of a patch, so that masking remains exact. Not part of the publication of
+    MAE-MoCo, which suggests a convolutional transformer as future work. The channels are hidden/4, hidden/2, hidden.
+
+    Args:
+        num_leads: Number of leads.
+        patch_size: Samples per patch.
+        hidden_size: Size of a token.
     """
 
-    def __init__(self, num_leads: int, patch_size: int, hidden_size: int):
+    def __init__(self, num_leads: int, patch_size: int, hidden_size: int) -> None:
         super().__init__()
         self.num_leads = num_leads
         narrow, middle = max(hidden_size // 4, 1), max(hidden_size // 2, 1)

@@ -1,4 +1,4 @@
-"""Position tables of one-dimensional transformers."""
+"""Position embeddings of one-dimensional transformers."""
 
 import torch
 from torch.nn import functional
@@ -7,10 +7,18 @@ __all__ = ["interpolate_positions", "sincos_positions"]
 
 
 def sincos_positions(num_positions: int, hidden_size: int, cls_token: bool = False) -> torch.Tensor:
-    """Fixed sine and cosine table `(num_positions (+ 1), hidden_size)`, a row of zeros first for [CLS].
+    """Fixed sine-cosine position embeddings (Vaswani et al. 2017, arXiv:1706.03762, section 3.5).
 
-    Frequencies are `10000 ** (-i / (hidden_size / 2))`; the first half of a row holds sines, the second cosines, as in
-    the public one-dimensional masked autoencoder (MTAE).
+    Frequencies are `10000 ** (-i / (hidden_size / 2))`; the first half of a row holds sines, the second half cosines,
+    as in the masked autoencoder of He et al. 2022 (arXiv:2111.06377).
+
+    Args:
+        num_positions: Number of positions.
+        hidden_size: Size of an embedding.
+        cls_token: Whether to prepend a row of zeros for [CLS]. Default: False.
+
+    Returns:
+        Float32 `(num_positions, hidden_size)`, or `(num_positions + 1, hidden_size)` with [CLS].
     """
     half = hidden_size // 2
     frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device="cpu") / half)
@@ -22,9 +30,12 @@ def sincos_positions(num_positions: int, hidden_size: int, cls_token: bool = Fal
 
 
 def interpolate_positions(table: torch.Tensor, num_positions: int, cls_token: bool = False) -> torch.Tensor:
-    """Stretch a table `(1, positions, hidden)` to `num_positions` places, linearly in time.
+    """Resample position embeddings `(1, positions, hidden)` to `num_positions` by linear interpolation.
 
-    A leading [CLS] row is kept as it is and not counted. Specification of MAE-MoCo, section 2.6.
+    Args:
+        table: Position embeddings `(1, positions, hidden)`.
+        num_positions: New number of positions, not counting [CLS].
+        cls_token: Whether the first row belongs to [CLS] and stays unchanged. Default: False.
     """
     first = int(cls_token)
     stretched = functional.interpolate(

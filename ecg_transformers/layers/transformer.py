@@ -1,13 +1,15 @@
-"""The pre-norm transformer block of the one-dimensional vision transformer (ViT), and a stack of them.
+"""The pre-norm transformer block of the vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1).
 
-Attention goes through Transformers' attention interface, so that `attn_implementation` chooses the kernel.
+Attention uses Transformers' attention interface: `attn_implementation` selects the kernel.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -22,22 +24,22 @@ def eager_attention(
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention as three plain operations; on a CPU its backward pass is faster than the fused kernel's.
+    """Attention in elementary operations; its backward pass on a CPU is faster than that of the fused kernel.
 
     Args:
-        module: The attention layer, for its training state.
-        query: `(batch, heads, tokens, size)`, as are `key` and `value`.
-        key: Keys.
-        value: Values.
-        attention_mask: Added to the scores, `(batch, 1, 1, tokens)`.
+        module: Attention layer.
+        query: `(batch, heads, tokens, size)`.
+        key: `(batch, heads, tokens, size)`.
+        value: `(batch, heads, tokens, size)`.
+        attention_mask: Added to the scores `(batch, 1, 1, tokens)`, or None.
         scaling: Factor on the scores.
-        dropout: Probability of dropping an attention weight in training.
-        **kwargs: What other kernels take.
+        dropout: Dropout probability of the attention weights in training. Default: 0.
+        **kwargs: Arguments of other kernels, ignored.
 
     Returns:
-        The result `(batch, tokens, heads, size)` and the weights `(batch, heads, tokens, tokens)`.
+        The output `(batch, tokens, heads, size)` and the attention weights `(batch, heads, tokens, tokens)`.
     """
     scores = (query * scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
@@ -48,9 +50,13 @@ def eager_attention(
 
 
 def additive_attention_mask(token_mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """Turn `(batch, tokens)` booleans, True = attend, into scores `(batch, 1, 1, tokens)`: 0 or the lowest number.
+    """Convert a token mask to an additive mask `(batch, 1, 1, tokens)`: 0, or the lowest finite number.
 
-    The lowest finite number instead of minus infinity keeps a row without any key free of NaN.
+    With the lowest finite number instead of minus infinity, a row without any key contains no NaN.
+
+    Args:
+        token_mask: Bool `(batch, tokens)`, True = attend; None: no mask.
+        dtype: Type of the scores.
     """
     if token_mask is None:
         return None
@@ -59,9 +65,11 @@ def additive_attention_mask(token_mask: torch.Tensor | None, dtype: torch.dtype)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with biases, scores divided by the root of the head size."""
+    """Multi-head self-attention with scores scaled by the square root of the head size."""
 
-    def __init__(self, config, hidden_size: int, num_heads: int, dropout: float, qkv_bias: bool):
+    def __init__(
+        self, config: PreTrainedConfig, hidden_size: int, num_heads: int, dropout: float, qkv_bias: bool
+    ) -> None:
         super().__init__()
         self.config = config
         self.num_heads = num_heads
@@ -76,7 +84,7 @@ class Attention(nn.Module):
     def forward(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend over `(batch, tokens, hidden)`; returns the same shape and the weights where the kernel has them."""
+        """Map `(batch, tokens, hidden)` to the same shape; also return the weights if the kernel provides them."""
         batch, tokens, width = hidden.shape
         shape = (batch, tokens, self.num_heads, self.head_size)
         query, key, value = (layer(hidden).view(shape).transpose(1, 2) for layer in (self.query, self.key, self.value))
@@ -95,9 +103,9 @@ class Attention(nn.Module):
 
 
 class Intermediate(nn.Module):
-    """First half of the MLP: linear map and activation."""
+    """First half of the MLP: linear layer and activation."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, activation: str):
+    def __init__(self, hidden_size: int, intermediate_size: int, activation: str) -> None:
         super().__init__()
         self.dense = nn.Linear(hidden_size, intermediate_size)
         self.activation = ACT2FN[activation]
@@ -108,9 +116,9 @@ class Intermediate(nn.Module):
 
 
 class Output(nn.Module):
-    """Second half of the MLP: linear map back."""
+    """Second half of the MLP: linear layer."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int):
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
         self.dense = nn.Linear(intermediate_size, hidden_size)
 
@@ -122,14 +130,7 @@ class Output(nn.Module):
 class TransformerLayer(GradientCheckpointingLayer):
     """`x = x + attention(norm(x)); x = x + mlp(norm(x))`."""
 
-    def __init__(
-        self,
-        config,
-        *,
-        hidden_size: int,
-        num_heads: int,
-        intermediate_size: int,
-    ):
+    def __init__(self, config: PreTrainedConfig, *, hidden_size: int, num_heads: int, intermediate_size: int) -> None:
         super().__init__()
         self.layernorm_before = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.attention = Attention(config, hidden_size, num_heads, config.attention_probs_dropout_prob, config.qkv_bias)
@@ -141,7 +142,7 @@ class TransformerLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Map `(batch, tokens, hidden)` to the same shape; also returns the attention weights or None."""
+        """Map `(batch, tokens, hidden)` to the same shape; also return the attention weights, or None."""
         residual = hidden
         hidden, weights = self.attention(self.layernorm_before(hidden), attention_mask)
         hidden = residual + self.dropout(hidden)
@@ -151,9 +152,11 @@ class TransformerLayer(GradientCheckpointingLayer):
 
 
 class TransformerStack(nn.Module):
-    """Several layers in a row."""
+    """A sequence of transformer layers."""
 
-    def __init__(self, config, *, num_layers: int, hidden_size: int, num_heads: int, intermediate_size: int):
+    def __init__(
+        self, config: PreTrainedConfig, *, num_layers: int, hidden_size: int, num_heads: int, intermediate_size: int
+    ) -> None:
         super().__init__()
         self.layer = nn.ModuleList(
             TransformerLayer(config, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=intermediate_size)
@@ -163,15 +166,15 @@ class TransformerStack(nn.Module):
     def forward(
         self, hidden: torch.Tensor, token_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor | None, ...]]:
-        """Run the layers.
+        """Apply all layers.
 
         Args:
             hidden: `(batch, tokens, hidden)`.
-            token_mask: `(batch, tokens)` booleans, True = may be attended to.
+            token_mask: Bool `(batch, tokens)`, True = attend. Default: all.
 
         Returns:
-            Output of the last layer, input of the first and output of every layer, attention weights of every layer
-            (None where the kernel gives none).
+            Output of the last layer; input of the first layer and output of every layer; attention weights of every
+            layer (None if the kernel does not provide them).
         """
         mask = additive_attention_mask(token_mask, hidden.dtype)
         states: tuple[torch.Tensor, ...] = (hidden,)

@@ -1,4 +1,4 @@
-"""From the numbers of a file to an EcgRecord: what all readers do alike, and what they note about every recording."""
+"""From the values of a file to an EcgRecord: the steps and notes that all readers share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +11,13 @@ from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_units", "signal_notes", "treat_leads_as"]
 
-# mV. Every other one of 19,601 PTB-XL records, swing (largest minus smallest value) of pieces of 2 s, median over the
-# pieces: the middle lead has at most 3.98, the largest at least 0.58. Outside of these bounds a wrong gain is likelier
-# than such a heart. One lead alone may be small, so that the lower bound is for six or more.
+# mV. In every second one of 19,601 PTB-XL records, the range within pieces of 2 s (median over the pieces) is at most
+# 3.98 for the median lead and at least 0.58 for the largest. Beyond these bounds a wrong gain is more likely than such
+# a heart. A single lead may be small, so that the lower bound needs six or more.
 HIGH_MIDDLE_SWING = 4.2
 LOW_LARGEST_SWING = 0.55
 _SWING_SECONDS, _MIN_LEADS_FOR_LOW = 2.0, 6
-# mV. Beyond these values without a stated unit are no millivolts: microvolts and converter units lie above.
+# mV. Without a stated unit, a range outside these bounds is not taken as millivolts (microvolts, raw units).
 _MILLIVOLT_SWING = (0.05, 50.0)
 
 
@@ -25,9 +25,9 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
     """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
 
     Args:
-        signal: `(leads, samples)`, mV, NaN where missing.
-        names: how to call the leads.
-        sampling_rate: Hz.
+        signal: `(leads, samples)` in mV, NaN where samples are missing.
+        names: Name of each lead.
+        sampling_rate: Sampling rate in Hz.
     """
     notes = []
     low, high = signal.min(axis=1), signal.max(axis=1)
@@ -59,7 +59,7 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
 
 
 def _typical_swings(signal: np.ndarray, piece: int) -> np.ndarray:
-    """Swing of each lead in a usual piece of so many samples, ascending; without flat leads and those full of gaps."""
+    """Median range of each lead within pieces of so many samples, ascending, without flat and mostly missing leads."""
     count = signal.shape[1] // max(piece, 1)
     if not count or not len(signal):
         return np.zeros(0)
@@ -69,16 +69,21 @@ def _typical_swings(signal: np.ndarray, piece: int) -> np.ndarray:
 
 
 def settle_sampling_rate(stated: float | None, given: float | None, *, where: str) -> float:
-    """The sampling rate out of what the file states and what the caller gives.
+    """Sampling rate from the value of the file and that of the caller.
+
+    Args:
+        stated: Sampling rate in the file in Hz, or None.
+        given: Sampling rate from the caller in Hz, or None.
+        where: File, for error messages.
 
     Raises:
-        SignalError: neither is known, or it is no rate.
-        RecordFileError: both are known and differ.
+        SignalError: If neither is known, or the rate is invalid.
+        RecordFileError: If both are known and differ.
     """
     if given is None:
         return check_sampling_rate(stated)
     given = check_sampling_rate(given)
-    # 1e-3: a time column states the rate only as exactly as its digits.
+    # 1e-3: a time column determines the rate only to the precision of its digits.
     if stated is not None and abs(stated - given) > 1e-3 * given:
         raise RecordFileError(
             f"{where} states {stated:g} Hz and sampling_rate={given:g} was passed. Leave sampling_rate out to use the "
@@ -88,10 +93,15 @@ def settle_sampling_rate(stated: float | None, given: float | None, *, where: st
 
 
 def settle_units(stated: str | None, given: str | None, *, where: str) -> str | None:
-    """The unit out of what the file states and what the caller gives; None if neither does.
+    """Unit from the value of the file and that of the caller; None if neither is known.
+
+    Args:
+        stated: Unit in the file, or None.
+        given: Unit from the caller, or None.
+        where: File, for error messages.
 
     Raises:
-        RecordFileError: both are known and differ.
+        RecordFileError: If both are known and differ.
     """
     if stated and given and unit_scale(stated) != unit_scale(given):
         raise RecordFileError(
@@ -102,10 +112,19 @@ def settle_units(stated: str | None, given: str | None, *, where: str) -> str | 
 
 
 def apply_gain(signal: np.ndarray, gain: float, units: str | None, *, notes: list[str]) -> tuple[np.ndarray, str]:
-    """The signal divided by a gain in values per unit (mV if none is given), with its unit.
+    """Divide a signal by the gain of the caller.
+
+    Args:
+        signal: `(leads, samples)` in units of the file.
+        gain: Units of the file per physical unit.
+        units: Physical unit. Default: mV.
+        notes: Receives a note.
+
+    Returns:
+        The signal in physical units, and the unit.
 
     Raises:
-        SignalError: the gain is no finite number other than 0.
+        SignalError: If the gain is not a finite number other than 0.
     """
     if not np.isfinite(gain) or gain == 0:
         raise SignalError(f"gain is {gain}; expected a number of values per mV (or per units=) such as 1000.")
@@ -114,12 +133,16 @@ def apply_gain(signal: np.ndarray, gain: float, units: str | None, *, notes: lis
 
 
 def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:
-    """The record with leads renamed where the caller says that one may stand for another, which is noted.
+    """Rename leads that the caller treats as equivalent to others, with a note.
 
-    Leads that the record does not have are passed over, so that one mapping fits a whole folder.
+    Leads that the record does not have are ignored, so that one mapping fits a whole folder.
+
+    Args:
+        record: The record.
+        treat_as: New names by lead, as in `{"MLII": "II"}`.
 
     Raises:
-        LeadError: the record has the other lead too.
+        LeadError: If the record already has a lead with the new name.
     """
     names = {canonical_lead(old): canonical_lead(new) for old, new in treat_as.items()}
     used = [lead for lead in record.leads or () if lead in names]
@@ -135,7 +158,7 @@ def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:
 
 
 def _canonical_order(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Positions and names in canonical order if all leads are among the twelve, else as they are."""
+    """Positions and names in canonical order if all leads are standard leads, else unchanged."""
     order = list(range(len(names)))
     if set(names) <= set(STANDARD_LEADS):
         order.sort(key=lambda index: STANDARD_LEADS.index(names[index]))
@@ -159,29 +182,29 @@ def assemble_record(
     annotations: Annotations | None = None,
     notes: Sequence[str] = (),
 ) -> EcgRecord:
-    """Names and orders the leads, settles the unit and notes what is remarkable.
+    """Create a record: lead names and order, unit, and notes on suspicious findings.
 
-    Records whose leads are all among the twelve get the canonical order; others keep the order of the file.
+    Records with standard leads only get the canonical order; others keep the order of the file.
 
     Args:
         signal: `(leads, samples)` in `units`.
-        sampling_rate: Hz.
-        file_leads: the names in the file, None where there are none.
-        where: the file (and the place in it), for messages.
-        source: the file; None: `where`.
-        units: unit of the signal. None: nobody says; taken as mV with a note if the amplitude allows it.
-        leads: names given by the caller, one per lead in the order of the file.
-        name: name of the record.
-        age: years.
-        sex: "male", "female" or None.
-        patient_id: the patient.
-        labels: codes.
-        annotations: marks in time.
-        notes: what the reader noted already.
+        sampling_rate: Sampling rate in Hz.
+        file_leads: Lead names in the file, or None.
+        where: File and position in it, for error messages.
+        source: File. Default: `where`.
+        units: Unit of the signal; None if unknown: mV with a note, provided that the amplitude is plausible.
+        leads: Lead names from the caller, in the order of the file.
+        name: Name of the record.
+        age: Age in years.
+        sex: `"male"`, `"female"` or None.
+        patient_id: Identifier of the patient.
+        labels: Codes of diagnoses.
+        annotations: Beats, rhythm changes and the like.
+        notes: Notes of the reader.
 
     Raises:
-        LeadError: names are doubled, or given names contradict the file's.
-        RecordFileError: the unit is unknown and the amplitude is none in mV.
+        LeadError: If names are duplicated, or the caller's names contradict those of the file.
+        RecordFileError: If the unit is unknown and the amplitude is not plausible in mV.
     """
     notes = list(notes)
     names, name_notes = _name_leads(file_leads, leads, signal.shape[0], where)
@@ -223,7 +246,7 @@ def assemble_record(
 def _name_leads(
     file_leads: Sequence[str | None] | None, given: Sequence[str] | None, count: int, where: str
 ) -> tuple[tuple[str, ...] | None, list[str]]:
-    """The canonical names out of the file's and the caller's, and notes."""
+    """Canonical names from those of the file and the caller, and notes."""
     written: list[str | None] = [name.strip() if name else None for name in file_leads or [None] * count]
     if given is None:
         if not any(written):
@@ -246,7 +269,7 @@ def _name_leads(
         )
     known = [canonical_lead(name) if name else None for name in written]
     for found, name in zip(known, names, strict=True):
-        # A lead that the file names clearly is not renamed by position: that is how leads get exchanged.
+        # A lead that the file names unambiguously is not renamed by position: that is how leads get swapped.
         if found in STANDARD_LEADS and known.count(found) == 1 and found != name:
             raise LeadError(
                 f"{where} names its leads {', '.join(map(str, written))}, leads= says {', '.join(names)}. Leave leads= "

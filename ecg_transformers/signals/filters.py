@@ -1,7 +1,7 @@
-"""Band-pass and notch filters, forwards and backwards without shift of time, or forwards alone.
+"""Band-pass and notch filters, zero-phase or causal.
 
-Designs are SciPy's Butterworth and second-order notch, as second-order sections. The zero-phase form runs the sections
-in both directions, so its attenuation in dB is twice that of the design; the cut-off frequencies lie at -6 dB instead
+Designs are SciPy's Butterworth and second-order notch, as second-order sections. The zero-phase form applies the
+sections in both directions: its attenuation in dB is twice that of the design, -6 dB at the cut-off frequencies instead
 of -3.
 """
 
@@ -15,18 +15,18 @@ __all__ = ["apply_sections", "bandpass", "bandpass_sections", "notch", "notch_se
 def bandpass_sections(
     low_hz: float | None, high_hz: float | None, sampling_rate: float, *, order: int = 4
 ) -> np.ndarray:
-    """A Butterworth band-pass as second-order sections; without `low_hz` a low-pass, without `high_hz` a high-pass.
+    """Butterworth band-pass as second-order sections; a low-pass without `low_hz`, a high-pass without `high_hz`.
 
     Args:
-        low_hz: lower cut-off, or None.
-        high_hz: upper cut-off, or None.
-        sampling_rate: Hz.
-        order: order of the design (a band-pass has twice as many poles).
+        low_hz: Lower cut-off frequency in Hz, or None.
+        high_hz: Upper cut-off frequency in Hz, or None.
+        sampling_rate: Sampling rate in Hz.
+        order: Filter order (a band-pass has twice as many poles). Default: 4.
 
     Raises:
-        SignalError: no cut-off is given, or one does not lie between 0 and half the sampling rate.
+        SignalError: If no cut-off is given, or one is not between 0 and half the sampling rate.
     """
-    # Imported at use, here and below: a third of a second that loading a model need not wait for.
+    # Imported on use, here and below: it takes a third of a second, which loading a model does not need.
     from scipy.signal import butter
 
     nyquist = sampling_rate / 2
@@ -34,33 +34,38 @@ def bandpass_sections(
     if not edges or not all(0 < edge < nyquist for edge in edges) or (len(edges) == 2 and edges[0] >= edges[1]):
         raise SignalError(
             f"the band-pass is {low_hz} to {high_hz} Hz at {sampling_rate:g} Hz; expected rising frequencies between 0 "
-            f"and {nyquist:g} Hz (half the rate). Set bandpass=[low, high], with None where there is no edge."
+            f"and {nyquist:g} Hz (half the rate). Set bandpass=[low, high], with None to omit an edge."
         )
     kind = "bandpass" if len(edges) == 2 else "lowpass" if low_hz is None else "highpass"
     return butter(order, edges if len(edges) == 2 else edges[0], kind, fs=sampling_rate, output="sos")
 
 
 def notch_sections(frequency_hz: float, sampling_rate: float, *, quality: float = 30.0) -> np.ndarray:
-    """A second-order notch; the width of the gap at -3 dB is `frequency_hz / quality`.
+    """Second-order notch filter with a -3 dB bandwidth of `frequency_hz / quality`.
+
+    Args:
+        frequency_hz: Center frequency in Hz.
+        sampling_rate: Sampling rate in Hz.
+        quality: Quality factor. Default: 30.
 
     Raises:
-        SignalError: the frequency does not lie between 0 and half the sampling rate.
+        SignalError: If the frequency is not between 0 and half the sampling rate.
     """
     from scipy.signal import iirnotch, tf2sos
 
     if not 0 < frequency_hz < sampling_rate / 2:
         raise SignalError(
             f"the notch is at {frequency_hz:g} Hz and the rate is {sampling_rate:g} Hz; expected a frequency between 0 "
-            f"and {sampling_rate / 2:g} Hz (half the rate). Set notch=None where mains hum is above that."
+            f"and {sampling_rate / 2:g} Hz (half the rate). Set notch=None if the power-line frequency is above that."
         )
     return tf2sos(*iirnotch(frequency_hz, quality, fs=sampling_rate))
 
 
 def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
-    """After how many samples the slowest part of the impulse response has fallen to `tolerance` of its start.
+    """Number of samples in which the slowest part of the impulse response decays to `tolerance`.
 
-    From the pole nearest to the unit circle. So much signal on each side makes a piece of a recording filter like the
-    whole.
+    Computed from the pole closest to the unit circle. With this much signal on each side, a piece of a recording is
+    filtered like the whole.
     """
     poles = np.concatenate([np.roots(section[3:]) for section in sections])
     radius = float(np.abs(poles).max())
@@ -68,18 +73,18 @@ def settling_samples(sections: np.ndarray, tolerance: float = 1e-6) -> int:
 
 
 def apply_sections(signal: np.ndarray, sections: np.ndarray, *, zero_phase: bool = True) -> np.ndarray:
-    """Runs second-order sections over the last axis, in float64; the result has the type of `signal`.
+    """Apply second-order sections along the last axis, in float64; the result has the type of `signal`.
 
-    Zero-phase, the ends are continued by their mirror image, as far as the filter needs to settle or the signal
-    reaches. SciPy's default (a short, odd mirror image) makes a step wherever a recording ends in the middle of a beat:
-    10-s pieces of MIT-BIH records under 0.5-40 Hz then differ from the filtered whole by 15 % of their size, with the
-    mirror image by 5 %. Forwards alone, the filter starts settled at the first sample, so that an offset is no step at
-    the start.
+    For zero phase, both ends are extended by even reflection, as far as the filter needs to settle or the signal
+    reaches. SciPy's default (a short, odd extension) creates a step where a recording ends within a beat: 10-s pieces
+    of MIT-BIH records filtered to 0.5-40 Hz then differ from the filtered whole recording by 15 % of their amplitude,
+    with even reflection by 5 %. A causal filter starts in the steady state of the first sample, so that an offset
+    causes no step.
 
     Args:
-        signal: `(..., samples)`, floating.
-        sections: `(sections, 6)`.
-        zero_phase: both directions, or forwards alone.
+        signal: Floating point `(..., samples)`.
+        sections: Second-order sections `(sections, 6)`.
+        zero_phase: Filter in both directions (default), or causally.
     """
     from scipy.signal import sosfilt, sosfilt_zi, sosfiltfilt
 
@@ -103,7 +108,15 @@ def bandpass(
     order: int = 4,
     zero_phase: bool = True,
 ) -> np.ndarray:
-    """The signal `(..., samples)` after a Butterworth band-pass (low-pass, high-pass where an edge is None).
+    """Apply a Butterworth band-pass to `(..., samples)`; a low-pass or high-pass where an edge is None.
+
+    Args:
+        signal: Floating point `(..., samples)`.
+        sampling_rate: Sampling rate in Hz.
+        low_hz: Lower cut-off frequency in Hz, or None.
+        high_hz: Upper cut-off frequency in Hz, or None.
+        order: Filter order. Default: 4.
+        zero_phase: Filter in both directions (default), or causally.
 
     Example:
         >>> drift = np.linspace(0.0, 1.0, 5000)[np.newaxis]
@@ -117,5 +130,5 @@ def bandpass(
 def notch(
     signal: np.ndarray, sampling_rate: float, frequency_hz: float, *, quality: float = 30.0, zero_phase: bool = True
 ) -> np.ndarray:
-    """The signal `(..., samples)` after a notch at the mains frequency."""
+    """Apply a notch filter at the power-line frequency; arguments as for `notch_sections` and `bandpass`."""
     return apply_sections(signal, notch_sections(frequency_hz, sampling_rate, quality=quality), zero_phase=zero_phase)

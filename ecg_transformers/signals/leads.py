@@ -1,8 +1,8 @@
-"""Lead names: the canonical twelve, their spellings, and the algebra of the limb leads.
+"""Lead names: canonical spelling, aliases, and the algebra of the limb leads.
 
-Names are matched without regard to case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are
-I, II, III. A spelling is an alias only where it means the same electrodes: `MLII` (a Holter lead), `ML5` and the
-Frank leads `X Y Z` keep their own names.
+Names are compared ignoring case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are I, II, III. Only
+spellings of the same electrodes are aliases: `MLII` (a Holter lead), `ML5` and the Frank leads `X Y Z` keep their own
+names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ __all__ = [
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
-# The reduced sets of the PhysioNet/CinC Challenge 2021, and lead I alone (watches).
+# The lead sets of the PhysioNet/CinC Challenge 2021, and lead I alone (watches).
 LEAD_SETS: dict[int, tuple[str, ...]] = {
     12: STANDARD_LEADS,
     6: ("I", "II", "III", "aVR", "aVL", "aVF"),
@@ -33,7 +33,7 @@ LEAD_SETS: dict[int, tuple[str, ...]] = {
     1: ("I",),
 }
 
-# Leads that are not among the twelve but whose spelling is settled, so that "mlii" and "MLII" are one lead.
+# Other leads with an established spelling, so that "mlii" and "MLII" are one lead.
 _OTHER_LEADS = (
     *("MLI", "MLII", "MLIII", "ML5", "MV1", "MV2", "MV5"),
     *("V7", "V8", "V9", "V1R", "V2R", "V3R", "V4R", "V5R", "V6R"),
@@ -43,9 +43,9 @@ _OTHER_LEADS = (
 
 @lru_cache(maxsize=4096)
 def _key(name: str) -> str:
-    """The form in which two spellings of one lead are equal."""
+    """Key under which all spellings of a lead are equal."""
     key = "".join(name.split()).replace("_", "").casefold()
-    # A leading minus is a sign, not a hyphen: "-aVR" of the Cabrera order is the inverted lead.
+    # A leading minus is a sign, not a hyphen: "-aVR" in the Cabrera sequence is the inverted lead.
     sign = "-" if key[:1] in ("-", "\N{MINUS SIGN}") else ""
     key = key.replace("-", "").replace("\N{MINUS SIGN}", "")
     if key.startswith("lead") and key != "lead":
@@ -60,10 +60,10 @@ _CANONICAL |= {"di": "I", "dii": "II", "diii": "III"}
 
 
 def canonical_lead(name: str) -> str:
-    """The canonical spelling of a lead name; a name that is not known is returned as it is, without outer blanks.
+    """Canonical spelling of a lead name; an unknown name is returned stripped.
 
     Raises:
-        LeadError: the name is no text or has no letters.
+        LeadError: If the name is not a string or is empty.
 
     Example:
         >>> canonical_lead("Lead II"), canonical_lead("AVR"), canonical_lead("DIII"), canonical_lead("MLII")
@@ -77,10 +77,10 @@ def canonical_lead(name: str) -> str:
 
 
 def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
-    """The canonical spellings of several lead names, in the order given.
+    """Canonical spellings of several lead names, in the given order.
 
     Raises:
-        LeadError: two names mean the same lead, or a name is no text.
+        LeadError: If two names mean the same lead, or a name is not a string.
 
     Example:
         >>> canonical_leads(["v1", "Lead II", "avf"])
@@ -102,10 +102,10 @@ def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
-    """The positions of the leads `want` among the leads `have`; spellings may differ.
+    """Positions of the leads `want` among the leads `have`; spellings may differ.
 
     Raises:
-        LeadError: a wanted lead is not there.
+        LeadError: If a lead is missing.
 
     Example:
         >>> lead_indices(["I", "II", "V1"], ["v1", "DI"])
@@ -123,21 +123,21 @@ def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
 
 
 def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Adds those of III, aVR, aVL, aVF that are absent, computed from I and II (Einthoven, Goldberger).
+    """Compute missing leads among III, aVR, aVL, aVF from I and II (Einthoven, Goldberger).
 
-    III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Leads that are present stay as they are;
-    without both I and II nothing is derived.
+    III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. Existing leads are unchanged; without both I
+    and II nothing is derived.
 
     Args:
         signal: `(..., leads, samples)`, mV.
-        leads: the names of the leads.
+        leads: Name of each lead.
 
     Returns:
-        The signal with the derived leads behind the others, all names, and the names of the derived leads.
+        The signal with the derived leads appended, all lead names, and the names of the derived leads.
 
     Raises:
-        LeadError: a lead is named twice.
-        SignalError: number of names and number of leads differ.
+        LeadError: If a lead is named twice.
+        SignalError: If the number of names differs from the number of leads.
     """
     names = canonical_leads(leads)
     if signal.ndim < 2 or signal.shape[-2] != len(names):

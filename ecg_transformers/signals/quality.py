@@ -1,4 +1,4 @@
-"""What is wrong with a signal: flat leads, missing samples, and filling short gaps."""
+"""Signal quality: flat leads, missing samples, interpolation of short gaps."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,13 @@ __all__ = ["LeadGaps", "fill_gaps", "find_gaps", "flat_leads"]
 
 
 def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
-    """Which leads are constant: their range is below `epsilon` (mV). Missing samples do not count; none left is flat.
+    """Find constant leads: those whose range is below `epsilon`.
+
+    Missing samples are ignored; a lead without any sample is flat.
 
     Args:
         signal: `(leads, samples)`.
-        epsilon: in the unit of the signal.
+        epsilon: Threshold in the unit of the signal. Default: 1e-6.
 
     Returns:
         bool `(leads,)`.
@@ -31,10 +33,10 @@ class LeadGaps:
     """The missing samples (NaN or infinite) of one lead.
 
     Args:
-        lead: index of the lead.
-        count: how many samples are missing.
-        first: index of the first one.
-        longest: length of the longest run of missing samples.
+        lead: Index of the lead.
+        count: Number of missing samples.
+        first: Index of the first missing sample.
+        longest: Length of the longest run of missing samples.
     """
 
     lead: int
@@ -44,7 +46,7 @@ class LeadGaps:
 
 
 def find_gaps(signal: np.ndarray) -> list[LeadGaps]:
-    """The leads of `(leads, samples)` that have samples which are NaN or infinite; usually an empty list."""
+    """Gaps of the leads of `(leads, samples)` that contain NaN or infinite samples; usually an empty list."""
     missing = np.isfinite(signal)
     if missing.all():
         return []
@@ -56,15 +58,19 @@ def find_gaps(signal: np.ndarray) -> list[LeadGaps]:
 
 
 def _run_lengths(missing: np.ndarray) -> np.ndarray:
-    """The lengths of the runs of True in a one-dimensional array."""
+    """Lengths of the runs of True in a one-dimensional array."""
     edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
     return edges[1::2] - edges[::2]
 
 
 def fill_gaps(signal: np.ndarray, gaps: list[LeadGaps]) -> np.ndarray:
-    """A copy in which the missing samples of these leads are interpolated between their neighbors.
+    """Copy of the signal with missing samples interpolated linearly.
 
-    At the ends the nearest sample is repeated. A lead without any sample becomes zeros.
+    At the ends the nearest sample is repeated. A lead without any sample becomes zero.
+
+    Args:
+        signal: `(leads, samples)`.
+        gaps: Leads to interpolate, from `find_gaps`.
     """
     filled = signal.copy()
     places = np.arange(signal.shape[-1])

@@ -1,4 +1,4 @@
-"""One recording of one patient: signal in mV, sampling rate, leads and what is known about it."""
+"""One ECG recording: signal in mV, sampling rate, lead names and metadata."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,24 +24,27 @@ __all__ = [
     "unit_scale",
 ]
 
-# Hz; ten times the fastest research recorders. Above it a number is a slip (a count of samples, a time in ms).
+# Hz; ten times the rate of the fastest research recorders. A larger number is a mistake (a sample count, a time in ms).
 MAX_SAMPLING_RATE = 1e5
-# Hz; below it nothing of a beat is left, and what is resampled from 1e-300 Hz fills any memory.
+# Hz; below it no beat is resolved, and resampling from 1e-300 Hz would exhaust any memory.
 MIN_SAMPLING_RATE = 1.0
 
 _MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _MILLIVOLTS |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3}
-# Units, in small letters, of what files of several quantities hold beside the ECG: readers leave these signals out.
+# Lower-case units of the other signals that a file may hold besides the ECG; readers skip these signals.
 OTHER_QUANTITIES = frozenset(
     ("mmhg", "cmh2o", "kpa", "bpm", "nu", "%", "pm", "degc", "degf", "deg", "ohm", "ohms", "l", "l/min")
 )
 
 
 def unit_scale(units: str) -> float:
-    """The factor that turns a value in these units into mV.
+    """Factor that converts values from `units` to mV.
+
+    Args:
+        units: `"nV"`, `"uV"`, `"mV"` or `"V"`, in any case, also spelled out.
 
     Raises:
-        SignalError: the unit is not one of nV, uV, mV, V.
+        SignalError: If the unit is unknown.
 
     Example:
         >>> unit_scale("uV"), unit_scale("mV"), unit_scale("V")
@@ -61,10 +64,10 @@ def _scale(units: str) -> float | None:
 
 
 def check_sampling_rate(sampling_rate: float | None) -> float:
-    """The sampling rate as a float (an int if it is whole), refused unless it is a number from 1 to 100000 Hz.
+    """Validate a sampling rate in Hz and return it, as int where it is whole, else as float.
 
     Raises:
-        SignalError: it is absent, no number, not finite or out of range.
+        SignalError: If the rate is missing, not a finite number, or not from 1 to 100,000 Hz.
     """
     if sampling_rate is None:
         raise SignalError("the sampling rate is missing; expected a number of Hz. Set sampling_rate=.")
@@ -79,12 +82,12 @@ def check_sampling_rate(sampling_rate: float | None) -> float:
 
 @dataclass(eq=False)
 class Annotations:
-    """Marks in time: beats, rhythm changes.
+    """Time-stamped annotations such as beats and rhythm changes.
 
     Args:
-        samples: sample index of each mark, int64 `(marks,)`, ascending as in the file.
-        symbols: one code per mark ("N", "V", "+", ...).
-        aux: one text per mark ("(AFIB"), or None.
+        samples: Sample index of each annotation, int64 `(annotations,)`, in the order of the file.
+        symbols: Code of each annotation ("N", "V", "+", ...).
+        aux: Text of each annotation ("(AFIB"), or None.
     """
 
     samples: np.ndarray
@@ -92,7 +95,7 @@ class Annotations:
     aux: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Brings the fields into their types and checks that they are equally long."""
+        """Convert the fields and check that their lengths agree."""
         self.samples = np.atleast_1d(np.asarray(self.samples, dtype=np.int64))
         self.symbols = list(self.symbols)
         self.aux = None if self.aux is None else list(self.aux)
@@ -104,15 +107,15 @@ class Annotations:
             )
 
     def __len__(self) -> int:
-        """The number of marks."""
+        """Number of annotations."""
         return len(self.samples)
 
     def __repr__(self) -> str:
-        """A short form: how many marks, with which symbols."""
+        """Number of annotations and their symbols."""
         return f"Annotations({len(self)} marks: {' '.join(sorted(set(self.symbols)))})"
 
     def crop(self, start: int, stop: int) -> "Annotations":
-        """The marks in samples `[start, stop)`, counted from `start`."""
+        """Annotations in samples `[start, stop)`, relative to `start`."""
         inside = np.flatnonzero((self.samples >= start) & (self.samples < stop))
         return Annotations(
             self.samples[inside] - start,
@@ -126,23 +129,23 @@ class EcgRecord:
     """One recording of one patient.
 
     Args:
-        signal: `(leads, samples)`, real numbers, in `units`; kept as float32 in mV, C-contiguous.
-            A one-dimensional array is accepted where exactly one lead is named. NaN marks missing samples.
+        signal: Real numbers `(leads, samples)` in `units`, stored as C-contiguous float32 in mV. A one-dimensional
+            array is accepted with exactly one lead name. NaN marks missing samples.
         sampling_rate: Hz.
-        leads: a name per lead; kept in canonical spelling. None: the names are not known.
-        units: unit of `signal`: mV, uV, V or nV. The record itself is always in mV.
-        name: name of the record.
-        patient_id: whatever identifies the patient in its corpus.
-        age: years, or None.
-        sex: "male", "female", another text, or None.
-        labels: codes of what the recording shows.
-        annotations: marks in time, or None where there are none.
-        source: the file it came from.
-        notes: what was repaired, converted or looks wrong, one sentence each.
+        leads: Name of each lead, stored in canonical spelling; None if unknown.
+        units: Unit of `signal`: mV (default), uV, V or nV. The record itself is always in mV.
+        name: Name of the record.
+        patient_id: Identifier of the patient within the corpus, or None.
+        age: Age in years, or None.
+        sex: `"male"`, `"female"`, another text, or None.
+        labels: Codes of diagnoses, rhythms and other findings.
+        annotations: Beats, rhythm changes and the like, or None.
+        source: File that the record was read from, or None.
+        notes: Repairs, conversions and suspicious findings, one sentence each.
 
     Raises:
-        SignalError: signal, rate or unit cannot be used.
-        LeadError: names are doubled, or their number is not that of the leads.
+        SignalError: If signal, sampling rate or unit is invalid.
+        LeadError: If names are duplicated, or their number differs from the number of leads.
 
     Example:
         >>> EcgRecord(np.zeros((2, 500)), sampling_rate=250, leads=["I", "II"], units="uV", name="patient7")
@@ -163,7 +166,7 @@ class EcgRecord:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self, units: str) -> None:
-        """Checks every field and brings the signal to float32 mV."""
+        """Check every field and convert the signal to float32 mV."""
         self.name = "" if self.name is None else str(self.name)
         self.notes = [self.notes] if isinstance(self.notes, str) else list(self.notes or ())
         self.labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels or ())
@@ -177,12 +180,14 @@ class EcgRecord:
             self.notes.append(f"converted {units} -> mV")
 
     def _checked_signal(self, scale: float) -> np.ndarray:
-        """The signal as float32 `(leads, samples)` in mV, or a SignalError or LeadError that says why not."""
+        """The validated signal as float32 `(leads, samples)` in mV."""
         try:
             signal = np.asarray(self.signal)
         # RuntimeError: a tensor on a device, or one that requires gradients.
         except (ValueError, TypeError, RuntimeError) as error:
-            raise SignalError(f"the signal of {self._title} is no array: {error}; expected (leads, samples)") from None
+            raise SignalError(
+                f"the signal of {self._title} is not an array: {error}; expected (leads, samples)"
+            ) from None
         if signal.dtype.kind not in "iuf":
             raise SignalError(
                 f"{self._title} has a signal of type {signal.dtype} and shape {signal.shape}; "
@@ -196,7 +201,7 @@ class EcgRecord:
                 "expected (leads, samples) with at least one lead and one sample."
             )
         if self.leads is not None and len(self.leads) != signal.shape[0]:
-            turned = " The axes look exchanged: pass signal.T." if len(self.leads) == signal.shape[1] else ""
+            turned = " The axes seem to be swapped: pass signal.T." if len(self.leads) == signal.shape[1] else ""
             raise LeadError(
                 f"{self._title} has {len(self.leads)} lead names ({', '.join(self.leads)}) and a signal of shape "
                 f"{signal.shape}; expected (leads, samples) with one name per lead.{turned}"
@@ -206,7 +211,7 @@ class EcgRecord:
                 f"{self._title} has a signal of shape {signal.shape} without lead names; expected (leads, samples), "
                 "more samples than leads. Pass signal.T, or name the leads with leads=[...]."
             )
-        # What is out of range becomes infinite; the extractor refuses it like any infinite sample.
+        # Values beyond the range of float32 become infinite; the extractor rejects them like any infinite sample.
         with np.errstate(over="ignore"):
             if scale != 1.0:
                 signal = np.multiply(signal, scale, dtype=np.float64)
@@ -218,21 +223,21 @@ class EcgRecord:
 
     @property
     def num_leads(self) -> int:
-        """The number of leads."""
+        """Number of leads."""
         return self.signal.shape[0]
 
     @property
     def num_samples(self) -> int:
-        """The number of samples of each lead."""
+        """Number of samples per lead."""
         return self.signal.shape[1]
 
     @property
     def duration(self) -> float:
-        """The length in seconds."""
+        """Duration in seconds."""
         return self.num_samples / self.sampling_rate
 
     def __repr__(self) -> str:
-        """Name, leads, length, rate, unit and notes in one line."""
+        """Name, leads, duration, sampling rate, unit and notes in one line."""
         leads = "1 lead" if self.num_leads == 1 else f"{self.num_leads} leads"
         text = f"{self.name or 'unnamed'}, {leads}, {self.duration:.1f} s at {self.sampling_rate:g} Hz, mV"
         if self.notes:
@@ -241,13 +246,13 @@ class EcgRecord:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EcgRecord":
-        """A record from a mapping whose keys are the constructor's arguments.
+        """Create a record from a mapping whose keys are the arguments of the constructor.
 
-        `signal` and `sampling_rate` must be there; what is None counts as absent.
-        `annotations` may be a mapping with `samples`, `symbols` and `aux`.
+        `signal` and `sampling_rate` are required; None counts as missing. `annotations` may be a mapping with
+        `samples`, `symbols` and `aux`.
 
         Raises:
-            SignalError: a key is unknown or one of the two is missing.
+            SignalError: If a key is unknown, or a required key is missing.
         """
         known = [item.name for item in fields(cls)] + ["units"]
         for key in values:
@@ -267,7 +272,7 @@ class EcgRecord:
         return cls(**arguments)
 
     def to_dict(self) -> dict[str, object]:
-        """All fields under the names of the constructor's arguments; `from_dict` gives the same record again."""
+        """All fields by the names of the constructor's arguments; the inverse of `from_dict`."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values |= {"units": "mV", "notes": list(self.notes)}
         if self.annotations is not None:
@@ -276,10 +281,10 @@ class EcgRecord:
         return values
 
     def select(self, leads: Sequence[str]) -> "EcgRecord":
-        """The same record with these leads only, in this order.
+        """The record with these leads only, in this order.
 
         Raises:
-            LeadError: a lead is not there, or the record's leads have no names.
+            LeadError: If a lead is missing, or the leads of the record have no names.
         """
         if self.leads is None:
             raise LeadError(
@@ -289,10 +294,14 @@ class EcgRecord:
         return replace(self, signal=self.signal[indices], leads=tuple(self.leads[index] for index in indices))
 
     def crop(self, start_s: float = 0.0, end_s: float | None = None) -> "EcgRecord":
-        """The piece from `start_s` to `end_s` seconds (to the end without it), annotations with it.
+        """The record from `start_s` to `end_s` seconds, including its annotations.
+
+        Args:
+            start_s: Start in seconds.
+            end_s: End in seconds; None: end of the record.
 
         Raises:
-            SignalError: the piece is empty or not inside the record.
+            SignalError: If the interval is empty or not inside the record.
         """
         start = round(start_s * self.sampling_rate)
         stop = self.num_samples if end_s is None else round(end_s * self.sampling_rate)
@@ -300,29 +309,29 @@ class EcgRecord:
             end = self.duration if end_s is None else end_s
             raise SignalError(
                 f"{self._title} lasts {self.duration:g} s; "
-                f"the piece from {start_s:g} to {end:g} s is empty or not inside it."
+                f"the interval from {start_s:g} to {end:g} s is empty or not inside it."
             )
         annotations = None if self.annotations is None else self.annotations.crop(start, stop)
         return replace(self, signal=self.signal[:, start:stop], annotations=annotations)
 
     def require_annotations(self) -> Annotations:
-        """The annotations.
+        """The annotations, which must exist.
 
         Raises:
-            RecordFileError: there are none; the message names the file that would hold them.
+            RecordFileError: If there are none; the message names the file that would hold them.
         """
         if self.annotations is not None:
             return self.annotations
         if self.source is not None and self.source.endswith(".hea"):
             path = Path(self.source).with_suffix(".atr")
-            raise RecordFileError(f"{self._title} has no annotations: {path} is not there; put it beside the header.")
+            raise RecordFileError(f"{self._title} has no annotations: {path} does not exist; copy it there.")
         raise RecordFileError(
             f"{self._title} has no annotations (source: {self.source}). Pass annotations=Annotations(samples, symbols)."
         )
 
 
 def _number_or_none(value: float | str | None, what: str) -> float | None:
-    """A finite number, or None where it is absent or not a number."""
+    """A finite number, or None for a missing value and NaN."""
     if value is None or value == "":
         return None
     try:
@@ -333,7 +342,7 @@ def _number_or_none(value: float | str | None, what: str) -> float | None:
 
 
 def _clean_sex(value: str | None) -> str | None:
-    """Male and female under one spelling each; what is not known becomes None."""
+    """The sex in one spelling; None if unknown."""
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return None
     if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Change of the sampling rate, with one rule for the length.
+"""Resampling with one rule for the length.
 
-A signal of `n` samples at `source` Hz has `floor(n * target / source + 1/2)` samples at `target` Hz, whatever
-the method: the same recording at two rates then has the same window edges.
+A signal of `n` samples at `source` Hz has `floor(n * target / source + 1/2)` samples at `target` Hz with every method,
+so that the same recording at two rates has the same window edges.
 """
 
 import math
@@ -16,26 +16,26 @@ from .record import check_sampling_rate
 
 __all__ = ["rate_ratio", "resample", "resampled_length"]
 
-# Half width of the anti-alias filter in samples of the slower rate, and its window: SciPy's choice for resample_poly.
+# Half width of the anti-aliasing filter in samples of the slower rate, and its window: those of SciPy's resample_poly.
 HALF_WIDTH = 10
 KAISER_BETA = 5.0
 
-# How far the last sample may drift from its true place where a rate is replaced by a ratio of whole numbers.
+# Largest displacement of the last sample where a ratio of integers approximates the rates.
 MAX_DRIFT_SAMPLES = 0.05
 
-# The larger number of a ratio sets the length of the filter, 20 taps for each unit.
+# The larger number of a ratio determines the filter length: 20 taps per unit.
 USUAL_FACTOR = 10_000
 MAX_FACTOR = 100_000
 
 
 def _exact(rate: float) -> Fraction:
-    """A rate as the decimal number that its user wrote: 257.3 is 2573/10."""
+    """A rate as the decimal number that was written: 257.3 is 2573/10."""
     return Fraction(repr(float(rate)))
 
 
 @lru_cache(maxsize=1024)
 def resampled_length(num_samples: int, source_rate: float, target_rate: float) -> int:
-    """The number of samples after resampling: `floor(n * target / source + 1/2)` in exact arithmetic.
+    """Number of samples after resampling: `floor(n * target / source + 1/2)` in exact arithmetic.
 
     Example:
         >>> resampled_length(5000, 500, 360), resampled_length(2573, 257.3, 100), resampled_length(7, 500, 250)
@@ -46,13 +46,13 @@ def resampled_length(num_samples: int, source_rate: float, target_rate: float) -
 
 @lru_cache(maxsize=1024)
 def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tuple[int, int]:
-    """The factors `(up, down)` of a polyphase resampler.
+    """Factors `(up, down)` of a polyphase resampler.
 
-    Exact wherever the numbers stay usable; else the nearest ratio that displaces the last of `num_samples` samples by
-    at most 0.05 samples.
+    Exact where the integers are small enough; otherwise the closest ratio that displaces the last of `num_samples`
+    samples by at most 0.05 samples.
 
     Raises:
-        SignalError: no usable ratio is that near.
+        SignalError: If no such ratio exists.
 
     Example:
         >>> rate_ratio(500, 360, 5000), rate_ratio(257.3, 100, 2573)
@@ -66,18 +66,18 @@ def rate_ratio(source_rate: float, target_rate: float, num_samples: int) -> tupl
         if ratio and abs(ratio - exact) * num_samples <= MAX_DRIFT_SAMPLES:
             return ratio.numerator, ratio.denominator
     raise SignalError(
-        f"resampling {num_samples} samples from {source_rate:g} to {target_rate:g} Hz has no ratio of whole numbers up "
-        f"to {MAX_FACTOR} that is near enough; expected rates such as 257.3. Round sampling_rate to fewer digits."
+        f"resampling {num_samples} samples from {source_rate:g} to {target_rate:g} Hz needs a ratio of integers above "
+        f"{MAX_FACTOR}; expected rates such as 257.3. Round sampling_rate to fewer digits."
     )
 
 
 @lru_cache(maxsize=64)
 def _antialias_filter(up: int, down: int, dtype: str) -> tuple[np.ndarray, int]:
-    """The low-pass filter of SciPy's `resample_poly`, and the number of output samples before the first wanted one.
+    """Low-pass filter of SciPy's `resample_poly`, and the number of output samples to skip at the start.
 
-    The zeros in front put the middle of the filter on a sample that is kept.
+    The leading zeros align the center of the filter with a retained sample.
     """
-    # Imported at use, here and below: a third of a second that loading a model need not wait for.
+    # Imported on use, here and below: it takes a third of a second, which loading a model does not need.
     from scipy.signal import firwin
 
     factor = max(up, down)
@@ -95,28 +95,27 @@ def resample(
     target_rate: float,
     method: Literal["polyphase", "linear"] = "polyphase",
 ) -> np.ndarray:
-    """The signal at another rate.
+    """Resample a signal.
 
-    `"polyphase"` is `scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")`, its surplus sample at
-    the end trimmed. The edge value is repeated beyond the ends: SciPy's default of zeros bends the first and last
-    samples of a recording whose baseline is not at zero (0.11 mV at the start of the median PTB-XL record, against 0.02
-    mV).
+    `"polyphase"` is `scipy.signal.resample_poly(signal, up, down, axis=-1, padtype="edge")` without the surplus sample
+    at the end. The signal is extended by its edge values: SciPy's default of zeros distorts the first and last samples
+    of a recording with an offset (by 0.11 mV at the start of the median PTB-XL record, instead of 0.02 mV).
 
-    `"linear"` interpolates between neighbors without an anti-alias filter: end points stay end points. It is there
-    for checkpoints that were trained so (Wav2Vec 2.0 with CMSC, ECG-FM).
+    `"linear"` interpolates between neighbors without an anti-aliasing filter and maps end points to end points, for
+    checkpoints that were trained this way (wav2vec 2.0 with CMSC, ECG-FM).
 
     Args:
         signal: `(..., samples)`.
-        source_rate: Hz of `signal`.
-        target_rate: Hz wanted.
-        method: as above.
+        source_rate: Sampling rate of `signal` in Hz.
+        target_rate: Desired sampling rate in Hz.
+        method: `"polyphase"` (default) or `"linear"`.
 
     Returns:
-        `(..., resampled_length(samples, source_rate, target_rate))` in the type of `signal` (float64 for whole
-        numbers); at equal rates the array itself.
+        `(..., resampled_length(samples, source_rate, target_rate))` in the type of `signal` (float64 for integers); the
+        array itself if the rates are equal.
 
     Raises:
-        SignalError: a rate is no positive number, or nothing is left of the signal.
+        SignalError: If a rate is invalid, or no sample would remain.
 
     Example:
         >>> resample(np.ones((12, 5000), dtype=np.float32), 500, 360).shape
@@ -133,7 +132,7 @@ def resample(
     length = resampled_length(num_samples, source_rate, target_rate)
     if length < 1:
         raise SignalError(
-            f"{num_samples} samples at {source_rate:g} Hz become no sample at {target_rate:g} Hz; expected a longer "
+            f"{num_samples} samples at {source_rate:g} Hz are less than one at {target_rate:g} Hz; expected a longer "
             "signal."
         )
     if method == "linear":
@@ -143,13 +142,13 @@ def resample(
         return signal
     from scipy.signal import upfirdn
 
-    # What resample_poly does, without designing its filter anew in each call (a fifth of its time on a 10-s record).
+    # As resample_poly, with a cached filter (its design takes a fifth of the time for a 10-s record).
     taps, surplus = _antialias_filter(up, down, signal.dtype.name)
     return upfirdn(taps, signal, up, down, axis=-1, mode="edge")[..., surplus : surplus + length]
 
 
 def _interpolate(signal: np.ndarray, length: int) -> np.ndarray:
-    """The values between neighbors at `length` places evenly spaced from the first to the last sample."""
+    """Linear interpolation at `length` positions evenly spaced from the first to the last sample."""
     num_samples = signal.shape[-1]
     if num_samples == 1 or length == 1:
         return np.repeat(signal[..., :1], length, axis=-1)

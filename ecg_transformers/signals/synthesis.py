@@ -1,10 +1,10 @@
-"""Synthetic twelve-lead recordings with known rhythm and known R peaks, for tests and demonstrations.
+"""Synthetic 12-lead recordings with known rhythm and R peaks, for tests and demonstrations.
 
-The heart is a dipole: every wave of every beat is a Gaussian in time along one direction in space (the idea of McSharry
-et al. 2003, doi:10.1109/TBME.2003.808805, without their differential equation). The leads are projections of the dipole
-by Dower's matrix (Dower, Machado, Osborne, Clinical Cardiology 3:87, 1980), a little different in every patient; III,
-aVR, aVL and aVF follow exactly from I and II, noise included. Sizes and times are those of textbooks; nothing here was
-fitted to patients, and a model that is good on these recordings is good on these recordings.
+The heart is a dipole: every wave of a beat is a Gaussian in time along one direction in space (after McSharry et al.
+2003, doi:10.1109/TBME.2003.808805, without their differential equation). The leads are projections of the dipole by
+Dower's matrix (Dower, Machado, Osborne, Clinical Cardiology 3:87, 1980), which varies between patients; III, aVR, aVL
+and aVF follow exactly from I and II, including noise. Amplitudes and intervals are textbook values, not fitted to
+patients: results on these recordings do not transfer to real ones.
 """
 
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ from .record import Annotations, EcgRecord, check_sampling_rate
 
 __all__ = ["RHYTHMS", "synthesize_record"]
 
-# SCP codes, as PTB-XL uses them: sinus rhythm, slow, fast; atrial fibrillation, flutter; ventricular extrasystoles,
-# every second beat one; left and right bundle branch block; first-degree AV block; ST elevation; left ventricular
+# SCP codes as in PTB-XL: sinus rhythm, bradycardia, tachycardia; atrial fibrillation, flutter; ventricular
+# extrasystoles, bigeminy; left and right bundle branch block; first-degree AV block; ST elevation; left ventricular
 # hypertrophy; low voltage.
 RHYTHMS = ("SR", "SBRAD", "STACH", "AFIB", "AFLT", "PVC", "BIGU", "CLBBB", "CRBBB", "1AVB", "STE_", "LVH", "LVOLT")
 
 ALIASES = {"LBBB": "CLBBB", "RBBB": "CRBBB", "STE": "STE_", "NORM": "SR"}
 
-# Beats per minute from which the mean rate is drawn.
+# Range of the mean heart rate in beats per minute.
 RATES = {"SBRAD": (38, 55), "STACH": (105, 145), "AFIB": (65, 135), "AFLT": (75, 150)}
 USUAL_RATES = (58, 95)
 
@@ -43,8 +43,8 @@ DOWER = np.array(
     ]
 )
 
-# Waves as rows: center in s from the R peak (P: from its own place; T: at a beat-to-beat interval of 1 s), width
-# (deviation) in s, and size in mV along X, Y, Z.
+# One wave per row: center in s after the R peak (P: relative to its own position; T: at an RR interval of 1 s), width
+# (standard deviation) in s, and amplitude in mV along X, Y, Z.
 P_WAVE = np.array([[-0.014, 0.018, 0.04, 0.07, -0.05], [0.014, 0.020, 0.06, 0.05, 0.04]])
 QRS = np.array(
     [[-0.024, 0.0075, -0.12, -0.05, -0.24], [0.0, 0.0115, 0.95, 0.80, 0.22], [0.025, 0.0105, -0.16, -0.16, 0.52]]
@@ -65,12 +65,12 @@ NO_WAVE = np.empty((0, 5))
 
 @dataclass(frozen=True)
 class Beat:
-    """The waves of one kind of beat, `(waves, 5)` each as above, and its annotation symbol.
+    """Waves of one type of beat, `(waves, 5)` each as above, and its annotation symbol.
 
     Args:
-        qrs: QRS, with whatever keeps its distance from the R peak at every rate.
-        t: T, which comes earlier in fast rhythms.
-        p: P, centered on its own place.
+        qrs: QRS complex and other waves at a fixed interval from the R peak.
+        t: T wave, which comes earlier at fast rates.
+        p: P wave, relative to its own position.
         symbol: MIT-BIH annotation code.
     """
 
@@ -89,22 +89,24 @@ def synthesize_record(
     noise: float = 0.02,
     patient: int | None = None,
 ) -> EcgRecord:
-    """A synthetic recording of twelve leads.
+    """Create a synthetic 12-lead recording.
 
     Args:
-        rhythm: one of `RHYTHMS` (SCP codes).
-        duration: seconds.
-        sampling_rate: Hz.
-        heart_rate: mean beats per minute; None: drawn from what is usual for the rhythm.
-        seed: another seed gives another recording.
-        noise: deviation in mV of the muscle noise; baseline drift and mains hum grow with it. 0: none of them.
-        patient: number of the patient, who has the same anatomy, age and sex in every recording; None: one of his own.
+        rhythm: One of `RHYTHMS` (SCP codes). Default: sinus rhythm.
+        duration: Duration in seconds. Default: 10.
+        sampling_rate: Sampling rate in Hz. Default: 500.
+        heart_rate: Mean heart rate in beats per minute. Default: drawn from the usual range of the rhythm.
+        seed: Random seed of the recording.
+        noise: Standard deviation of the muscle noise in mV; baseline wander and power-line interference scale with it.
+            0: no noise. Default: 0.02.
+        patient: Number of the patient, with the same anatomy, age and sex in every recording. Default: a new patient
+            for every seed.
 
     Returns:
-        An EcgRecord with `labels=(rhythm,)`, the R peaks as annotations, `patient_id`, `age` and `sex`.
+        A record with `labels=(rhythm,)`, the R peaks as annotations, `patient_id`, `age` and `sex`.
 
     Raises:
-        SignalError: rhythm, duration, rate or heart rate cannot be.
+        SignalError: If rhythm, duration, sampling rate, heart rate or noise is invalid.
 
     Example:
         >>> record = synthesize_record("AFIB", duration=10, sampling_rate=100, seed=3)
@@ -130,7 +132,7 @@ def synthesize_record(
     projection = _projection(anatomy)
 
     intervals, ectopic, atrial_rate = _intervals(code, duration, heart_rate, generator)
-    # Before 0 too, so that the recording begins in the middle of the rhythm.
+    # The first beats precede time 0, so that the recording starts within the rhythm.
     peaks = np.cumsum(intervals) - generator.uniform(1.0, 2.0)
     dipole = _render(_waves(beats, peaks, intervals, ectopic, code, generator), sampling_rate, num_samples)
     time = np.arange(num_samples) / sampling_rate
@@ -156,26 +158,26 @@ def synthesize_record(
 
 
 def _beats(code: str, anatomy: np.random.Generator) -> tuple[Beat, Beat]:
-    """The usual and the ectopic beat of one patient."""
+    """The normal and the ectopic beat of one patient."""
     qrs, t, symbol = QRS, T_WAVE, "N"
     if code == "CLBBB":
         qrs, t, symbol = LEFT_BLOCK_QRS, LEFT_BLOCK_T, "L"
     elif code == "CRBBB":
-        # The late forces to the right; T turns away from them.
+        # Late forces to the right, discordant T wave.
         qrs, symbol = np.concatenate([QRS, RIGHT_BLOCK_LATE]), "R"
         t = T_WAVE * [1, 1, 1, 1, -0.8]
     elif code == "LVH":
-        # Left and back grow; T turns against the left chest leads ("strain").
+        # Larger forces to the left and back, T wave inverted in the left chest leads ("strain").
         qrs, t = QRS * [1, 1.1, 1.7, 1.1, 2.0], T_WAVE * [1, 1, -0.7, 0.5, -0.9]
     elif code == "STE_":
-        # The current of injury points to the front or to the feet, from the end of QRS into T.
+        # Injury current to the front or the feet, from the end of the QRS complex into the T wave.
         injury = np.array([[0.0, 0.05, -0.28], [-0.04, 0.26, -0.02]][int(anatomy.integers(2))])
         plateau = np.array([[0.075, 0.030], [0.125, 0.040], [0.185, 0.045]])
         qrs = np.concatenate([QRS, np.column_stack([plateau, np.tile(injury, (3, 1))])])
         t = T_WAVE + np.concatenate([np.zeros(2), 0.9 * injury])
     p = NO_WAVE if code in ("AFIB", "AFLT") else P_WAVE
     usual = Beat(_varied(qrs, anatomy), _varied(t, anatomy), _varied(p, anatomy), symbol)
-    # Ectopic beats come from anywhere in the ventricles: turned at random, T against QRS.
+    # Ectopic beats originate anywhere in the ventricles: random rotation, discordant T wave.
     turn = _rotation(anatomy.uniform(-1.2, 1.2, size=3))
     ectopic_qrs, ectopic_t = (np.column_stack([wave[:, :2], wave[:, 2:] @ turn.T]) for wave in (ECTOPIC_QRS, ECTOPIC_T))
     ectopic = Beat(_varied(ectopic_qrs, anatomy), _varied(ectopic_t, anatomy), symbol="V")
@@ -186,7 +188,7 @@ def _beats(code: str, anatomy: np.random.Generator) -> tuple[Beat, Beat]:
 
 
 def _varied(waves: np.ndarray, anatomy: np.random.Generator) -> np.ndarray:
-    """Waves with a patient's own sizes (about a fifth), widths (a twentieth) and directions."""
+    """Waves with the amplitudes (± 18 %), widths (± 6 %) and directions of one patient."""
     size = np.exp(anatomy.normal(0.0, 0.18, size=(len(waves), 1)))
     width = np.exp(anatomy.normal(0.0, 0.06, size=len(waves)))
     direction = np.exp(anatomy.normal(0.0, 0.12, size=(len(waves), 3)))
@@ -194,7 +196,7 @@ def _varied(waves: np.ndarray, anatomy: np.random.Generator) -> np.ndarray:
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
-    """The rotation by these angles about X, Y and Z."""
+    """Rotation by these angles about X, Y and Z."""
     turn = np.eye(3)
     for axis, angle in enumerate(angles):
         first, second = [index for index in range(3) if index != axis]
@@ -206,7 +208,7 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def _projection(anatomy: np.random.Generator) -> np.ndarray:
-    """Dower's matrix for one patient: the heart turned, electrodes a little elsewhere, body larger or smaller."""
+    """Dower's matrix for one patient: rotated heart, displaced electrodes, scaled body."""
     turned = DOWER @ _rotation(anatomy.normal(0.0, [0.10, 0.15, 0.22]))
     return turned * np.exp(anatomy.normal(0.0, 0.10, size=(8, 1))) * np.exp(anatomy.normal(0.0, 0.18))
 
@@ -214,17 +216,17 @@ def _projection(anatomy: np.random.Generator) -> np.ndarray:
 def _intervals(
     code: str, duration: float, heart_rate: float | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Seconds from beat to beat, which beats are ectopic, and the rate of atrial waves in Hz where there are such."""
+    """RR intervals in seconds, which beats are ectopic, and the rate of atrial waves in Hz, or None."""
     low, high = RATES.get(code, USUAL_RATES)
     mean = 60.0 / (generator.uniform(low, high) if heart_rate is None else heart_rate)
     count = int(np.ceil((duration + 4.0) / (0.4 * mean))) + 4
     ectopic = np.zeros(count, dtype=bool)
     if code == "AFIB":
-        # Irregularly irregular: independent intervals, never shorter than the AV node allows.
+        # Irregularly irregular: independent intervals, limited by the refractory period of the AV node.
         intervals = np.maximum(mean * np.exp(generator.normal(-0.03, 0.24, size=count)), min(0.30, mean))
         return intervals, ectopic, generator.uniform(5.5, 8.0)
     if code == "AFLT":
-        # Every second to fifth wave is conducted, with a preference that stays for the recording.
+        # Every second to fifth wave is conducted, with one preferred ratio per recording.
         atrial_rate = generator.uniform(4.4, 5.4)
         usual = np.clip(round(mean * atrial_rate), 2, 5)
         ratio = np.where(
@@ -242,7 +244,7 @@ def _intervals(
         ectopic[1:] &= ~ectopic[:-1]
         ectopic[4 + int(generator.integers(4))] = True
         ectopic[1:] &= ~ectopic[:-1]
-    # An ectopic beat comes early, and the pause after it makes up for that.
+    # An ectopic beat comes early and is followed by a compensatory pause.
     early = generator.uniform(0.55, 0.70)
     intervals[1:][ectopic[:-1]] *= 2 - early
     intervals[ectopic] *= early
@@ -257,16 +259,16 @@ def _waves(
     code: str,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """All waves of a recording, `(waves, 5)`: center, width, X, Y, Z."""
-    # From onset of P to onset of QRS, s; P peaks about as long before R.
+    """All waves of a recording `(waves, 5)`: center, width, X, Y, Z."""
+    # PR interval in s; the P wave peaks about as long before the R peak.
     conduction = generator.uniform(0.23, 0.32) if code == "1AVB" else generator.uniform(0.125, 0.185)
-    # QT follows the root of the preceding interval (Bazett).
+    # QT scales with the square root of the preceding RR interval (Bazett).
     stretch = np.sqrt(np.clip(intervals, 0.35, 1.4))
     size = 1 + generator.normal(0.0, 0.03, size=len(peaks))
     parts = []
     for beat, mine in zip(beats, (~ectopic, ectopic), strict=True):
         at, early, large = peaks[mine], stretch[mine], size[mine]
-        # In fast rhythms P moves nearer to R, too.
+        # At fast rates the P wave is also closer to the R peak.
         atrial = at - conduction * np.minimum(1.0, 0.55 + 0.45 * early)
         for waves, place, scale in ((beat.qrs, at, None), (beat.t, at, early), (beat.p, atrial, None)):
             factor = np.ones_like(at) if scale is None else scale
@@ -279,7 +281,7 @@ def _waves(
 
 
 def _render(waves: np.ndarray, sampling_rate: float, num_samples: int) -> np.ndarray:
-    """The dipole `(3, samples)` in mV: the sum of all waves, each computed out to four deviations."""
+    """The dipole `(3, samples)` in mV: the sum of all waves, each truncated at four standard deviations."""
     centers, widths = waves[:, 0] * sampling_rate, waves[:, 1] * sampling_rate
     half = int(np.ceil(4 * widths.max())) + 1
     near = (centers > -half) & (centers < num_samples + half)
@@ -295,9 +297,9 @@ def _render(waves: np.ndarray, sampling_rate: float, num_samples: int) -> np.nda
 
 
 def _atrial_waves(code: str, rate: float, time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Fibrillation or flutter waves of the atria, `(3, samples)`."""
+    """Atrial fibrillation or flutter waves `(3, samples)`."""
     if code == "AFLT":
-        # A saw tooth, downwards in the inferior leads.
+        # A sawtooth, negative in the inferior leads.
         phase = (rate * time + generator.random()) % 1.0
         return np.outer([0.02, -0.22, -0.05], np.where(phase < 0.7, phase / 0.7, (1 - phase) / 0.3) - 0.5)
     drift = np.cumsum(generator.normal(0.0, 1.0, size=(2, len(time))), axis=1) * np.sqrt(1.0 / max(len(time), 1))
@@ -308,14 +310,14 @@ def _atrial_waves(code: str, rate: float, time: np.ndarray, generator: np.random
 
 
 def _disturbances(noise: float, time: np.ndarray, sampling_rate: float, generator: np.random.Generator) -> np.ndarray:
-    """Drift of the baseline, muscle noise and mains hum in the eight independent leads, `(8, samples)`."""
+    """Baseline wander, muscle noise and power-line interference in the eight independent leads `(8, samples)`."""
     if noise == 0:
         return np.zeros((8, len(time)))
     frequency = generator.uniform([[0.04], [0.15], [0.25]], [[0.15], [0.3], [0.45]])
     drift = np.sin(2 * np.pi * frequency * time + generator.uniform(0, 2 * np.pi, size=(3, 1)))
     drift = (generator.normal(0.0, [1.6, 1.0, 0.7], size=(8, 3)) * noise) @ drift
     muscle = generator.standard_normal((8, len(time)), dtype=np.float32)
-    # Neighboring samples are alike: electrodes and amplifiers pass little above 150 Hz.
+    # Adjacent samples are correlated: electrodes and amplifiers pass little above 150 Hz.
     if sampling_rate > 300:
         muscle[:, 1:] = 0.75 * muscle[:, 1:] + 0.65 * muscle[:, :-1]
     muscle *= noise * np.exp(generator.normal(0.0, 0.3, size=(8, 1))).astype(np.float32)
@@ -324,7 +326,7 @@ def _disturbances(noise: float, time: np.ndarray, sampling_rate: float, generato
 
 
 def _twelve_leads(eight: np.ndarray) -> np.ndarray:
-    """The twelve leads from I, II, V1 ... V6."""
+    """The standard leads from I, II, V1 ... V6."""
     one, two = eight[0], eight[1]
     limbs = np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2])
     return np.concatenate([limbs, eight[2:]]).astype(np.float32)

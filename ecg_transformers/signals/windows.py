@@ -1,4 +1,4 @@
-"""Where the windows of a recording lie, and cutting them out."""
+"""Positions of the windows of a recording, and cutting."""
 
 from typing import Literal
 
@@ -17,26 +17,26 @@ def window_starts(
     incomplete: Literal["pad", "align", "drop"] = "pad",
     min_samples: int = 1,
 ) -> np.ndarray:
-    """The first sample of each window that slides over a recording.
+    """First sample of each sliding window over a recording.
 
-    Complete windows start at 0, stride, 2 stride, ... What the last complete window leaves over becomes one more
-    window: `"pad"` starts it one stride later, so that it reaches beyond the end and has to be padded; `"align"`
-    ends it at the end of the recording, overlapping its neighbor; `"drop"` leaves it out. A recording shorter than
-    one window has one window at 0 (none with `"drop"`).
+    Complete windows start at 0, stride, 2 stride, ... The remainder after the last complete window becomes one more
+    window: `"pad"` starts it one stride later, so that it extends beyond the end and must be padded; `"align"` ends it
+    at the end of the recording, overlapping the previous one; `"drop"` omits it. A recording shorter than one window
+    has one window at 0 (none with `"drop"`).
 
     Args:
-        num_samples: length of the recording.
-        window_size: length of a window.
-        stride: distance of two starts, at most `window_size`; None: `window_size`.
-        incomplete: what happens to the rest, as above.
-        min_samples: with `"pad"`, a rest that would hold fewer samples than this is aligned instead: a window of a
-            few samples says nothing about a heart, and would count like a whole one.
+        num_samples: Length of the recording in samples.
+        window_size: Length of a window in samples.
+        stride: Samples between two starts, at most `window_size`. Default: `window_size`.
+        incomplete: Handling of the remainder: `"pad"` (default), `"align"` or `"drop"`.
+        min_samples: With `"pad"`, a remainder with fewer samples than this is aligned instead: a window of a few
+            samples carries no information, and would count as much as a complete one. Default: 1.
 
     Returns:
         int64 `(windows,)`, ascending.
 
     Raises:
-        SignalError: a size is not positive, or the stride leaves gaps.
+        SignalError: If a size is not positive, or the stride leaves gaps.
 
     Example:
         >>> window_starts(25, 10), window_starts(25, 10, incomplete="align"), window_starts(25, 10, 5)
@@ -62,18 +62,18 @@ def window_starts(
 
 
 def cut_windows(signal: np.ndarray, starts: np.ndarray, window_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The windows at these starts; what lies beyond the end of the signal is zero.
+    """Cut windows out of a signal, padded with zeros beyond its end.
 
     Args:
         signal: `(leads, samples)`.
-        starts: first samples, `(windows,)`, each from 0 to samples - 1.
-        window_size: length of a window.
+        starts: First sample of each window `(windows,)`, from 0 to samples - 1.
+        window_size: Length of a window in samples.
 
     Returns:
-        The windows `(windows, leads, window_size)` and how many samples of each are signal, int64 `(windows,)`.
+        The windows `(windows, leads, window_size)` and the number of signal samples in each, int64 `(windows,)`.
 
     Raises:
-        SignalError: a window would hold no sample.
+        SignalError: If a window would contain no sample.
     """
     num_leads, num_samples = signal.shape
     starts = np.asarray(starts, dtype=np.int64)
@@ -83,7 +83,7 @@ def cut_windows(signal: np.ndarray, starts: np.ndarray, window_size: int) -> tup
     if starts.size == 1 and starts[0] == 0 and num_samples == window_size:
         return signal[np.newaxis], lengths
     windows = np.zeros((starts.size, num_leads, window_size), dtype=signal.dtype)
-    # A copy of a contiguous piece for each window is faster than one gather over all of them.
+    # Copying one contiguous piece per window is faster than a gather over all windows.
     for window, start, length in zip(windows, starts.tolist(), lengths.tolist(), strict=True):
         window[:, :length] = signal[:, start : start + length]
     return windows, lengths

@@ -76,7 +76,7 @@ def test_what_is_no_recording_says_what_it_is(tmp_path, data_dir):
     (tmp_path / "a.npy").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 99\n")
     for path, fact in {
         tmp_path: "folder",
-        tmp_path / "absent.csv": "not there",
+        tmp_path / "absent.csv": "does not exist",
         tmp_path / "empty.csv": "0 bytes",
         tmp_path / "a.gz": "gzip",
         tmp_path / "a.xlsx": "zip",

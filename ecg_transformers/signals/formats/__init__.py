@@ -1,1 +1,1 @@
-"""Readers of every file format but WFDB: `read_record` and what it calls."""
+"""`read_record` and the readers of every file format except WFDB."""

@@ -1,12 +1,13 @@
-"""The choice of one recording out of the arrays of a container, and what the container says about it.
+"""Selection of one recording from the arrays of a container, and its metadata.
 
-An array is `(leads, samples)`, or `(records, leads, samples)` with `index=`; leads and samples may be exchanged
-where it is clear which is which.
+An array is `(leads, samples)`, or `(records, leads, samples)` with `index=`; leads and samples may be swapped where the
+order is unambiguous.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,20 +15,36 @@ from ...errors import LeadError, RecordFileError, SignalError
 from ..assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
 from ..record import EcgRecord
 
-__all__ = ["Facts", "assemble_array", "choose_array", "facts_among", "select_record"]
+__all__ = ["Caller", "Facts", "assemble_array", "choose_array", "facts_among", "locate_recording", "select_record"]
 
 _RATE_KEYS = ("sampling_rate", "sample_rate", "samplingrate", "sampling_frequency", "sfreq", "freq", "fs")
 _UNIT_KEYS = ("units", "unit")
 _LEAD_KEYS = ("leads", "lead_names", "lead_name", "sig_name", "channel_names", "channels")
 _SIGNAL_KEYS = ("signal", "signals", "ecg", "val", "data", "tracings")
-# Arrays that a message lists.
+# Number of arrays listed in an error message.
 _MAX_LISTED = 8
-# More leads than this are samples: no recorder of ECGs (not body surface maps) has as many.
+# A longer axis holds samples: no ECG recorder (other than for body surface maps) has more leads.
 _MAX_LEADS = 32
 
 
+class Caller(TypedDict, total=False):
+    """Arguments of `read_record` that every container reader passes on.
+
+    Attributes:
+        sampling_rate: Sampling rate in Hz, if the file has none.
+        units: Unit of the values, if the file has none.
+        gain: Values per unit, instead of the calibration in the file.
+        leads: Lead names, if the file has none.
+    """
+
+    sampling_rate: float | None
+    units: str | None
+    gain: float | None
+    leads: Sequence[str] | None
+
+
 class Facts(NamedTuple):
-    """What a container says beside its arrays; None where it does not."""
+    """Metadata in a container; None where missing."""
 
     sampling_rate: float | None = None
     units: str | None = None
@@ -35,7 +52,7 @@ class Facts(NamedTuple):
 
 
 def facts_among(values: Mapping[str, object]) -> Facts:
-    """Sampling rate, unit and lead names among named values, by the names that are usual for them."""
+    """Sampling rate, unit and lead names among named values, found by their usual names."""
     lower = {str(key).casefold(): value for key, value in values.items()}
 
     def first(keys: Sequence[str]) -> object | None:
@@ -51,7 +68,7 @@ def facts_among(values: Mapping[str, object]) -> Facts:
 
 
 def _texts(value: object) -> list[str]:
-    """The texts in a scalar, list or array of text or bytes, or in a MATLAB cell array of such."""
+    """The strings in a scalar, list or array of strings or bytes, or in a MATLAB cell array."""
     if value is None:
         return []
     items = [item for cell in np.asarray(value).reshape(-1).tolist() for item in np.asarray(cell).reshape(-1).tolist()]
@@ -60,15 +77,15 @@ def _texts(value: object) -> list[str]:
 
 
 def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: str | None, *, where: str) -> str:
-    """The name of the array that holds the signal: `key`, or the only one that can.
+    """Name of the array that holds the signal: `key`, or the only candidate.
 
     Args:
-        arrays: shape and type of each array.
-        key: the caller's choice.
-        where: the file, for messages.
+        arrays: Shape and type of each array.
+        key: Choice of the caller, or None.
+        where: File, for error messages.
 
     Raises:
-        RecordFileError: the key is not there, or several arrays or none can be the signal.
+        RecordFileError: If the key is missing, or the number of candidates is not one.
     """
     described = [f"{name} {shape} {dtype}" for name, (shape, dtype) in arrays.items()]
     if len(described) > _MAX_LISTED:
@@ -80,7 +97,7 @@ def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: st
         return key
     numeric = {name: shape for name, (shape, dtype) in arrays.items() if dtype.kind in "iuf" and 0 not in shape}
     able = [name for name, shape in numeric.items() if len(shape) >= 2]
-    # An array called "signal" beside others is meant; so is the only one that is long enough for samples.
+    # An array called "signal" is preferred, then the only one that is long enough for samples.
     called = [name for name in able if re.split("[/.]", name)[-1].casefold() in _SIGNAL_KEYS]
     long = [name for name in able if max(numeric[name]) > _MAX_LEADS]
     single = [name for name, shape in numeric.items() if len(shape) == 1 and shape[0] > _MAX_LEADS]
@@ -94,10 +111,10 @@ def choose_array(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: st
 
 
 def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> tuple[int, ...]:
-    """The position of one recording along the first axis: `()` for the whole array or `(index,)`.
+    """Position of one recording along the first axis: `()` for the whole array, or `(index,)`.
 
     Raises:
-        RecordFileError: an index is missing, out of range or not applicable.
+        RecordFileError: If an index is missing, out of range or not applicable.
     """
     if index is None:
         if len(shape) == 3 and shape[0] == 1:
@@ -114,29 +131,48 @@ def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> t
     return (int(index),)
 
 
+def locate_recording(
+    path: Path, arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]], key: str | None, index: int | None
+) -> tuple[str, str, tuple[int, ...]]:
+    """Name of the array with the recording, its place for error messages, and the position in it."""
+    chosen = choose_array(arrays, key, where=str(path))
+    where = f"{path}[{chosen}]"
+    return chosen, where, select_record(arrays[chosen][0], index, where=where)
+
+
 def assemble_array(
     values: np.ndarray,
+    path: Path,
+    facts: Facts,
     *,
     where: str,
-    source: str,
-    name: str,
-    facts: Facts,
-    sampling_rate: float | None,
-    units: str | None,
-    gain: float | None,
-    leads: Sequence[str] | None,
+    index: int | None,
     age: float | None = None,
     sex: str | None = None,
     notes: Sequence[str] = (),
+    **caller: Unpack[Caller],
 ) -> EcgRecord:
-    """A record out of the array of one recording, one- or two-dimensional, and what its container says.
+    """Create a record from the array of one recording.
+
+    Args:
+        values: One- or two-dimensional array.
+        path: File.
+        facts: Metadata in the file.
+        where: File and array, for error messages.
+        index: Index of the recording in an array of several; becomes part of the name.
+        age: Age in years.
+        sex: Sex as in the file.
+        notes: Notes of the reader.
+        **caller: Arguments of the caller.
 
     Raises:
-        RecordFileError: the array has no sensible shape or type, or the caller contradicts the file.
-        SignalError: nobody states the sampling rate.
-        LeadError: the names do not fit the shape.
+        RecordFileError: If shape or type is not that of a signal, or the caller contradicts the file.
+        SignalError: If the sampling rate is unknown.
+        LeadError: If the lead names do not match the shape.
     """
     notes = list(notes)
+    sampling_rate, leads = caller.get("sampling_rate"), caller.get("leads")
+    units, gain = caller.get("units"), caller.get("gain")
     if values.dtype.kind not in "iuf":
         raise RecordFileError(f"{where} is an array of {values.dtype}; expected real numbers (leads, samples).")
     stated = facts.leads
@@ -157,10 +193,10 @@ def assemble_array(
         sampling_rate=rate,
         file_leads=stated,
         where=where,
-        source=source,
+        source=str(path),
         units=units,
         leads=leads,
-        name=name,
+        name=path.stem if index is None else f"{path.stem}-{index}",
         age=age,
         sex=sex,
         notes=notes,
@@ -168,7 +204,7 @@ def assemble_array(
 
 
 def _orient(values: np.ndarray, num_leads: int | None, *, notes: list[str], where: str) -> np.ndarray:
-    """The array as `(leads, samples)`."""
+    """Transpose the array to `(leads, samples)` where necessary, with a note."""
     if values.ndim == 1:
         values = values[np.newaxis]
     if values.ndim != 2 or 0 in values.shape:

@@ -1,4 +1,4 @@
-"""Delimited text as numbers: delimiter, decimal mark, names and units found in the text, gaps as NaN."""
+"""Delimited text as numbers: detects delimiter, decimal mark, names and units; gaps become NaN."""
 
 import csv
 import re
@@ -19,19 +19,19 @@ __all__ = ["Column", "Table", "is_table", "read_numbers"]
 
 _GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?"}
 _VOLTAGES = {"nv", "uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", "v"}
-# "II (mV)", "time [ms]", "V1/uV"; behind "_" or a blank only units that are no lead names ("lead V" is a lead).
+# "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
-# Control characters that no text has.
+# Control characters that do not occur in text.
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
-# Rows that are looked at to find the delimiter; characters that one field may have (csv's own default is the same).
-_SAMPLE_ROWS, _MAX_FIELD = 20, 131_072
-# A first row of one name and at least so many numbers is a lead in a row.
+# Rows examined for the delimiter.
+_SAMPLE_ROWS = 20
+# A first row of one name and at least this many numbers is a lead in a row.
 _MIN_ROW_SAMPLES = 10
 
 
 class Column(NamedTuple):
-    """A column's (or row's) name, "" if the file leaves it empty, and unit as written."""
+    """Name of a column or row ("" if empty) and its unit as written."""
 
     name: str
     unit: str | None
@@ -42,9 +42,9 @@ class Table(NamedTuple):
 
     Attributes:
         values: float64 `(rows, columns)`, NaN where the text has a gap.
-        columns: name and unit of each column, or None without a row of names.
-        rows: name of each row where the names stand in the first column, or None.
-        notes: what was found out about the text.
+        columns: Name and unit of each column, or None without a row of names.
+        rows: Name of each row where the first column holds names, or None.
+        notes: Notes on the text.
     """
 
     values: np.ndarray
@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
 
 def is_table(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is text that can be rows of numbers (no markup, no EDF)."""
+    """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
     if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return True
     text = head.removeprefix(BOM_UTF8).lstrip()
@@ -62,10 +62,10 @@ def is_table(path: Path, head: bytes) -> bool:
 
 
 def read_numbers(path: Path) -> Table:
-    """Reads delimited text.
+    """Read a table of numbers from delimited text.
 
     Raises:
-        RecordFileError: a row has another number of fields than the first, or a field is no number.
+        RecordFileError: If the number of fields differs between rows, or a field is not a number.
     """
     try:
         with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
@@ -80,7 +80,7 @@ def _encoding(path: Path) -> str:
     if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return "utf-16"
     try:
-        # Incremental: the last character of the piece may be cut.
+        # Incremental: the last character may be cut off.
         getincrementaldecoder("utf-8-sig")().decode(head)
         return "utf-8-sig"
     except UnicodeDecodeError:
@@ -113,7 +113,7 @@ def _parse(file: Iterator[str], path: Path) -> Table:
     values, width, marks = array("d"), len(first), set()
     for number, fields in rows:
         if len(fields) != width:
-            # One empty field more is a delimiter at the end of every row of numbers.
+            # One additional empty field: a trailing delimiter in every row of numbers.
             if len(fields) == width + 1 and not fields[-1] and columns is not None:
                 fields.pop()
             else:
@@ -126,7 +126,7 @@ def _parse(file: Iterator[str], path: Path) -> Table:
             if "." not in marks and any("." in field for field in fields):
                 marks.add(".")
         except ValueError:
-            # array.extend keeps what came before the failure.
+            # array.extend keeps the values before the failure.
             del values[len(values) - len(values) % (width - (row_names is not None)) :]
             values.extend(_number(field, marks, columns, index, path, number) for index, field in enumerate(fields))
     width -= row_names is not None
@@ -135,15 +135,15 @@ def _parse(file: Iterator[str], path: Path) -> Table:
     if len(marks) > 1:
         raise RecordFileError(f"{path} has numbers with decimal commas and with points; expected one decimal mark.")
     table = np.frombuffer(values, dtype=np.float64).reshape(-1, width)
-    # A delimiter at the end of every row makes one column of gaps without a name.
+    # A trailing delimiter in every row creates an unnamed column of gaps.
     if width > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
         table, columns = table[:, :-1], columns and columns[:-1]
     return Table(table, columns, row_names, ["decimal commas"] if "," in marks else [])
 
 
 def _delimiter(lines: list[str]) -> str | None:
-    """The character between the fields, None for blanks, "" for a single column."""
-    # The first row decides: a name above a single column has no comma where "0,12" below has one.
+    """The delimiter, None for whitespace, "" for a single column."""
+    # The first row decides: the name of a single column has no comma, while "0,12" below it has one.
     for candidate in "\t;|,":
         if candidate in lines[0]:
             return candidate
@@ -151,7 +151,7 @@ def _delimiter(lines: list[str]) -> str | None:
 
 
 def _fields(lines: Iterator[tuple[int, str]], delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Number of the line and its fields without blanks and quotes around them."""
+    """Line number and fields of each line, stripped of blanks and quotes."""
     for number, line in lines:
         if delimiter:
             fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
@@ -171,7 +171,7 @@ def _is_number(field: str) -> bool:
 
 
 def _number(field: str, marks: set[str], columns: list[Column] | None, index: int, path: Path, line: int) -> float:
-    """The number in a field that Python's own `float` may not understand; its decimal mark joins `marks`."""
+    """Number in a field that `float` may not parse; its decimal mark is added to `marks`."""
     if field.casefold() in _GAPS:
         return np.nan
     try:
@@ -187,14 +187,14 @@ def _number(field: str, marks: set[str], columns: list[Column] | None, index: in
 
 
 def _column(field: str) -> Column:
-    """Name and unit of a column out of "II (mV)", "time_ms", "V1"."""
+    """Name and unit of a column such as "II (mV)", "time_ms" or "V1"."""
     found = _NAME_UNIT.fullmatch(field)
     unit = found and _unit(next(filter(None, found.groups()[1:]), ""))
     return Column(found[1].strip(), unit) if found and unit else Column(field, None)
 
 
 def _unit(text: str) -> str | None:
-    """A unit of a voltage, time or other known quantity as written, None for other text."""
+    """Unit of a voltage, time or other known quantity as written; None for other text."""
     bare = text.strip(" ()[]")
     if _CLOCK_UNIT.fullmatch(bare.casefold()):
         return "s"

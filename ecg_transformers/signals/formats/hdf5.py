@@ -1,48 +1,46 @@
-"""HDF5 in, MATLAB 7.3 included; one recording is taken into memory, links to other files are not followed."""
+"""Reader of HDF5, including MATLAB 7.3; loads one recording and follows no links to other files."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from ...errors import RecordFileError
 from ..record import EcgRecord
-from .array_choice import assemble_array, choose_array, facts_among, select_record
+from .array_choice import Caller, assemble_array, facts_among, locate_recording
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = ["is_hdf5", "read_hdf5"]
 
-# A file may state sizes for which it stores nothing; its compression (deflate) makes at most a thousandth.
+# A file may declare sizes without storing data; its compression (deflate) reduces to a thousandth at most.
 _MAX_EXPANSION, _SMALL_BYTES = 2000, 1 << 26
-# MATLAB 7.3 puts 512 bytes of text in front.
+# MATLAB 7.3 files start with 512 bytes of text.
 _SIGNATURE, _MATLAB_OFFSET = b"\x89HDF\r\n\x1a\n", 512
 
 
 def is_hdf5(path: Path, head: bytes) -> bool:
-    """Whether a file begins like HDF5 or MATLAB 7.3."""
+    """Whether a file starts like HDF5 or MATLAB 7.3."""
     return head.startswith(_SIGNATURE) or head[_MATLAB_OFFSET:].startswith(_SIGNATURE)
 
 
 def read_hdf5(
-    path: str | Path,
-    *,
-    sampling_rate: float | None = None,
-    units: str | None = None,
-    gain: float | None = None,
-    leads: Sequence[str] | None = None,
-    key: str | None = None,
-    index: int | None = None,
+    path: str | Path, *, key: str | None = None, index: int | None = None, **caller: Unpack[Caller]
 ) -> EcgRecord:
-    """Reads a recording from HDF5; only the chosen one is taken into memory.
+    """Read a recording from HDF5; only the selected recording is loaded.
 
-    Rate, unit and leads may be attributes of the dataset or the file, or small datasets of their own.
+    Sampling rate, unit and lead names may be attributes of the dataset or the file, or small datasets.
+
+    Args:
+        path: File.
+        key: Name of the array, if several can be the signal.
+        index: Index of the recording, if the array holds several.
+        **caller: Arguments of the caller.
 
     Raises:
-        RecordFileError: the file is damaged, or no dataset is clearly the signal.
-        SignalError: neither file nor caller states the sampling rate.
+        RecordFileError: If the file is damaged, or has no unambiguous signal.
+        SignalError: If the sampling rate is unknown.
     """
     path = Path(path)
     try:
@@ -52,17 +50,16 @@ def read_hdf5(
     try:
         with h5py.File(path, "r") as file:
             datasets = _datasets(file)
-            # MATLAB 7.3 keeps text as numbers.
+            # MATLAB 7.3 stores text as numbers.
             numbers = {name: item for name, item in datasets.items() if item.attrs.get("MATLAB_class") != b"char"}
             arrays = {name: (item.shape, item.dtype) for name, item in numbers.items()}
-            chosen = choose_array(arrays, None if key is None else key.strip("/"), where=str(path))
-            dataset, where = datasets[chosen], f"{path}[{chosen}]"
-            position = select_record(dataset.shape, index, where=where)
+            chosen, where, position = locate_recording(path, arrays, None if key is None else key.strip("/"), index)
+            dataset = datasets[chosen]
             shape = dataset.shape[len(position) :]
             size = int(np.prod(shape, dtype=object)) * dataset.dtype.itemsize
             if size > max(_SMALL_BYTES, _MAX_EXPANSION * path.stat().st_size):
                 raise RecordFileError(
-                    f"{where} states shape {shape}, {size} bytes; the file has {path.stat().st_size} bytes."
+                    f"{where} has shape {shape}, {size} bytes; the file has only {path.stat().st_size} bytes."
                 )
             values = np.asarray(dataset[position])
             facts = facts_among(_facts(file, dataset, datasets))
@@ -71,22 +68,11 @@ def read_hdf5(
     # h5py has no error class of its own: OSError, KeyError, RuntimeError, ValueError ...
     except Exception as error:
         raise RecordFileError(f"{path} cannot be read as HDF5: {type(error).__name__}: {error}.") from error
-    name = path.stem if index is None else f"{path.stem}-{index}"
-    return assemble_array(
-        values,
-        where=where,
-        source=str(path),
-        name=name,
-        facts=facts,
-        sampling_rate=sampling_rate,
-        units=units,
-        gain=gain,
-        leads=leads,
-    )
+    return assemble_array(values, path, facts, where=where, index=index, **caller)
 
 
 def _datasets(file: "h5py.File") -> dict[str, "h5py.Dataset"]:
-    """All datasets whose values lie in the file itself."""
+    """All datasets whose values are stored in the file itself."""
     import h5py
 
     found = {}
@@ -101,7 +87,7 @@ def _datasets(file: "h5py.File") -> dict[str, "h5py.Dataset"]:
 
 
 def _facts(file: "h5py.File", dataset: "h5py.Dataset", datasets: dict[str, "h5py.Dataset"]) -> dict[str, object]:
-    """Small datasets and attributes by name; what lies nearer to the dataset goes before."""
+    """Small datasets and attributes by name; those closest to the dataset take precedence."""
     small = {}
     for name, item in datasets.items():
         if item.size <= 64:

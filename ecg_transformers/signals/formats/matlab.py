@@ -1,15 +1,15 @@
-"""MATLAB files of versions 4 to 7 in, among them the struct of the CPSC 2018 challenge; version 7.3 is HDF5."""
+"""Reader of MATLAB files of versions 4 to 7, including the struct of the CPSC 2018 challenge; version 7.3 is HDF5."""
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from ...errors import RecordFileError
 from ..leads import STANDARD_LEADS
 from ..record import EcgRecord
-from .array_choice import Facts, assemble_array, choose_array, facts_among, select_record
+from .array_choice import Caller, Facts, assemble_array, facts_among, locate_recording
 
 __all__ = ["is_matlab", "read_matlab"]
 
@@ -20,12 +20,12 @@ _V4_BYTES = {0: 8, 1: 4, 2: 4, 3: 2, 4: 2, 5: 1}
 
 
 def is_matlab(path: Path, head: bytes) -> bool:
-    """Whether a file begins like MATLAB 5 to 7, or like version 4, which has no mark but a plausible matrix header."""
+    """Whether a file starts like MATLAB 5 to 7, or like version 4, which has no signature but a matrix header."""
     return head.startswith(b"MATLAB 5.0") or _v4_size(head) is not None
 
 
 def _v4_size(head: bytes) -> int | None:
-    """Bytes of the first matrix of a version 4 file, None for other files."""
+    """Bytes of the first matrix of a version 4 file; None for other files."""
     if len(head) < 21:
         return None
     kind, rows, columns, imaginary, name_length = struct.unpack("<5i", head[:20])
@@ -38,22 +38,21 @@ def _v4_size(head: bytes) -> int | None:
 
 
 def read_matlab(
-    path: str | Path,
-    *,
-    sampling_rate: float | None = None,
-    units: str | None = None,
-    gain: float | None = None,
-    leads: Sequence[str] | None = None,
-    key: str | None = None,
-    index: int | None = None,
+    path: str | Path, *, key: str | None = None, index: int | None = None, **caller: Unpack[Caller]
 ) -> EcgRecord:
-    """Reads a recording from a MATLAB file without a WFDB header.
+    """Read a recording from a MATLAB file without a WFDB header.
 
-    Fields of a struct are named `variable.field`. Rate, unit, leads, age and sex are taken from variables or fields
-    of usual names. The CPSC 2018 struct is known: 500 Hz, mV, standard lead order.
+    Fields of a struct are named `variable.field`. Sampling rate, unit, lead names, age and sex are taken from variables
+    or fields with the usual names. The CPSC 2018 struct is recognized: 500 Hz, mV, standard lead order.
+
+    Args:
+        path: File.
+        key: Name of the array, if several can be the signal.
+        index: Index of the recording, if the array holds several.
+        **caller: Arguments of the caller.
 
     Raises:
-        RecordFileError: the file is damaged, no array is clearly the signal, or nobody states the sampling rate.
+        RecordFileError: If the file is damaged, has no unambiguous signal, or the sampling rate is unknown.
     """
     path = Path(path)
     from scipy.io import loadmat
@@ -65,41 +64,36 @@ def read_matlab(
         raise RecordFileError(f"{path} has {found} of {needed} bytes; the copy is incomplete: copy it again.")
     try:
         variables = loadmat(path)
-    # scipy has no error class of its own for damaged files: ValueError, TypeError, KeyError, zlib.error ...
+    # scipy has no specific error class for damaged files: ValueError, TypeError, KeyError, zlib.error ...
     except Exception as error:
-        raise RecordFileError(f"{path} cannot be read as MATLAB file: {type(error).__name__}: {error}.") from error
+        raise RecordFileError(f"{path} cannot be read as a MATLAB file: {type(error).__name__}: {error}.") from error
     values = _flatten({name: value for name, value in variables.items() if not name.startswith("__")})
     arrays = {name: (value.shape, value.dtype) for name, value in values.items()}
-    chosen = choose_array(arrays, key, where=str(path))
-    where = f"{path}[{chosen}]"
-    position = select_record(values[chosen].shape, index, where=where)
-    signal = values[chosen][position]
+    chosen, where, position = locate_recording(path, arrays, key, index)
+    signal, rate = values[chosen][position], caller.get("sampling_rate")
     small = {name.rsplit(".", 1)[-1]: value for name, value in values.items() if value.size <= 64}
     facts, notes = facts_among(small), []
     fields = {name.rsplit(".", 1)[-1] for name in values if name.startswith(chosen.rpartition(".")[0] + ".")}
     if fields == _CPSC_FIELDS and signal.ndim == 2 and len(signal) == len(STANDARD_LEADS):
-        facts = Facts(_CPSC_RATE if sampling_rate is None else None, "mV", list(STANDARD_LEADS))
-        rate_taken = f", {_CPSC_RATE} Hz" if sampling_rate is None else ""
+        facts = Facts(_CPSC_RATE if rate is None else None, "mV", list(STANDARD_LEADS))
+        rate_taken = f", {_CPSC_RATE} Hz" if rate is None else ""
         notes.append(f"layout of CPSC 2018 (struct with sex, age, data): standard lead order, mV{rate_taken}")
-    if facts.sampling_rate is None and sampling_rate is None:
+    if facts.sampling_rate is None and rate is None:
         listing = ", ".join(f"{name} {value.shape} {value.dtype}" for name, value in values.items())
         raise RecordFileError(
-            f"{path} holds {listing}, and neither a header {path.stem}.hea beside it nor a variable fs states the "
+            f"{path} holds {listing}, but neither a header {path.stem}.hea nor a variable fs with the "
             "sampling rate. Copy the header there, or set sampling_rate= (and gain= or units= for converter units)."
         )
     return assemble_array(
         signal,
+        path,
+        facts,
         where=where,
-        source=str(path),
-        name=path.stem if index is None else f"{path.stem}-{index}",
-        facts=facts,
-        sampling_rate=sampling_rate,
-        units=units,
-        gain=gain,
-        leads=leads,
+        index=index,
         age=_age(small.get("age")),
         sex=_sex(small.get("sex")),
         notes=notes,
+        **caller,
     )
 
 

@@ -1,40 +1,39 @@
-"""NPY and NPZ in. Pickled objects are never loaded."""
+"""Reader of NPY and NPZ. Pickled objects are never loaded."""
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from ...errors import RecordFileError
 from ..record import EcgRecord
-from .array_choice import Facts, assemble_array, choose_array, facts_among, select_record
+from .array_choice import Caller, Facts, assemble_array, facts_among, locate_recording, select_record
 
 __all__ = ["is_numpy", "read_numpy"]
 
 
 def is_numpy(path: Path, head: bytes) -> bool:
-    """Whether a file begins like `.npy`, or is a zip archive whose first member does."""
+    """Whether a file starts like `.npy`, or is a zip archive whose first member does."""
     return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and b".npy" in head[:512])
 
 
 def read_numpy(
-    path: str | Path,
-    *,
-    sampling_rate: float | None = None,
-    units: str | None = None,
-    gain: float | None = None,
-    leads: Sequence[str] | None = None,
-    key: str | None = None,
-    index: int | None = None,
+    path: str | Path, *, key: str | None = None, index: int | None = None, **caller: Unpack[Caller]
 ) -> EcgRecord:
-    """Reads a recording from `.npy` or `.npz`; of a `.npy` only the chosen one is taken into memory.
+    """Read a recording from `.npy` or `.npz`; of an `.npy` only the selected recording is loaded.
 
-    An archive may name its rate, unit and leads in arrays called `sampling_rate` (`fs`), `units`, `leads`.
+    An archive may hold sampling rate, unit and lead names in arrays called `sampling_rate` (`fs`), `units`, `leads`.
+
+    Args:
+        path: File.
+        key: Name of the array, if several can be the signal.
+        index: Index of the recording, if the array holds several.
+        **caller: Arguments of the caller.
 
     Raises:
-        RecordFileError: the file is damaged, holds Python objects, or no array is clearly the signal.
-        SignalError: neither file nor caller states the sampling rate.
+        RecordFileError: If the file is damaged, holds Python objects, or has no unambiguous signal.
+        SignalError: If the sampling rate is unknown.
     """
     path = Path(path)
     try:
@@ -51,34 +50,21 @@ def read_numpy(
                 arrays = _npz_headers(path)
                 small = [name for name, (shape, dtype) in arrays.items() if np.prod(shape) <= 64 and dtype.kind != "O"]
                 facts = facts_among({name: loaded[name] for name in small})
-                chosen = choose_array(arrays, key, where=str(path))
-                where = f"{path}[{chosen}]"
-                position = select_record(arrays[chosen][0], index, where=where)
+                chosen, where, position = locate_recording(path, arrays, key, index)
                 values = np.array(loaded[chosen][position])
     except RecordFileError:
         raise
-    # Damaged files end in ValueError, EOFError, OSError, BadZipFile, zlib.error, MemoryError ...
+    # Damaged files raise ValueError, EOFError, OSError, BadZipFile, zlib.error, MemoryError ...
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         if "Object arrays" in str(error) or "Python objects" in str(error):
             why = "it holds Python objects (pickle), which are never loaded"
-        raise RecordFileError(f"{path} cannot be read as NumPy file: {why}. Save the array of numbers anew.") from error
-    name = path.stem if index is None else f"{path.stem}-{index}"
-    return assemble_array(
-        values,
-        where=where,
-        source=str(path),
-        name=name,
-        facts=facts,
-        sampling_rate=sampling_rate,
-        units=units,
-        gain=gain,
-        leads=leads,
-    )
+        raise RecordFileError(f"{path} cannot be read as a NumPy file: {why}. Save the array again.") from error
+    return assemble_array(values, path, facts, where=where, index=index, **caller)
 
 
 def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each array in an archive, without loading it; what states more than it holds is refused."""
+    """Shape and type of each array in an archive, without loading it; inconsistent sizes are rejected."""
     headers = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -90,6 +76,6 @@ def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
             if dtype.itemsize * int(np.prod(shape, dtype=object)) > member.file_size:
-                raise RecordFileError(f"{path}: array {name} states shape {shape} and has {member.file_size} bytes.")
+                raise RecordFileError(f"{path}: array {name} has shape {shape} but only {member.file_size} bytes.")
             headers[name] = (shape, dtype)
     return headers

@@ -1,4 +1,4 @@
-"""`read_record`: a recording from a file of any known kind, recognized by its content, and the registry of readers."""
+"""`read_record` for files of any known format, detected by content, and the registry of readers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
@@ -34,24 +34,24 @@ class _Reader(NamedTuple):
 
 
 def _is_wfdb(path: Path, head: bytes) -> bool:
-    """A header, a record's path without suffix, or a signal file with its header beside it."""
+    """Whether the path is a header, a record without suffix, or a signal file with its header."""
     if path.suffix.casefold() == ".hea":
         return True
     if not path.exists():
         return _header_of(path)
     if path.suffix.casefold() not in (".dat", ".mat"):
         return False
-    # A .dat of text is a table; another one without its header is a WFDB record that was copied in part.
+    # A .dat with text is a table; any other without its header is an incomplete copy of a WFDB record.
     beside = path.with_suffix(".hea").is_file() or path.with_suffix(".HEA").is_file()
     return beside or (path.suffix.casefold() == ".dat" and not is_table(path, head))
 
 
 def _header_of(path: Path) -> bool:
-    """Whether a path without suffix is that of a WFDB record."""
+    """Whether a path without suffix is a WFDB record."""
     return any(path.with_name(path.name + suffix).is_file() for suffix in (".hea", ".HEA"))
 
 
-# In the order in which they are asked; text comes last but one, because markup and EDF are text, too.
+# In the order in which they are tried; text comes late, since other formats also look like text.
 _READERS = [
     _Reader("wfdb", _is_wfdb, read_wfdb),
     _Reader("numpy", is_numpy, read_numpy),
@@ -63,18 +63,18 @@ _READERS = [
 
 
 def reader_names() -> tuple[str, ...]:
-    """The names of the registered readers in the order in which they are asked."""
+    """Names of the registered readers, in the order in which they are tried."""
     return tuple(reader.name for reader in _READERS)
 
 
 def register_reader(name: str, probe: Probe, read: Read) -> None:
-    """Adds a reader, which is asked before all others; one of the same name is replaced.
+    """Add a reader, which is tried before all others; a reader of the same name is replaced.
 
     Args:
-        name: its name.
-        probe: `probe(path, head)` with the file's first 4096 bytes says whether the file is its kind.
-        read: `read(path, ...)` gives an EcgRecord; it gets those of `read_record`'s arguments that the caller set,
-            and must have parameters of their names (or `**kwargs`).
+        name: Name of the reader.
+        probe: `probe(path, head)`, called with the first 4096 bytes; returns whether the reader accepts the file.
+        read: `read(path, **arguments)`, returns an EcgRecord. It receives the arguments of `read_record` that the
+            caller set, and must have parameters of these names (or `**kwargs`).
 
     Example:
         >>> def read_mine(path, *, sampling_rate=None):
@@ -95,25 +95,25 @@ def read_record(
     key: str | None = None,
     index: int | None = None,
 ) -> EcgRecord:
-    """Reads one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and recorders' formats with the extra `[formats]`.
+    """Read one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and vendor formats with the extra `[formats]`.
 
-    What a file states goes before the arguments, and a contradiction is an error; only `gain` replaces what a file
-    says. Everything that was assumed, converted or looks wrong is in the record's `notes`.
+    Values in the file take precedence, and a contradicting argument is an error; only `gain` overrides the file.
+    Assumptions, conversions and suspicious findings are listed in the `notes` of the record.
 
     Args:
-        path: the file; for WFDB the header, the signal file or the path without a suffix.
-        sampling_rate: Hz, where the file states none.
-        units: unit of the values (mV, uV, V, nV) where the file states none.
-        gain: values per mV (per `units` if given), in place of the file's own calibration.
-        leads: a name per lead in the order of the file, where the file names none or names them doubly.
-        treat_as: leads that may stand for others, as in `{"MLII": "II"}`; noted on the record.
-        key: name of the array in a container (NPZ, HDF5, MATLAB) that holds several.
-        index: number of the recording in an array of several.
+        path: File; for WFDB the header, the signal file or the path without a suffix.
+        sampling_rate: Sampling rate in Hz, if the file has none.
+        units: Unit of the values (mV, uV, V, nV), if the file has none.
+        gain: Values per mV (per `units` if given), instead of the calibration in the file.
+        leads: Lead names in the order of the file, if the file has none or has duplicates.
+        treat_as: Leads to be treated as others, as in `{"MLII": "II"}`, with a note.
+        key: Name of the array in a container (NPZ, HDF5, MATLAB) with several arrays.
+        index: Index of the recording in an array of several recordings.
 
     Raises:
-        RecordFileError: the file is absent, damaged, of an unknown kind, or contradicts the arguments.
-        SignalError: the sampling rate is missing, or an argument does not apply.
-        LeadError: lead names are doubled or do not fit.
+        RecordFileError: If the file is missing, damaged, of an unknown format, or contradicts the arguments.
+        SignalError: If the sampling rate is unknown, or an argument does not apply.
+        LeadError: If lead names are duplicated or do not match.
 
     Example:
         >>> read_record("tests/data/ptbxl/00001_lr.hea")
@@ -139,16 +139,16 @@ def read_record(
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file; none where the path is a WFDB record's without suffix."""
+    """First bytes of a file; empty for a WFDB record without suffix."""
     if path.is_dir():
         raise RecordFileError(f"{path} is a folder; expected a file. Read a folder with ecg_transformers.load_records.")
     if not path.exists():
         if _header_of(path):
             return b""
-        address = " Download what is at an address first." if ":/" in str(path) else ""
-        raise RecordFileError(f"{path} is not there; expected a recording's file.{address}")
+        address = " Download the file first." if ":/" in str(path) else ""
+        raise RecordFileError(f"{path} does not exist; expected the file of a recording.{address}")
     if not path.is_file():
-        raise RecordFileError(f"{path} is no regular file; expected a recording's file.")
+        raise RecordFileError(f"{path} is not a regular file; expected the file of a recording.")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -161,9 +161,9 @@ def _head(path: Path) -> bytes:
 
 
 def _unknown(path: Path, head: bytes) -> RecordFileError:
-    """What to say of a file that no reader knows."""
+    """The error for a file that no reader accepts."""
     known = next((kind for mark, kind in _OTHER_KINDS.items() if head.startswith(mark)), None)
     return RecordFileError(
         f"{path} is {known or f'of an unknown kind: it begins with {head[:16]!r}'}; expected WFDB, CSV, TSV, NPY, NPZ, "
-        "HDF5, MATLAB or a recorder's format. Unpack or convert it, or add a reader with register_reader."
+        "HDF5, MATLAB or a vendor format. Unpack or convert it, or add a reader with register_reader."
     )

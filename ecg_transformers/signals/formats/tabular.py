@@ -1,4 +1,4 @@
-"""CSV and TSV in: one column per lead (or one row), with names, units and times where the file has them."""
+"""Reader of CSV and TSV: one column (or row) per lead, with optional names, units and times."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["is_table", "read_table"]
 
 _TIMES = {"time", "times", "t", "timestamp", "timestamps", "elapsedtime", "zeit", *TIME_UNITS}
 _COUNTS = {"", "sample", "samples", "sample#", "samplenumber", "index", "idx", "n", "#", "no", "row", "unnamed:0"}
-# Without names, a file of at most so many rows and more columns has its leads in rows.
+# Without names, a file with at most this many rows and more columns has one lead per row.
 _MAX_LEAD_ROWS = 32
 
 
@@ -27,23 +27,23 @@ def read_table(
     gain: float | None = None,
     leads: Sequence[str] | None = None,
 ) -> EcgRecord:
-    """Reads a recording from CSV, TSV or other delimited text.
+    """Read a recording from CSV, TSV or other delimited text.
 
-    One row per sample and one column per lead, names in the first row, units in the names or in the second row. A file
-    without names that has more columns than rows, or names in its first column, has one row per lead. Empty fields are
-    missing samples (NaN). A column of times gives the rate; columns that count the rows are left out. Lines that begin
-    with `#` are comments.
+    The file has one row per sample and one column per lead, names in the first row, and units in the names or in the
+    second row. A file with names in its first column, or without names and with more columns than rows, has one row per
+    lead. Empty fields are missing samples (NaN). A time column determines the sampling rate; columns that count the
+    rows are skipped. Lines that start with `#` are comments.
 
     Args:
-        path: the file.
-        sampling_rate: Hz; needed without a column of times.
-        units: unit of the values where the file states none.
-        gain: values per unit (converter units per mV).
-        leads: names of the leads where the file has none.
+        path: File.
+        sampling_rate: Sampling rate in Hz; required without a time column.
+        units: Unit of the values if the file has none.
+        gain: Values per unit (raw units per mV).
+        leads: Lead names if the file has none.
 
     Raises:
-        RecordFileError: the text is no table of numbers, or contradicts the arguments.
-        SignalError: neither the file nor the caller states the sampling rate.
+        RecordFileError: If the text is not a table of numbers, or contradicts the arguments.
+        SignalError: If the sampling rate is unknown.
     """
     path = Path(path)
     table = read_numbers(path)
@@ -80,7 +80,7 @@ def read_table(
 
 
 def _meaning(table: Table, notes: list[str], *, where: str) -> tuple[list[int], float | None]:
-    """The columns that are leads, and the rate that a column of times states."""
+    """Columns that are leads, and the sampling rate of a time column."""
     keep, rate = [], None
     for index in range(table.values.shape[1]):
         values = table.values[:, index]
@@ -106,14 +106,14 @@ def _meaning(table: Table, notes: list[str], *, where: str) -> tuple[list[int], 
 
 
 def _unit_in_name(key: str) -> str | None:
-    """The unit where the column's name is one."""
+    """The name of a column, if it is a unit of time."""
     return key if key in TIME_UNITS else None
 
 
 def _to_millivolts(
     signal: np.ndarray, named: list[Column], units: str | None, *, notes: list[str], where: str
 ) -> np.ndarray:
-    """The leads in mV, each by its own unit; a lead without one has the caller's."""
+    """The leads converted to mV, each from its own unit or that of the caller."""
     scales = []
     for column in named:
         unit = settle_units(column.unit, units, where=f"{where}, column {column.name!r}")

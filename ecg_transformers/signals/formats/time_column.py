@@ -1,4 +1,4 @@
-"""The sampling rate that a column of times states, checked for a constant step."""
+"""Sampling rate of a time column, with a check for constant steps."""
 
 import re
 from datetime import datetime
@@ -13,12 +13,12 @@ __all__ = ["TIME_UNITS", "is_ramp", "parse_clock", "rate_of_times"]
 TIME_UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3}
 TIME_UNITS |= {"millisecond": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "microseconds": 1e-6, "min": 60.0, "h": 3600.0}
 
-# Hz. A time column without a unit is taken as seconds only if the rate is one of an ECG recorder.
+# Hz. A time column without a unit is taken as seconds only if the rate is plausible for an ECG recorder.
 _PLAUSIBLE_RATE = (20.0, 20_000.0)
 
 
 def parse_clock(text: str) -> float | None:
-    """Seconds of a time of day or elapsed time (`[[hh:]mm:]ss.fff`) or of an ISO date and time, None for other text.
+    """Seconds of a clock time (`[[hh:]mm:]ss.fff`) or an ISO date and time; None for other text.
 
     Example:
         >>> parse_clock("0:01.500"), parse_clock("1:00:00"), parse_clock("MLII")
@@ -34,13 +34,13 @@ def parse_clock(text: str) -> float | None:
             moment = datetime.fromisoformat(text)
         except ValueError:
             return None
-        # From a fixed day on, so that a double keeps the microseconds.
+        # Relative to a fixed day, so that a double resolves microseconds.
         return (moment.replace(tzinfo=None) - datetime(2000, 1, 1)).total_seconds()
     return None
 
 
 def is_ramp(values: np.ndarray) -> bool:
-    """Whether values rise by a constant step, as no lead of an ECG does."""
+    """Whether values increase by a constant step, unlike any ECG lead."""
     if len(values) < 10 or not np.isfinite(values).all():
         return False
     step = (values[-1] - values[0]) / (len(values) - 1)
@@ -48,18 +48,18 @@ def is_ramp(values: np.ndarray) -> bool:
 
 
 def rate_of_times(times: np.ndarray, unit: str | None, *, where: str) -> tuple[float, list[str]]:
-    """The sampling rate that times state, and notes.
+    """Sampling rate of a time column, and notes.
 
-    The rate is the number of steps over the whole duration; a whole number within the rounding of the times is taken as
-    meant. Times that lie more than half a step beside an even grid are lost or doubled samples.
+    The rate is the number of steps divided by the total duration, rounded to an integer within the rounding error of
+    the times. Times more than half a step off an even grid indicate lost or duplicated samples.
 
     Args:
-        times: one time per sample.
-        unit: unit of the times as written, or None.
-        where: the file, for messages.
+        times: One time per sample.
+        unit: Unit of the times as written, or None.
+        where: File, for error messages.
 
     Raises:
-        RecordFileError: the step is not constant, or the unit cannot be told.
+        RecordFileError: If the step is not constant, or the unit is unknown.
     """
     if len(times) < 2:
         raise RecordFileError(f"{where}: the time column has one value; expected two or more. Set sampling_rate=.")
@@ -91,7 +91,7 @@ def rate_of_times(times: np.ndarray, unit: str | None, *, where: str) -> tuple[f
         )
     if unit is None:
         notes.append(f"time column taken as seconds: {rate:.6g} Hz")
-    # The ends are rounded by at most the largest deviation seen (two of them), half a unit of the last place at least.
+    # Both ends are rounded by at most the largest observed deviation, and at least by half a unit in the last place.
     uncertainty = rate * (2 * off.max() + np.spacing(np.abs(times).max()) * scale) / span
     nearest = round(rate)
     if nearest and abs(rate - nearest) <= max(uncertainty, 1e-6 * rate):

@@ -1,4 +1,4 @@
-"""Which signals of a WFDB header are read, and how many units of the file make one mV."""
+"""Selection and calibration of the signals of a WFDB header."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,22 @@ from .header import WfdbHeader
 
 __all__ = ["calibrate", "choose_channels"]
 
-# Units of the file per mV: 1 per V at the least, a 32-bit converter at its finest at the most.
+# Raw units per mV: from 1 per V to the resolution of a 32-bit converter.
 _MIN_GAIN, _MAX_GAIN = 1e-3, 1e10
 
 
 def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *, notes: list[str]) -> list[int]:
-    """Positions of the signals to read, in the order asked for; all voltages if `channels` is None.
+    """Positions of the signals to read, in the requested order.
+
+    Args:
+        header: Header.
+        channels: Positions or names of signals; None: all voltages.
+        notes: Receives a note on skipped signals.
 
     Raises:
-        LeadError: a channel is not there, ambiguous or asked for twice.
-        SignalError: a channel is no voltage.
-        RecordFileError: the record holds no voltage at all.
+        LeadError: If a channel is missing, ambiguous or requested twice.
+        SignalError: If a channel is not a voltage.
+        RecordFileError: If the record holds no voltage.
     """
     signals = header.signals
     others = [index for index, signal in enumerate(signals) if (signal.units or "").casefold() in OTHER_QUANTITIES]
@@ -41,7 +46,7 @@ def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *,
         if len(found) != 1 or found[0] in wanted:
             raise LeadError(
                 f"{header.path} has the signals {', '.join(names)}; channels={list(channels)!r} asks for {channel!r}, "
-                "which is not there, ambiguous or asked for twice."
+                "which is missing, ambiguous or requested twice."
             )
         wanted += found
     if not wanted or set(wanted) & set(others):
@@ -52,18 +57,18 @@ def choose_channels(header: WfdbHeader, channels: Sequence[int | str] | None, *,
 def calibrate(
     header: WfdbHeader, wanted: Sequence[int], *, units: str | None, gain: float | None, notes: list[str]
 ) -> list[float]:
-    """Units of the file per mV for each wanted signal.
+    """Raw units per mV for each selected signal.
 
     Args:
-        header: the header.
-        wanted: positions of the signals.
-        units: the caller's unit for signals without one.
-        gain: the caller's gain per `units` (mV if None), which replaces the header's.
-        notes: what was assumed or converted is added here.
+        header: Header.
+        wanted: Positions of the signals.
+        units: Unit from the caller, for signals without one.
+        gain: Gain from the caller per `units` (default: mV), which overrides the header.
+        notes: Receives notes on assumptions and conversions.
 
     Raises:
-        RecordFileError: a unit is no voltage, or contradicts the caller's.
-        SignalError: the caller's gain or unit cannot be used.
+        RecordFileError: If a unit is not a voltage, or contradicts that of the caller.
+        SignalError: If the gain or unit of the caller is invalid.
     """
     signals = [header.signals[index] for index in wanted]
     if gain is not None:
@@ -84,7 +89,7 @@ def calibrate(
         except SignalError:
             raise RecordFileError(
                 f"{header.path}, line {signal.line}: the unit is {unit!r}; expected a voltage (mV, uV, V). "
-                "Choose other signals with channels=, or set gain= (units of the file per mV)."
+                "Choose other signals with channels=, or set gain= (raw units per mV)."
             ) from None
         if signal.units and units and scale != unit_scale(units):
             raise RecordFileError(
@@ -97,7 +102,7 @@ def calibrate(
         if not _MIN_GAIN <= abs(per_millivolt) <= _MAX_GAIN:
             raise RecordFileError(
                 f"{header.path}, line {signal.line}: the gain is {signal.gain:g}/{unit or 'mV'}; expected "
-                f"{_MIN_GAIN:g} to {_MAX_GAIN:g} per mV. Set gain= (units of the file per mV)."
+                f"{_MIN_GAIN:g} to {_MAX_GAIN:g} per mV. Set gain= (raw units per mV)."
             )
         calibration.append(per_millivolt)
     if without_unit:

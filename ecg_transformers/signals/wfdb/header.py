@@ -1,10 +1,13 @@
-"""WFDB headers: the `.hea` text of a record, understood tolerantly and checked field by field.
+"""WFDB headers: a tolerant parser of `.hea` files that validates every field.
 
-Grammar (WFDB Applications Guide, header(5)): a line `name[/segments] signals rate[/...] [samples] [time] [date]`;
-one line per signal, ``file format[xN][:skew][+offset] [gain[(baseline)][/units]] [resolution] [zero] [initial]
-[checksum] [block] [name]`; comments behind `#``. What occurs in published corpora and can be read in one way only is
-read (byte-order mark, Latin-1, any line end, blank lines, dates before times, `.mat` in the record name); the rest is
-a RecordFileError with file and line.
+Grammar (WFDB Applications Guide, header(5)):
+
+    name[/segments] signals rate[/...] [samples] [time] [date]
+    file format[xN][:skew][+offset] [gain[(baseline)][/units]] [resolution] [zero] [initial] [checksum] [block] [name]
+
+with one line per signal, and comments after `#`. Deviations that occur in published corpora and are unambiguous are
+accepted (byte-order mark, Latin-1, any line ending, blank lines, date before time, `.mat` in the record name);
+everything else is a RecordFileError with file and line.
 """
 
 import math
@@ -20,7 +23,7 @@ from ..record import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE
 
 __all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "refuse_lfs_pointer"]
 
-# A header of a thousand segments has 30 kB; what is larger is another kind of file.
+# A header of a thousand segments has 30 kB; a larger file is not a header.
 _MAX_HEADER_BYTES = 4 << 20
 # WFDB: "gain 0 or missing: uncalibrated, 200 units per mV".
 _UNCALIBRATED_GAIN = 200.0
@@ -46,19 +49,19 @@ class WfdbSignal(NamedTuple):
     """One signal line.
 
     Attributes:
-        line: its number in the file, for messages.
-        file_name: the file with its samples, a plain name.
-        format: WFDB's number of the sample format (16, 212, ...).
-        samples_per_frame: samples of this signal in each frame.
-        skew: frames by which the signal lies late in the file.
-        byte_offset: where the samples begin in the file.
-        gain: file units per physical unit; 200 where the header says 0 or nothing (`calibrated` is False then).
-        baseline: value of the file that means 0.
-        units: physical unit as written, or None.
-        calibrated: whether the header states a gain.
-        initial_value: first sample as stated, or None.
-        checksum: 16-bit sum of all samples as stated, or None.
-        name: lead name as written, or None.
+        line: Line number in the file, for error messages.
+        file_name: Name of the signal file.
+        format: WFDB sample format (16, 212, ...).
+        samples_per_frame: Samples of this signal per frame.
+        skew: Delay of the signal in the file, in frames.
+        byte_offset: Offset of the first sample in the file, in bytes.
+        gain: Raw units per physical unit; 200 if the header has 0 or none (then `calibrated` is False).
+        baseline: Raw value that corresponds to 0.
+        units: Physical unit as written, or None.
+        calibrated: Whether the header has a gain.
+        initial_value: First sample according to the header, or None.
+        checksum: 16-bit sum of all samples according to the header, or None.
+        name: Lead name as written, or None.
     """
 
     line: int
@@ -85,23 +88,23 @@ class WfdbSegment(NamedTuple):
 
 @dataclass(frozen=True)
 class WfdbHeader:
-    """What a `.hea` file says, checked.
+    """Validated content of a `.hea` file.
 
     Args:
-        path: the header file.
-        name: the record's name: that of its file.
-        written_name: the record's name as the record line has it.
-        sampling_rate: frames per second, Hz.
-        num_samples: frames, or None where the header leaves it open.
-        signals: the signals; empty for a multi-segment record.
-        segments: the segments of a multi-segment record, else empty.
-        base_date: date of recording, or None.
-        base_time: time of day as written, or None.
-        comments: the comment texts without `#`.
-        age: years, or None.
-        sex: "male", "female" or None.
-        labels: the codes of a `Dx:` comment.
-        notes: what was repaired or looks wrong.
+        path: Header file.
+        name: Name of the record, from the file name.
+        written_name: Name of the record in the record line.
+        sampling_rate: Frames per second (Hz).
+        num_samples: Number of frames, or None if the header omits it.
+        signals: Signals; empty for a multi-segment record.
+        segments: Segments of a multi-segment record, otherwise empty.
+        base_date: Date of the recording, or None.
+        base_time: Time of day as written, or None.
+        comments: Comments without `#`.
+        age: Age in years, or None.
+        sex: `"male"`, `"female"` or None.
+        labels: Codes of a `Dx:` comment.
+        notes: Repairs and suspicious findings.
     """
 
     path: Path
@@ -121,7 +124,7 @@ class WfdbHeader:
 
 
 def refuse_lfs_pointer(path: Path, start: bytes) -> None:
-    """Raises RecordFileError if a file that begins so is a Git LFS pointer, not what it stands for."""
+    """Raise RecordFileError if `start` is the beginning of a Git LFS pointer instead of the file itself."""
     if start.startswith(_LFS_MARK):
         found = re.search(rb"size (\d{1,18})", start)
         size = f" ({int(found[1])} bytes)" if found else ""
@@ -132,10 +135,10 @@ def refuse_lfs_pointer(path: Path, start: bytes) -> None:
 
 
 def header_path(path: str | Path) -> Path:
-    """The `.hea` file meant by the path of a record, its header or its signal file.
+    """The `.hea` file for the path of a record, its header or its signal file.
 
     Raises:
-        RecordFileError: there is none.
+        RecordFileError: If there is none.
     """
     path = Path(path)
     if path.suffix.casefold() == ".hea":
@@ -146,17 +149,17 @@ def header_path(path: str | Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise RecordFileError(f"there is no header {candidates[-1]}; a WFDB record needs it beside its signal file.")
+    raise RecordFileError(f"there is no header {candidates[-1]}; a WFDB record needs it next to its signal file.")
 
 
 def read_header(path: str | Path) -> WfdbHeader:
-    """Reads and checks the header of a WFDB record; no signal file is touched.
+    """Read and validate the header of a WFDB record, without opening signal files.
 
     Args:
-        path: the `.hea` file, or the record's path without a suffix, or its signal file.
+        path: `.hea` file, record path without suffix, or signal file.
 
     Raises:
-        RecordFileError: the header is absent, empty, cut off or not understood.
+        RecordFileError: If the header is missing, empty, truncated or invalid.
     """
     path = header_path(path)
     lines, comments = _split_lines(path)
@@ -174,7 +177,7 @@ def read_header(path: str | Path) -> WfdbHeader:
     else:
         _check_count(path, body, segments_stated, "segment")
         segments = tuple(_segment_line(path, number, line) for number, line in body)
-    # Only the layout segment of a record whose segments differ has no samples, and no files.
+    # Only the layout segment of a variable-layout record has no samples and no files.
     if fields["num_samples"] == 0 and not (signals and all(signal.file_name == "~" for signal in signals)):
         raise _fail(path, number, "the record is empty: it states 0 samples.")
     name = path.stem
@@ -194,7 +197,7 @@ def read_header(path: str | Path) -> WfdbHeader:
 
 
 def _split_lines(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
-    """The numbered lines that are neither blank nor comments, and the comments."""
+    """Numbered lines that are neither blank nor comments, and the comments."""
     size = path.stat().st_size
     if size > _MAX_HEADER_BYTES:
         raise RecordFileError(f"{path} has {size} bytes; expected a WFDB header, a text of a few kB.")
@@ -207,7 +210,7 @@ def _split_lines(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     lines, comments = [], []
-    # str.splitlines would also cut at U+0085, a letter's second byte in a wrongly decoded text.
+    # str.splitlines would also split at U+0085, the second byte of a letter in wrongly decoded text.
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         stripped = line.strip()
         if stripped.startswith("#"):
@@ -222,9 +225,9 @@ def _fail(path: Path, number: int, problem: str) -> RecordFileError:
 
 
 def _check_count(path: Path, body: list[tuple[int, str]], stated: int, what: str) -> None:
-    """Refuses lines behind the record line that are fewer or more than it states."""
+    """Reject a number of lines that differs from the record line."""
     if len(body) < stated:
-        # The last line may be cut in its middle; what counts is how far the header goes.
+        # The last line may be cut off in the middle; complete lines count.
         complete = len(body) if what == "segment" else sum(_is_complete(path, number, line) for number, line in body)
         raise RecordFileError(
             f"{path} is cut off: {complete} complete {what} lines of {stated} were found. Copy the file again."
@@ -235,8 +238,8 @@ def _check_count(path: Path, body: list[tuple[int, str]], stated: int, what: str
 
 
 def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
-    """The fields of the record line and notes on it."""
-    # A record that its user renamed may have blanks in its name.
+    """Fields of the record line, and notes."""
+    # A renamed record may have blanks in its name.
     name = _leading_name(path.name, line) or line.split(maxsplit=1)[0]
     tokens = line[len(name) :].split()
     segments = None
@@ -252,7 +255,7 @@ def _record_line(path: Path, number: int, line: str) -> tuple[dict, list[str]]:
     if count == 0 or segments == 0:
         raise _fail(path, number, "the record has no signals; expected at least one.")
     if not tokens:
-        raise _fail(path, number, "the sampling rate is missing; write it behind the number of signals.")
+        raise _fail(path, number, "the sampling rate is missing; expected it after the number of signals.")
     match = _RATE.fullmatch(tokens[0])
     rate = float(match[1]) if match else math.nan
     if not MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE:
@@ -275,7 +278,7 @@ def _is_moment(token: str) -> bool:
 
 
 def _moment(tokens: list[str]) -> tuple[dict, list[str]]:
-    """Time and date in either order; what is neither is noted."""
+    """Time and date in either order, and a note on anything else."""
     moment: dict = {"base_time": None, "base_date": None}
     unknown = []
     for token in tokens:
@@ -290,7 +293,7 @@ def _moment(tokens: list[str]) -> tuple[dict, list[str]]:
 
 
 def _date(token: str) -> date | None:
-    """The date that a token states, or None."""
+    """Date in a token, or None."""
     found = next(filter(None, (pattern.fullmatch(token) for pattern in _DATES)), None)
     if found is None:
         return None
@@ -312,7 +315,7 @@ def _segment_line(path: Path, number: int, line: str) -> WfdbSegment:
 
 @lru_cache(maxsize=64)
 def _is_plain_name(name: str) -> bool:
-    """Whether a file name stays in its folder; "-" is standard input in WFDB, "~" no file at all."""
+    """Whether a file name stays in its folder; in WFDB "-" is standard input and "~" is no file."""
     return not re.search(r'[/\\:*?"<>|\0]', name) and name not in (".", "..", "-", "~")
 
 
@@ -322,7 +325,7 @@ def _check_plain_name(path: Path, number: int, name: str, *, what: str = "signal
 
 
 def _is_complete(path: Path, number: int, line: str) -> bool:
-    """Whether a signal line reads up to the lead's name."""
+    """Whether a signal line is complete up to the lead name."""
     try:
         return _signal_line(path, number, line).name is not None
     except RecordFileError:
@@ -330,13 +333,13 @@ def _is_complete(path: Path, number: int, line: str) -> bool:
 
 
 def _signal_line(path: Path, number: int, line: str) -> WfdbSignal:
-    """One signal line, every field checked."""
+    """Parse a signal line and validate every field."""
     tokens = line.split()
-    # The file of a record that its user renamed may have blanks in its name.
+    # The file of a renamed record may have blanks in its name.
     blanks = _leading_name(path.name, line).count(" ") if " " in path.name else 0
     file_name = " ".join(tokens[: blanks + 1])
     tokens = tokens[blanks + 1 :]
-    # "~" stands for no file in the layout segment of a record whose segments differ.
+    # "~" means no file, in the layout segment of a variable-layout record.
     if file_name != "~":
         _check_plain_name(path, number, file_name)
     layout = _format(tokens[0]) if tokens else None
@@ -353,7 +356,7 @@ def _signal_line(path: Path, number: int, line: str) -> WfdbSignal:
         (gain, baseline, units), fields_end = calibration, 2
     numbers = [_integer(token) for token in tokens[fields_end : fields_end + 5]]
     if None in numbers:
-        # Trailing fields may be left out before the name, but a name does not begin like a number.
+        # Trailing fields may be omitted before the name, but a name does not start like a number.
         del numbers[numbers.index(None) :]
         token = tokens[fields_end + len(numbers)]
         if token[0] in "+-0123456789":
@@ -384,7 +387,7 @@ class _Format(NamedTuple):
     byte_offset: int
 
 
-# The fields below repeat from line to line and from record to record of a corpus: a cache halves the time of a header.
+# These fields repeat across lines and records of a corpus: caching halves the time per header.
 @lru_cache(maxsize=256)
 def _format(token: str) -> _Format | None:
     found = _FORMAT.fullmatch(token)
@@ -393,7 +396,7 @@ def _format(token: str) -> _Format | None:
 
 @lru_cache(maxsize=256)
 def _gain(token: str) -> tuple[float, int | None, str | None] | None:
-    """Gain, baseline and unit, or None where the field is no such thing."""
+    """Gain, baseline and unit, or None for an invalid field."""
     found = _GAIN.fullmatch(token)
     if not found or not math.isfinite(float(found[1])):
         return None
@@ -406,13 +409,13 @@ def _integer(token: str) -> int | None:
 
 
 def _leading_name(header_name: str, line: str) -> str:
-    """The part of a line that repeats the header's own name with its blanks, "" if there are none or it does not."""
+    """Prefix of a line that equals the name of the header, if that name contains blanks; otherwise ""."""
     stem = header_name[: -len(".hea")]
     return stem if " " in stem and line.startswith(stem) else ""
 
 
 def _facts(comments: list[str]) -> tuple[dict, list[str]]:
-    """Age, sex and diagnosis codes out of the comments of the Challenge, PTB, INCART and MIT-BIH headers."""
+    """Age, sex and diagnosis codes in the comments of Challenge, PTB, INCART and MIT-BIH headers."""
     facts: dict = {"age": None, "sex": None, "labels": ()}
     notes = []
     for comment in comments:
@@ -433,7 +436,7 @@ def _facts(comments: list[str]) -> tuple[dict, list[str]]:
 
 
 def _age(text: str) -> tuple[float | None, list[str]]:
-    """An age in years; NaN, -1 and words are unknown, what no human reaches is noted."""
+    """Age in years; None for NaN, -1 and text; an implausible age is dropped with a note."""
     try:
         age = float(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""WFDB records in: header and files are checked before memory is taken, checksums after.
+"""Reader of WFDB records: validates header and files before allocating memory, and checksums afterwards.
 
-A sample of the file becomes `(value - baseline) / gain` mV; WFDB's mark for an invalid sample becomes NaN.
+A raw sample becomes `(value - baseline) / gain` mV; the WFDB code for an invalid sample becomes NaN.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ from .write import write_wfdb
 
 __all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_wfdb", "write_wfdb"]
 
-# Segments with gaps: an array this much larger than what the files hold is refused above this size.
+# Segments with gaps: an array that exceeds the stored samples by this factor is rejected above this size.
 _MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
 _MAX_SEGMENT_NOTES = 20
 
 
 class _Piece(NamedTuple):
-    """What was read: float32 mV `(signals, samples)`, the names as written, Hz, samples per frame."""
+    """Signals as float32 mV `(signals, samples)`, names as written, sampling rate (Hz), samples per frame."""
 
     signal: np.ndarray
     names: list[str | None]
@@ -41,7 +41,7 @@ class _Piece(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """The caller's wishes that hold for every segment."""
+    """Options that apply to every segment."""
 
     units: str | None
     gain: float | None
@@ -63,25 +63,25 @@ def read_wfdb(
     allow_truncated: bool = False,
     annotator: str | None = "atr",
 ) -> EcgRecord:
-    """Reads a WFDB record.
+    """Read a WFDB record.
 
     Args:
-        path: the `.hea` file, the record's path without a suffix, its signal file, or a header that was read already.
-        channels: which signals, by position in the header or by name; None: all that are voltages.
-        start: first sample to read.
-        stop: sample behind the last one to read; None: to the end. Only this range is taken into memory.
-        sampling_rate: Hz; only compared with the header's.
-        units: the unit where the header has none.
-        gain: units of the file per mV (per `units` if given), instead of the header's.
-        leads: names of the leads where the header names none or names them doubly.
-        strict: a wrong checksum is an error instead of a note.
-        allow_truncated: read the whole frames of a signal file that is too short, with a note.
-        annotator: suffix of the annotation file that is read where it exists; None: none.
+        path: `.hea` file, record path without suffix, signal file, or a header from `read_header`.
+        channels: Signals to read, by position in the header or by name. Default: all voltages.
+        start: First sample to read.
+        stop: End of the range (exclusive). Default: end of the record. Only this range is loaded.
+        sampling_rate: Sampling rate in Hz; only compared with that of the header.
+        units: Unit, if the header has none.
+        gain: Raw units per mV (per `units` if given), instead of that of the header.
+        leads: Lead names, if the header has none or has duplicates.
+        strict: Whether a wrong checksum is an error instead of a note.
+        allow_truncated: Whether to read the complete frames of a truncated signal file, with a note.
+        annotator: Suffix of the annotation file, which is read if it exists; None: no annotations.
 
     Raises:
-        RecordFileError: header or signal file are absent, damaged or in contradiction.
-        SignalError: sample range, unit or gain cannot be used.
-        LeadError: a channel is not there, or two leads have one name.
+        RecordFileError: If header or signal files are missing, damaged or inconsistent.
+        SignalError: If sample range, unit or gain is invalid.
+        LeadError: If a channel is missing, or two leads have the same name.
 
     Example:
         >>> record = read_wfdb("tests/data/mitdb/100", start=3600, stop=7200)
@@ -113,7 +113,7 @@ def read_wfdb(
 
 
 def _check_range(header: WfdbHeader, start: int, stop: int | None, total: int) -> int:
-    """The end of the range, refused unless the range lies in the record."""
+    """End of the range, which must lie inside the record."""
     end = total if stop is None else stop
     if not 0 <= start < end <= total:
         raise SignalError(f"{header.path} has {total} samples; the range {start} to {end} is empty or not inside it.")
@@ -129,7 +129,7 @@ def _read_single(
     *,
     notes: list[str],
 ) -> _Piece:
-    """Reads a record of one segment."""
+    """Read a record of one segment."""
     wanted = choose_channels(header, channels, notes=notes)
     signals = [header.signals[index] for index in wanted]
     factor = signals[0].samples_per_frame
@@ -141,7 +141,7 @@ def _read_single(
     total = files[0].num_frames * factor
     stop = _check_range(header, start, stop, total)
     result = np.empty((len(signals), stop - start), dtype=np.float32)
-    # The stated sums are those of the whole signal; a file that is cut off cannot have them.
+    # Checksums apply to the whole signal, and not to a truncated file.
     whole = stop - start == total and header.num_samples in (None, files[0].num_frames)
     sums: dict[int, int] = {}
     for file in files:
@@ -151,7 +151,7 @@ def _read_single(
         chosen = [signals[row] for row in rows]
         digital = decode(file, chosen, start, stop, header)
         if whole:
-            # In 16 bits the sum overflows to what the header states.
+            # The 16-bit sum wraps around to the value in the header.
             totals = digital.astype(np.int16, copy=False).sum(axis=1, dtype=np.int16)
             sums |= dict(zip(rows, totals.tolist(), strict=True))
         values = _to_millivolts(
@@ -178,13 +178,13 @@ def _read_segments(
     *,
     notes: list[str],
 ) -> _Piece:
-    """Reads a record of several segments; gaps and leads that a segment lacks are NaN."""
+    """Read a record of several segments; gaps and leads missing from a segment are NaN."""
     total = sum(segment.num_samples for segment in header.segments)
     if header.num_samples not in (None, total):
         raise RecordFileError(f"{header.path} states {header.num_samples} samples; its segments add up to {total}.")
     stop = _check_range(header, start, stop, total)
     headers = {}
-    # Of a variable layout the first segment is empty and lists all signals; of a fixed one all segments are alike.
+    # With a variable layout the first segment is empty and lists all signals; with a fixed one all segments are alike.
     pattern = next((segment.name for segment in header.segments if segment.name is not None), None)
     if pattern is None:
         raise RecordFileError(f"{header.path} consists of gaps; expected at least one segment with samples.")
@@ -212,8 +212,8 @@ def _read_segments(
     size = 4 * len(names) * (stop - start)
     if size > _MAX_GAP_BYTES and stop - start > _MAX_GAP_FACTOR * held:
         raise RecordFileError(
-            f"{header.path} has {held} samples in a range of {stop - start}, the rest is gaps ({size >> 20} MiB in "
-            "memory). Read a part of it with start= and stop=."
+            f"{header.path} has {held} samples in a range of {stop - start}, the rest are gaps ({size >> 20} MiB in "
+            "memory). Read a part with start= and stop=."
         )
     signal = np.full((len(names), stop - start), np.nan, dtype=np.float32)
     for offset, piece in pieces:
@@ -229,7 +229,7 @@ def _read_segments(
 
 
 def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
-    """The header of a segment, which must have signals itself."""
+    """Header of a segment, which must not have segments itself."""
     segment = read_header(header.path.with_name(name + ".hea"))
     if segment.segments:
         raise RecordFileError(f"{segment.path} is a segment of {header.path.name}; expected no segments inside it.")
@@ -237,8 +237,8 @@ def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
 
 
 def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray, invalid: int | None) -> np.ndarray:
-    """`(digital - baseline) / gain` as float32, NaN where the sample is marked invalid."""
-    # float32 holds integers up to 2^24 exactly, its division is then correctly rounded; else by way of float64.
+    """`(digital - baseline) / gain` as float32, NaN for invalid samples."""
+    # float32 represents integers up to 2^24 exactly, and its division is then correctly rounded; otherwise use float64.
     exact = digital.dtype == np.int16 and np.abs(baselines).max() < 1 << 23
     exact = exact and bool((gains.astype(np.float32) == gains).all())
     values = digital.astype(np.float32 if exact else np.float64)
@@ -252,9 +252,9 @@ def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray
 def _compare_checksums(
     header: WfdbHeader, files: list[SignalFile], sums: dict[int, int], strict: bool, *, notes: list[str]
 ) -> None:
-    """Notes signals whose sum modulo 65536 differs from the header's, refuses them if `strict`.
+    """Note signals whose sum modulo 65536 differs from the header, or reject them if `strict`.
 
-    A stated 0 is not compared: CinC 2017 has it in all headers.
+    A checksum of 0 is not compared: all headers of CinC 2017 have it.
     """
     stated = {index: header.signals[index].checksum for index in sums}
     name = {index: header.signals[index].name or str(index) for index in sums}
@@ -278,7 +278,7 @@ def _compare_checksums(
 
 
 def _read_annotations(header: WfdbHeader, annotator: str, factor: int, start: int, stop: int) -> Annotations | None:
-    """The annotations beside the header inside a range of samples, or None where there is no such file."""
+    """Annotations in a range of samples, or None if there is no annotation file next to the header."""
     path = header.path.with_suffix("." + annotator)
     if not path.is_file():
         return None
@@ -288,7 +288,7 @@ def _read_annotations(header: WfdbHeader, annotator: str, factor: int, start: in
 
     try:
         marks = wfdb.rdann(str(header.path.with_suffix("")), annotator)
-    # wfdb has no error class of its own: damaged files end in IndexError, KeyError, ValueError ...
+    # wfdb has no specific error class: damaged files raise IndexError, KeyError, ValueError ...
     except Exception as error:
         raise RecordFileError(f"{path} cannot be read as annotations: {type(error).__name__}: {error}") from error
     aux = [text.rstrip("\0") for text in marks.aux_note]

@@ -1,7 +1,7 @@
-"""The signal files of a WFDB record: found, compared with the header before anything is read, and decoded.
+"""Signal files of a WFDB record: located, checked against the header before reading, and decoded.
 
-Formats 16 and 212 (also inside the MATLAB v4 container of the PhysioNet Challenges) are decoded here, and 61, which is
-16 with the bytes exchanged; the others by `wfdb`, which gets a header that was understood and checked.
+Formats 16 (also in the MATLAB v4 container of the PhysioNet Challenges), 61 (16 with swapped bytes) and 212 are decoded
+here, all others by `wfdb`, with a validated header.
 """
 
 import os
@@ -24,22 +24,22 @@ _BYTES = {8: (1, 1), 16: (2, 1), 24: (3, 1), 32: (4, 1), 61: (2, 1), 80: (1, 1),
 _BYTES |= {310: (4, 3), 311: (4, 3)}
 _DIRECT = (16, 61, 212)
 _FLAC = (508, 516, 524)
-# A FLAC frame of constant samples has 14 bytes for at most 65,535 samples of a channel: no file holds more per byte.
+# A FLAC frame of constant samples takes 14 bytes for up to 65,535 samples per channel: the maximum per byte.
 _MAX_FLAC_SAMPLES_PER_BYTE = 65535 / 14
-# The mark of an invalid sample; format 8 has none.
+# Code of an invalid sample; format 8 has none.
 INVALID_SAMPLE = {16: -(1 << 15), 24: -(1 << 23), 32: -(1 << 31), 61: -(1 << 15), 80: -(1 << 7), 160: -(1 << 15)}
 INVALID_SAMPLE |= {212: -(1 << 11), 310: -(1 << 9), 311: -(1 << 9), 508: -(1 << 7), 516: -(1 << 15), 524: -(1 << 23)}
 
 
 class SignalFile(NamedTuple):
-    """One signal file that fits its header.
+    """A signal file that is consistent with its header.
 
     Attributes:
-        path: the file.
-        signals: the signals that it interleaves, in order.
-        columns: first column of each signal in a frame, and behind them the width of a frame.
-        num_frames: frames to read.
-        held_frames: frames that the file holds; more than `num_frames` where the header describes fewer.
+        path: File.
+        signals: Interleaved signals, in order.
+        columns: First column of each signal in a frame, followed by the width of a frame.
+        num_frames: Number of frames to read.
+        held_frames: Number of frames in the file; more than `num_frames` if the header describes fewer.
     """
 
     path: Path
@@ -50,15 +50,15 @@ class SignalFile(NamedTuple):
 
 
 def check_signal_files(header: WfdbHeader, *, allow_truncated: bool, notes: list[str]) -> list[SignalFile]:
-    """Finds the signal files and compares their sizes with the header.
+    """Locate the signal files and check their sizes against the header.
 
     Args:
-        header: the header of a record of one segment.
-        allow_truncated: a file that is too short gives its whole frames and a note.
-        notes: repairs are added here.
+        header: Header of a record of one segment.
+        allow_truncated: Whether to use the complete frames of a truncated file, with a note.
+        notes: Receives notes on repairs.
 
     Raises:
-        RecordFileError: a file is absent, a Git LFS pointer, too short, or of another kind than the header says.
+        RecordFileError: A file is absent, a Git LFS pointer, too short, or of another kind than the header says.
     """
     groups: dict[str, list[WfdbSignal]] = {}
     for signal in header.signals:
@@ -118,29 +118,29 @@ def _check_file(
 
 
 def _num_bytes(format: int, num_samples: int) -> int:
-    """Bytes of so many samples, a last broken group (212, 310, 311) rounded up to bytes."""
+    """Bytes of so many samples; an incomplete last group (212, 310, 311) is rounded up to bytes."""
     numerator, denominator = _BYTES[format]
     return -(-num_samples * numerator // denominator)
 
 
 def _held_frames(format: int, num_bytes: int, width: int, stated: int | None) -> int:
-    """Frames of `width` samples that so many bytes hold completely."""
+    """Number of complete frames of `width` samples in so many bytes."""
     numerator, denominator = _BYTES[format]
     samples = max(num_bytes, 0) * denominator // numerator
-    # Formats 212, 310, 311 pad the last group of samples: that makes no frame more.
+    # Formats 212, 310, 311 pad the last group of samples, which does not add a frame.
     if stated is not None and stated * width <= samples and num_bytes <= -(-stated * width // denominator) * numerator:
         return stated
     return samples // width
 
 
 def _find_file(header: WfdbHeader, name: str, notes: list[str]) -> Path:
-    """The signal file; where it is not there under its name, the one that the user renamed together with the header."""
+    """The signal file under its name, or renamed together with the header, or in another letter case."""
     folder = header.path.parent
     path = folder / name
     if path.is_file():
         return path
     if path.exists():
-        raise RecordFileError(f"{path} is no regular file; expected the signal file of {header.path.name}.")
+        raise RecordFileError(f"{path} is not a regular file; expected the signal file of {header.path.name}.")
     renamed = folder / (header.name + path.suffix)
     if path.stem == header.written_name and renamed.is_file():
         notes.append(f"read {renamed.name} in place of {name}, which is not there")
@@ -154,10 +154,10 @@ def _find_file(header: WfdbHeader, name: str, notes: list[str]) -> Path:
 
 
 def _check_container(header: WfdbHeader, path: Path, start: bytes, *, rows: int) -> None:
-    """Compares the MATLAB v4 header in front of the samples with the WFDB header."""
+    """Check the MATLAB v4 header before the samples against the WFDB header."""
     if start.startswith(b"MATLAB "):
         raise RecordFileError(
-            f"{path} was saved anew as a newer MATLAB file ({start[:10].decode('latin-1')}); {header.path.name} "
+            f"{path} was saved again as a newer MATLAB file ({start[:10].decode('latin-1')}); {header.path.name} "
             "describes a version 4 file. Fetch the original, or read the .mat without the header."
         )
     if len(start) >= 20:
@@ -171,7 +171,7 @@ def _check_container(header: WfdbHeader, path: Path, start: bytes, *, rows: int)
 
 
 def _flac_frames(header: WfdbHeader, path: Path, start: bytes, size: int, group: tuple[WfdbSignal, ...]) -> int:
-    """Frames of a FLAC file by its stream information, which must agree with the WFDB header."""
+    """Number of frames in a FLAC file, from its stream information, which must agree with the WFDB header."""
     if start[:4] != b"fLaC" or len(start) < 42:
         raise RecordFileError(f"{path} begins with {start[:4]!r}; expected a FLAC stream (format {group[0].format}).")
     # STREAMINFO: 20 bits rate, 3 bits channels - 1, 5 bits bits - 1, 36 bits samples, at byte 18.
@@ -180,19 +180,19 @@ def _flac_frames(header: WfdbHeader, path: Path, start: bytes, size: int, group:
     if channels != len(group):
         raise RecordFileError(f"{path} has {channels} channels; {header.path.name} describes {len(group)}.")
     if samples * channels > size * _MAX_FLAC_SAMPLES_PER_BYTE:
-        raise RecordFileError(f"{path} states {channels} x {samples} samples: more than its {size} bytes can hold.")
+        raise RecordFileError(f"{path} states {channels} x {samples} samples, more than {size} bytes can hold.")
     return max(samples - group[0].byte_offset, 0) // group[0].samples_per_frame
 
 
 def decode(file: SignalFile, signals: Sequence[WfdbSignal], start: int, stop: int, header: WfdbHeader) -> np.ndarray:
-    """The samples `[start, stop)` of some signals of a file, as the file has them.
+    """Raw samples `[start, stop)` of some signals of a file.
 
     Args:
-        file: the checked file.
-        signals: which of its signals; all of the same `samples_per_frame`.
-        start: first sample, counted at the signals' own rate.
-        stop: sample behind the last one.
-        header: the record's header.
+        file: Checked file.
+        signals: Signals to decode, all with the same `samples_per_frame`.
+        start: First sample, at the rate of the signals.
+        stop: End of the range (exclusive).
+        header: Header of the record.
 
     Returns:
         Integers `(len(signals), stop - start)`, C-contiguous; int16 for formats 16, 61 and 212.
@@ -221,7 +221,7 @@ def _decode_directly(file: SignalFile, first: int, last: int) -> np.ndarray:
             samples = np.fromfile(stream, dtype="<i2" if format == 16 else ">i2", count=count)
             samples = samples.astype(np.int16, copy=False)
         else:
-            # Two samples in three bytes: low byte, high nibbles of both, low byte. A range may begin inside a pair.
+            # Two samples in three bytes: low byte, high nibbles of both, low byte. A range may start within a pair.
             pairs = (begin + count + 1) // 2 - begin // 2
             stream.seek(offset + 3 * (begin // 2))
             packed = np.zeros(3 * pairs, dtype=np.uint8)
@@ -239,15 +239,15 @@ def _decode_directly(file: SignalFile, first: int, last: int) -> np.ndarray:
 def _decode_with_wfdb(
     file: SignalFile, signals: Sequence[WfdbSignal], first: int, last: int, header: WfdbHeader
 ) -> list[np.ndarray]:
-    """Frames `[first, last)` of the signals through wfdb, one array per signal."""
+    """Frames `[first, last)` of the signals, decoded by wfdb, one array per signal."""
     import wfdb
 
-    # wfdb reads a header from disk: it gets one that holds nothing but what was understood.
+    # wfdb reads the header from disk: write one with the validated fields only.
     lines = [f"record {len(file.signals)} {header.sampling_rate} {file.num_frames}"]
     for number, signal in enumerate(file.signals):
         layout = f"{signal.format}x{signal.samples_per_frame}:{signal.skew}+{signal.byte_offset}"
         lines.append(f"samples.dat {layout} 1(0)/mV 16 0 {signal.initial_value or 0} 0 0 s{number}")
-    # Format 8 holds differences, so that a range needs everything before it.
+    # Format 8 stores differences, so that a range needs everything before it.
     begin = 0 if file.signals[0].format == 8 else first
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "record.hea").write_text("\n".join(lines) + "\n", encoding="ascii")
@@ -266,7 +266,7 @@ def _decode_with_wfdb(
                 smooth_frames=False,
             )
             rows = [np.asarray(row) for row in record.e_d_signal]
-        # wfdb has no error class of its own: damaged files end in IndexError, KeyError, LibsndfileError ...
+        # wfdb has no specific error class: damaged files raise IndexError, KeyError, LibsndfileError ...
         except Exception as error:
             raise RecordFileError(
                 f"{file.path} (format {file.signals[0].format}) cannot be decoded: {type(error).__name__}: {error}"

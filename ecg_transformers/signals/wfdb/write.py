@@ -1,4 +1,4 @@
-"""WFDB records out: format 16, whole or not at all."""
+"""Writer of WFDB records (format 16), atomic per record."""
 
 import os
 import re
@@ -12,20 +12,24 @@ from ..record import EcgRecord
 
 __all__ = ["write_wfdb"]
 
-# Units per mV where the amplitude allows it: 1 uV steps, the gain of PTB-XL.
+# Raw units per mV if the amplitude permits: steps of 1 uV, the gain of PTB-XL.
 _GAIN = 1000
 _MAX_VALUE = (1 << 15) - 1
 _INVALID = -(1 << 15)
 
 
 def write_wfdb(record: EcgRecord, folder: str | Path) -> Path:
-    """Writes a record as `folder/<name>.hea` and `.dat` (`.atr` with annotations) and gives the header's path.
+    """Write a record as `folder/<name>.hea` and `.dat` (`.atr` with annotations) and return the path of the header.
 
-    Samples are rounded to 1 uV (1000 units per mV, fewer where the amplitude exceeds 32.7 mV); NaN becomes WFDB's mark
-    for invalid samples. Age, sex and labels go into comments as in the PhysioNet Challenges.
+    Samples are rounded to 1 uV (1000 units per mV; fewer if the amplitude exceeds 32.7 mV); NaN becomes the WFDB code
+    for invalid samples. Age, sex and labels are written as comments, as in the PhysioNet Challenges.
+
+    Args:
+        record: Record with a name of letters, digits, - and _.
+        folder: Output folder, created if necessary.
 
     Raises:
-        RecordFileError: the name is no plain file name, a sample is infinite, or annotations cannot be written.
+        RecordFileError: If the name is invalid, a sample is infinite, or annotations cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", record.name):
         raise RecordFileError(
@@ -50,7 +54,7 @@ def write_wfdb(record: EcgRecord, folder: str | Path) -> Path:
     lines += [f"#Dx: {','.join(record.labels)}"] if record.labels else []
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # The header comes last: a record without it does not exist.
+    # The header comes last: without it there is no record.
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{record.name}-") as unfinished:
         Path(unfinished, f"{record.name}.dat").write_bytes(digital.tobytes())
         Path(unfinished, f"{record.name}.hea").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
@@ -69,6 +73,6 @@ def _write_annotations(record: EcgRecord, folder: str) -> None:
     marks = record.require_annotations()
     try:
         wfdb.wrann(record.name, "atr", marks.samples, symbol=marks.symbols, aux_note=marks.aux, write_dir=folder)
-    # wfdb has no error class of its own.
+    # wfdb has no specific error class.
     except Exception as error:
         raise RecordFileError(f"the annotations of record {record.name} cannot be written: {error}") from error

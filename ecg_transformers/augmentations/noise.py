@@ -150,7 +150,7 @@ def _waves(
 
 
 def _per_lead(noise: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
-    """Noise `(batch, samples)` times the gain of each lead, `(batch, leads, samples)`; `(batch, 1, samples)` without."""
+    """Noise `(batch, samples)` times the gain of each lead, `(batch, leads, samples)`, or `(batch, 1, samples)`."""
     return noise[:, None, :] if gain is None else gain[:, :, None] * noise[:, None, :]
 
 

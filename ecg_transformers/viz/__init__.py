@@ -1,7 +1,7 @@
-"""Pictures: ECG paper, reconstructions, attention, loss curves, figures compared, under noise and with few labels.
+"""Plots: ECG paper, reconstructions, attention, loss curves, benchmarks, noise robustness, label efficiency.
 
-Every function takes data and returns a matplotlib `Figure`; nothing is shown, no global state is touched, no display is
-needed. matplotlib is imported when a picture is drawn.
+Every function takes data and returns a matplotlib `Figure`, without showing it, changing global state or needing a
+display. matplotlib is imported on use.
 """
 
 from .attention import plot_attention

@@ -1,4 +1,4 @@
-"""Arrays as the plots need them: float64 numpy, whether they come from numpy, a list or a torch tensor."""
+"""Conversion of arrays, lists and torch tensors to float64 arrays for plotting."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ __all__ = ["as_float_array"]
 
 
 def as_float_array(values: Any, *, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
-    """A float64 copy on the CPU of `values`, with its rank checked.
+    """A float64 copy of `values` on the CPU, with a check of its rank.
 
-    Tensors are recognized by their `detach` method, so that a picture of numpy arrays never imports torch.
+    Tensors are detected by their `detach` method, so that plotting numpy arrays does not import torch.
 
     Args:
         values: Array, nested list or tensor of any floating, integer or boolean type.
-        name: The word for it in the error.
-        ndim: Permitted rank, or ranks.
+        name: Name for error messages.
+        ndim: Permitted rank or ranks.
 
     Raises:
-        SignalError: The rank is another one, or the array is empty.
+        SignalError: If the rank differs, or the array is empty.
     """
     if hasattr(values, "detach"):
-        # bfloat16 has no numpy twin, float32 holds every bfloat16 exactly
+        # numpy has no bfloat16; float32 represents every bfloat16 exactly
         values = values.detach().cpu().float().numpy()
     array = np.array(values, dtype=np.float64)
     ranks = (ndim,) if isinstance(ndim, int) else ndim

@@ -1,10 +1,10 @@
-"""The table of a benchmark as dots and intervals."""
+"""Plot of a benchmark table with intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SignalError
-from .curves import COLOURS
+from .curves import COLORS
 from .page import new_figure
 
 if TYPE_CHECKING:
@@ -17,36 +17,36 @@ GREY = "#6b6b6b"
 
 
 def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
-    """A panel for each label set, a line for each system and protocol: its figure, the 95 % interval, the seeds.
+    """Plot a panel for each label set, with score, 95 % interval and seeds of each system and protocol.
 
-    Where something was published, a hollow gray diamond stands below it: a figure on other records, the test fold.
+    Published scores, which are on other records (the test fold), are hollow gray diamonds below.
 
     Args:
-        cells: Mappings with `system`, `protocol`, `train_folds` and `labels`; those that are finished with `value`,
-            `low`, `high`, `num_labels` and `seed_values`; `published` may be a figure of the literature.
-        title: Above the panels.
+        cells: Mappings with `system`, `protocol`, `train_folds` and `labels`; finished ones also with `value`, `low`,
+            `high`, `num_labels` and `seed_values`, and optionally the score in the literature as `published`.
+        title: Title. Default: "Benchmark".
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        SignalError: There is nothing to draw.
+        SignalError: If there is nothing to draw.
 
     Example:
         >>> one = {"system": "xresnet1d50", "protocol": "from scratch", "train_folds": "1-8", "labels": "all"}
-        >>> figures = {"value": 0.925, "low": 0.918, "high": 0.932, "num_labels": 71, "seed_values": [0.925]}
-        >>> plot_benchmark([one | figures]).axes[0].get_title()
+        >>> scores = {"value": 0.925, "low": 0.918, "high": 0.932, "num_labels": 71, "seed_values": [0.925]}
+        >>> plot_benchmark([one | scores]).axes[0].get_title()
         'all (71 labels)'
     """
     if not cells:
-        raise SignalError("the table is empty; expected a cell at least.")
+        raise SignalError("the table is empty; expected at least one cell.")
     several_folds = len({cell["train_folds"] for cell in cells}) > 1
     rows = list(dict.fromkeys(_row_name(cell, several_folds=several_folds) for cell in cells))
     systems = list(dict.fromkeys(cell["system"] for cell in cells))
     label_sets = list(dict.fromkeys(cell["labels"] for cell in cells))
     columns = min(3, len(label_sets))
     lines = -(-len(label_sets) // columns)
-    # The names of the rows stand once, at the left.
+    # The names of the rows appear once, on the left.
     names_width = 0.075 * max(map(len, rows))
     figure = new_figure(
         figsize=(names_width + 3.4 * columns, lines * (0.42 * len(rows) + 0.9) + 0.9), layout="constrained"
@@ -56,7 +56,7 @@ def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = No
         own = [cell for cell in cells if cell["labels"] == labels]
         for cell in own:
             place = rows.index(_row_name(cell, several_folds=several_folds))
-            _draw_cell(axes, cell, place, COLOURS[systems.index(cell["system"]) % len(COLOURS)])
+            _draw_cell(axes, cell, place, COLORS[systems.index(cell["system"]) % len(COLORS)])
         counted = next((f" ({cell['num_labels']} labels)" for cell in own if cell.get("num_labels")), "")
         _finish(axes, f"{labels}{counted}", rows)
     for axes in grid[len(label_sets) :]:
@@ -74,10 +74,10 @@ def _row_name(cell: Mapping[str, Any], *, several_folds: bool) -> str:
 
 
 def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) -> None:
-    """A figure with its interval, seeds and published figure; a word where there is none."""
+    """Draw a score with its interval, its seeds and the published score; a remark if there is none."""
     if cell.get("value") is None:
         middle = axes.get_yaxis_transform()
-        axes.text(0.5, place, "no figure", transform=middle, ha="center", va="center", fontsize=7.5, color=GREY)
+        axes.text(0.5, place, "no score", transform=middle, ha="center", va="center", fontsize=7.5, color=GREY)
     else:
         value = cell["value"]
         axes.hlines(place, cell["low"], cell["high"], color=color, linewidth=2)
@@ -94,7 +94,7 @@ def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) ->
 def _finish(axes: "Axes", title: str, rows: Sequence[str]) -> None:
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
-    # The first system stands at the top.
+    # The first system is at the top.
     axes.set_ylim(len(rows) - 0.5, -0.6)
     axes.margins(x=0.12)
     if axes.has_data():
@@ -109,14 +109,14 @@ def _finish(axes: "Axes", title: str, rows: Sequence[str]) -> None:
 
 
 def _legend(figure: "Figure", cells: Sequence[Mapping[str, Any]]) -> None:
-    """What the marks are; those that do not occur are left out."""
+    """Draw the legend of all marks that occur."""
     from matplotlib.lines import Line2D
 
-    marks = [Line2D([], [], marker="o", color=GREY, linewidth=2, label="figure and 95 % interval over the records")]
+    marks = [Line2D([], [], marker="o", color=GREY, linewidth=2, label="score and 95 % interval over records")]
     if any(len(cell.get("seed_values") or ()) > 1 for cell in cells):
         marks.append(Line2D([], [], marker=".", color=GREY, linestyle="", label="single seeds"))
     if any(cell.get("published") is not None for cell in cells):
-        words = "published, on the test fold (10): other records"
+        words = "published, on the test fold (10, other records)"
         marks.append(
             Line2D([], [], marker="D", color=GREY, markerfacecolor="none", markersize=5, linestyle="", label=words)
         )

@@ -1,4 +1,4 @@
-"""Systems as lines with bands, a panel for each task: what the pictures of label efficiency and of noise share."""
+"""Scores of systems as lines with bands, one panel per task, for label efficiency and noise robustness."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["COLOURS", "draw_curves"]
+__all__ = ["COLORS", "draw_curves"]
 
-# Okabe and Ito's colors, which are told apart by everybody.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# The color-blind safe palette of Okabe and Ito.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "osD^vPX"
 
 COLUMNS = 2
 PANEL_INCHES = (4.6, 3.6)
-# The legend stands below, a line for each system.
+# The legend is below, one line per system.
 LEGEND_LINE_INCHES, LEGEND_LETTER_INCHES = 0.22, 0.065
 
 
 def draw_curves(curves: Sequence[Curves], *, amount: Callable[[Mapping[str, Any]], int], title: str) -> "Figure":
-    """The figures of systems over an amount, with the 95 % interval over the reported records as a band.
+    """Plot the scores of systems over an amount, with the 95 % interval over the evaluated records as a band.
 
-    Several seeds of a point are averaged, and the value of each is a small dot. A system without pretraining is dashed.
+    Seeds are averaged, and shown as small dots. Systems without pretraining are dashed.
 
     Args:
-        curves: For each task the entries of each system by its name.
-        amount: What of an entry stands on the horizontal axis.
-        title: Above the panels.
+        curves: Entries of each system by its name, for each task.
+        amount: Horizontal position of an entry.
+        title: Title.
 
     Returns:
-        A figure whose axes are the panels, in the order of `curves`; the horizontal axes are still without words.
+        A figure whose axes are the panels, in the order of `curves`, without labels of the horizontal axes.
     """
     names = list(dict.fromkeys(name for systems in curves for name in systems))
     columns = min(COLUMNS, len(curves))
@@ -64,13 +64,13 @@ def _draw_line(
     number: int,
     name: str,
 ) -> "Line2D":
-    """A system's figures with their band; the line, for the legend."""
+    """Draw the scores of a system with their band; return the line, for the legend."""
     amounts = sorted(set(map(amount, system)))
     points = [[entry for entry in system if amount(entry) == one] for one in amounts]
     low, value, high = (
         [fmean(entry[part] for entry in point) for point in points] for part in ("low", "value", "high")
     )
-    color = COLOURS[number % len(COLOURS)]
+    color = COLORS[number % len(COLORS)]
     axes.fill_between(amounts, low, high, color=color, alpha=0.15, linewidth=0)
     if len(system) > len(points):
         axes.scatter(list(map(amount, system)), [entry["value"] for entry in system], s=8, color=color, alpha=0.6)
@@ -88,7 +88,7 @@ def _draw_line(
 
 
 def _frame(axes: "Axes", entry: Mapping[str, Any]) -> None:
-    """Grid, title and vertical axis of a panel."""
+    """Draw grid, title and vertical axis of a panel."""
     corpus = f"{entry.get('corpus') or ''} {entry.get('corpus_version') or ''}".strip()
     folds = ", ".join(map(str, entry.get("evaluate_folds") or ()))
     words = [corpus, label_words(entry), f"fold {folds}" if folds else ""]

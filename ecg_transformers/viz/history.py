@@ -1,4 +1,4 @@
-"""Loss terms, rates and scores of a training run over its steps."""
+"""Loss terms, learning rates and scores over the steps of a training run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_history"]
 
 TRAINING, VALIDATION = "#1f5fa8", "#d9480f"
-# what the Trainer logs about time and size, which is no curve of learning
+# entries of the Trainer about time and size
 _BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "total_flos", "epoch", "step", "num_tokens")
 
 
@@ -27,23 +27,22 @@ def plot_history(
     log_scale: bool = False,
     title: str | None = None,
 ) -> "Figure":
-    """One panel for each logged quantity over the training steps, training and validation values together.
+    """Plot each logged quantity over the training steps in its own panel, with training and validation values.
 
-    The loss stands first, then its terms (names that end in `_loss`), then everything else that was logged more than
-    once.
+    The loss comes first, then its terms (names that end in `_loss`), then everything else.
 
     Args:
         log_history: `trainer.state.log_history`, or the same list from `trainer_state.json`.
-        names: Quantities to draw, without `eval_`; all that are there by default.
-        smooth: Moving mean over that many logged training values; the raw values stay visible behind it.
-        log_scale: Logarithmic axes for losses.
-        title: Above the panels.
+        names: Quantities to draw, without `eval_`. Default: all.
+        smooth: Number of logged training values in a moving mean, drawn over the raw values. Default: 1.
+        log_scale: Whether losses have logarithmic axes. Default: False.
+        title: Title. Default: "Training history".
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        SignalError: The history holds nothing to draw, or a wanted name is not in it.
+        SignalError: If the history has nothing to draw, or a name is not in it.
 
     Example:
         >>> figure = plot_history([{"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.5, "contrastive_loss": 1.0}])
@@ -51,7 +50,7 @@ def plot_history(
         ['loss', 'contrastive loss']
     """
     if smooth < 1:
-        raise SignalError(f"smooth is {smooth}; expected a number of values of at least 1.")
+        raise SignalError(f"smooth is {smooth}; expected at least 1 value.")
     curves = _curves(log_history)
     known = {name.removeprefix("eval_") for name in curves}
     wanted = sorted(known, key=_place) if names is None else list(names)
@@ -67,7 +66,7 @@ def plot_history(
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for index, (axes, name) in enumerate(zip(panels, wanted, strict=False)):
         _draw_panel(axes, curves, name, smooth=smooth, log_scale=log_scale and name.endswith("loss"))
-        # with the panel below missing, this one carries the numbers of the shared axis
+        # without a panel below, this one has the tick labels of the shared axis
         if index + columns >= len(wanted):
             axes.set_xlabel("training step")
             axes.tick_params(labelbottom=True)
@@ -78,16 +77,16 @@ def plot_history(
 
 
 def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Steps and values of each logged number; values that were never tied to a step are left out."""
+    """Steps and values of each logged number that belongs to a step."""
     points: dict[str, dict[float, float]] = {}
     for entry in log_history:
-        # the closing line of a run repeats the mean loss over all steps: no point of a curve
+        # the last entry of a run is the mean loss over all steps, not a point of a curve
         if "step" not in entry or "train_runtime" in entry:
             continue
         for name, value in entry.items():
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if number and not name.removeprefix("eval_").endswith(_BOOKKEEPING):
-                # a resumed run may have logged a step twice: the later value is the one that counts
+                # a resumed run may have logged a step twice: the later value counts
                 points.setdefault(name, {})[float(entry["step"])] = float(value)
     return {
         name: (np.array(sorted(values)), np.array([values[step] for step in sorted(values)]))
@@ -101,7 +100,7 @@ def _draw_panel(
     if name in curves:
         steps, values = curves[name]
         style: dict[str, Any] = {"color": TRAINING, "marker": "o" if values.size < 3 else None, "markersize": 3}
-        # a schedule has no noise to take away
+        # a schedule has no noise
         if smooth > 1 and values.size > smooth and name.endswith(("loss", "grad_norm")):
             axes.plot(steps, values, color=TRAINING, linewidth=0.8, alpha=0.3)
             mean = np.convolve(values, np.full(smooth, 1.0 / smooth), mode="valid")

@@ -1,4 +1,4 @@
-"""How good a system gets with how many labeled records, from the entries of `results.json`."""
+"""Label efficiency: scores over the number of labeled records, from the entries of `results.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,22 +15,21 @@ __all__ = ["plot_label_efficiency"]
 
 
 def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
-    """One line for each system over the number of training folds, with the labeled records they hold.
+    """Plot the score of each system over the number of training folds and of labeled records in them.
 
-    A band shows the 95 % interval over the reported records. Several seeds of a point are averaged, and the value of
-    each is a small dot. Label sets, corpora, reported folds and the least number of positives have panels of their own,
-    unless leaving out rare labels left none out. Systems with one amount of data are no curve and are left out, as are
-    entries under noise. A system without pretraining is dashed.
+    A band shows the 95 % interval over the evaluated records. Seeds are averaged, and shown as small dots. Label sets,
+    corpora, evaluated folds and minimum numbers of positives have separate panels, unless no rare label was excluded.
+    Systems with a single amount of data and entries under noise are omitted. Systems without pretraining are dashed.
 
     Args:
-        entries: Of `results.json`; those of a curve differ in `train_folds`.
-        title: Above the panels.
+        entries: Entries of `results.json`; those of a curve differ in `train_folds`.
+        title: Title. Default: "Label efficiency".
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        SignalError: No system was trained on two numbers of folds.
+        SignalError: If no system was trained on two numbers of folds.
 
     Example:
         >>> one = {"metric": "macro_auroc", "mode": "from_scratch", "checkpoint": "xresnet1d50-ecg"}
@@ -52,11 +51,11 @@ def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | 
 
 
 def _name_amounts(axes: "Axes", entries: Sequence[Mapping[str, Any]]) -> None:
-    """Folds, and the records they hold where that is the same number for every system."""
+    """Label the axis with folds, and with records if their number is the same for every system."""
     records: dict[int, set[int]] = {}
     for entry in entries:
         records.setdefault(num_train_folds(entry), set()).add(int(entry.get("train_records") or 0))
-    # Twice the data is one step to the right, wherever one starts.
+    # Logarithmic: doubling the data is one step to the right.
     axes.set_xscale("log", base=2)
     ticks = sorted(records)
     known = all(len(counts) == 1 and min(counts) > 0 for counts in records.values())

@@ -1,15 +1,14 @@
-"""Which lead stands where on a page of ECG paper.
+"""Layouts: the arrangement of leads on a page of ECG paper.
 
-A layout turns the leads of a record into rows of stretches. The page shows consecutive time: in a layout of four
-columns the second column shows what happened after the first, as most electrocardiographs print it.
+A layout arranges the leads of a record in rows of stretches. Time on the page is consecutive: in a layout with four
+columns, the second column continues after the first, as printed by most electrocardiographs.
 
-* `"3x4"`: three rows, a column for each group I-II-III, aVR-aVL-aVF, V1-V3, V4-V6; columns and rows in which the record
-  has no lead are left out, and other leads (MLII, Frank X Y Z ...) follow in columns of three. Up to three leads have
-  the whole time each.
-* `"3x4+II"`: the same with lead II over the whole time below.
-* `"stacked"`: every lead of the record over the whole time, one a row.
-* `"12x1"`: the twelve standard leads over the whole time in twelve rows, each at its own place; an absent lead leaves
-  its row empty and says so.
+* `"3x4"`: three rows, with one column for each group I-II-III, aVR-aVL-aVF, V1-V3, V4-V6; columns and rows without a
+  lead are omitted, and other leads (MLII, Frank X Y Z ...) follow in columns of three. Up to three leads are shown over
+  the full time.
+* `"3x4+II"`: the same with lead II over the full time below.
+* `"stacked"`: every lead of the record over the full time, one per row.
+* `"12x1"`: the 12 standard leads over the full time in 12 rows; the row of a missing lead is empty and marked.
 """
 
 from collections.abc import Sequence
@@ -25,13 +24,13 @@ Layout = Literal["3x4", "3x4+II", "stacked", "12x1"]
 Order = Literal["standard", "cabrera"]
 LAYOUTS: tuple[Layout, ...] = ("3x4", "3x4+II", "stacked", "12x1")
 
-# the frontal plane from left to right; aVR is turned round (-aVR looks at +30 degrees)
+# the frontal plane from left to right; aVR is inverted (-aVR is at +30 degrees)
 CABRERA_LEADS = ("aVL", "I", "aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """One lead from `start` to `stop` seconds of the page; `lead` is its index in the record, None if absent."""
+    """One lead from `start` to `stop` seconds of the page; `lead` is its index in the record, None if missing."""
 
     lead: int | None
     label: str
@@ -41,17 +40,17 @@ class Stretch:
 
 
 def arrange(leads: Sequence[str], *, layout: Layout, order: Order, duration: float) -> list[list[Stretch]]:
-    """The rows of the page from top to bottom, each a list of stretches in the order of time.
+    """Rows of the page from top to bottom, each a list of stretches in temporal order.
 
     Args:
-        leads: Lead names of the record, in the record's order.
+        leads: Lead names of the record, in its order.
         layout: One of `LAYOUTS`.
         order: `"standard"` (I, II, III, aVR ...) or `"cabrera"` (aVL, I, -aVR, II, aVF, III, then V1 to V6).
-        duration: Seconds on the page.
+        duration: Length of the page in seconds.
 
     Raises:
-        SignalError: The layout or the order is unknown.
-        LeadError: `"12x1"` of a record that has none of the twelve standard leads.
+        SignalError: If layout or order is unknown.
+        LeadError: If a record without standard leads has the layout `"12x1"`.
     """
     if layout not in LAYOUTS:
         raise SignalError(f"layout is {layout!r}; expected one of {', '.join(LAYOUTS)}.")
@@ -87,7 +86,7 @@ def arrange(leads: Sequence[str], *, layout: Layout, order: Order, duration: flo
         for row in range(3)
     ]
     rows = [row for row in rows if row]
-    # with a single column lead II is already there over the whole time
+    # with a single column, lead II is already shown over the full time
     if layout == "3x4+II" and "II" in position and len(columns) > 1:
         rows.append([stretch("II")])
     return rows

@@ -1,9 +1,9 @@
-"""A page of ECG paper, drawn in millimeters.
+"""A page of ECG paper in millimeters.
 
-The page is a figure with one axes object that covers it and whose unit is the millimeter, so that 1 mm on the page is 1
-mm of the figure at any resolution and in every file format (save it as it is: `bbox_inches="tight"` keeps the scale and
-only cuts the margin). Time zero and the base line of every row lie on 5-mm lines. Nothing here touches pyplot: figures
-are garbage like any other object, and no display is needed.
+The page is a figure with one axes object of the same size whose unit is the millimeter, so that it is true to scale at
+any resolution and in every file format (`bbox_inches="tight"` keeps the scale and only crops the margin). Time zero and
+the baseline of every row lie on 5-mm lines. pyplot is not used: figures are garbage-collected like any other object,
+and no display is needed.
 """
 
 import itertools
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PEN_LIMIT_MV", "Page", "label_height", "new_figure", "row_envelope"]
+__all__ = ["PEN_LIMIT_MV", "Page", "label_height", "new_figure", "page_of_leads", "row_envelope"]
 
 MM_PER_INCH = 25.4
-BIN_MM = 5.0  # the width of the bins in which neighboring rows are kept apart
-PEN_LIMIT_MV = 5.0  # the pen stops here, above and below: the range that IEC 60601-2-25 asks of an electrocardiograph
+BIN_MM = 5.0  # width of the bins in which the distance between adjacent rows is computed
+PEN_LIMIT_MV = 5.0  # signals are clipped here, above and below: the range required by IEC 60601-2-25
 ROW_GAP_MM = 2.0
 MARGIN_MM = 6.0
 HEADER_MM = 13.0
 FOOTER_MM = 11.0
-PULSE_MM = 15.0  # room for the calibration pulse left of time zero
+PULSE_MM = 15.0  # space for the calibration pulse before time zero
 RIGHT_MM = 5.0
-MIN_GRID_WIDTH_MM = 120.0  # room for the printed line of a very short record
+MIN_GRID_WIDTH_MM = 120.0  # space for the header of a very short record
 
 PAPER = "#fffbfa"
 FINE_LINE = "#f8d9d6"
@@ -40,24 +40,24 @@ LABEL_HEIGHT_MM = 4.0
 
 
 def new_figure(**arguments: Any) -> "Figure":
-    """A matplotlib figure that pyplot does not know.
+    """A matplotlib figure outside pyplot.
 
     Raises:
-        ImportError: matplotlib is missing.
+        ImportError: If matplotlib is missing.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib, which is missing. Install it: pip install matplotlib") from error
+        raise ImportError("Plots need matplotlib. Install it: pip install matplotlib") from error
     return Figure(**arguments)
 
 
 def label_height(early: np.ndarray, *, gain: float) -> float:
-    """Height over the base line in mm at which a lead's name is clear of the trace that begins below it.
+    """Height above the baseline in mm at which a lead name does not overlap the trace below it.
 
     Args:
-        early: mV of the first `LABEL_WIDTH_MM` of the trace (samples,), NaN where there is no signal.
-        gain: mm per mV.
+        early: First `LABEL_WIDTH_MM` of the trace in mV (samples,), NaN for missing samples.
+        gain: Gain in mm/mV.
     """
     top = float(np.nanmax(early)) if np.isfinite(early).any() else 0.0
     return max(min(top, PEN_LIMIT_MV) * gain + 1.0, 4.5)
@@ -72,15 +72,15 @@ def row_envelope(
     speed: float,
     gain: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far a row reaches above and below its base line, in bins of 5 mm along the page.
+    """Extent of a row above and below its baseline, in bins of 5 mm along the page.
 
     Args:
-        seconds: Times of the row's samples on the page (samples,).
-        millivolts: Its signal (samples,), NaN where there is none; the pen stops at `PEN_LIMIT_MV`.
-        labels: Second and height in mm of each name on the row.
-        page_seconds: Time on the page.
-        speed: mm per second.
-        gain: mm per mV.
+        seconds: Time of each sample on the page in seconds (samples,).
+        millivolts: Signal in mV (samples,), NaN for missing samples; clipped at `PEN_LIMIT_MV`.
+        labels: Position in seconds and height in mm of each name in the row.
+        page_seconds: Length of the page in seconds.
+        speed: Paper speed in mm/s.
+        gain: Gain in mm/mV.
 
     Returns:
         `up` and `down` (bins,), both in mm and at least 0.
@@ -100,22 +100,22 @@ def row_envelope(
 
 
 class Page:
-    """Paper for rows of signal over a common time axis.
+    """Paper with rows of signals over a common time axis.
 
     Args:
-        seconds: Time on the page.
-        speed: mm per second.
-        gain: mm per mV.
-        envelopes: For each row from the top, what its traces need above and below the base line (see `row_envelope`).
-        min_pitch: The smallest distance of two base lines in mm; rows whose signals or calibration pulses would touch
-            move further apart.
-        strip: Free height in mm below the last row, for what a plot puts there.
+        seconds: Length of the page in seconds.
+        speed: Paper speed in mm/s.
+        gain: Gain in mm/mV.
+        envelopes: Extent of each row above and below its baseline, from the top (see `row_envelope`).
+        min_pitch: Minimum distance between two baselines in mm; rows whose signals or calibration pulses would touch
+            are placed further apart.
+        strip: Height of an empty strip below the last row in mm. Default: 0.
 
     Attributes:
         figure: The matplotlib figure.
         axes: Its only axes object, in mm from the lower left corner.
-        base_lines: Heights of the rows' base lines in mm (rows,).
-        strip_top: Upper edge of the free strip in mm.
+        base_lines: Heights of the baselines in mm (rows,).
+        strip_top: Upper edge of the empty strip in mm.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Page:
     ) -> None:
         self.seconds, self.speed, self.gain = seconds, speed, gain
         grid_width = max(MIN_GRID_WIDTH_MM, _up_to_grid(PULSE_MM + seconds * speed + RIGHT_MM))
-        # distances from the upper edge of the grid, whole 5-mm squares; the calibration pulse needs 1 mV
+        # distances from the upper edge of the grid in multiples of 5 mm; the calibration pulse needs 1 mV
         depths = [_up_to_grid(max(envelopes[0][0].max(), gain, 10.0) + ROW_GAP_MM)]
         for above, below in itertools.pairwise(envelopes):
             touching = (_widened(above[1]) + _widened(below[0])).max() + ROW_GAP_MM
@@ -151,14 +151,14 @@ class Page:
         self._draw_grid()
 
     def x(self, seconds: Any) -> Any:
-        """Millimeters from the left edge for seconds of the page."""
+        """Position in mm from the left edge for a time in seconds."""
         return self.left + PULSE_MM + np.asarray(seconds) * self.speed
 
     def trace(self, row: int, seconds: np.ndarray, millivolts: np.ndarray, **style: Any) -> bool:
-        """Draws a signal on a row; the pen stops at `PEN_LIMIT_MV`.
+        """Draw a signal in a row, clipped at `PEN_LIMIT_MV`.
 
         Returns:
-            Whether the pen had to stop somewhere.
+            Whether the signal was clipped.
         """
         height = np.clip(millivolts, -PEN_LIMIT_MV, PEN_LIMIT_MV) * self.gain
         style = {"color": INK, "linewidth": TRACE_POINTS, "solid_joinstyle": "round", "zorder": 3, **style}
@@ -166,7 +166,7 @@ class Page:
         return bool(np.any(np.abs(millivolts) > PEN_LIMIT_MV))
 
     def pulse(self, row: int) -> None:
-        """Draws the calibration pulse of a row: 1 mV high, 200 ms long, left of time zero."""
+        """Draw the calibration pulse of a row: 1 mV for 200 ms, before time zero."""
         length, height = 0.2 * self.speed, self.gain
         start = self.left + max(1.0, (PULSE_MM - length) / 2)
         x = np.array([-1.5, 0.0, 0.0, length, length, length + 1.5]) + start
@@ -174,7 +174,7 @@ class Page:
         self.axes.plot(x, y, color=INK, linewidth=TRACE_POINTS, zorder=3, solid_joinstyle="miter", gid="calibration")
 
     def label(self, row: int, second: float, text: str, *, height: float, color: str = INK) -> None:
-        """Writes a lead's name `height` mm over the base line, readable over any trace."""
+        """Print a lead name `height` mm above the baseline, with a halo."""
         from matplotlib.patheffects import withStroke
 
         halo = [withStroke(linewidth=2.2, foreground=PAPER)]
@@ -182,13 +182,13 @@ class Page:
         self.axes.text(x, y, text, fontsize=9, fontweight="bold", color=color, va="bottom", zorder=5, path_effects=halo)
 
     def divider(self, row: int, second: float) -> None:
-        """Marks where one lead ends and the next begins."""
+        """Mark the border between two leads."""
         x, y = float(self.x(second)), self.base_lines[row]
         for low, high in ((-7.5, -4.5), (4.5, 7.5)):
             self.axes.plot([x, x], [y + low, y + high], color=INK, linewidth=TRACE_POINTS, zorder=3)
 
     def shade(self, start: float, stop: float, *, color: Any, alpha: float, bottom: float | None = None) -> None:
-        """Shades the rows from `start` to `stop` seconds."""
+        """Shade all rows from `start` to `stop` seconds."""
         from matplotlib.patches import Rectangle
 
         low = self.strip_top if bottom is None else bottom
@@ -196,20 +196,20 @@ class Page:
         self.axes.add_patch(Rectangle(corner, width, self.top - low, color=color, alpha=alpha, linewidth=0, zorder=2))
 
     def header(self, title: str, *, below: str = "", right: str = "") -> None:
-        """Prints the title, a second line and a text at the right above the grid; what is too long is cut."""
+        """Print title, second line and a text on the right above the grid; long texts are shortened."""
         room = self.width - 2 * MARGIN_MM
         self._print(self.left, self.top + 7.2, _cut(title, room * 0.5 / 2.6), fontsize=11, fontweight="bold", color=INK)
         self._print(self.left, self.top + 2.4, _cut(below, room / 1.75), fontsize=8)
         self._print(self.right, self.top + 7.4, _cut(right, room * 0.5 / 1.6), fontsize=8, ha="right")
 
     def footer(self, left: str, right: str = "") -> None:
-        """Prints a line below the time axis."""
+        """Print a line below the time axis."""
         room = (self.width - 2 * MARGIN_MM) / 1.75
         self._print(self.left, 2.2, left, fontsize=8)
         self._print(self.right, 2.2, _cut(right, max(0.0, room - len(left))), fontsize=8, ha="right")
 
     def time_axis(self, first: float) -> None:
-        """Prints the seconds below the grid; `first` is the time in the record at the left end."""
+        """Print the seconds below the grid, starting from `first`."""
         # at least 12 mm for each number
         step = next((s for s in (1, 2, 5, 10, 20, 30, 60, 300, 600) if s * self.speed >= 12.0), 3600)
         times = np.arange(np.ceil(first - 1e-9), first + self.seconds + 1e-6, 1.0)
@@ -219,7 +219,7 @@ class Page:
             self._print(x, self.bottom - 4.2, f"{time} s", fontsize=7, ha="center")
 
     def _print(self, x: float, y: float, text: str, **style: Any) -> None:
-        # a name with a dollar sign is a name, not mathematics
+        # a dollar sign in a name does not start a formula
         self.axes.text(x, y, text, color=style.pop("color", PRINT), va="baseline", parse_math=False, **style)
 
     def _draw_grid(self) -> None:
@@ -230,7 +230,7 @@ class Page:
         self.axes.add_patch(Rectangle((self.left, self.bottom), width, height, facecolor=PAPER, linewidth=0, zorder=0))
         columns, rows = np.arange(round(width) + 1), np.arange(round(height) + 1)
         for bold, color, points in ((False, FINE_LINE, 0.35), (True, BOLD_LINE, 0.6)):
-            # lines are counted from time zero and from the lower edge, both whole squares from the border
+            # lines are counted from time zero and the lower edge, both multiples of 5 mm from the border
             x, y = columns[(columns % 5 == 0) == bold] + self.left, rows[(rows % 5 == 0) == bold] + self.bottom
             lines = [((v, self.bottom), (v, self.top)) for v in x] + [((self.left, v), (self.right, v)) for v in y]
             name = "grid 5 mm" if bold else "grid 1 mm"
@@ -239,17 +239,52 @@ class Page:
             )
 
 
+def page_of_leads(
+    names: Sequence[str],
+    traces: np.ndarray,
+    times: np.ndarray,
+    *,
+    seconds: float,
+    speed: float,
+    gain: float,
+    strip: float = 0.0,
+) -> Page:
+    """A page with space for the traces of several leads, with calibration pulses and lead names.
+
+    Args:
+        names: Name of each lead, from the top.
+        traces: Curves to be drawn in mV `(leads, curves, samples)`; a name is placed above the first curve of its lead.
+        times: Time of each sample on the page in seconds (samples,).
+        seconds: Length of the page in seconds.
+        speed: Paper speed in mm/s.
+        gain: Gain in mm/mV.
+        strip: Height of an empty strip below the last row in mm. Default: 0.
+    """
+    early = times < LABEL_WIDTH_MM / speed
+    heights = [label_height(curves[0][early], gain=gain) for curves in traces]
+    scale = {"speed": speed, "gain": gain}
+    envelopes = [
+        row_envelope(np.tile(times, len(curves)), curves.ravel(), [(0.0, height)], page_seconds=seconds, **scale)
+        for curves, height in zip(traces, heights, strict=True)
+    ]
+    page = Page(seconds=seconds, envelopes=envelopes, min_pitch=15.0, strip=strip, **scale)
+    for row, (name, height) in enumerate(zip(names, heights, strict=True)):
+        page.pulse(row)
+        page.label(row, 0.0, name, height=height)
+    return page
+
+
 def _up_to_grid(millimeters: float) -> float:
     return float(np.ceil(millimeters / 5.0 - 1e-9) * 5.0)
 
 
 def _widened(heights: np.ndarray) -> np.ndarray:
-    """Each bin with its neighbors: traces need air sideways too."""
+    """Maximum of each bin and its neighbors: traces also need horizontal space."""
     padded = np.pad(heights, 1)
     return np.maximum(np.maximum(padded[:-2], padded[2:]), heights)
 
 
 def _cut(text: str, characters: float) -> str:
-    """The text, shortened to what fits."""
+    """The text, shortened to the available space."""
     room = max(1, int(characters))
     return text if len(text) <= room else text[: room - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

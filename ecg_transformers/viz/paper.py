@@ -1,10 +1,11 @@
-"""An electrocardiogram on standard paper, true to scale."""
+"""ECG plots on standard paper, true to scale."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SignalError
+from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass as apply_bandpass
 from ..signals.filters import notch as apply_notch
 from ..signals.record import EcgRecord
@@ -14,9 +15,9 @@ from .page import LABEL_WIDTH_MM, PEN_LIMIT_MV, PRINT, Page, label_height, row_e
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PAGE_SECONDS", "describe_patient", "lead_names", "medians", "plot_ecg", "shown_part"]
+__all__ = ["PAGE_SECONDS", "describe_patient", "lead_names", "lead_rows", "medians", "plot_ecg", "shown_part"]
 
-PAGE_SECONDS = 10.0  # what a page shows unless told otherwise
+PAGE_SECONDS = 10.0  # default length of a page
 MAX_WIDTH_MM = 4000.0
 
 
@@ -33,35 +34,34 @@ def plot_ecg(
     notch: float | None = None,
     title: str | None = None,
 ) -> "Figure":
-    """The record on ECG paper: 1-mm grid, calibration pulse, lead names, speed, gain, rate and filter printed.
+    """Plot a record on ECG paper with 1-mm grid, calibration pulse, lead names, speed, gain, rate and filter.
 
-    The grid is true to scale at any resolution and on paper: one small square is 1 mm = 0.04 s and 0.1 mV at the
-    standard 25 mm/s and 10 mm/mV. Each lead is moved to its base line by its median over the shown time (paper
-    recorders are AC-coupled: a constant offset is no finding). Rows move apart where their signals would touch; the pen
-    stops at 5 mV from the base line, which the page says.
+    The grid is true to scale at any resolution and in print: one small square is 1 mm = 0.04 s and 0.1 mV at the
+    standard 25 mm/s and 10 mm/mV. The median of each lead over the shown time is subtracted (paper recorders are
+    AC-coupled: a constant offset is not a finding). Rows are placed further apart where their signals would touch;
+    signals are clipped at 5 mV from the baseline, with a remark on the page.
 
     Args:
-        record: 1 to 12 leads, or more; NaN samples leave gaps.
-        layout: `"3x4"`, `"3x4+II"`, `"stacked"` or `"12x1"` (see `viz.layouts`).
-        speed: Paper speed in mm/s.
-        gain: mm per mV.
-        order: `"standard"` or `"cabrera"` (with aVR inverted).
-        start: First second shown.
-        duration: Seconds shown; by default the first 10 s, or what the record has of them.
-        bandpass: Edges in Hz of a zero-phase band-pass for the picture alone; printed on the page.
-        notch: Frequency in Hz of a zero-phase notch for the picture alone; printed on the page.
-        title: Printed instead of the record's name.
+        record: Record with any number of leads; NaN samples leave gaps.
+        layout: `"3x4"`, `"3x4+II"` (default), `"stacked"` or `"12x1"` (see `viz.layouts`).
+        speed: Paper speed in mm/s. Default: 25.
+        gain: Gain in mm/mV. Default: 10.
+        order: `"standard"` (default) or `"cabrera"` (with aVR inverted).
+        start: Start in seconds. Default: 0.
+        duration: Duration in seconds. Default: 10, or the rest of the record.
+        bandpass: Edges of a zero-phase band-pass for the plot in Hz, printed on the page. Default: None.
+        notch: Frequency of a zero-phase notch for the plot in Hz, printed on the page. Default: None.
+        title: Title. Default: the name of the record.
 
     Returns:
         A matplotlib figure, sized in mm by its content; `figure.savefig("ecg.pdf")` prints to scale.
 
     Raises:
-        SignalError: A scale, layout or stretch of time that cannot be drawn.
+        SignalError: If scale, layout or time range is invalid.
 
     Example:
         >>> from ecg_transformers.signals.synthesis import synthesize_record
         >>> figure = plot_ecg(synthesize_record("SR"), layout="3x4+II")
-        >>> figure.savefig("ecg.pdf")  # doctest: +SKIP
     """
     for name, value in (("speed", speed), ("gain", gain)):
         if not (np.isfinite(value) and value > 0):
@@ -85,7 +85,7 @@ def plot_ecg(
         ],
         min_pitch=25.0 if len(rows) <= 4 else 15.0,
     )
-    stopped = [name for index, row in enumerate(rows) for name in _draw_row(page, index, row, signal, rate)]
+    clipped = [name for index, row in enumerate(rows) for name in _draw_row(page, index, row, signal, rate)]
     shown = {stretch.lead for row in rows for stretch in row}
     left_out = [name for index, name in enumerate(lead_names(record)) if index not in shown]
     page.header(
@@ -94,7 +94,7 @@ def plot_ecg(
         right=f"{seconds:.4g} s from {first:.4g} s of {record.duration:.6g} s",
     )
     page.time_axis(first)
-    remarks = [f"pen stopped at {PEN_LIMIT_MV:g} mV: {', '.join(dict.fromkeys(stopped))}"] if stopped else []
+    remarks = [f"clipped at {PEN_LIMIT_MV:g} mV: {', '.join(dict.fromkeys(clipped))}"] if clipped else []
     remarks += [f"not shown: {', '.join(left_out)}"] if left_out else []
     scale = f"{speed:g} mm/s   {gain:g} mm/mV   {record.sampling_rate:g} Hz"
     page.footer(f"{scale}   {_filter_text(bandpass, notch)}", "; ".join(remarks))
@@ -102,10 +102,10 @@ def plot_ecg(
 
 
 def shown_part(record: EcgRecord, *, start: float, duration: float | None, speed: float) -> tuple[np.ndarray, float]:
-    """The samples of `start` to `start + duration` seconds as float64 (leads, samples), and the time of the first.
+    """The samples from `start` to `start + duration` seconds as float64 (leads, samples), and the time of the first.
 
     Raises:
-        SignalError: The stretch lies outside the record, is empty or longer than a page can be.
+        SignalError: If the range lies outside the record, is empty or longer than a page.
     """
     if not 0 <= start < record.duration:
         raise SignalError(f"start is {start:g} s; this record goes from 0 to {record.duration:g} s.")
@@ -126,7 +126,7 @@ def shown_part(record: EcgRecord, *, start: float, duration: float | None, speed
 
 
 def describe_patient(record: EcgRecord) -> str:
-    """Age, sex and labels of a record in one line, as far as they are known."""
+    """Age, sex and labels of a record in one line, as far as known."""
     words = []
     if record.age is not None:
         words.append(f"{record.age:g} years")
@@ -138,15 +138,27 @@ def describe_patient(record: EcgRecord) -> str:
 
 
 def lead_names(record: EcgRecord) -> tuple[str, ...]:
-    """The record's lead names, or numbers where it has none."""
+    """Lead names of a record, or numbers if it has none."""
     return record.leads or tuple(f"lead {number}" for number in range(1, record.num_leads + 1))
+
+
+def lead_rows(names: Sequence[str], leads: Sequence[str] | None) -> list[int]:
+    """Positions of the leads to draw among `names`; all by default.
+
+    Raises:
+        LeadError: If a lead is missing.
+    """
+    absent = [name for name in leads or () if name not in names]
+    if absent:
+        raise LeadError(f"no lead {', '.join(absent)} in this plot; expected some of {', '.join(names)}.")
+    return list(range(len(names))) if leads is None else [list(names).index(name) for name in leads]
 
 
 def _filtered(record: EcgRecord, *, bandpass: tuple[float, float] | None, notch: float | None) -> EcgRecord:
     signal = record.signal.astype(np.float64)
     missing = ~np.isfinite(signal)
     for lead, gaps in zip(signal, missing, strict=True):
-        # a filter would spread one missing sample over the whole lead: bridge the gap, and open it again afterwards
+        # a filter would spread a missing sample over the whole lead: interpolate first, and restore the gap afterwards
         if gaps.any() and not gaps.all():
             lead[gaps] = np.interp(np.flatnonzero(gaps), np.flatnonzero(~gaps), lead[~gaps])
     if bandpass is not None:
@@ -163,7 +175,7 @@ def _filter_text(bandpass: tuple[float, float] | None, notch: float | None) -> s
 
 
 def medians(signal: np.ndarray) -> np.ndarray:
-    """Medians (leads, 1) over the samples that are not NaN; 0 for a lead without any."""
+    """Medians (leads, 1) of the samples that are not NaN; 0 for a lead without samples."""
     middle = np.zeros((len(signal), 1))
     known = np.isfinite(signal).any(axis=1)
     middle[known, 0] = np.nanmedian(signal[known], axis=1)
@@ -171,7 +183,7 @@ def medians(signal: np.ndarray) -> np.ndarray:
 
 
 def _cut_out(signal: np.ndarray, stretch: Stretch, sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Times on the page and mV of a stretch; nothing for an absent lead."""
+    """Times on the page and values in mV of a stretch; empty for a missing lead."""
     if stretch.lead is None:
         return np.empty(0), np.empty(0)
     begin, stop = round(stretch.start * sampling_rate), round(stretch.stop * sampling_rate)
@@ -180,9 +192,9 @@ def _cut_out(signal: np.ndarray, stretch: Stretch, sampling_rate: float) -> tupl
 
 
 def _draw_row(page: Page, index: int, row: list[Stretch], signal: np.ndarray, sampling_rate: float) -> list[str]:
-    """Draws one row of stretches; gives the names of the leads at which the pen had to stop."""
+    """Draw one row of stretches and return the names of the clipped leads."""
     page.pulse(index)
-    stopped = []
+    clipped = []
     for stretch in row:
         times, values = _cut_out(signal, stretch, sampling_rate)
         height = _label_height(times, values, stretch, page.speed, page.gain)
@@ -193,8 +205,8 @@ def _draw_row(page: Page, index: int, row: list[Stretch], signal: np.ndarray, sa
             word = "absent" if stretch.lead is None else "no signal"
             page.label(index, stretch.start + LABEL_WIDTH_MM / page.speed, word, height=height, color=PRINT)
         elif page.trace(index, times, values, gid=f"trace {stretch.label}"):
-            stopped.append(stretch.label)
-    return stopped
+            clipped.append(stretch.label)
+    return clipped
 
 
 def _label_height(times: np.ndarray, values: np.ndarray, stretch: Stretch, speed: float, gain: float) -> float:

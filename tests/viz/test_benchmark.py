@@ -39,9 +39,9 @@ def test_the_dot_is_the_figure_and_the_line_its_interval():
 
 
 def test_seeds_and_published_figures_are_explained_where_they_occur():
-    assert legend(plot_benchmark([cell()])) == ["figure and 95 % interval over the records"]
+    assert legend(plot_benchmark([cell()])) == ["score and 95 % interval over records"]
     figure = plot_benchmark([cell(published=0.93, seed_values=[0.89, 0.91])])
-    assert legend(figure)[1:] == ["single seeds", "published, on the test fold (10): other records"]
+    assert legend(figure)[1:] == ["single seeds", "published, on the test fold (10, other records)"]
     diamond = figure.axes[0].lines[-1]
     assert diamond.get_marker() == "D"
     assert diamond.get_xdata().tolist() == [0.93]
@@ -49,7 +49,7 @@ def test_seeds_and_published_figures_are_explained_where_they_occur():
 
 def test_what_is_not_finished_says_so():
     figure = plot_benchmark([cell(), cell("late", value=None), cell(labels="form", value=None)])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0.900", "no figure"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.900", "no score"]
     assert list(figure.axes[1].get_xticks()) == []
 
 

@@ -147,7 +147,7 @@ def test_the_pen_stops_and_the_page_says_so():
     figure = plot_ecg(record(["I", "II"], peak=30.0))
     points = traces(figure)["II"]
     assert np.ptp(points[:, 1]) == pytest.approx(50.0)
-    assert "pen stopped at 5 mV: I, II" in texts(figure)
+    assert "clipped at 5 mV: I, II" in texts(figure)
 
 
 def test_a_constant_offset_is_moved_to_the_base_line():

@@ -31,7 +31,7 @@ def test_removed_patches_are_shaded_and_only_they_show_the_reconstruction(record
     difference = drawn - curves(figure)["original II"][:, 1]
     np.testing.assert_allclose(difference[np.isfinite(drawn)], 2.5, atol=1e-6)  # 0.25 mV at 10 mm/mV
     printed = [text.get_text() for text in figure.axes[0].texts]
-    assert any("3 of 5 patches removed; error there 0.250 mV" in text for text in printed)
+    assert any("3 of 5 patches masked; RMS error 0.250 mV" in text for text in printed)
 
 
 def test_visible_patches_can_be_shown_too(record):
@@ -57,7 +57,7 @@ def test_takes_tensors_at_the_models_rate_and_other_leads(record):
 def test_a_legend_names_the_curves(record):
     figure = plot_reconstruction(record, record.signal, record.signal, np.array([1, 0]))
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == ["recorded", "reconstructed", "removed from the input"]
+    assert legend == ["recorded", "reconstructed", "masked"]
 
 
 def test_shapes_and_names_that_do_not_fit_are_errors(record):

@@ -58,7 +58,7 @@ def check_signal_files(header: WfdbHeader, *, allow_truncated: bool, notes: list
         notes: Receives notes on repairs.
 
     Raises:
-        RecordFileError: A file is absent, a Git LFS pointer, too short, or of another kind than the header says.
+        RecordFileError: If a file is missing, a Git LFS pointer, truncated, or inconsistent with the header.
     """
     groups: dict[str, list[WfdbSignal]] = {}
     for signal in header.signals:

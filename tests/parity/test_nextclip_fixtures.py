@@ -1,0 +1,55 @@
+"""The parts of one recorded MAE-NextClip step that need no model, in float64."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ecg_transformers.features.steps import patchify
+from ecg_transformers.objectives.masking import random_patch_mask
+from ecg_transformers.objectives.nextclip import clip_loss, cut_clip
+
+DATA = Path(__file__).parent / "data"
+
+
+def assert_near(result, expected, tolerance=1e-12):
+    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
+
+
+@pytest.fixture
+def step():
+    return load_file(DATA / "mae_nextclip_step_ours.safetensors")
+
+
+def test_input_target_and_mask(step):
+    clip = cut_clip(step["x"], step["starts"], step["lengths"], 50)
+    assert_near(clip.input_values, step["input_zeroed"], 0)
+    assert_near(clip.target, step["target"], 0)
+    assert_near(clip.target_mask, step["target_mask"], 0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_loss_and_the_gradient_that_reaches_the_head(step, dtype, tolerance):
+    clip = cut_clip(step["x"].to(dtype), step["starts"], step["lengths"], 50)
+    prediction = step["nextclip"].to(dtype).requires_grad_()
+    loss = clip_loss(prediction, clip.target, clip.target_mask)
+    assert_near(loss, step["loss_nextclip"], tolerance)
+    loss.backward()
+    # The head's bias is added to every record, sample-major with the lead fastest.
+    at_the_head = prediction.grad.transpose(1, 2).flatten(1).sum(dim=0)
+    assert_near(at_the_head, step["grad.nextclip_decoder.head.bias"], max(tolerance, 1e-10))
+
+
+def test_total_is_the_clip_plus_twice_the_reconstruction(step):
+    assert_near(step["loss_nextclip"] + 2 * step["loss_reconstruction"], step["loss"])
+    mask = random_patch_mask(step["noise"], 0.75).patch_mask
+    assert mask.shape == patchify(step["x"], 25).shape[:2]
+
+
+def test_recorded_query_and_key_of_the_clip_decoder_get_no_gradient(step):
+    """One token attends to itself alone: the softmax is 1, whatever query and key are."""
+    for part in ("query", "key"):
+        for kind in ("weight", "bias"):
+            assert not step[f"grad.nextclip_decoder.layers.0.attention.{part}.{kind}"].any()
+    assert step["grad.nextclip_decoder.layers.0.attention.value.weight"].any()

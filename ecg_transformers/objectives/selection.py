@@ -1,0 +1,289 @@
+"""Which keys are positives: SRCL, N-Sam and DS over the candidates of a contrastive loss.
+
+For query i there are its own key and the candidates j = 1 ... M (keys of other records in the batch, keys of a queue),
+with `w_ij = exp(q_i k_j / temperature)`. With the extra positives P_i and the kept candidates D_i,
+
+    sum_in_log:    L_i = -log[ (w_i + sum_P w_ij) / (w_i + sum_D w_ij) ]
+    mean_of_logs:  L_i = -mean over own key and P of log[ w_ij / (w_i + sum_D w_ij) ]
+
+Sources: SRCL, semantically relevant contrastive learning, from CTransPath (Wang et al. 2022), in the form of Lenz et
+al. 2024 (arXiv 2403.04558), whose reduction is `sum_in_log`; no public code has it. N-Sam ("negative sampling") and DS
+("dynamic sampling") are named by Lenz et al. but defined in no text that was available: the definitions are ours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from ..errors import CheckpointError
+
+__all__ = ["Contrast", "KeySelection", "SelectionRule", "select_keys", "selective_info_nce"]
+
+_CHOICES = {
+    "sampling": ("none", "srcl", "n_sam", "ds"),
+    "ds_mode": ("threshold", "schedule", "both"),
+    "reduction": ("sum_in_log", "mean_of_logs"),
+    "select_by": ("query", "key"),
+    "same_source": ("ignore", "exclude", "positive"),
+}
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """How the keys of a contrastive loss are sorted into positives, negatives and neither.
+
+    Args:
+        sampling: `"none"`: the own key is the only positive. `"srcl"`: the most similar candidates are positives too.
+            `"n_sam"` (our definition): the most similar candidates are neither positives nor negatives. `"ds"` (our
+            definition): as SRCL, with a number of positives that varies by query or over the run.
+        num_extra_positives: Candidates that `srcl` adds, and at most that `ds` adds (5, Lenz et al.); may be 0.
+        n_sam_drop: Most similar candidates that `n_sam` removes (5, ours); may be 0.
+        n_sam_keep: Of the others, how many of the most similar `n_sam` keeps as negatives; all if None.
+        ds_mode: `"threshold"`: candidates at least as similar as `ds_threshold`. `"schedule"`: a number that grows over
+            the run. `"both"`: the threshold within the growing number.
+        ds_threshold: Cosine similarity from -1 to 1 (0.8, ours); not divided by the temperature.
+        reduction: `"sum_in_log"` (Lenz et al.) or `"mean_of_logs"` (Khosla et al. 2020, equation 2).
+        select_by: Whose similarity to the candidates decides, the `"query"`'s or its own `"key"`'s.
+        same_source: `"ignore"`: patients do not matter. `"exclude"`: candidates of the query's patient (or record) are
+            left out. `"positive"`: they are positives, beside what is chosen among the others.
+        sampling_warmup: Share of the run before which nothing is chosen (0.1: 5 of 50 epochs, Lenz et al.).
+        ds_end: Share of the run at which the growing number is complete (0.5, ours).
+
+    Raises:
+        CheckpointError: For an unknown word or a number out of range.
+    """
+
+    sampling: str = "none"
+    num_extra_positives: int = 5
+    n_sam_drop: int = 5
+    n_sam_keep: int | None = None
+    ds_mode: str = "threshold"
+    ds_threshold: float = 0.8
+    reduction: str = "sum_in_log"
+    select_by: str = "query"
+    same_source: str = "ignore"
+    sampling_warmup: float = 0.1
+    ds_end: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise CheckpointError(f"{name} is {getattr(self, name)!r}; expected one of {known}.")
+        if not -1 <= self.ds_threshold <= 1:
+            raise CheckpointError(
+                f"ds_threshold is {self.ds_threshold}; it is compared with cosine similarities: set it from -1 to 1."
+            )
+        if min(self.num_extra_positives, self.n_sam_drop) < 0 or (self.n_sam_keep is not None and self.n_sam_keep < 1):
+            raise CheckpointError(
+                f"num_extra_positives is {self.num_extra_positives}, n_sam_drop {self.n_sam_drop} and n_sam_keep "
+                f"{self.n_sam_keep}; expected counts, the last at least 1 or None."
+            )
+        if not 0 <= self.sampling_warmup <= 1 or not 0 <= self.ds_end <= 1:
+            raise CheckpointError(
+                f"sampling_warmup is {self.sampling_warmup} and ds_end {self.ds_end}; expected shares of the run from "
+                "0 to 1."
+            )
+        if self.sampling == "ds" and self.ds_mode != "threshold" and self.ds_end <= self.sampling_warmup:
+            raise CheckpointError(
+                f"ds_end is {self.ds_end}, not after sampling_warmup {self.sampling_warmup}: the number of positives "
+                "has no time to grow. Set ds_end to a larger share of the run."
+            )
+
+    @property
+    def is_active(self) -> bool:
+        """Whether candidates are chosen by their similarity."""
+        return self.sampling != "none"
+
+    def at_step(self, step: int, max_steps: int) -> "SelectionRule":
+        """The rule in force at an optimizer step: no sampling during the warm-up, then as many positives as grown.
+
+        Args:
+            step: Optimizer steps done, `state.global_step`.
+            max_steps: Optimizer steps of the whole run, `state.max_steps`.
+
+        Example:
+            >>> rule = SelectionRule("ds", ds_mode="schedule")
+            >>> [rule.at_step(epoch, 50).num_extra_positives for epoch in (5, 15, 25, 40)]
+            [0, 3, 5, 5]
+            >>> rule.at_step(4, 50).sampling
+            'none'
+        """
+        progress = step / max_steps
+        if progress < self.sampling_warmup:
+            return replace(self, sampling="none")
+        if self.sampling != "ds" or self.ds_mode == "threshold":
+            return self
+        grown = min(1.0, (progress - self.sampling_warmup) / (self.ds_end - self.sampling_warmup))
+        # Halves round up; (0.3 - 0.1) / 0.4 * 5 is 2.4999999999999996 in floating point and means 2.5.
+        return replace(self, num_extra_positives=math.floor(round(self.num_extra_positives * grown, 9) + 0.5))
+
+
+class KeySelection(NamedTuple):
+    """What the candidates are to each query; carries no gradient.
+
+    Args:
+        ids: The candidates that were looked at, int64 `(batch, places)`: those of the query's own source if they are
+            positives, then the most similar of the others, the most similar first.
+        is_positive: Which of them are extra positives, booleans `(batch, places)`.
+        removed: Candidates that `n_sam` takes out of the denominator, booleans `(batch, candidates)`; None = none.
+    """
+
+    ids: torch.Tensor
+    is_positive: torch.Tensor
+    removed: torch.Tensor | None
+
+
+@torch.no_grad()
+def select_keys(
+    similarities: torch.Tensor, rule: SelectionRule, positive_sources: torch.Tensor | None = None
+) -> KeySelection:
+    """Choose among the candidates of each query. Of equally similar ones the lower index comes first.
+
+    Args:
+        similarities: Cosine similarities to the candidates `(batch, candidates)`, not divided by a temperature; -inf
+            where a candidate is out of the question for a query.
+        rule: The rule in force, see `SelectionRule.at_step`.
+        positive_sources: Booleans `(batch, candidates)`, True = a positive because of its source; what is chosen is
+            chosen among the others.
+
+    Raises:
+        CheckpointError: There is nothing to choose from.
+    """
+    batch, candidates = similarities.shape
+    if rule.is_active and not candidates:
+        raise CheckpointError(
+            f"sampling {rule.sampling!r} has no candidate to choose from. Set queue_size above 0, or train with more "
+            "than one record in a batch."
+        )
+    num_sources, most_sources = similarities.new_zeros(batch, dtype=torch.long), 0
+    if positive_sources is not None:
+        similarities = similarities.masked_fill(positive_sources, torch.inf)
+        num_sources = positive_sources.sum(dim=1)
+        most_sources = int(num_sources.max())
+    chosen = {"none": 0, "n_sam": rule.n_sam_drop}.get(rule.sampling, rule.num_extra_positives)
+    kept = rule.n_sam_keep if rule.sampling == "n_sam" else None
+    values, ids = _largest(similarities, min(most_sources + chosen + (kept or 0), candidates))
+    rank = torch.arange(ids.shape[1], device=ids.device) - num_sources[:, None]
+    is_positive = rank < 0
+    is_chosen = (rank >= 0) & (rank < chosen) & (values > -torch.inf)
+    removed = None
+    if rule.sampling == "n_sam":
+        is_removed = is_chosen if kept is None else is_chosen | (rank >= chosen + kept)
+        removed = torch.full_like(similarities, kept is not None, dtype=torch.bool).scatter_(1, ids, is_removed)
+    elif rule.sampling == "ds" and rule.ds_mode != "schedule":
+        is_positive = is_positive | (is_chosen & (values >= rule.ds_threshold))
+    else:
+        is_positive = is_positive | is_chosen
+    return KeySelection(ids, is_positive, removed)
+
+
+def _largest(values: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest of each row in descending order and their columns, equal ones by column."""
+    if not places:
+        return values[:, :0], torch.empty(len(values), 0, dtype=torch.long, device=values.device)
+    top, ids = values.topk(min(places + 1, values.shape[1]), dim=1)
+    # `topk` breaks ties as it likes; rows that have one among the places or at their end are sorted whole.
+    tied = ((top[:, 1:] == top[:, :-1]) & top[:, 1:].isfinite()).any(dim=1).nonzero()[:, 0]
+    if len(tied):
+        in_order = values[tied].sort(dim=1, descending=True, stable=True)
+        top[tied], ids[tied] = (part[:, : top.shape[1]] for part in in_order)
+    return top[:, :places], ids[:, :places]
+
+
+class Contrast(NamedTuple):
+    """Result of a contrastive loss.
+
+    Args:
+        losses: Of each query `(batch,)`.
+        logits: Similarities divided by the temperature `(batch, 1 + candidates)`, the own key first; -inf where a
+            candidate is not in the denominator.
+        selection: What was chosen.
+    """
+
+    losses: torch.Tensor
+    logits: torch.Tensor
+    selection: KeySelection
+
+    @property
+    def positive_mask(self) -> torch.Tensor:
+        """Extra positives as booleans `(batch, candidates)`; the own key is not a candidate."""
+        mask = torch.zeros_like(self.logits[:, 1:], dtype=torch.bool)
+        return mask.scatter_(1, self.selection.ids, self.selection.is_positive)
+
+    @property
+    def kept_mask(self) -> torch.Tensor:
+        """Candidates in the denominator as booleans `(batch, candidates)`."""
+        return self.logits[:, 1:] > -torch.inf
+
+
+def selective_info_nce(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    candidates: torch.Tensor,
+    temperature: float,
+    rule: SelectionRule,
+    *,
+    same_source: torch.Tensor | None = None,
+    left_out: torch.Tensor | None = None,
+) -> Contrast:
+    """InfoNCE whose positives are the own key and what the rule selects; similarities in float32 under autocast too.
+
+    Args:
+        queries: Unit vectors `(batch, size)`.
+        keys: The own key of each query, unit vectors `(batch, size)`.
+        candidates: Unit vectors as columns `(size, candidates)`: a queue, the batch, or both.
+        temperature: Positive divisor of the similarities.
+        rule: The rule in force; `SelectionRule()` is plain InfoNCE.
+        same_source: Booleans `(batch, candidates)`, True = of the query's own patient or record; needed unless
+            `rule.same_source` is `"ignore"`.
+        left_out: Booleans `(batch or 1, candidates)`, True = no candidate of this query, such as its own key.
+
+    Raises:
+        CheckpointError: `rule.same_source` without `same_source`, or nothing to choose from.
+    """
+    positive_sources = None
+    if rule.same_source != "ignore":
+        if same_source is None:
+            raise CheckpointError(
+                f"same_source is {rule.same_source!r}, but the batch has neither patient_ids nor record_ids. Pass one "
+                "of them, or set same_source='ignore'."
+            )
+        if rule.same_source == "exclude":
+            left_out = same_source if left_out is None else same_source | left_out
+        else:
+            positive_sources = same_source if left_out is None else same_source & ~left_out
+    dtype = torch.promote_types(queries.dtype, torch.float32)
+    with torch.autocast(device_type=queries.device.type, enabled=False):
+        queries, keys, candidates = queries.to(dtype), keys.to(dtype), candidates.to(dtype)
+        own = (queries * keys).sum(dim=1, keepdim=True)
+        others = _without(queries @ candidates, left_out)
+        by_key = rule.is_active and rule.select_by == "key"
+        compared = _without(keys.detach() @ candidates, left_out) if by_key else others.detach()
+        selection = select_keys(compared, rule, positive_sources)
+        logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
+        return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
+
+
+def _without(similarities: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return similarities if mask is None else similarities.masked_fill(mask, -torch.inf)
+
+
+def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> torch.Tensor:
+    """Cross-entropy with the own key, corrected by what the extra positives add to the numerator."""
+    labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    if not selection.ids.shape[1]:
+        return losses
+    own = logits[:, :1]
+    # The own key is always among the positives, so no row is empty.
+    is_positive = functional.pad(selection.is_positive, (1, 0), value=True)
+    positives = torch.cat([own, logits.gather(1, 1 + selection.ids)], dim=1)
+    if reduction == "sum_in_log":
+        numerator = positives.masked_fill(~is_positive, -torch.inf).logsumexp(dim=1)
+    else:
+        numerator = positives.masked_fill(~is_positive, 0.0).sum(dim=1) / is_positive.sum(dim=1)
+    return losses + own[:, 0] - numerator

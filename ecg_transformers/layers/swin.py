@@ -5,6 +5,7 @@ of Swin-T. The translation is ours.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import nn
@@ -149,12 +150,13 @@ class SwinStack(nn.Module):
         )
 
     def forward(
-        self, hidden: torch.Tensor
+        self, hidden: torch.Tensor, num_stages: int | None = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor | None, ...]]:
         """Run the stages.
 
         Args:
             hidden: `(batch, tokens, embedding_size)`, in every stage a whole number of windows.
+            num_stages: Number of stages to run, from the first on; all by default.
 
         Returns:
             Output of the last stage, input of the first and output of every stage (before the tokens are merged for
@@ -162,7 +164,7 @@ class SwinStack(nn.Module):
         """
         states: tuple[torch.Tensor, ...] = (hidden,)
         attentions: tuple[torch.Tensor | None, ...] = ()
-        for stage in self.stage:
+        for stage in islice(self.stage, num_stages):
             hidden, weights = stage(hidden)
             states += (hidden,)
             attentions += weights

@@ -135,6 +135,9 @@ def test_a_truncated_stack_gives_the_state_of_its_last_stage():
     model = stack()
     x = tokens(40)
     states = model(x)[1]
+    last, few, attentions = model(x, num_stages=1)
+    assert torch.equal(last, states[1])
+    assert (len(few), len(attentions)) == (2, 2)
     del model.stage[1:]
     assert torch.equal(model(x)[0], states[1])
 

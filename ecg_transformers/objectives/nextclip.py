@@ -16,13 +16,13 @@ HALF_CYCLE_RANGE = (0.15, 0.75)
 # Half a cycle at 72 beats per minute, in s: 150 samples at 360 Hz.
 _DEFAULT_HALF_CYCLE = 150 / 360
 
-# The detector, in s: lag of the difference, width of the moving average, shortest distance of two peaks, and the
-# RR intervals that are believed.
+# The QRS detector, in s: lag of the difference, width of the moving average, minimum distance between peaks, and the
+# range of accepted RR intervals.
 _LAG = 0.02
 _AVERAGE = 0.1
 _PEAK_DISTANCE = 0.25
 _RR_RANGE = (0.3, 2.0)
-# A peak reaches this share of this quantile of the energy.
+# Minimum height of a peak: this share of this quantile of the energy.
 _HEIGHT = 0.4
 _HEIGHT_QUANTILE = 0.98
 
@@ -114,11 +114,11 @@ def clip_starts(
 
 
 class Clip(NamedTuple):
-    """A batch that was cut.
+    """Batch with everything from the start of each clip on hidden.
 
     Args:
         input_values: `(batch, leads, samples)`, zero from each record's start on.
-        target: `(batch, leads, clip_size)`, what followed; zero behind each clip's own size.
+        target: `(batch, leads, clip_size)`, the hidden samples that followed; zero beyond each clip's own size.
         target_mask: `(batch, clip_size)`, 1 = counts.
     """
 
@@ -128,7 +128,7 @@ class Clip(NamedTuple):
 
 
 def cut_clip(input_values: torch.Tensor, starts: torch.Tensor, sizes: torch.Tensor, clip_size: int) -> Clip:
-    """Hide everything from `starts` on and take what followed as the target.
+    """Hide everything from `starts` on; the target is the signal that followed.
 
     Args:
         input_values: `(batch, leads, samples)`.

@@ -33,7 +33,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class SelectionRule:
-    """How the keys of a contrastive loss are sorted into positives, negatives and neither.
+    """Rule that sorts the candidate keys of a contrastive loss into positives, negatives and neither.
 
     Args:
         sampling: `"none"`: the own key is the only positive. `"srcl"`: the most similar candidates are positives too.
@@ -89,8 +89,8 @@ class SelectionRule:
             )
         if self.sampling == "ds" and self.ds_mode != "threshold" and self.ds_end <= self.sampling_warmup:
             raise CheckpointError(
-                f"ds_end is {self.ds_end}, not after sampling_warmup {self.sampling_warmup}: the number of positives "
-                "has no time to grow. Set ds_end to a larger share of the run."
+                f"ds_end is {self.ds_end}, but sampling_warmup {self.sampling_warmup}: the number of positives has no "
+                "time to grow. Set ds_end to a larger share of the run."
             )
 
     @property
@@ -99,10 +99,10 @@ class SelectionRule:
         return self.sampling != "none"
 
     def at_step(self, step: int, max_steps: int) -> "SelectionRule":
-        """The rule in force at an optimizer step: no sampling during the warm-up, then as many positives as grown.
+        """The rule at an optimizer step: no sampling during the warm-up, then the current number of positives.
 
         Args:
-            step: Optimizer steps done, `state.global_step`.
+            step: Optimizer steps completed, `state.global_step`.
             max_steps: Optimizer steps of the whole run, `state.max_steps`.
 
         Example:
@@ -123,13 +123,13 @@ class SelectionRule:
 
 
 class KeySelection(NamedTuple):
-    """What the candidates are to each query; carries no gradient.
+    """Result of `select_keys`, without gradient.
 
     Args:
-        ids: The candidates that were looked at, int64 `(batch, places)`: those of the query's own source if they are
-            positives, then the most similar of the others, the most similar first.
+        ids: Columns of the ranked candidates, int64 `(batch, places)`: positives of the query's own source first, then
+            the others by similarity in descending order, as many as the rule needs.
         is_positive: Which of them are extra positives, booleans `(batch, places)`.
-        removed: Candidates that `n_sam` takes out of the denominator, booleans `(batch, candidates)`; None = none.
+        removed: Candidates that `n_sam` removes from the denominator, booleans `(batch, candidates)`; None = none.
     """
 
     ids: torch.Tensor
@@ -145,13 +145,16 @@ def select_keys(
 
     Args:
         similarities: Cosine similarities to the candidates `(batch, candidates)`, not divided by a temperature; -inf
-            where a candidate is out of the question for a query.
+            where a candidate is not eligible.
         rule: The rule in force, see `SelectionRule.at_step`.
-        positive_sources: Booleans `(batch, candidates)`, True = a positive because of its source; what is chosen is
-            chosen among the others.
+        positive_sources: Booleans `(batch, candidates)`, True = a positive because of its source; the rule chooses
+            among the others. Default: none.
+
+    Returns:
+        Columns of the ranked candidates, and what the rule makes of them.
 
     Raises:
-        CheckpointError: There is nothing to choose from.
+        CheckpointError: There is no candidate, but the rule has to choose.
     """
     batch, candidates = similarities.shape
     if rule.is_active and not candidates:
@@ -201,12 +204,17 @@ class Contrast(NamedTuple):
         losses: Of each query `(batch,)`.
         logits: Similarities divided by the temperature `(batch, 1 + candidates)`, the own key first; -inf where a
             candidate is not in the denominator.
-        selection: What was chosen.
+        selection: The chosen candidates.
     """
 
     losses: torch.Tensor
     logits: torch.Tensor
     selection: KeySelection
+
+    @property
+    def num_positives(self) -> torch.Tensor:
+        """Mean number of extra positives of a query, a float32 scalar."""
+        return self.selection.is_positive.sum(dim=1).float().mean()
 
     @property
     def positive_mask(self) -> torch.Tensor:

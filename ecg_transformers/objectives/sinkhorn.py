@@ -1,0 +1,130 @@
+"""Balanced assignment to prototypes and the swapped prediction of SwAV (Caron et al. 2020)."""
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional
+
+from .gather import world_size
+
+__all__ = [
+    "assignment_codes",
+    "assignment_loss",
+    "code_entropy",
+    "normalize_prototypes",
+    "push_front",
+    "sinkhorn",
+]
+
+
+@torch.no_grad()
+def sinkhorn(scores: torch.Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> torch.Tensor:
+    """Codes that use all prototypes alike: rows and columns of `exp(scores / epsilon)` scaled in turn.
+
+    Computed in float32 at least, with two vectors of factors instead of scaled matrices. The largest score of each
+    prototype is subtracted first, which the first scaling would undo: nothing overflows, and no row is empty. With
+    several processes the records are those of all of them.
+
+    Args:
+        scores: `(..., records, prototypes)`, for example one matrix for each assigning crop.
+        epsilon: Smoothness of the codes.
+        iterations: At least 1.
+
+    Returns:
+        Codes of the same shape; those of a record sum to 1.
+    """
+    if iterations < 1:
+        raise ValueError(f"sinkhorn got iterations={iterations}; expected at least 1.")
+    scores = _at_least_float32(scores)
+    with torch.autocast(scores.device.type, enabled=False):
+        largest = _over_processes(scores.amax(dim=-2, keepdim=True), dist.ReduceOp.MAX)
+        kernel = ((scores - largest) / epsilon).exp()
+        of_record = torch.ones_like(kernel[..., :1])
+        for _ in range(iterations):
+            of_prototype = 1 / _over_processes(of_record.mT @ kernel, dist.ReduceOp.SUM)  # (..., 1, prototypes)
+            of_record = 1 / (kernel @ of_prototype.mT)  # (..., records, 1)
+        return kernel * of_prototype * of_record
+
+
+def assignment_codes(
+    scores: torch.Tensor,
+    queue: torch.Tensor | None = None,
+    prototypes: torch.Tensor | None = None,
+    *,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+) -> torch.Tensor:
+    """Codes of a batch, balanced together with a queue of earlier embeddings if there is one.
+
+    Args:
+        scores: Of the assigning crops `(records, crops, prototypes)`.
+        queue: This process's share of the queue, unit vectors `(length, crops, size)`; each crop has its own.
+        prototypes: Unit vectors `(prototypes, size)`, needed with a queue.
+        epsilon: Smoothness of the codes.
+        iterations: Of Sinkhorn.
+
+    Returns:
+        `(records, crops, prototypes)`, without gradient.
+    """
+    scores = _at_least_float32(scores.detach())
+    if queue is not None and prototypes is not None:
+        with torch.autocast(scores.device.type, enabled=False):
+            scores = torch.cat([queue.to(scores.dtype) @ prototypes.detach().to(scores.dtype).T, scores])
+    codes = sinkhorn(scores.transpose(0, 1), epsilon=epsilon, iterations=iterations).transpose(0, 1)
+    return codes if queue is None else codes[len(queue) :]
+
+
+def push_front(queue: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    """The queue with new embeddings in front, as long as before; the oldest go.
+
+    Args:
+        queue: `(length, crops, size)`.
+        embeddings: `(records, crops, size)`, of all processes in rank order; any number.
+    """
+    return torch.cat([embeddings.detach().to(queue.dtype), queue])[: len(queue)]
+
+
+def assignment_loss(
+    scores: torch.Tensor, codes: torch.Tensor, temperature: float, *, count_own: bool = False
+) -> torch.Tensor:
+    """Swapped prediction: the code of each assigning crop as target of every other crop's scores.
+
+    `loss = mean over assigning crops a and crops v != a of -mean_b sum_k q_a log softmax(o_v / temperature)`
+
+    Args:
+        scores: `(records, crops, prototypes)`, the assigning crops first.
+        codes: Of the assigning crops `(records, assigning crops, prototypes)`.
+        temperature: Positive divisor of the scores.
+        count_own: Divide by the number of all crops instead of the others, as the published code does (quirk Q7).
+    """
+    records, assigning, _ = codes.shape
+    crops = scores.shape[1]
+    with torch.autocast(scores.device.type, enabled=False):
+        log_probability = functional.log_softmax(_at_least_float32(scores) / temperature, dim=-1)
+        entropy = -torch.einsum("bak,bvk->av", codes.to(log_probability.dtype), log_probability) / records
+    own = torch.eye(assigning, crops, dtype=torch.bool, device=scores.device)
+    return entropy.masked_fill(own, 0).sum() / (assigning * (crops if count_own else crops - 1))
+
+
+def code_entropy(codes: torch.Tensor) -> torch.Tensor:
+    """Mean entropy of the codes in nats: 0 for one prototype each, the logarithm of their number for all alike.
+
+    Args:
+        codes: `(..., prototypes)`, each row sums to 1.
+    """
+    return torch.special.entr(codes).sum(dim=-1).mean()
+
+
+@torch.no_grad()
+def normalize_prototypes(weight: torch.Tensor) -> None:
+    """Make the rows of `weight (prototypes, size)` unit vectors, in place."""
+    weight.copy_(functional.normalize(weight, dim=1))
+
+
+def _over_processes(tensor: torch.Tensor, operation: dist.ReduceOp.RedOpType) -> torch.Tensor:
+    if world_size() > 1:
+        dist.all_reduce(tensor, operation)
+    return tensor
+
+
+def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

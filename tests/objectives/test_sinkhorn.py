@@ -1,0 +1,179 @@
+"""Balanced assignment against recordings of ecg-selfsupervised, a written-out iteration and two processes."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch.nn.functional import log_softmax, normalize
+
+from ecg_transformers.objectives.gather import all_gather, process_slice
+from ecg_transformers.objectives.sinkhorn import (
+    assignment_codes,
+    assignment_loss,
+    code_entropy,
+    normalize_prototypes,
+    push_front,
+    sinkhorn,
+)
+
+FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
+
+
+def unit(*shape, seed=0):
+    return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
+
+
+def written_out(scores, epsilon, iterations):
+    """Caron et al. 2020, appendix A.1, without any care for overflow."""
+    codes = (scores / epsilon).exp().T
+    codes = codes / codes.sum()
+    prototypes, records = codes.shape
+    for _ in range(iterations):
+        codes = codes / codes.sum(dim=1, keepdim=True) / prototypes
+        codes = codes / codes.sum(dim=0, keepdim=True) / records
+    return (codes / codes.sum(dim=0, keepdim=True)).T
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 20])
+def test_recorded_codes(iterations):
+    recorded = load_file(FIXTURES / "swav.safetensors")
+    codes = sinkhorn(recorded["sinkhorn/scores"], iterations=iterations)
+    expected = recorded[f"sinkhorn/codes_{iterations}"]
+    assert float((codes - expected).abs().max()) <= 2e-6 * float(expected.max())
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5])
+def test_equals_the_written_out_iteration_for_each_crop(epsilon):
+    scores = unit(9, 4) @ unit(6, 4, seed=1).T
+    both = torch.stack([scores, scores.flip(0)])
+    codes = sinkhorn(both, epsilon=epsilon, iterations=3)
+    for crop in range(2):
+        torch.testing.assert_close(codes[crop], written_out(both[crop], epsilon, 3), rtol=0, atol=1e-12)
+
+
+def test_codes_of_a_record_sum_to_one_and_prototypes_are_used_evenly():
+    codes = sinkhorn(unit(60, 4) @ unit(6, 4, seed=1).T, epsilon=0.5, iterations=50)
+    torch.testing.assert_close(codes.sum(dim=-1), torch.ones(60, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(codes.sum(dim=0), torch.full((6,), 10.0, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_half_precision_scores_neither_overflow_nor_lose_the_sum():
+    scores = (unit(60, 4) @ unit(6, 4, seed=1).T).half()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        codes = sinkhorn(scores)
+    assert codes.dtype == torch.float32
+    torch.testing.assert_close(codes.double(), sinkhorn(scores.double()), rtol=0, atol=1e-6)
+    # Where the published code gives infinities.
+    assert sinkhorn(torch.full((4, 3), 100.0)).isfinite().all()
+
+
+def test_no_gradient_and_at_least_one_iteration():
+    assert not sinkhorn(unit(5, 4).requires_grad_()).requires_grad
+    with pytest.raises(ValueError, match="iterations"):
+        sinkhorn(unit(5, 4), iterations=0)
+
+
+def test_codes_of_a_batch_behind_its_queue():
+    prototypes, queue, embeddings = unit(6, 4), unit(8, 2, 4, seed=1), unit(3, 2, 4, seed=2)
+    scores = embeddings @ prototypes.T
+    alone = assignment_codes(scores)
+    behind = assignment_codes(scores, queue, prototypes)
+    assert alone.shape == behind.shape == (3, 2, 6)
+    for crop in range(2):
+        torch.testing.assert_close(alone[:, crop], written_out(scores[:, crop], 0.05, 3), rtol=0, atol=1e-12)
+        whole = torch.cat([queue[:, crop] @ prototypes.T, scores[:, crop]])
+        torch.testing.assert_close(behind[:, crop], written_out(whole, 0.05, 3)[-3:], rtol=0, atol=1e-12)
+
+
+def test_new_embeddings_come_first_and_the_oldest_go():
+    queue = torch.arange(8.0)[:, None, None]
+    assert push_front(queue, torch.tensor([10.0, 11, 12])[:, None, None]).flatten().tolist() == [
+        10,
+        11,
+        12,
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert push_front(queue[:2], torch.tensor([10.0, 11, 12])[:, None, None]).flatten().tolist() == [10, 11]
+    assert queue.flatten().tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("assigning", [1, 2])
+def test_the_loss_equals_the_written_out_sum(assigning):
+    scores, codes = unit(5, 4, 7), sinkhorn(unit(assigning, 5, 7, seed=1)).transpose(0, 1)
+    terms = [
+        -(codes[:, crop] * log_softmax(scores[:, view] / 0.1, dim=1)).sum(dim=1).mean()
+        for crop in range(assigning)
+        for view in range(4)
+        if view != crop
+    ]
+    expected = torch.stack(terms).mean().item()
+    assert assignment_loss(scores, codes, 0.1).item() == pytest.approx(expected, abs=1e-12)
+    assert assignment_loss(scores, codes, 0.1, count_own=True).item() == pytest.approx(0.75 * expected, abs=1e-12)
+
+
+def test_the_gradient_of_the_loss_and_half_precision():
+    scores, codes = unit(3, 3, 5).requires_grad_(), sinkhorn(unit(2, 3, 5, seed=1)).transpose(0, 1)
+    assert torch.autograd.gradcheck(lambda rows: assignment_loss(rows, codes, 0.1), (scores,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = assignment_loss(scores.bfloat16(), codes.float(), 0.1)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(assignment_loss(scores.bfloat16().double(), codes, 0.1).item(), abs=1e-5)
+
+
+def test_entropy_of_codes():
+    assert code_entropy(torch.eye(4)).item() == 0
+    assert code_entropy(torch.full((3, 4), 0.25)).item() == pytest.approx(torch.tensor(4.0).log().item())
+
+
+def test_prototypes_become_unit_vectors_in_place():
+    weight = torch.nn.Parameter(3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0)))
+    before = normalize(weight.detach(), dim=1)
+    normalize_prototypes(weight)
+    assert torch.equal(weight, before)
+    assert weight.requires_grad
+
+
+def one_rank(rank, port):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    prototypes, queue, embeddings = unit(6, 4), unit(8, 2, 4, seed=1), unit(10, 2, 4, seed=2)
+    own = process_slice(embeddings)
+    codes = assignment_codes(own @ prototypes.T, process_slice(queue), prototypes)
+    together = all_gather(codes)
+    dist.destroy_process_group()
+    # The order of the columns does not matter to the iteration.
+    expected = assignment_codes(embeddings @ prototypes.T, queue, prototypes)
+    torch.testing.assert_close(together, expected, rtol=0, atol=1e-12)
+    print("equal")
+
+
+def test_two_processes_equal_one():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, str(rank), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert worker.returncode == 0, err
+        assert out.strip() == "equal"
+
+
+if __name__ == "__main__":
+    one_rank(int(sys.argv[1]), int(sys.argv[2]))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..corpora import official_fold_roles
 from ..evaluation.results.entries import mode_words
 from ..evaluation.results.predictions import Predictions, score_interval
 from ..evaluation.results.published import PublishedFigure, published_figures
-from ..evaluation.results.report import role_of_folds
 from ..evaluation.results.store import format_table
 from ..files import replace_file, write_csv
 from .benchmark_plan import PlannedRun, System
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["BenchmarkTable", "Cell", "Row", "benchmark_table"]
 
 _PERCENTILES = (2.5, 97.5)
-# The published figures are of systems trained on all of these.
-_PUBLISHED_TRAIN_FOLDS = tuple(range(1, 9))
 
 
 @dataclass
@@ -185,7 +183,7 @@ class BenchmarkTable:
         found = []
         for row in self.rows:
             for labels, cell in row.cells.items():
-                test = [one.value for one in cell.published if one.evaluate_folds == (10,)]
+                test = [one.value for one in cell.published if one.is_of_test_folds]
                 one: dict[str, Any] = {"system": row.system, "protocol": row.protocol, "labels": labels}
                 one |= {"train_folds": row.folds_words, "published": test[0] if test else None}
                 if cell.entries:
@@ -242,7 +240,7 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
                 cell.compare(same[0].cells[labels])
     problems = [f"{run.title}: {reason}" for run, reason in benchmark.problems.items()]
     version = f" {corpus.info['version']}" if corpus.info.get("version") else ""
-    title = f"{corpus.name}{version}, {role_of_folds(corpus, benchmark.evaluate_folds)}"
+    title = f"{corpus.name}{version}, {corpus.describe_folds(benchmark.evaluate_folds)}"
     return BenchmarkTable(title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples))
 
 
@@ -261,8 +259,9 @@ def _add(cell: Cell, run: PlannedRun, entry: dict[str, Any], *, unit: str, resam
 
 
 def _published_of(system: System, entry: dict[str, Any]) -> tuple[PublishedFigure, ...]:
-    """What is published of a system that was trained on all training folds."""
-    if tuple(entry["train_folds"]) != _PUBLISHED_TRAIN_FOLDS or entry["train_fraction"] != 1.0:
+    """What is published of a system that was trained on all training folds of the corpus."""
+    roles = official_fold_roles(entry["corpus"])
+    if roles is None or tuple(entry["train_folds"]) != roles.train or entry["train_fraction"] != 1.0:
         return ()
     return published_figures(system.published, system.mode, corpus=entry["corpus"], labels=entry["labels"])
 
@@ -280,7 +279,7 @@ def _published(cell: Cell) -> str:
     words = []
     for one in cell.published:
         fold = ", ".join(map(str, one.evaluate_folds))
-        words.append(str(one) if one.evaluate_folds == (10,) else f"fold {fold}: {one}")
+        words.append(str(one) if one.is_of_test_folds else f"fold {fold}: {one}")
     return "; ".join(words)
 
 

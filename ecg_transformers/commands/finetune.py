@@ -17,7 +17,7 @@ from ..errors import ArgumentsError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
 from ..evaluation.modes import BASELINES, Mode, Outcome, baseline_name, run_mode
 from ..evaluation.results.predictions import label_table
-from ..evaluation.results.report import fold_role, outcome_entries, prediction_file, summary_line
+from ..evaluation.results.report import outcome_entries, prediction_file, summary_line
 from ..evaluation.results.store import merge_results
 from ..files import write_csv
 from ..trainer.fine_tuning import FineTuneSettings
@@ -171,7 +171,7 @@ class DownstreamRun:
         if unused := unused_settings(self.mode, arguments, self.training):
             self.say(f"not used by {self.mode}: {', '.join(unused)}")
         if arguments.choose_epoch == "last" and self.mode in ("fine_tune", "from_scratch"):
-            self.splits = self.splits.choosing_nothing()
+            self.splits = self.splits.without_selection()
         check_noise_levels(arguments.noise_levels, self.extractor, self.splits)
 
     def _own_corpus(self) -> tuple[Corpus, LabelTable, str]:
@@ -203,8 +203,10 @@ class DownstreamRun:
         splits, task = self.splits, self.splits.task
         kind = task.problem_type.removesuffix("_classification").replace("_", "-")
         left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
-        corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {fold_role(splits)}"
-        choice = splits.selection if splits.selection.startswith("nothing") else f"chosen on {splits.selection}"
+        corpus = splits.evaluate.corpus.name
+        reported = f"{len(splits.evaluate):,} are reported, {splits.reported_folds}"
+        selection = splits.selection_of(trains_once=self.mode != "linear_probe")
+        choice = f"chosen on {selection}" if splits.selects else selection
         return (
             f"{self.mode} of {self.name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels\n"
             f"{len(splits.train):,} records train, {reported}{left_out};\n{choice}"
@@ -246,7 +248,7 @@ class DownstreamRun:
         merge_results(self.folder / "results.json", [*entries, *beside])
         # Until here a killed run finds both trainings at their last step, and only predicts anew.
         self._remove_trainings()
-        self.say(summary_line(entries, beside, fold_role(self.splits)))
+        self.say(summary_line(entries, beside, self.splits.reported_folds))
         if arguments.noise_levels:
             noisy, noisy_beside = score_under_noise(
                 arguments.noise_levels, outcome, baseline, self.extractor, self.splits,
@@ -291,10 +293,10 @@ class DownstreamRun:
             "settings": {**arguments.architecture, **changed, **self.training},
             "commit": find_commit(),
             "seed": arguments.seed,
-            "corpus": {"name": corpus.name, "version": corpus.info.get("version"), "hash": corpus.hash},
+            "corpus": corpus.identity,
             "labels": self.splits.task.label_set,
             "train_folds": list(self.splits.train_folds),
-            "selection": self.splits.selection,
+            "selection": self.splits.selection_of(trains_once=self.mode != "linear_probe"),
             "records": len(train),
             "patients": len(set(corpus.patient_ids.tolist())),
         }

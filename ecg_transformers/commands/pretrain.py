@@ -98,7 +98,7 @@ class PretrainingRun:
         trainer.accelerator.wait_for_everyone()
 
     def introduction(self) -> str:
-        """What the run will do, in three lines."""
+        """What the run will do, in a few lines."""
         plan, model, corpus = self.plan, self.trainer.pretraining_model, self.data.corpus
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
@@ -107,6 +107,10 @@ class PretrainingRun:
                 f"{type(model).__name__}: {trainable / 1e6:.2f} M trainable parameters, encoder {encoder / 1e6:.2f} M",
                 f"{plan.records:,} training and {self.data.validation_records:,} validation records of {corpus.name} "
                 f"{corpus.info.get('version', '')} ({corpus.hash[:12]})",
+                *(
+                    f"{count:,} records of the test folds of {name} are left out"
+                    for name, count in self.data.test_records_left_out.items()
+                ),
                 f"{plan.steps:,} steps of {plan.batch_size} records ({plan.steps / plan.steps_per_epoch:.1f} epochs) "
                 f"on {self.trainer.args.device}, processes: {self.trainer.args.world_size}",
             ]

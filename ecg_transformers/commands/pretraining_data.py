@@ -1,14 +1,14 @@
-"""Records of a pretraining run: corpus, training and validation part, windows."""
+"""Records of a pretraining run: corpora, training and validation part, windows."""
 
 from dataclasses import dataclass
 
 import torch
 
 from ..corpora.prepared import Corpus, load_corpus
+from ..corpora.pretraining_split import split_for_pretraining
 from ..corpora.splits import nested_fraction
-from ..errors import CorpusError
 from ..features.extractor import EcgFeatureExtractor
-from ..trainer.data import WindowDataset, split_off_patients
+from ..trainer.data import WindowDataset
 from .pretraining_options import PretrainingArguments
 
 __all__ = ["PretrainingData", "load_data"]
@@ -19,14 +19,16 @@ class PretrainingData:
     """Records of a pretraining run.
 
     Args:
-        corpus: The whole corpus.
+        corpus: The whole corpus; several corpora joined.
         train: Windows to train on.
         validation: Windows of the validation loss and the probe; None without any.
+        test_records_left_out: Number of records of test folds that are not trained on, by corpus.
     """
 
     corpus: Corpus
     train: WindowDataset
     validation: WindowDataset | None
+    test_records_left_out: dict[str, int]
 
     @property
     def validation_records(self) -> int:
@@ -36,9 +38,9 @@ class PretrainingData:
     @property
     def facts(self) -> dict:
         """What `run.json` says of the records."""
-        corpus = self.corpus
         return {
-            "corpus": {"name": corpus.name, "version": corpus.info.get("version"), "hash": corpus.hash},
+            "corpus": self.corpus.identity,
+            "test_records_left_out": self.test_records_left_out,
             "records": len(self.train),
             "patients": len(set(self.train.corpus.patient_ids.tolist())),
             "validation_records": self.validation_records,
@@ -53,10 +55,10 @@ def load_data(
     seed: int,
     device: torch.device | None,
 ) -> PretrainingData:
-    """Load the corpus, split it and prepare its windows.
+    """Load the corpora, split them and prepare their windows.
 
     Args:
-        options: Corpus, folds, fractions, probe.
+        options: Corpora, folds, fractions, probe.
         extractor: Feature extractor of the model.
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
@@ -66,33 +68,16 @@ def load_data(
         CorpusError: Folds that overlap or do not exist, patients in both parts, no validation part where one is
             needed.
     """
-    corpus = load_corpus(str(options.corpus))
-    parts = _split(corpus, options, needed=evaluated or options.probe_labels is not None, seed=seed)
+    split = split_for_pretraining(
+        [load_corpus(path) for path in options.corpus or ()],
+        train_folds=options.train_folds,
+        validation_folds=options.validation_folds,
+        validation_fraction=options.validation_fraction,
+        exclude_downstream_test=options.exclude_downstream_test,
+        validate=evaluated or options.probe_labels is not None,
+        seed=seed,
+    )
+    parts = [nested_fraction(split.train, options.data_fraction, seed=seed)]
+    parts += [] if split.validation is None else [split.validation]
     train, *validation = (WindowDataset(part, extractor, seed=seed, device=device) for part in parts)
-    return PretrainingData(corpus, train, validation[0] if validation else None)
-
-
-def _split(corpus: Corpus, options: PretrainingArguments, *, needed: bool, seed: int) -> list[Corpus]:
-    """Training records and, if they are needed, validation records."""
-    held_out = set(options.validation_folds or ())
-    if options.train_folds is None and options.validation_folds is None:
-        parts = list(split_off_patients(corpus, options.validation_fraction, seed=seed)) if needed else [corpus]
-    else:
-        both = held_out & set(options.train_folds or ())
-        if both:
-            raise CorpusError(
-                f"Folds {sorted(both)} are in train_folds and in validation_folds; they must not overlap."
-            )
-        parts = [corpus.select(folds=options.train_folds or sorted(set(corpus.folds.tolist()) - held_out))]
-        if needed and not held_out:
-            raise CorpusError("An evaluation or a probe needs validation_folds beside train_folds.")
-        if needed:
-            parts.append(corpus.select(folds=sorted(held_out)))
-    train, *validation = parts
-    shared = {p for part in validation for p in set(part.patient_ids.tolist()) & set(train.patient_ids.tolist())} - {-1}
-    if shared:
-        raise CorpusError(
-            f"{len(shared)} patients are in the training and in the validation records (first: {min(shared)}). "
-            "Choose folds that keep patients apart."
-        )
-    return [nested_fraction(train, options.data_fraction, seed=seed), *validation]
+    return PretrainingData(split.corpus, train, validation[0] if validation else None, split.test_records_left_out)

@@ -11,12 +11,14 @@ class PretrainingArguments:
     """What `training/pretrain.py` needs besides the model's, the extractor's and the Trainer's own fields.
 
     Args:
-        corpus: Folder of the prepared corpus.
+        corpus: Folders of the prepared corpora; one path, or several (`--corpus A B`) that are pretrained on as one.
         model_type: Architecture, a row of `ecg_transformers.auto.ARCHITECTURES`.
         model: Checkpoint to go on from.
-        train_folds: Folds to train on.
-        validation_folds: Folds for the validation loss and the probe.
-        validation_fraction: Share of the patients held out where the corpus has no folds.
+        train_folds: Training folds of every corpus. Default: all but its validation and test folds.
+        validation_folds: Folds of every corpus for the validation loss and the probe. Default: its validation folds.
+        validation_fraction: Share of the patients held out of a corpus without validation folds. Default: 0.05.
+        exclude_downstream_test: Leave the records of each corpus's test folds out where no train_folds are named.
+            Default: true.
         data_fraction: Share of the training patients that is used.
         data_on_device: Keep the signals on the accelerator.
         attn_implementation: Attention kernel.
@@ -33,15 +35,24 @@ class PretrainingArguments:
         probe_l2: Its regularization.
     """
 
-    corpus: str | None = field(default=None, metadata={"help": "Folder of the prepared corpus (training/prepare.py)."})
+    corpus: list[str] | None = field(
+        default=None, metadata={"help": "Folders of one or more prepared corpora (training/prepare.py)."}
+    )
     model_type: str = field(default="mae_moco", metadata={"help": "Architecture to pretrain."})
     model: str | None = field(
         default=None, metadata={"help": "Checkpoint to go on from; momentum twin and queue start afresh."}
     )
-    train_folds: list[int] | None = field(default=None, metadata={"help": "Folds to train on, e.g. 1-8."})
-    validation_folds: list[int] | None = field(default=None, metadata={"help": "Folds for validation and probe."})
+    train_folds: list[int] | None = field(
+        default=None, metadata={"help": "Training folds, e.g. 1-8. Default: by role."}
+    )
+    validation_folds: list[int] | None = field(
+        default=None, metadata={"help": "Folds for validation and probe. Default: by role."}
+    )
     validation_fraction: float = field(
-        default=0.05, metadata={"help": "Share of the patients held out where no validation_folds are given."}
+        default=0.05, metadata={"help": "Share of the patients held out of a corpus without validation folds."}
+    )
+    exclude_downstream_test: bool = field(
+        default=True, metadata={"help": "Leave the test folds of every corpus out unless train_folds are named."}
     )
     data_fraction: float = field(default=1.0, metadata={"help": "Share of the training patients that is used."})
     data_on_device: bool = field(default=False, metadata={"help": "Keep the signals on the accelerator."})

@@ -14,7 +14,7 @@ from ..errors import ArgumentsError, CorpusError
 from ..evaluation.classifier import classifier_codes, load_extractor, pretraining_facts
 from ..evaluation.modes import BASELINES, Mode, Outcome, baseline_name, evaluate_as_is
 from ..evaluation.results.predictions import paired_difference
-from ..evaluation.results.report import fold_role, outcome_entries, prediction_file, summary_line
+from ..evaluation.results.report import outcome_entries, prediction_file, summary_line
 from ..evaluation.results.store import add_to_card, format_table, merge_results, read_results
 from ..metrics.bootstrap import holm
 from .finetune import checkpoint_name, run_outcome
@@ -95,7 +95,7 @@ class Scoring:
                     )
                     one.predictions.save(path)
             outcomes.append((name, outcome, splits))
-            self.say(f"{name}: {summary_line(entries, beside, fold_role(splits))}")
+            self.say(f"{name}: {summary_line(entries, beside, splits.reported_folds)}")
             if arguments.noise_levels:
                 noisy, noisy_beside = score_under_noise(
                     arguments.noise_levels, outcome, baseline, scored.extractor, splits,

@@ -1,12 +1,13 @@
-"""Corpora: what they are called, how their official trees become prepared corpora, labels and splits."""
+"""Corpora: names, preparation of their official trees, labels and splits."""
 
 from difflib import get_close_matches
 from importlib import import_module
 
 from ..errors import CorpusError
 from .definition import CorpusDefinition
+from .fold_roles import FoldRoles
 
-__all__ = ["CORPORA", "corpus_definition"]
+__all__ = ["CORPORA", "corpus_definition", "official_fold_roles"]
 
 # Name on the command line -> module and name of the definition.
 CORPORA: dict[str, tuple[str, str]] = {
@@ -42,3 +43,19 @@ def corpus_definition(name: str) -> CorpusDefinition:
         )
     module, attribute = CORPORA[name]
     return getattr(import_module(f"{__name__}.sources.{module}"), attribute)
+
+
+def official_fold_roles(name: str) -> FoldRoles | None:
+    """The published roles of a corpus's folds, where only its name is known (a result, an older prepared corpus).
+
+    Args:
+        name: Short name of the corpus.
+
+    Returns:
+        The roles; None for a corpus without official folds, and for one that is not in `CORPORA`.
+
+    Example:
+        >>> official_fold_roles("mitdb")
+        FoldRoles(train=(1,), validation=(), test=(2,))
+    """
+    return corpus_definition(name).fold_roles if name in CORPORA else None

@@ -91,6 +91,7 @@ def _stored(
         baseline=np.zeros(len(leads), np.int32),
         sampling_rate=rate,
         leads=leads,
+        start=round(row.start * rate / row.sampling_rate),
         annotations=annotations,
         notes=[*row.notes, *notes],
     )

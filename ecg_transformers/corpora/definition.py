@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorpusError
+from .fold_roles import FoldRoles
 from .layout import CorpusRecord, Storage
 
 __all__ = ["CorpusDefinition", "LabelSet", "PhysioNetProject", "RecordSource", "find_root"]
@@ -111,12 +112,15 @@ class CorpusDefinition:
         label_system: system of the codes in the column `labels`.
         find: `(source, sampling_rate) -> (root, records)`: the official tree's records in a fixed order; raises
             CorpusError that says what was looked for when the tree is not there.
-        read: `(root, record) -> row`: reads one record; its errors go to `refused.csv`.
+        read: `(root, record) -> row or rows`: reads one record, or cuts it into parts (`CorpusRecord.part`); its errors
+            go to `refused.csv`.
         label_sets: `(codes that occur) -> {name: LabelSet}`.
         expected: official counts by name ("records", "patients", "fold 9" ...), reported beside what was found.
         physionet: where `--download` gets it, None where it cannot.
         storage: "int16" or "float32".
         native_rates: rates in Hz in which the corpus comes; asked for one of them, nothing is resampled.
+        fold_roles: which of its folds train, validate and test; None: the corpus has no official folds, and
+            `default_fold_roles` holds for those that its records have.
     """
 
     name: str
@@ -127,12 +131,13 @@ class CorpusDefinition:
     citation: str
     label_system: str
     find: Callable[[Path, float | None], tuple[Path, Sequence[RecordSource]]]
-    read: Callable[[Path, RecordSource], CorpusRecord]
+    read: Callable[[Path, RecordSource], CorpusRecord | Sequence[CorpusRecord]]
     label_sets: Callable[[Iterable[str]], dict[str, LabelSet]]
     expected: Mapping[str, int] = field(default_factory=dict)
     physionet: PhysioNetProject | None = None
     storage: Storage = "int16"
     native_rates: tuple[float, ...] = ()
+    fold_roles: FoldRoles | None = None
 
     def facts(self) -> dict[str, object]:
         """Name, title, version, license, homepage and citation, as they stand in `corpus.json`."""

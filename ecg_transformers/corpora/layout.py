@@ -1,29 +1,52 @@
-"""The one layout of a prepared corpus: a row per record, the signal as a flat column of variable length.
+"""The layout of a prepared corpus: one row per record, the signal as a flat column of variable length.
 
-The samples of a record stand lead after lead in one list (int16 where the source is integer of at most 16 bit,
+The samples of a record are stored lead after lead in one list (int16 where the source has integers of at most 16 bits,
 float32 mV otherwise), so that a batch is read as a view of the Arrow buffer. `gain` (units per mV) and `baseline`
-say per lead how integers become mV: `(value - baseline) / gain`. A float32 corpus has gain 1 and baseline 0.
+convert integers to mV, lead by lead: `(value - baseline) / gain`. A float32 corpus has gain 1 and baseline 0.
+
+A row is a whole recording or a part of one (a beat, a segment): `parent_id` is the record id of the recording, `start`
+the row's first sample in it.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import CorpusError
+from ..hashing import integer_hash
 from ..signals.record import Annotations, EcgRecord
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow
 
-__all__ = ["FORMAT_VERSION", "INVALID_SAMPLE", "CorpusRecord", "corpus_features", "record_digest", "rows_to_table"]
+__all__ = [
+    "CONTENT_VERSION",
+    "FORMAT_VERSION",
+    "INVALID_SAMPLE",
+    "NO_PARENT",
+    "READABLE_VERSIONS",
+    "CorpusRecord",
+    "corpus_features",
+    "record_digest",
+    "rows_to_table",
+    "stable_id",
+]
 
-# Goes up when the columns or their meaning change; a corpus of another version is refused by name.
-FORMAT_VERSION = 1
+# Increases when the columns or their meaning change. Version 1 has no `parent_id` and `start`: all rows are whole
+# recordings.
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+
+# Enters the hashes of content and plan, which whole recordings share in both versions of the format.
+CONTENT_VERSION = 1
+
+# `parent_id` of a row that is a whole recording.
+NO_PARENT = -1
 
 # WFDB's mark of a missing sample in 16-bit signals; read back as NaN.
 INVALID_SAMPLE = -32768
@@ -52,6 +75,8 @@ class CorpusRecord:
         notes: what was repaired or looks wrong.
         annotations: marks in time.
         source: path of the record below the corpus's root.
+        parent_id: record id of the recording that the row is a part of; -1 for a whole recording.
+        start: first sample of the row in that recording, at the row's sampling rate; 0 for a whole recording.
     """
 
     signal: np.ndarray
@@ -70,6 +95,8 @@ class CorpusRecord:
     notes: list[str] = field(default_factory=list)
     annotations: Annotations | None = None
     source: str = ""
+    parent_id: int = NO_PARENT
+    start: int = 0
 
     def __post_init__(self) -> None:
         """Brings the signal into one of the two storage types and fills in gain and baseline."""
@@ -107,9 +134,49 @@ class CorpusRecord:
             source=record.source or "",
         )
 
+    def part(self, start: int, stop: int, **facts: Any) -> "CorpusRecord":
+        """Some consecutive samples of a recording as a row of their own, of the same patient and fold.
+
+        Its record id follows from the recording's id and `start` alone, so it is the same in every build.
+
+        Args:
+            start: first sample.
+            stop: sample after the last one.
+            facts: fields that differ from the recording's, such as `labels`; the default `name` is `<name>_<start>`,
+                the default `annotations` are those between `start` and `stop`, counted from `start`.
+
+        Raises:
+            CorpusError: `start` and `stop` are not inside the recording.
+
+        Example:
+            >>> recording = CorpusRecord(np.zeros((1, 100), np.int16), 100, ("II",), record_id=7, name="r7")
+            >>> beat = recording.part(20, 60, labels=("V",))
+            >>> beat.signal.shape, beat.parent_id, beat.start, beat.name
+            ((1, 40), 7, 20, 'r7_20')
+        """
+        samples = self.signal.shape[1]
+        if not 0 <= start < stop <= samples:
+            raise CorpusError(
+                f"record {self.name}: samples {start} to {stop} were asked for; expected a part of its {samples}."
+            )
+        marks = self.annotations
+        return replace(
+            self,
+            **{
+                "signal": self.signal[:, start:stop],
+                "record_id": stable_id(self.record_id, start),
+                "name": f"{self.name}_{start}",
+                "notes": list(self.notes),
+                "annotations": None if marks is None else marks.crop(start, stop),
+                "parent_id": self.record_id,
+                "start": start,
+                **facts,
+            },
+        )
+
     @property
     def invalid_samples(self) -> int:
-        """How many samples are marked as missing."""
+        """Number of samples marked as missing."""
         missing = self.signal == INVALID_SAMPLE if self.signal.dtype == np.int16 else np.isnan(self.signal)
         return int(np.count_nonzero(missing))
 
@@ -120,6 +187,15 @@ class CorpusRecord:
         signal = (self.signal - self.baseline[:, None].astype(np.float32)) / self.gain[:, None].astype(np.float32)
         signal[self.signal == INVALID_SAMPLE] = np.nan
         return signal
+
+
+def stable_id(*values: int) -> int:
+    """A number that follows from integers alone, for ids that must be the same in every build.
+
+    62 bits: ids of a hundred million rows meet by chance with a probability of 0.001, and sums with small numbers stay
+    within int64.
+    """
+    return int(integer_hash(*values) >> np.uint64(2))
 
 
 def corpus_features(storage: Storage) -> "datasets.Features":
@@ -134,6 +210,8 @@ def corpus_features(storage: Storage) -> "datasets.Features":
             "baseline": List(Value("int32")),
             "sampling_rate": Value("float64"),
             "record_id": Value("int64"),
+            "parent_id": Value("int64"),
+            "start": Value("int64"),
             "name": Value("string"),
             "patient_id": Value("int64"),
             "age": Value("float32"),
@@ -155,7 +233,7 @@ def rows_to_table(rows: Sequence[CorpusRecord], storage: Storage) -> "pyarrow.Ta
     """An Arrow table of these rows; the signals are copied once, into one flat buffer.
 
     Raises:
-        CorpusError: a row's signal is of the other storage type.
+        CorpusError: a row's signal is of the other storage type, or the rows are too many for one table.
     """
     import pyarrow as pa
 
@@ -163,7 +241,12 @@ def rows_to_table(rows: Sequence[CorpusRecord], storage: Storage) -> "pyarrow.Ta
         if row.signal.dtype != storage:
             raise CorpusError(f"record {row.name} has {row.signal.dtype} samples; this corpus stores {storage}.")
     values = np.concatenate([row.signal.reshape(-1) for row in rows]) if rows else np.empty(0, storage)
-    offsets = np.concatenate([[0], np.cumsum([row.signal.size for row in rows], dtype=np.int64)]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum([row.signal.size for row in rows], dtype=np.int64)])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise CorpusError(
+            f"{len(rows)} rows from {rows[0].name} on have {offsets[-1]:,} samples; expected fewer than 2^31 in a "
+            "shard. Store fewer records per shard."
+        )
     marks = [row.annotations for row in rows]
     columns = {
         "leads": [list(row.leads) for row in rows],
@@ -176,16 +259,21 @@ def rows_to_table(rows: Sequence[CorpusRecord], storage: Storage) -> "pyarrow.Ta
         "annotation_symbols": [None if mark is None else mark.symbols for mark in marks],
         "annotation_aux": [None if mark is None else mark.aux for mark in marks],
     }
-    for name in ("sampling_rate", "record_id", "name", "patient_id", "age", "sex", "fold", "invalid_samples", "source"):
-        columns[name] = [getattr(row, name) for row in rows]
+    columns |= {
+        name: [getattr(row, name) for row in rows]
+        for name in (
+            "sampling_rate", "record_id", "parent_id", "start", "name", "patient_id", "age", "sex", "fold",
+            "invalid_samples", "source",
+        )
+    }  # fmt: skip
     schema = corpus_features(storage).arrow_schema
-    signal = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), type=schema.field("signal").type)
+    signal = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values), type=schema.field("signal").type)
     arrays = [signal if item.name == "signal" else pa.array(columns[item.name], type=item.type) for item in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def record_digest(row: CorpusRecord) -> str:
-    """SHA-256 over a record's samples and everything that training or evaluation can see (notes are left out)."""
+    """SHA-256 of a row's samples and of everything that training or evaluation can see; notes are left out."""
     facts = [
         row.record_id,
         row.name,
@@ -202,6 +290,8 @@ def record_digest(row: CorpusRecord) -> str:
         row.signal.dtype.str,
         row.signal.shape,
     ]
+    if row.parent_id != NO_PARENT:
+        facts += [row.parent_id, row.start]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(np.ascontiguousarray(row.signal).data)
     if row.annotations is not None:

@@ -1,26 +1,30 @@
 """A prepared corpus in use: a `datasets.Dataset` on disk, read through views of its Arrow buffers.
 
-Nothing is read before it is asked for; rows are handed out as float32 `(leads, samples)` in mV, whole corpora as
-one flat array with offsets.
+Nothing is read before it is asked for. Single records are returned as float32 `(leads, samples)` in mV, whole corpora
+as one flat array with offsets.
 """
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import CorpusError
 from ..signals.record import Annotations, EcgRecord
+from . import official_fold_roles
 from .definition import LabelSet
+from .fold_roles import FoldRoles, Role, default_fold_roles, describe_folds
 from .label_matrix import LabelMatrix, label_matrix, target_matrix
-from .layout import FORMAT_VERSION, INVALID_SAMPLE
+from .layout import NO_PARENT, READABLE_VERSIONS
+from .patients import patients_of_parts
+from .signal_store import PackedSignals, SignalStore
 
 if TYPE_CHECKING:
     import datasets
@@ -29,47 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["Corpus", "LabelMatrix", "PackedSignals", "load_corpus"]
 
 
-@dataclass(frozen=True)
-class PackedSignals:
-    """All signals of a corpus behind one another.
-
-    Record `i` is `values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)`; in mV: ``(value - baseline[i]) /
-    gain[i]``.
-
-    Args:
-        values: int16 or float32, one-dimensional.
-        offsets: int64 `(records + 1,)`.
-        gain: units per mV, float32 `(records, leads)`.
-        baseline: the value that means 0 mV, float32 `(records, leads)`.
-        sampling_rate: Hz.
-        leads: lead names.
-    """
-
-    values: np.ndarray
-    offsets: np.ndarray
-    gain: np.ndarray
-    baseline: np.ndarray
-    sampling_rate: float
-    leads: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """The number of records."""
-        return len(self.offsets) - 1
-
-    @property
-    def num_samples(self) -> np.ndarray:
-        """Samples per lead of each record, int64 `(records,)`."""
-        return np.diff(self.offsets) // len(self.leads)
-
-
 class Corpus:
     """Records of a prepared corpus, or some of them.
 
     Args:
-        dataset: the rows on disk.
-        info: what `corpus.json` says.
-        path: the folder.
+        dataset: all rows on disk.
+        info: the content of `corpus.json`.
+        path: the folder; None for corpora that were joined.
         indices: which rows, in which order; None: all.
+        store: signals of all rows; None: those of the dataset.
 
     Example:
         >>> corpus = load_corpus("prepared/ptbxl")  # doctest: +SKIP
@@ -78,9 +50,16 @@ class Corpus:
     """
 
     def __init__(
-        self, dataset: "datasets.Dataset", info: dict, path: Path | None = None, indices: np.ndarray | None = None
+        self,
+        dataset: "datasets.Dataset",
+        info: dict[str, Any],
+        path: Path | None = None,
+        indices: np.ndarray | None = None,
+        *,
+        store: SignalStore | None = None,
     ) -> None:
-        self._rows = dataset
+        self.rows = dataset
+        self.store = SignalStore([dataset.data]) if store is None else store
         self.info = info
         self.path = path
         self.indices = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
@@ -91,7 +70,7 @@ class Corpus:
 
     def __repr__(self) -> str:
         """Name, version and number of records."""
-        of = "" if len(self) == len(self._rows) else f" of {len(self._rows)}"
+        of = "" if len(self) == len(self.rows) else f" of {len(self.rows)}"
         return f"Corpus({self.name} {self.info.get('version', '')}: {len(self)}{of} records, {self.hash[:12]})"
 
     def __iter__(self) -> Iterator[EcgRecord]:
@@ -99,7 +78,7 @@ class Corpus:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> EcgRecord:
-        """One record with everything that is known about it."""
+        """One record with all its facts."""
         if not isinstance(index, int | np.integer):
             raise TypeError(
                 f"a corpus is indexed by an integer, not by {type(index).__name__}; use select() for several."
@@ -109,7 +88,7 @@ class Corpus:
         index = int(index) % len(self)
         position = int(self.indices[index])
         # Without the signal: as Python numbers it would take longer than everything else.
-        columns = [name for name in self._rows.column_names if name not in ("signal", "gain", "baseline")]
+        columns = [name for name in self.rows.column_names if name not in ("signal", "gain", "baseline")]
         row = {name: self._column(name)[position].as_py() for name in columns}
         annotations = None
         if row["annotation_samples"] is not None:
@@ -140,28 +119,77 @@ class Corpus:
         return self.info["content_hash"]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Name, version and hash, for the record of a run; of joined corpora also those of each (`corpora`)."""
+        facts = {"name": self.name, "version": self.info.get("version"), "hash": self.hash}
+        return facts | ({"corpora": self.info["corpora"]} if "corpora" in self.info else {})
+
+    @property
     def dataset(self) -> "datasets.Dataset":
-        """The rows as a `datasets.Dataset`, memory-mapped."""
-        whole = len(self) == len(self._rows) and bool((self.indices == np.arange(len(self))).all())
-        return self._rows if whole else self._rows.select(self.indices)
+        """The rows as a `datasets.Dataset`, memory-mapped.
+
+        Without the column `signal` where corpora of both storage types were joined.
+        """
+        whole = len(self) == len(self.rows) and bool((self.indices == np.arange(len(self))).all())
+        return self.rows if whole else self.rows.select(self.indices)
 
     def _column(self, name: str) -> "pyarrow.ChunkedArray":
-        return self._rows.data.column(name)
+        return self.rows.data.column(name)
 
     @cached_property
     def record_ids(self) -> np.ndarray:
-        """int64 `(records,)`, unique in the corpus."""
+        """int64 `(records,)`, unique in the corpus and not negative."""
         return self._column("record_id").to_numpy()[self.indices]
 
     @cached_property
     def patient_ids(self) -> np.ndarray:
-        """int64 `(records,)`; -1 where the patient is not known."""
-        return self._column("patient_id").to_numpy()[self.indices]
+        """int64 `(records,)`; negative where the patient is not known.
+
+        -1, or one number for all parts of a recording (`patients.patients_of_parts`): splits and bootstraps by patient
+        then keep them together.
+        """
+        return patients_of_parts(self._column("patient_id").to_numpy()[self.indices], self.parent_ids)
+
+    @cached_property
+    def parent_ids(self) -> np.ndarray:
+        """Record id of the recording that each row is a part of, int64 `(records,)`; -1 for whole recordings."""
+        return self._part_column("parent_id", NO_PARENT)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """First sample of each row in its recording, int64 `(records,)`; 0 for whole recordings."""
+        return self._part_column("start", 0)
+
+    def _part_column(self, name: str, default: int) -> np.ndarray:
+        if name not in self.rows.column_names:  # format version 1
+            return np.full(len(self), default, np.int64)
+        return self._column(name).to_numpy()[self.indices]
 
     @cached_property
     def folds(self) -> np.ndarray:
         """int64 `(records,)`; -1 where the corpus has none."""
         return self._column("fold").to_numpy().astype(np.int64)[self.indices]
+
+    @property
+    def fold_roles(self) -> FoldRoles | None:
+        """Which folds train, validate and test; None for a corpus without folds.
+
+        As saved in `corpus.json`. A corpus that was prepared before they were saved has the official roles of the
+        corpus of its name, or those of `default_fold_roles`.
+        """
+        if "fold_roles" in self.info:
+            saved = self.info["fold_roles"]
+            return None if saved is None else FoldRoles.from_dict(saved)
+        return official_fold_roles(self.name) or default_fold_roles(map(int, self.info.get("folds", ())))
+
+    def in_role(self, role: Role) -> np.ndarray:
+        """Which records are in the folds of a role, bool `(records,)`."""
+        roles = self.fold_roles
+        return np.isin(self.folds, () if roles is None else getattr(roles, role))
+
+    def describe_folds(self, folds: Sequence[int]) -> str:
+        """Folds with their role: "validation (fold 9)", "test (fold 10)", "folds 3, 4"."""
+        return describe_folds(folds, self.fold_roles)
 
     @cached_property
     def ages(self) -> np.ndarray:
@@ -230,7 +258,7 @@ class Corpus:
             keep = np.array([index for index in keep if self.leads[index] == tuple(leads)], dtype=np.int64)
         if not len(keep):
             raise CorpusError(f"no record of {self!r} is left after select(folds={folds}, leads={leads}).")
-        return Corpus(self._rows, self.info, self.path, self.indices[keep])
+        return Corpus(self.rows, self.info, self.path, self.indices[keep], store=self.store)
 
     @property
     def label_sets(self) -> dict[str, LabelSet]:
@@ -257,20 +285,24 @@ class Corpus:
         return label_matrix(self.labels, label_set)
 
     def with_labels(self, labels: Sequence[Sequence[str]], label_set: LabelSet, *, note: str) -> "Corpus":
-        """The same records with other labels; the signals stay where they are.
+        """The same records with other labels; the signals are not copied.
 
         Args:
             labels: codes of each record of this corpus.
             label_set: the labels' order and names; becomes the set "all", the only one.
-            note: what was done, kept in `info["labels_changed"]`; it enters the hash.
+            note: description of the change, kept in `info["labels_changed"]`; it enters the hash.
         """
+        from datasets import List, Value
+
         if len(labels) != len(self):
             raise CorpusError(f"{len(labels)} label lists for {len(self)} records; expected one per record.")
-        column: list[list[str]] = [[] for _ in range(len(self._rows))]
+        column: list[list[str]] = [[] for _ in range(len(self.rows))]
         for index, codes in zip(self.indices, labels, strict=True):
             column[index] = list(codes)
         changed = hashlib.sha256(f"{self.hash} {note} {json.dumps(column)}".encode()).hexdigest()
-        rows = self._rows.remove_columns("labels").add_column("labels", column, new_fingerprint=changed[:16])
+        rows = self.rows.remove_columns("labels").add_column(
+            "labels", column, new_fingerprint=changed[:16], feature=List(Value("string"))
+        )
         own = replace(label_set, sources=tuple((code,) for code in label_set.codes))
         counts = Counter(code for codes in labels for code in set(codes))
         info = self.info | {
@@ -280,36 +312,7 @@ class Corpus:
             "label_sets": {"all": own.to_dict()},
             "label_counts": dict(counts.most_common()),
         }
-        return Corpus(rows, info, self.path, self.indices)
-
-    @cached_property
-    def _chunks(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Flat values and offsets of each Arrow chunk, as views of the mapped files."""
-        chunks = []
-        for chunk in self._column("signal").chunks:
-            values = chunk.values.to_numpy(zero_copy_only=True)
-            chunks.append((values, chunk.offsets.to_numpy(zero_copy_only=True)))
-        return chunks
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        """Index of the first row of each chunk, and the number of rows at the end."""
-        return np.cumsum([0] + [len(offsets) - 1 for _, offsets in self._chunks])
-
-    @cached_property
-    def _scales(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gains and baselines of all leads of all rows behind one another, and where each row begins."""
-        column = self._column("gain").combine_chunks()
-        baselines = self._column("baseline").combine_chunks().flatten().to_numpy()
-        starts = np.concatenate([[0], np.cumsum(column.value_lengths().to_numpy())])
-        return column.flatten().to_numpy().astype(np.float32), baselines.astype(np.float32), starts
-
-    def _stored(self, row: int) -> np.ndarray:
-        """The stored samples of a row of the dataset, flat, as a view."""
-        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
-        values, offsets = self._chunks[chunk]
-        local = row - self._starts[chunk]
-        return values[offsets[local] : offsets[local + 1]]
+        return Corpus(rows, info, self.path, self.indices, store=self.store)
 
     def signals(self, indices: Sequence[int] | np.ndarray | slice | None = None) -> list[np.ndarray]:
         """Signals as float32 `(leads, samples)` in mV, NaN where a sample is marked as missing.
@@ -318,31 +321,17 @@ class Corpus:
             indices: positions in this corpus; None: all.
         """
         wanted = self.indices if indices is None else self.indices[indices]
-        gains, baselines, starts = self._scales
-        out = []
         # Records differ in length and leads: one vectorized step per record, on a view of the buffer.
-        for row in wanted:
-            first, last = starts[row], starts[row + 1]
-            stored = self._stored(row).reshape(last - first, -1)
-            if stored.dtype == np.int16:
-                signal = np.subtract(stored, baselines[first:last, None], dtype=np.float32)
-                signal /= gains[first:last, None]
-                if stored.size and stored.min() == INVALID_SAMPLE:
-                    signal[stored == INVALID_SAMPLE] = np.nan
-            else:
-                signal = stored.copy()
-            out.append(signal)
-        return out
+        return [self.store.millivolts(int(row)) for row in wanted]
 
-    def packed(self, *, invalid: str = "error") -> PackedSignals:
-        """All signals as one flat array with offsets: what goes into memory or onto a device as a whole.
+    def packed(self, *, invalid: Literal["error", "keep"] = "error") -> PackedSignals:
+        """All signals as one flat array with offsets: the form in which they are kept in memory or on a device.
 
-        A view of the mapped file where the corpus lies in one Arrow chunk and no rows were left out; one copy
-        otherwise.
+        A view of the mapped file where the corpus is one Arrow chunk and no rows were left out; one copy otherwise, as
+        float32 where some records are stored as int16 and others as float32.
 
         Args:
-            invalid: "error" or "keep": what happens if samples are marked as missing (-32768, or NaN in a float32
-                corpus).
+            invalid: whether samples marked as missing (-32768, or NaN in float32) are an error or kept.
 
         Raises:
             CorpusError: rates or leads differ between the records, or samples are missing.
@@ -357,30 +346,17 @@ class Corpus:
                 f"the rates {', '.join(f'{rate:g}' for rate in rates)} Hz; packed() needs one of each. Take records of "
                 "one kind with select(leads=[...]), or prepare the corpus at one --sampling_rate."
             )
-        missing = self._column("invalid_samples").to_numpy()[self.indices]
-        if invalid == "error" and missing.any():
+        if invalid == "error" and self.invalid_samples.any():
             raise CorpusError(
-                f"{np.count_nonzero(missing)} records of {self!r} have samples that are marked as missing (first: "
-                f"{self.names[int(np.flatnonzero(missing)[0])]}). Leave them out with "
+                f"{np.count_nonzero(self.invalid_samples)} records of {self!r} have samples that are marked as missing "
+                f"(first: {self.names[int(np.flatnonzero(self.invalid_samples)[0])]}). Leave them out with "
                 'select(corpus.invalid_samples == 0), or pass invalid="keep".'
             )
-        lengths = np.concatenate([np.diff(offsets) for _, offsets in self._chunks]).astype(np.int64)[self.indices]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        whole = len(self) == len(self._rows) and bool((self.indices == np.arange(len(self))).all())
-        if whole and len(self._chunks) == 1:
-            values, stored = self._chunks[0]
-            values = values[stored[0] : stored[-1]]
-        else:
-            values = np.empty(offsets[-1], self._chunks[0][0].dtype)
-            for start, stop, row in zip(offsets[:-1], offsets[1:], self.indices, strict=True):
-                values[start:stop] = self._stored(row)
-        gains, baselines, _ = self._scales
-        positions = self._scales[2][self.indices][:, None] + np.arange(len(leads[0]))
-        return PackedSignals(values, offsets, gains[positions], baselines[positions], rates[0], leads[0])
+        return self.store.pack(self.indices, sampling_rate=rates[0], leads=leads[0])
 
     @cached_property
     def invalid_samples(self) -> np.ndarray:
-        """How many samples of each record are marked as missing, int64 `(records,)`."""
+        """Number of samples of each record that are marked as missing, int64 `(records,)`."""
         return self._column("invalid_samples").to_numpy().astype(np.int64)[self.indices]
 
 
@@ -391,7 +367,7 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
         path: the folder, or a `datasets.Dataset` that was loaded from it.
 
     Raises:
-        CorpusError: the folder is not a prepared corpus, is unfinished, or of another layout version.
+        CorpusError: the folder is not a prepared corpus, is unfinished, or has an unknown format version.
     """
     from datasets import load_from_disk
     from pyarrow import ArrowException
@@ -402,6 +378,22 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
             raise CorpusError("the dataset was not loaded from a prepared corpus; pass the folder of one.")
         path = Path(files[0]["filename"]).parent
     path = Path(path).expanduser()
+    info = _read_info(path)
+    try:
+        dataset = load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, ArrowException) as error:
+        raise CorpusError(
+            f"{path} is damaged or a file of it is missing ({error}). Prepare the corpus again."
+        ) from error
+    if len(dataset) != info["records"]:
+        raise CorpusError(
+            f"{path} holds {len(dataset)} records, corpus.json states {info['records']}. Prepare it again."
+        )
+    return Corpus(dataset, info, path)
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """The content of `corpus.json`, older ones with the keys of today."""
     facts = path / "corpus.json"
     if not facts.is_file():
         unfinished = path.with_name(f".{path.name}.building").is_dir()
@@ -416,18 +408,11 @@ def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
         version = info.get("format_version")
     except (ValueError, AttributeError) as error:
         raise CorpusError(f"{facts} is damaged ({error}). Prepare the corpus again.") from None
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CorpusError(
-            f"{path} has layout version {version}; this package reads {FORMAT_VERSION}. Prepare it again."
+            f"{path} has format version {version}; this package reads {' and '.join(map(str, READABLE_VERSIONS))}. "
+            "Prepare it again."
         )
-    try:
-        dataset = load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, ArrowException) as error:
-        raise CorpusError(
-            f"{path} is damaged or a file of it is missing ({error}). Prepare the corpus again."
-        ) from error
-    if len(dataset) != info["records"]:
-        raise CorpusError(
-            f"{path} holds {len(dataset)} records, corpus.json states {info['records']}. Prepare it again."
-        )
-    return Corpus(dataset, info, path)
+    if "licence" in info:
+        info["license"] = info.pop("licence")
+    return info

@@ -1,11 +1,11 @@
-"""Which records train, choose and are reported, and what is predicted: the protocol of every figure (DESIGN section 6).
+"""The protocol of every score: which records train, select and are reported, and what is predicted.
 
 Three rules hold for every mode:
 
-- Patients are disjoint between training and evaluation, and this is checked.
-- Whatever is chosen (regularization, epoch, thresholds) is chosen on records that are not reported: on a part of the
-  *training* folds, held out by patient and stratified by label, unless `validation_folds` names other folds for it.
-- A fraction of the training set takes whole patients and is nested: a smaller one lies inside every larger one.
+- Patients are disjoint between training and evaluation; this is checked.
+- Selection (of regularization, epoch, thresholds) uses records that are not reported: a part of the *training* folds,
+  held out by patient and stratified by label, unless `validation_folds` names other folds.
+- A fraction of the training set consists of whole patients and is nested: a smaller one is a subset of a larger one.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ..errors import CorpusError
+from .fold_roles import Role
 from .patients import count_patients
 from .splits import check_disjoint, nested_fraction, split_by_patient
 
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from .prepared import Corpus, LabelMatrix
 
-__all__ = ["Part", "Splits", "Task", "default_folds", "make_splits", "usable_records"]
+__all__ = ["Part", "Splits", "Task", "complete_records", "default_folds", "make_splits", "usable_records"]
 
 logger = logging.get_logger(__name__)
 
-# PTB-XL's published protocol: folds 1-8 train, 9 is validation, 10 is test.
-_OFFICIAL_FOLDS = {"ptbxl": (tuple(range(1, 9)), (9,))}
-
-# A tenth of the training records chooses; below this number of records five such parts do, one after the other.
+# A tenth of the training records is held out for selection; with fewer records than this, each of five parts in turn.
 _HELD_OUT = 10
 _FEW_RECORDS = 4000
 _FEW_PARTS = 5
@@ -43,11 +41,11 @@ class Task:
     """What is predicted.
 
     Args:
-        label_set: Its name in the corpus.
+        label_set: Name of the label set in the corpus.
         codes: Codes in the order of the model's outputs.
-        names: The same in words.
-        system: Where the codes come from.
-        problem_type: Transformers' word for the kind of task.
+        names: Names of the labels, in the same order.
+        system: Label system of the codes.
+        problem_type: Transformers' `problem_type`.
     """
 
     label_set: str
@@ -58,18 +56,18 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of a model for it."""
+        """Number of outputs of a model for this task."""
         return len(self.codes)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some records and their labels.
+    """Records and their labels.
 
     Args:
         corpus: The records.
         labels: `(records, labels)`: uint8 0 or 1 (one-hot for single-label), float64 for regression.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
     """
 
     corpus: "Corpus"
@@ -81,7 +79,7 @@ class Part:
 
     @property
     def targets(self) -> np.ndarray:
-        """What a loss takes: class numbers int64 `(records,)` for single-label, else the labels."""
+        """Targets of a loss: class numbers int64 `(records,)` for single-label tasks, else the labels."""
         return self.labels.argmax(axis=1) if self.problem_type == "single_label_classification" else self.labels
 
     def select(self, records: np.ndarray) -> "Part":
@@ -95,16 +93,16 @@ class Splits:
 
     Args:
         task: What is predicted.
-        train: Records to learn from, those held out for choices included.
-        held_out: Bool masks over `train`: each is held out once for choices; the first one alone where a mode trains
-            only once.
+        train: Training records, including those held out for selection.
+        held_out: Bool masks over `train`, each held out once for selection; a mode that trains once uses the first.
         refit: Whether the final model learns from all of `train` (the held-out part belongs to the training folds).
         evaluate: Records that are reported.
         train_folds: Numbers of the training folds.
         evaluate_folds: Numbers of the reported folds.
+        validation_folds: Numbers of the folds named for selection; empty: a part of the training folds.
         train_fraction: Share of the training records that is used.
-        left_out: Reported folds' records without any label of the set.
-        selection: How choices are made, in words.
+        left_out: Number of records of the reported folds without any label of the set.
+        selects: Whether regularization or epoch are selected; otherwise only thresholds are fitted.
     """
 
     task: Task
@@ -114,38 +112,65 @@ class Splits:
     evaluate: Part
     train_folds: tuple[int, ...]
     evaluate_folds: tuple[int, ...]
+    validation_folds: tuple[int, ...]
     train_fraction: float
     left_out: int
-    selection: str
+    selects: bool = True
 
-    def choosing_nothing(self) -> "Splits":
-        """The same splits for a training that keeps its last epoch: only thresholds are fitted, and where."""
-        where = (
-            f"folds {', '.join(map(str, self.evaluate_folds))}, which are reported" if self.refit else self.selection
-        )
-        return replace(self, selection=f"nothing is chosen (last epoch); thresholds on {where}")
+    @property
+    def evaluate_role(self) -> Role | None:
+        """Role of the reported folds in their corpus: "validation", "test", "train" or None."""
+        roles = self.evaluate.corpus.fold_roles
+        return None if roles is None else roles.role_of(self.evaluate_folds)
+
+    @property
+    def reported_folds(self) -> str:
+        """The reported folds with their role, such as "validation (fold 9)"."""
+        return self.evaluate.corpus.describe_folds(self.evaluate_folds)
+
+    def selection_of(self, *, trains_once: bool) -> str:
+        """How settings are selected, for results and the screen.
+
+        Args:
+            trains_once: Whether the mode trains once and selects on the first held-out part only (fine-tuning), instead
+                of on each part in turn (linear probe). They differ below 4,000 training records.
+        """
+        parts = len(self.held_out)
+        if self.validation_folds:
+            where = f"validation folds {', '.join(map(str, self.validation_folds))}"
+        elif parts == 1:
+            where = "a tenth of the training records, by patient"
+        elif trains_once:
+            where = f"the first of {parts} parts of the training records, by patient"
+        else:
+            where = f"{parts} parts in turn of the training records, by patient"
+        if self.selects:
+            return where
+        if self.refit:
+            where = f"folds {', '.join(map(str, self.evaluate_folds))}, which are reported"
+        return f"nothing is chosen (last epoch); thresholds on {where}"
+
+    def without_selection(self) -> "Splits":
+        """The same splits for a training that keeps its last epoch, where only thresholds are fitted."""
+        return replace(self, selects=False)
 
 
 def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Training folds and reported folds where the caller names none.
+    """Training folds and reported folds where none are named: by the corpus's roles.
 
-    PTB-XL: 1-8 and 9. Another corpus: the last fold is the test fold and not touched, the one before is reported, the
-    rest trains; with two folds the second is reported.
+    The validation folds are reported, or the test folds of a corpus that has no validation folds.
 
     Raises:
-        CorpusError: The corpus has fewer than two folds.
+        CorpusError: The corpus has no folds, or no roles for them.
     """
-    if corpus.name in _OFFICIAL_FOLDS:
-        return _OFFICIAL_FOLDS[corpus.name]
-    folds = sorted({int(fold) for fold in corpus.folds} - {-1})
-    if len(folds) < 2:
+    roles = corpus.fold_roles
+    if roles is None or not roles.reported:
+        count = len({int(fold) for fold in corpus.folds} - {-1})
         raise CorpusError(
-            f"{corpus.name} has {len(folds)} folds; expected two or more. Name them with train_folds and "
+            f"{corpus.name} has {count} folds and none to report by default. Name them with train_folds and "
             "evaluate_folds, or split a table of labels by patient."
         )
-    if len(folds) == 2:
-        return (folds[0],), (folds[1],)
-    return tuple(folds[:-2]), (folds[-2],)
+    return roles.train, roles.reported
 
 
 def make_splits(
@@ -165,15 +190,15 @@ def make_splits(
 
     Args:
         corpus: The corpus.
-        label_set: Which labels.
+        label_set: Name of the label set.
         extractor: Decides which records can be used.
-        train_folds: Folds to learn from; `default_folds` if not given.
-        evaluate_folds: Folds to report.
-        validation_folds: Folds to choose on, disjoint from both; a part of the training folds if not given.
-        train_fraction: Share of the training records, whole patients, nested.
-        codes: Only these labels of the set, in its order; all if not given.
-        min_examples: Labels with fewer training records are dropped, with a note (a user's own small table).
-        seed: Of the fraction and of the held-out part.
+        train_folds: Training folds; default: those of `default_folds`.
+        evaluate_folds: Reported folds; default: those of `default_folds`.
+        validation_folds: Folds for selection, disjoint from both; default: a part of the training folds.
+        train_fraction: Share of the training records, in whole patients, nested.
+        codes: Only these labels of the set, in its order; default: all.
+        min_examples: Labels with fewer training records are dropped, with a warning (a user's own small table).
+        seed: Seed of the fraction and of the held-out part.
 
     Raises:
         CorpusError: Folds overlap or do not exist, patients are on both sides, or no record is left.
@@ -193,21 +218,17 @@ def make_splits(
     reported = int(np.isin(corpus.folds, evaluate_folds).sum())
     train = _fraction(parts["train"], train_fraction, seed)
     task = Task(label_set, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
-    held_out, refit = _held_out(train, parts.get("validation"), seed)
     if validation_folds:
-        whole = np.isin(
-            corpus.record_ids, np.concatenate([train.corpus.record_ids, parts["validation"].corpus.record_ids])
-        )
-        train = _part(corpus.select(whole), corpus.select(whole).label_matrix(label_set), None)
-        held_out = (np.isin(train.corpus.folds, validation_folds),)
-        selection = f"validation folds {', '.join(map(str, validation_folds))}"
+        ids = np.concatenate([part.corpus.record_ids for part in (train, parts["validation"])])
+        both = corpus.select(np.isin(corpus.record_ids, ids))
+        train = _part(both, both.label_matrix(label_set), None)
+        held_out: tuple[np.ndarray, ...] = (np.isin(train.corpus.folds, validation_folds),)
     else:
-        count = f"{len(held_out)} parts in turn" if len(held_out) > 1 else "a tenth"
-        selection = f"{count} of the training records, by patient"
+        held_out = _held_out(train, seed)
     evaluate = parts["evaluation"]
     splits = Splits(
-        task, train, held_out, refit, evaluate, train_folds, evaluate_folds, train_fraction, reported - len(evaluate),
-        selection,
+        task, train, held_out, not validation_folds, evaluate, train_folds, evaluate_folds, validation_folds,
+        train_fraction, reported - len(evaluate),
     )  # fmt: skip
     if codes is not None:
         return _restricted(splits, np.isin(task.codes, list(codes)))
@@ -215,13 +236,20 @@ def make_splits(
 
 
 def usable_records(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> "Corpus":
-    """The records that the extractor takes: those with missing samples are left out unless it repairs or masks them.
+    """The records that the extractor accepts: without those with missing samples, unless it repairs or masks them.
 
     Raises:
         CorpusError: No record is left.
     """
-    if extractor.contract.nan_policy != "error":
-        return corpus
+    return complete_records(corpus) if extractor.contract.nan_policy == "error" else corpus
+
+
+def complete_records(corpus: "Corpus") -> "Corpus":
+    """The records without missing samples; the others are counted in a warning.
+
+    Raises:
+        CorpusError: No record is left.
+    """
     complete = corpus.invalid_samples == 0
     if complete.all():
         return corpus
@@ -239,10 +267,10 @@ def _refuse_overlap(**parts: tuple[int, ...]) -> None:
 
 
 def _part(corpus: "Corpus", matrix: "LabelMatrix", folds: Sequence[int] | None) -> Part:
-    """The records of some folds that can be labeled.
+    """The records of the folds that have labels.
 
-    In a user's own table of 0 and 1 a record without any 1 is a record on which nothing was found; in a published label
-    set it is one that the set says nothing about.
+    In a user's own table of 0 and 1 a record without any 1 is a negative for every label; in a published label set
+    nothing is known about it.
     """
     keep = np.ones(len(corpus), bool) if folds is None else np.isin(corpus.folds, list(folds))
     if folds is not None and not keep.any():
@@ -262,22 +290,20 @@ def _fraction(part: Part, fraction: float, seed: int) -> Part:
     return part.select(np.isin(part.corpus.record_ids, chosen.record_ids))
 
 
-def _held_out(train: Part, validation: Part | None, seed: int) -> tuple[tuple[np.ndarray, ...], bool]:
-    """Masks of the parts of `train` that choose, and whether the final model learns from them too."""
-    if validation is not None:
-        return (), False
+def _held_out(train: Part, seed: int) -> tuple[np.ndarray, ...]:
+    """Masks of the parts of `train` that are held out for selection."""
     stratify = None if train.problem_type == "regression" else train.labels
     if stratify is not None:
-        # Labels of a few records cannot be spread over the parts, and each costs a pass.
+        # Labels of very few records cannot be spread over the parts, and each label costs a pass.
         stratify = stratify[:, stratify.sum(axis=0) >= _MIN_STRATIFIED]
     few = len(train) < _FEW_RECORDS
     parts = min(_FEW_PARTS if few else _HELD_OUT, count_patients(train.corpus.patient_ids))
     fold = split_by_patient(train.corpus, parts, stratify=stratify, seed=seed)
-    return tuple(fold == number for number in range(parts if few else 1)), True
+    return tuple(fold == number for number in range(parts if few else 1))
 
 
 def _drop_rare(splits: Splits, min_examples: int) -> Splits:
-    """The splits without labels that have too few training records."""
+    """The splits without the labels that have too few training records."""
     task = splits.task
     if task.problem_type == "regression":
         return splits
@@ -293,7 +319,7 @@ def _drop_rare(splits: Splits, min_examples: int) -> Splits:
 
 
 def _restricted(splits: Splits, keep: np.ndarray) -> Splits:
-    """The splits with some of the labels only, in the same order."""
+    """The splits with only some of the labels, in the same order."""
     kept, task = np.flatnonzero(keep), splits.task
     task = replace(task, codes=tuple(task.codes[k] for k in kept), names=tuple(task.names[k] for k in kept))
     train, train_rows = _without(splits.train, keep)
@@ -303,7 +329,10 @@ def _restricted(splits: Splits, keep: np.ndarray) -> Splits:
 
 
 def _without(part: Part, keep: np.ndarray) -> tuple[Part, np.ndarray]:
-    """The part with some label columns only; single-label records of a dropped class go. And which records stayed."""
+    """The part with only some label columns, and a mask of its remaining records.
+
+    Single-label records of a dropped class are removed.
+    """
     labels = part.labels[:, keep]
     single = part.problem_type == "single_label_classification"
     rows = np.asarray(labels.any(axis=1)) if single else np.ones(len(part), bool)

@@ -1,6 +1,6 @@
 """Files of a prepared corpus: Arrow shards, the `save_to_disk` index, `corpus.json` and `refused.csv`.
 
-Every file is written under a temporary name and renamed, so that it is there whole or not at all.
+Every file is written atomically: under a temporary name, then renamed.
 """
 
 import csv
@@ -17,7 +17,8 @@ import numpy as np
 
 from ..files import replace_file, write_text
 from .layout import (
-    FORMAT_VERSION,
+    CONTENT_VERSION,
+    NO_PARENT,
     CorpusRecord,
     Storage,
     corpus_features,
@@ -46,14 +47,17 @@ class Refusal:
 
 @dataclass
 class ShardReport:
-    """What one shard holds; its JSON file beside the shard marks it as finished.
+    """Content of one shard; its JSON file next to the shard marks it as finished.
 
     Args:
         file: name of the Arrow file, None where no record of the shard could be read.
-        digests: SHA-256 of each record, in order.
-        counts: how often each value occurs, by column: leads, sampling_rate, fold, labels, durations; "totals" sums.
+        digests: SHA-256 of each row, in order.
+        refused: records that could not be read.
+        counts: number of rows per value, by column: leads, sampling_rate, fold, labels, seconds_rounded; "totals" holds
+            sums.
         patients: the known patients.
-        seconds: how long reading and writing took.
+        parents: record ids of the recordings whose parts are rows here.
+        seconds: time of reading and writing.
     """
 
     file: str | None = None
@@ -61,6 +65,7 @@ class ShardReport:
     refused: list[Refusal] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     patients: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -75,7 +80,7 @@ class ShardReport:
 
 
 def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> ShardReport:
-    """Writes rows as one Arrow file (stream format, as `datasets` reads it) and says what it holds."""
+    """Writes rows as one Arrow file (stream format, as `datasets` reads it) and reports its content."""
     import pyarrow as pa
 
     if not rows:
@@ -97,6 +102,7 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
             invalid_samples=sum(table.column("invalid_samples").to_pylist()),
             values=len(table.column("signal").combine_chunks().values),
             annotations=sum(len(row.annotations.samples) for row in rows if row.annotations is not None),
+            parts=sum(row.parent_id != NO_PARENT for row in rows),
         ),
     }
     return ShardReport(
@@ -104,19 +110,20 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
         [record_digest(row) for row in rows],
         counts={key: dict(value) for key, value in counts.items()},
         patients=sorted({row.patient_id for row in rows if row.patient_id >= 0}),
+        parents=sorted({row.parent_id for row in rows} - {NO_PARENT}),
     )
 
 
 def content_hash(digests: Iterable[str]) -> str:
-    """The hash of a corpus from those of its records in order: neither shards nor processes change it."""
-    digest = hashlib.sha256(f"layout {FORMAT_VERSION}".encode())
+    """The hash of a corpus from those of its rows in order; independent of shards and processes."""
+    digest = hashlib.sha256(f"layout {CONTENT_VERSION}".encode())
     for item in digests:
         digest.update(bytes.fromhex(item))
     return digest.hexdigest()
 
 
 def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
-    """The totals that `corpus.json` states: records, refusals, hash, lead sets, rates, folds, labels."""
+    """The totals in `corpus.json`: records (rows), recordings, refusals, hash, lead sets, rates, folds, labels."""
     totals: dict[str, Counter] = {}
     for report in reports:
         for key, values in report.counts.items():
@@ -124,8 +131,12 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
     ordered = {
         key: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))) for key, values in totals.items()
     }
+    sums = totals.get("totals", Counter())
+    records = sum(len(report.digests) for report in reports)
+    parents = {parent for report in reports for parent in report.parents}
     return {
-        "records": sum(len(report.digests) for report in reports),
+        "records": records,
+        "recordings": records - sums["parts"] + len(parents),
         "refused": sum(len(report.refused) for report in reports),
         "patients": len({patient for report in reports for patient in report.patients}),
         "content_hash": content_hash(digest for report in reports for digest in report.digests),
@@ -134,12 +145,12 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
         "folds": dict(sorted(ordered.get("fold", {}).items(), key=lambda item: int(item[0]))),
         "durations_seconds": ordered.get("seconds_rounded", {}),
         "label_counts": ordered.get("labels", {}),
-        **{name: totals.get("totals", Counter())[name] for name in ("values", "annotations", "invalid_samples")},
+        **{name: sums[name] for name in ("values", "annotations", "invalid_samples")},
     }
 
 
 def write_index(folder: Path, reports: Sequence[ShardReport], info: Mapping[str, object], storage: Storage) -> None:
-    """Writes `refused.csv`, `corpus.json` and what `datasets.load_from_disk` wants, around finished shards."""
+    """Writes `refused.csv`, `corpus.json` and the files that `datasets.load_from_disk` reads, for finished shards."""
     from datasets import DatasetInfo
 
     files = [report.file for report in reports if report.file]

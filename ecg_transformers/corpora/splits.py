@@ -1,7 +1,7 @@
 """Splits by patient: stratified over many labels, checked for overlap, and nested fractions of a training set.
 
-A patient's records look alike: a patient who is in training and in test makes a figure too good. Records whose
-patient is not known are patients of their own here, with a warning, because leakage cannot be excluded then.
+Records of one patient are similar: a patient in both training and test inflates the score. Recordings whose patient is
+not known count as patients of their own, with a warning, because leakage cannot be excluded then.
 """
 
 import logging
@@ -11,11 +11,11 @@ from itertools import combinations
 import numpy as np
 
 from ..errors import CorpusError
-from ..hashing import GOLDEN_GAMMA, splitmix64
-from .patients import patient_groups, source_ids
+from ..hashing import GOLDEN_GAMMA, integer_hash, splitmix64
+from .patients import UNKNOWN_PATIENT, patient_groups, source_ids
 from .prepared import Corpus
 
-__all__ = ["check_disjoint", "iterative_stratification", "nested_fraction", "split_by_patient"]
+__all__ = ["check_disjoint", "iterative_stratification", "nested_fraction", "split_by_patient", "split_off_patients"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ def split_by_patient(
     patients instead of records: the rarest label first, each of its patients to the fold that lacks most of it.
 
     Args:
-        patients: a corpus, or the patient of each record; -1: not known.
+        patients: a corpus, or the patient of each record; negative: not known (see `corpora.patients`).
         folds: number of equal folds, or the share of each fold (they are scaled to sum 1).
         stratify: `(records,)` classes, or 0/1 `(records, labels)`; None: only the number of records is balanced.
-        seed: decides among equal choices.
+        seed: seed of the choice among equal folds.
 
     Returns:
         The fold of each record, int64 `(records,)`, from 0.
@@ -77,12 +77,12 @@ def _label_columns(stratify: np.ndarray | None, records: int) -> np.ndarray:
 
 
 def _groups(ids: np.ndarray) -> np.ndarray:
-    """A number per patient from 0, records of unknown patients each with their own."""
+    """A number per patient from 0, recordings of unknown patients each with their own."""
     unknown = ids < 0
     if unknown.any():
         logger.warning(
-            "the patient of %d of %d records is not known: each counts as a patient of its own, so that leakage "
-            "between parts cannot be excluded",
+            "the patient of %d of %d records is not known: each recording counts as a patient of its own, and leakage "
+            "between the parts of a split cannot be excluded",
             unknown.sum(),
             len(ids),
         )
@@ -131,15 +131,16 @@ def iterative_stratification(
 ) -> np.ndarray:
     """The folds of ecg-selfsupervised for corpora that come without any, record for record.
 
-    Published code: iterative stratification with its own rules for ties, which decide here whether a fold is the one of
-    the published runs (specification of ecg-selfsupervised, 1.6). For folds of your own take `split_by_patient`: it
-    keeps patients together and gives every record a fold.
+    Published code: iterative stratification (Sechidis et al. 2011) as in Mehari and Strodthoff, Self-supervised
+    representation learning from 12-lead ECG data, Comput Biol Med 141:105114 (2022), whose rules for ties are needed to
+    get the folds of the published runs. For other purposes use `split_by_patient`, which keeps patients together and
+    gives every record a fold.
 
     Args:
         labels: the label numbers of each group, from 0, repeated where several of its records carry one.
         folds: number of equal folds.
         sizes: records of each group; one each if not given.
-        seed: of NumPy's legacy generator, which decides among equal folds.
+        seed: seed of NumPy's legacy generator, for the choice among equal folds.
 
     Returns:
         The fold of each group, int64 `(groups,)`, from 0; -1 for a group without labels.
@@ -160,7 +161,7 @@ def iterative_stratification(
         )
     for group, found in enumerate(labels):
         np.add.at(counts[group], np.asarray(found, dtype=np.int64), 1)
-    generator = np.random.RandomState(seed)  # the published folds hang on the legacy one
+    generator = np.random.RandomState(seed)  # the published folds depend on the legacy generator
     fold = np.full(len(labels), -1)
     # Per fold: how many of each label it still lacks, and in the last column how many records.
     weights = np.concatenate([counts, records[:, None]], axis=1)
@@ -179,7 +180,7 @@ def check_disjoint(parts: Mapping[str, Corpus | np.ndarray]) -> None:
     """Raises if a patient, or a record, is in two parts.
 
     Args:
-        parts: name -> corpus, or name -> patient ids; unknown patients (-1) are passed over.
+        parts: name -> corpus, or name -> patient ids; unknown patients (-1) are ignored.
 
     Raises:
         CorpusError: parts overlap; the message names them, how many patients and which.
@@ -193,7 +194,7 @@ def check_disjoint(parts: Mapping[str, Corpus | np.ndarray]) -> None:
             kinds.append("record")
         for kind in kinds:
             shared = np.intersect1d(_ids(one, kind), _ids(other, kind))
-            shared = shared[shared >= 0]
+            shared = shared[shared != UNKNOWN_PATIENT]
             if len(shared):
                 few = ", ".join(map(str, shared[:5])) + (" ..." if len(shared) > 5 else "")
                 raise CorpusError(
@@ -209,15 +210,15 @@ def _ids(part: Corpus | np.ndarray, kind: str) -> np.ndarray:
 
 
 def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus:
-    """A share of the records, whole patients only; a smaller share lies inside every larger one.
+    """A share of the records, whole patients only; a smaller share is a subset of every larger one.
 
-    Who comes first is a hash of seed and patient alone, so that the same patients are taken whatever else is in the
+    The order of the patients is a hash of seed and patient alone: the same patients are taken whatever else is in the
     corpus.
 
     Args:
         corpus: usually the training folds.
         fraction: share of the records, in (0, 1]; at least one patient is taken.
-        seed: another seed takes other patients.
+        seed: seed of the order of the patients.
 
     Raises:
         CorpusError: the fraction is out of range.
@@ -228,9 +229,34 @@ def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus
         return corpus
     keys = source_ids(corpus.patient_ids, corpus.record_ids)
     order = np.argsort(splitmix64(keys.astype(np.uint64) + np.uint64(GOLDEN_GAMMA * (seed + 1) % 2**64)), kind="stable")
-    # Records in the order of their patients: a patient's records share a key and therefore stand together.
+    # Records in the order of their patients: a patient's records share a key and are therefore adjacent.
     last = max(round(fraction * len(corpus)), 1)
     taken = set(keys[order[:last]].tolist())
     if last < len(order) and keys[order[last]] in taken and len(taken) > 1:
-        taken.discard(int(keys[order[last]]))  # a patient who would be cut in two stays out
+        taken.discard(int(keys[order[last]]))  # a patient with records on both sides of the limit is left out
     return corpus.select(np.flatnonzero(np.isin(keys, list(taken))))
+
+
+def split_off_patients(corpus: Corpus, fraction: float, *, seed: int = 0) -> tuple[Corpus, Corpus]:
+    """Splits a corpus without folds by patient into training and validation records.
+
+    Args:
+        corpus: the records to split.
+        fraction: share of the patients that are held out for validation; at least one patient is.
+        seed: seed of the split.
+
+    Returns:
+        Training records and validation records.
+
+    Raises:
+        CorpusError: there is one patient only.
+    """
+    patients, record_of = np.unique(source_ids(corpus.patient_ids, corpus.record_ids), return_inverse=True)
+    rank = np.empty(len(patients), dtype=np.int64)
+    rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))
+    held_out = rank[record_of] < max(1, round(fraction * len(patients)))
+    if held_out.all():
+        raise CorpusError(
+            f"{corpus.name} has one patient only; a validation set needs another. Set eval_strategy: 'no'."
+        )
+    return corpus.select(~held_out), corpus.select(held_out)

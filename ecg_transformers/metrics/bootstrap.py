@@ -97,7 +97,7 @@ def bootstrap(
         labels: `(records, labels)`, 0 or 1.
         scores: The same shape (decisions for `"macro_f1"`).
         metric: A name of `metrics.METRICS` or a function with `weights` like those.
-        patient_ids: `(records,)`: draw patients, each with all its records; negative = unknown, a patient of its own.
+        patient_ids: `(records,)`: draw patients, each with all its records; -1 = unknown, a patient of its own.
             `None` draws records.
         resamples: How many.
         confidence: 0.95, or 0.9 for `scheme="benchmark"`, when `None`.
@@ -208,7 +208,7 @@ def resample_weights(
     Args:
         num_records: Records to draw from.
         resamples: How many resamples in all.
-        patient_ids: `(records,)`: draw patients instead; negative = unknown, a patient of its own.
+        patient_ids: `(records,)`: draw patients instead; -1 = unknown, a patient of its own.
         seed: Of the draws.
 
     Yields:

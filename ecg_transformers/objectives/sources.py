@@ -11,7 +11,8 @@ def source_numbers(patient_ids: torch.Tensor | None, record_ids: torch.Tensor | 
     """One number for each row that two rows share exactly if they are of the same patient, or of the same record.
 
     Args:
-        patient_ids: int64 `(batch,)`, negative = unknown, or None.
+        patient_ids: int64 `(batch,)`, or None. -1 = unknown; other negative numbers are shared by the parts of one
+            recording of an unknown patient.
         record_ids: int64 `(batch,)`, not negative, or None.
 
     Returns:
@@ -21,7 +22,7 @@ def source_numbers(patient_ids: torch.Tensor | None, record_ids: torch.Tensor | 
     if record_ids is None:
         return patient_ids
     records = -2 - record_ids
-    return records if patient_ids is None else torch.where(patient_ids >= 0, patient_ids, records)
+    return records if patient_ids is None else torch.where(patient_ids != UNKNOWN_SOURCE, patient_ids, records)
 
 
 def same_source(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

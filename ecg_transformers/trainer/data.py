@@ -9,18 +9,18 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
-from ..corpora.patients import source_ids
-from ..errors import CorpusError
+from ..corpora.patients import UNKNOWN_PATIENT
+from ..corpora.protocol import complete_records
 from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
 from .draws import window_starts
-from .stored import check_lengths, complete_records, store_signals
+from .stored import check_lengths, store_signals
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "split_off_patients"]
+__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "patient_ids_or_none"]
 
 logger = logging.get_logger(__name__)
 
@@ -206,34 +206,6 @@ def _as_tensor(values: np.ndarray) -> torch.Tensor:
 
 
 def patient_ids_or_none(corpus: "Corpus") -> torch.Tensor | None:
-    """Patient of each record, int64 `(records,)`, -1 = unknown; None if no patient is known."""
+    """Patient of each record, int64 `(records,)`, -1 = unknown; None if all are -1."""
     patients = np.asarray(corpus.patient_ids, dtype=np.int64)
-    return torch.as_tensor(patients) if (patients >= 0).any() else None
-
-
-def split_off_patients(corpus: "Corpus", fraction: float, *, seed: int = 0) -> tuple["Corpus", "Corpus"]:
-    """Split a corpus without folds by patient into training and validation records.
-
-    Args:
-        corpus: The records to split.
-        fraction: Share of the patients that go to validation; at least one patient does.
-        seed: Seed of the split.
-
-    Returns:
-        Training records and validation records.
-    """
-    held_out, rest = _divide_patients(corpus, fraction, seed)
-    if not len(rest):
-        raise CorpusError(
-            f"{corpus.name} has one patient only; a validation set needs another. Set eval_strategy: 'no'."
-        )
-    return corpus.select(rest), corpus.select(held_out)
-
-
-def _divide_patients(corpus: "Corpus", fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the records of the first `fraction` of the patients, in the order of their hashes, and the rest."""
-    patients, record_of = np.unique(source_ids(corpus.patient_ids, corpus.record_ids), return_inverse=True)
-    rank = np.empty(len(patients), dtype=np.int64)
-    rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))
-    first = rank[record_of] < max(1, round(fraction * len(patients)))
-    return np.flatnonzero(first), np.flatnonzero(~first)
+    return torch.as_tensor(patients) if (patients != UNKNOWN_PATIENT).any() else None

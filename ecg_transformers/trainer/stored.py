@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..features.contract import SignalContract
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["StoredSignals", "complete_records", "store_signals"]
+__all__ = ["StoredSignals", "check_lengths", "store_signals"]
 
 logger = logging.get_logger(__name__)
 
@@ -47,19 +47,6 @@ class StoredSignals:
     baseline: np.ndarray | None = None
     present: np.ndarray | None = None
     normalized: bool = False
-
-
-def complete_records(corpus: "Corpus") -> "Corpus":
-    """Leave out the records with missing samples, and say how many they are.
-
-    Raises:
-        CorpusError: If none is left.
-    """
-    complete = corpus.invalid_samples == 0
-    if complete.all():
-        return corpus
-    logger.warning(f"{int((~complete).sum())} records of {corpus.name} have missing samples and are left out.")
-    return corpus.select(complete)
 
 
 def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:

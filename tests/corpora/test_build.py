@@ -187,7 +187,7 @@ def test_an_unfinished_build_of_other_records_is_dropped(tmp_path, caplog):
     (work / "plan.json").write_text(json.dumps({"plan": "another", "shards": 1, "shard_bytes": 1}))
     (work / "part-00000.json").write_text("{}")
     assert len(build_made(tmp_path, tmp_path / "out")) == 20
-    assert "dropped" in caplog.text
+    assert "deleted" in caplog.text
 
 
 def test_records_in_memory_become_a_float_corpus(tmp_path):
@@ -229,5 +229,5 @@ def test_a_dead_reading_process_is_an_error_that_says_how_to_go_on(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return make_row(record.record_id)
 
-    with pytest.raises(CorpusError, match="run the same command again"):
+    with pytest.raises(CorpusError, match="Run the same command again"):
         build_made(tmp_path, tmp_path / "out", read, num_proc=2)

@@ -12,6 +12,7 @@ from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.errors import CorpusError
 
 from .conftest import make_row
+from .test_fold_roles import VERSION_1
 
 
 def test_signals_are_those_of_the_rows_in_any_order(small_corpus):
@@ -88,7 +89,7 @@ def test_loading_says_what_is_wrong(tmp_path, small_corpus):
     with pytest.raises(CorpusError, match="not a prepared corpus"):
         load_corpus(tmp_path)
     (tmp_path / "corpus.json").write_text(json.dumps({"format_version": 99}))
-    with pytest.raises(CorpusError, match="layout version 99"):
+    with pytest.raises(CorpusError, match="format version 99; this package reads 1 and 2"):
         load_corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="damaged"):
@@ -113,3 +114,18 @@ def test_indexing_refuses_what_is_no_record(small_corpus):
         small_corpus[20]
     with pytest.raises(TypeError, match="select"):
         small_corpus[1:3]
+
+
+def test_a_corpus_of_format_version_1_opens_and_is_the_same_corpus(tmp_path):
+    old = load_corpus(VERSION_1)
+    new = write_corpus([make_row(n, samples=40) for n in range(4)], tmp_path / "new", {"name": "small"})
+    assert (old.info["format_version"], new.info["format_version"]) == (1, 2)
+    assert old.hash == new.hash
+    assert old.info["license"] == "CC0"
+    assert "licence" not in old.info
+    for name in ("record_ids", "patient_ids", "parent_ids", "starts", "folds"):
+        np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
+    assert old.parent_ids.tolist() == [-1] * 4
+    for first, second in zip(old, new, strict=True):
+        np.testing.assert_array_equal(first.signal, second.signal)
+    assert old.select(folds=[1])[1].name == "r003"

@@ -1,7 +1,5 @@
 """Which records train, choose and are reported."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -13,13 +11,14 @@ def patients(part):
     return set(part.corpus.patient_ids.tolist())
 
 
-def test_default_folds_leave_the_test_fold_alone(corpus):
+def test_default_folds_leave_the_test_fold_alone(corpus, extractor):
     assert default_folds(corpus) == (tuple(range(1, 9)), (9,))
-    ptbxl = SimpleNamespace(name="ptbxl", folds=np.arange(1, 10))
-    assert default_folds(ptbxl) == (tuple(range(1, 9)), (9,))
-    assert default_folds(SimpleNamespace(name="x", folds=np.array([-1, 3, 7]))) == ((3,), (7,))
-    with pytest.raises(CorpusError, match="1 folds"):
-        default_folds(SimpleNamespace(name="x", folds=np.array([2, 2])))
+    splits = make_splits(corpus, "all", extractor)
+    assert (splits.reported_folds, splits.evaluate_role) == ("validation (fold 9)", "validation")
+    splits = make_splits(corpus, "all", extractor, evaluate_folds=[10])
+    assert (splits.reported_folds, splits.evaluate_role) == ("test (fold 10)", "test")
+    splits = make_splits(corpus, "all", extractor, evaluate_folds=[9, 10])
+    assert (splits.reported_folds, splits.evaluate_role) == ("folds 9, 10", None)
 
 
 def test_no_patient_is_on_two_sides_and_choices_touch_training_records_only(corpus, extractor):
@@ -61,7 +60,25 @@ def test_named_validation_folds_choose_and_teach_nothing(corpus, extractor):
     assert set(splits.train.select(splits.held_out[0]).corpus.folds) == {9}
     assert set(splits.train.select(~splits.held_out[0]).corpus.folds) == {1, 2, 3}
     assert not splits.refit
-    assert splits.selection == "validation folds 9"
+    assert splits.selection_of(trains_once=True) == splits.selection_of(trains_once=False) == "validation folds 9"
+    assert splits.without_selection().selection_of(trains_once=True) == (
+        "nothing is chosen (last epoch); thresholds on validation folds 9"
+    )
+
+
+def test_the_selection_is_what_happens_below_4000_records(corpus, extractor, monkeypatch):
+    splits = make_splits(corpus, "all", extractor)
+    assert splits.selection_of(trains_once=False) == "5 parts in turn of the training records, by patient"
+    assert splits.selection_of(trains_once=True) == "the first of 5 parts of the training records, by patient"
+    assert splits.without_selection().selection_of(trains_once=True) == (
+        "nothing is chosen (last epoch); thresholds on folds 9, which are reported"
+    )
+    monkeypatch.setattr("ecg_transformers.corpora.protocol._FEW_RECORDS", 50)
+    splits = make_splits(corpus, "all", extractor)
+    assert len(splits.held_out) == 1
+    assert {splits.selection_of(trains_once=once) for once in (True, False)} == {
+        "a tenth of the training records, by patient"
+    }
 
 
 def test_overlapping_or_absent_folds_are_refused(corpus, extractor):
@@ -71,8 +88,13 @@ def test_overlapping_or_absent_folds_are_refused(corpus, extractor):
         make_splits(corpus, "all", extractor, train_folds=[1], evaluate_folds=[77])
 
 
-def test_rare_labels_are_dropped_by_name_and_the_order_stays(corpus, extractor, caplog):
+def test_rare_labels_are_dropped_by_name_and_the_order_stays(corpus, extractor, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("ecg_transformers.corpora.protocol.logger.warning", warnings.append)
     splits = make_splits(corpus, "all", extractor, min_examples=5)
+    assert warnings == ["labels with fewer than 5 training records are dropped: RARE (2)."]
+    assert make_splits(corpus, "all", extractor, min_examples=1).task.num_labels == 3
+    assert len(warnings) == 1
     assert splits.task.codes == ("FAST", "TALL")
     assert splits.task.names == ("the label FAST", "the label TALL")
     assert splits.train.labels.shape[1] == splits.evaluate.labels.shape[1] == 2

@@ -52,7 +52,10 @@ def test_the_role_of_a_fold_is_never_guessed(results):
     assert find_fold_role(results[0]) == "validation"
     assert find_fold_role(results[0] | {"evaluate_folds": [10]}) == "test"
     assert find_fold_role(results[0] | {"evaluate_folds": [9, 10]}) == "folds 9, 10"
-    assert find_fold_role(results[0] | {"corpus": "own"}) == "folds 9"
+    assert find_fold_role(results[0] | {"corpus": "own"}) == "fold 9"
+    assert find_fold_role(results[0] | {"corpus": "own", "evaluate_role": "validation"}) == "validation"
+    assert find_fold_role(results[0] | {"corpus": "mitdb", "evaluate_folds": [2]}) == "test"
+    assert find_fold_role(results[0] | {"corpus": "mitdb", "evaluate_folds": [3]}) == "fold 3"
 
 
 def rows_of(table):

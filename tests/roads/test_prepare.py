@@ -111,6 +111,6 @@ def test_a_killed_command_goes_on_when_it_is_given_again(script, tmp_path, caplo
     assert [path.name for path in work.glob("part-*.json")] == ["part-00000.json"]
     assert not (tmp_path / "out").exists()
     corpus = script.main(words)
-    assert "going on with an unfinished build: 1 of 2 shards" in caplog.text
+    assert "resuming an unfinished build: 1 of 2 shards are done" in caplog.text
     assert len(corpus) == 400
     assert np.unique(corpus.record_ids).size == 400

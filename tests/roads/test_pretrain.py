@@ -41,7 +41,7 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus") / "small")
 
 
-def make_corpus(folder):
+def make_corpus(folder, *, folds=True):
     import numpy as np
 
     from ecg_transformers.corpora.build import build_corpus
@@ -66,13 +66,18 @@ def make_corpus(folder):
 
     sources = [
         RecordSource(
-            str(n), f"r{n}", n, patient_id=n // 2, fold=1 + (n // 2) % 4, labels=("SLOW", "FAST")[n % 2 : n % 2 + 1]
+            str(n),
+            f"r{n}",
+            n,
+            patient_id=n // 2,
+            fold=1 + (n // 2) % 4 if folds else -1,
+            labels=("SLOW", "FAST")[n % 2 : n % 2 + 1],
         )
         for n in range(32)
     ]
     rhythms = LabelSet(("SLOW", "FAST"), ("slow", "fast"), "own")
     definition = CorpusDefinition(
-        "small",
+        folder.name,
         "Small corpus",
         "1",
         "CC0",
@@ -294,3 +299,33 @@ def test_data_that_do_not_fit_are_explained(pretrain, corpus, tmp_path, more, me
 
     with pytest.raises(CorpusError, match=message):
         pretrain(words(corpus, tmp_path / "run", *more))
+
+
+def test_several_corpora_are_pretrained_on_as_one(pretrain, corpus, tmp_path, capsys):
+    other = make_corpus(tmp_path / "other", folds=False)
+    output = tmp_path / "run"
+    more = ["--train_folds", "none", "--validation_folds", "none", "--max_steps", "3", "--save_strategy", "no"]
+    run = pretrain(words(corpus, output, "--corpus", str(corpus), str(other), *more, "--probe_labels", "rhythm"))
+    # Folds 1 and 2 of the first train, 3 validates, 4 is its test fold; of the other one patient in 16 validates.
+    assert (len(run.train_data), len(run.validation_data)) == (16 + 30, 8 + 2)
+    assert not set(run.train_data.patient_ids.tolist()) & set(run.validation_data.patient_ids.tolist())
+    record = json.loads((output / "run.json").read_text())
+    assert record["corpus"]["name"] == "small+other"
+    assert [(one["name"], one["records"]) for one in record["corpus"]["corpora"]] == [("small", 32), ("other", 32)]
+    assert record["test_records_left_out"] == {"small": 8}
+    assert record["patients"] == 8 + 15
+    assert str(tmp_path) not in json.dumps(record)
+    assert "8 records of the test folds of small are left out" in capsys.readouterr().out
+
+
+def test_corpora_of_the_yaml_file_are_a_path_or_a_list(pretrain, corpus, tmp_path):
+    import yaml
+
+    other = make_corpus(tmp_path / "other")
+    for name, value in (("one", str(corpus)), ("two", [str(corpus), str(other)])):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(yaml.safe_dump({**yaml.safe_load(CONFIG.read_text()), "corpus": value}))
+        run = pretrain(
+            [str(config), "--output_dir", str(tmp_path / name), *RUN, "--max_steps", "1", "--save_steps", "9"]
+        )
+        assert len(run.train_data) == (24 if name == "one" else 48)

@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ecg_transformers.corpora.splits import split_off_patients
 from ecg_transformers.errors import CorpusError, LeadError
 from ecg_transformers.trainer import EpochSampler, WindowDataset
-from ecg_transformers.trainer.data import as_it_is, split_off_patients
+from ecg_transformers.trainer.data import as_it_is
 
 from .conftest import LEADS, build, record, signal
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import CorpusError
 from ..definition import CorpusDefinition, LabelSet, PhysioNetProject, RecordSource
+from ..fold_roles import FoldRoles
 from .wfdb_rows import find_headers, wfdb_row
 
 __all__ = ["CINC2017"]
@@ -76,4 +77,6 @@ CINC2017 = CorpusDefinition(
     expected={"records": 8528, "fold 2": 300},
     physionet=PhysioNetProject("challenge-2017", "1.0.0", ("training/*", "validation/*", "REFERENCE*")),
     native_rates=(300,),
+    # The Challenge's test set was never published.
+    fold_roles=FoldRoles(train=(_TRAINING,), validation=(_VALIDATION,)),
 )

@@ -5,9 +5,13 @@ refused.
 """
 
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ...errors import CorpusError
 from ..definition import CorpusDefinition
+
+if TYPE_CHECKING:
+    from physionet import PhysioNetClient
 
 __all__ = ["check_manifest", "download_corpus"]
 
@@ -78,7 +82,7 @@ def download_corpus(
         raise CorpusError(f"{definition.name} could not be fetched from {address}: {error}") from error
 
 
-def _fetch_text(client, url: str) -> str:
+def _fetch_text(client: "PhysioNetClient", url: str) -> str:
     """The text at a URL, refused beyond a size that no list of files has."""
     with client.session.get(url, timeout=client.timeout, stream=True) as response:
         response.raise_for_status()

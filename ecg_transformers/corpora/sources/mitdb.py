@@ -5,13 +5,14 @@ from pathlib import Path
 
 from ...errors import CorpusError
 from ..definition import CorpusDefinition, LabelSet, PhysioNetProject, RecordSource
+from ..fold_roles import FoldRoles
 from ..layout import CorpusRecord
 from .wfdb_rows import find_headers, wfdb_row
 
 __all__ = ["DS1", "DS2", "MITDB", "PACED"]
 
-# The inter-patient division of de Chazal et al., IEEE Trans Biomed Eng 51:1196 (2004): train, test, and the four
-# records with paced beats that it leaves out. They are folds 1, 2 and 3.
+# The inter-patient division of de Chazal et al., IEEE Trans Biomed Eng 51:1196 (2004): fold 1 (DS1) trains, fold 2
+# (DS2) tests, and fold 3 holds the four records with paced beats that the division leaves out.
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 PACED = (102, 104, 107, 217)
@@ -64,4 +65,5 @@ MITDB = CorpusDefinition(
     expected={"records": 48, "patients": 47, "annotations": 112647},
     physionet=PhysioNetProject("mitdb", "1.0.0", ("*.dat", "*.hea", "*.atr", "RECORDS", "ANNOTATORS")),
     native_rates=(360,),
+    fold_roles=FoldRoles(train=(1,), test=(2,)),
 )

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import CorpusError
 from ...signals.leads import STANDARD_LEADS
 from ..definition import CorpusDefinition, LabelSet, PhysioNetProject, RecordSource, find_root
+from ..fold_roles import FoldRoles
 from ..labels import scp_label_sets
 from ..layout import CorpusRecord
 from .wfdb_rows import find_headers, wfdb_row
@@ -133,4 +134,6 @@ PTBXL = CorpusDefinition(
     expected={"records": 21799, "patients": 18869, "fold 9": 2183, "fold 10": 2198},
     physionet=PhysioNetProject("ptb-xl", "1.0.3", ("*.csv", "*.txt", "records{rate}/*")),
     native_rates=(100, 500),
+    # The recommended division of Wagner et al. 2020.
+    fold_roles=FoldRoles(train=tuple(range(1, 9)), validation=(9,), test=(10,)),
 )

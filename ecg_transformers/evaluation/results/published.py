@@ -7,6 +7,8 @@ sections 11.5, 12.1 and 12.2. The benchmark's figures on ICBEB2018 are not here:
 
 from dataclasses import dataclass
 
+from ...corpora import official_fold_roles
+
 __all__ = ["PUBLISHED", "PublishedFigure", "Source", "check_published_name", "published_figures"]
 
 
@@ -46,6 +48,12 @@ class PublishedFigure:
     brackets: int | None
     source: Source
     evaluate_folds: tuple[int, ...] = (10,)
+
+    @property
+    def is_of_test_folds(self) -> bool:
+        """Whether it was computed on the test folds of PTB-XL."""
+        roles = official_fold_roles("ptbxl")
+        return roles is not None and roles.role_of(self.evaluate_folds) == "test"
 
     def __str__(self) -> str:
         return f"{self.value:.3f}" + ("" if self.brackets is None else f"({self.brackets:02d})")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...corpora.protocol import Splits
 from ...errors import EcgError
@@ -14,10 +14,7 @@ from .entries import metric_words
 from .predictions import FEW_POSITIVES, paired_difference, score_interval
 from .store import result_entry
 
-if TYPE_CHECKING:
-    from ...corpora.prepared import Corpus
-
-__all__ = ["fold_role", "outcome_entries", "prediction_file", "role_of_folds", "summary_line"]
+__all__ = ["outcome_entries", "prediction_file", "summary_line"]
 
 # A bootstrap over fewer records knows too little of the spread to be read without a warning.
 FEW_RECORDS = 50
@@ -127,22 +124,6 @@ def outcome_entries(
 @cache
 def _commit() -> str:
     return find_commit() or ""
-
-
-def fold_role(splits: Splits) -> str:
-    """What the reported folds are in words; a validation figure must never look like a test figure."""
-    return role_of_folds(splits.evaluate.corpus, splits.evaluate_folds)
-
-
-def role_of_folds(corpus: "Corpus", folds: tuple[int, ...]) -> str:
-    """What some folds of a corpus are in words."""
-    known = sorted({int(fold) for fold in corpus.info.get("folds", {})} - {-1})
-    if corpus.name == "ptbxl":
-        known = list(range(1, 11))
-    roles = {tuple(known[-1:]): "test", tuple(known[-2:-1]): "validation"} if len(known) > 2 else {}
-    role = roles.get(folds)
-    numbers = ", ".join(map(str, folds))
-    return f"{role} (fold {numbers})" if role else f"folds {numbers}"
 
 
 def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], role: str) -> str:

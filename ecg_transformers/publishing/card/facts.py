@@ -141,7 +141,9 @@ def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str,
         shown: Repository or folder that the card names.
     """
     run, config = material.run, opened.model.config
-    trained_on = [run["corpus"]["name"]] if isinstance(run.get("corpus"), dict) else []
+    corpus = run.get("corpus")
+    # Several corpora of one pretraining are listed one by one.
+    trained_on = [one["name"] for one in corpus.get("corpora", [corpus])] if isinstance(corpus, dict) else []
     corpora = dict.fromkeys(map(str, [*trained_on, *(entry["corpus"] for entry in material.results)]))
     return CardFacts(
         name=name,

@@ -8,7 +8,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from ...corpora import CORPORA, corpus_definition
+from ...corpora import CORPORA, corpus_definition, official_fold_roles
+from ...corpora.fold_roles import describe_folds
 from ...errors import CheckpointError
 from ...evaluation.results.entries import metric_words, mode_words
 
@@ -42,9 +43,6 @@ DIGITS = 4
 
 # Names of the Hub's metric register for ours.
 METRIC_TYPES = {"macro_auroc": "roc_auc", "macro_average_precision": "average_precision", "macro_f1": "f1"}
-
-TEST_FOLDS = {"ptbxl": [10]}
-VALIDATION_FOLDS = {"ptbxl": [9]}
 
 
 def load_results(path: str | Path) -> list[dict[str, Any]]:
@@ -86,14 +84,13 @@ def find_fold_role(entry: Entry) -> str:
     A validation score must never look like a test score, so every other choice of folds is named by its numbers.
 
     Args:
-        entry: With `corpus` and `evaluate_folds`.
+        entry: With `corpus` and `evaluate_folds`. Without `evaluate_role`, the official roles of the corpus of that
+            name hold.
     """
-    folds = list(entry["evaluate_folds"])
-    if folds == TEST_FOLDS.get(entry["corpus"]):
-        return "test"
-    if folds == VALIDATION_FOLDS.get(entry["corpus"]):
-        return "validation"
-    return f"folds {', '.join(map(str, folds))}"
+    folds = tuple(entry["evaluate_folds"])
+    roles = official_fold_roles(entry["corpus"])
+    role = entry["evaluate_role"] if "evaluate_role" in entry else roles and roles.role_of(folds)
+    return str(role) if role in ("validation", "test") else describe_folds(folds, None)
 
 
 def main_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:

@@ -4,11 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...corpora import official_fold_roles
 from ...evaluation.results.entries import MODE_WORDS, label_words, metric_words
 from .results import (
     SETTING_FIELDS,
-    TEST_FOLDS,
-    VALIDATION_FOLDS,
     checkpoint_entries,
     distinct_entries,
     find_fold_role,
@@ -185,6 +184,7 @@ def _notes(entries: Sequence[Entry], supervised: bool, hidden: int) -> list[str]
 def _fold_words(role: str, entries: Sequence[Entry]) -> str:
     if role not in ("validation", "test"):
         return role
-    table = VALIDATION_FOLDS if role == "validation" else TEST_FOLDS
-    folds = {fold for entry in entries for fold in table.get(entry["corpus"], [])}
-    return f"{role} (fold {', '.join(map(str, sorted(folds)))})"
+    folds = {fold for entry in entries if find_fold_role(entry) == role for fold in entry["evaluate_folds"]}
+    official = [official_fold_roles(corpus) for corpus in {str(entry["corpus"]) for entry in entries}]
+    folds = folds or {fold for roles in official if roles for fold in getattr(roles, role)}
+    return f"{role} (fold {', '.join(map(str, sorted(folds)))})" if folds else role

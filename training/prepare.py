@@ -1,11 +1,11 @@
-"""Prepare a corpus: official tree (or your own folder) -> prepared corpus + refused.csv.
+"""Prepare a corpus from its official tree or from your own folder.
 
     python training/prepare.py CORPUS --source DIR --output DIR [--download] [--num_proc N] [--sampling_rate HZ]
     python training/prepare.py folder --source DIR --table labels.csv --output DIR
     python training/prepare.py synthetic --records 2000 --seed 0 --output DIR
 
-A command that was interrupted, or killed, goes on when it is given again. Records that cannot be read are left out and
-listed with the reason in OUTPUT/refused.csv.
+An interrupted or killed command resumes where it left off when it is run again. Records that cannot be read are left
+out and listed with the reason in OUTPUT/refused.csv.
 """
 
 import argparse
@@ -23,50 +23,58 @@ from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError, EcgError
 
-OWN = {"folder": "your own recordings, labels from --table", "synthetic": "made recordings, --records and --seed"}
+OWN = {
+    "folder": "your own recordings, labels from --table",
+    "synthetic": "synthesized recordings, see --records and --seed",
+}
 
 
 def parser() -> argparse.ArgumentParser:
     known = "\n".join(f"  {name:<17} {corpus_definition(name).title}" for name in CORPORA)
-    known += "".join(f"\n  {name:<17} {words}" for name, words in OWN.items())
+    known += "".join(f"\n  {name:<17} {title}" for name, title in OWN.items())
     result = argparse.ArgumentParser(
         prog="prepare.py",
         description=__doc__,
         epilog=f"corpora:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument("corpus", metavar="CORPUS", help="one of the corpora below")
+    result.add_argument("corpus", metavar="CORPUS", help="name of the corpus, see below")
     result.add_argument(
-        "--source", type=Path, metavar="DIR", help="the official tree, or your folder; with --download: where it goes"
+        "--source", type=Path, metavar="DIR", help="official tree or your folder; with --download: destination"
     )
-    result.add_argument("--output", type=Path, required=True, metavar="DIR", help="the prepared corpus to be made")
+    result.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the prepared corpus")
     result.add_argument(
-        "--download", action="store_true", help="fetch the tree from PhysioNet first (extra [download])"
+        "--download", action="store_true", help="download the tree from PhysioNet first (extra [download])"
     )
-    result.add_argument("--base_url", metavar="URL", help="another server with PhysioNet's interface")
-    result.add_argument("--num_proc", type=int, default=1, metavar="N", help="processes that read (default 1)")
+    result.add_argument("--base_url", metavar="URL", help="download from another server with PhysioNet's interface")
+    result.add_argument("--num_proc", type=int, default=1, metavar="N", help="number of reading processes (default 1)")
     result.add_argument(
         "--sampling_rate",
         type=float,
         metavar="HZ",
-        help="rate at which signals are stored; PTB-XL has 500 and 100, any other rate is resampled (float32)",
+        help="stored sampling rate (default: as recorded); PTB-XL is published at 500 and 100 Hz, other rates are "
+        "resampled and stored as float32",
     )
-    result.add_argument("--model", metavar="CHECKPOINT", help="store after this checkpoint's leads, rate and filters")
+    result.add_argument("--model", metavar="CHECKPOINT", help="store signals with this checkpoint's leads, rate and filters")
     result.add_argument(
-        "--table", type=Path, metavar="CSV", help="folder: columns record[, patient, fold, age, sex], labels"
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="folder: table with the columns record[, patient, fold, age, sex] and label columns; with three or more "
+        "folds the last one is the test fold and the one before it the validation fold",
     )
-    result.add_argument("--read_sampling_rate", type=float, metavar="HZ", help="folder: rate of files that state none")
+    result.add_argument("--read_sampling_rate", type=float, metavar="HZ", help="folder: sampling rate of files that state none")
     result.add_argument("--read_units", metavar="UNIT", help="folder: unit of files that state none (mV, uV, V)")
-    result.add_argument("--read_leads", nargs="+", metavar="LEAD", help="folder: leads of files that name none")
+    result.add_argument("--read_leads", nargs="+", metavar="LEAD", help="folder: lead names of files that state none")
     result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
-    result.add_argument("--seed", type=int, default=0, help="synthetic: another seed, other recordings (default 0)")
-    result.add_argument("--overwrite", action="store_true", help="replace what is at OUTPUT")
-    result.add_argument("--no_progress", action="store_true", help="no progress bar")
+    result.add_argument("--seed", type=int, default=0, help="synthetic: seed of the recordings (default 0)")
+    result.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
+    result.add_argument("--no_progress", action="store_true", help="hide the progress bar")
     return result
 
 
 def find_definition(options: argparse.Namespace) -> CorpusDefinition:
-    """The corpus that was asked for; options of another corpus are refused."""
+    """The definition of the corpus; options of another corpus are refused."""
     name = options.corpus
     if name not in (*CORPORA, *OWN):
         near = get_close_matches(name, (*CORPORA, *OWN), n=1)
@@ -76,7 +84,7 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
     reading = {key: value for key, value in reading.items() if value is not None}
     if name != "folder" and (options.table is not None or reading):
         raise CorpusError(
-            f"--table and --read_... belong to the corpus 'folder'; {name} has its own labels and headers."
+            f"--table and --read_* belong to the corpus 'folder'; {name} has its own labels and headers."
         )
     if name == "synthetic":
         from ecg_transformers.corpora.sources.synthetic import synthetic_definition
@@ -122,7 +130,7 @@ def main(words: list[str] | None = None) -> Corpus:
 
 
 def report(corpus: Corpus) -> str:
-    """What was made, beside what the corpus officially has."""
+    """Summary of a prepared corpus, compared with the official counts."""
     info = corpus.info
     folds = {name: count for name, count in info["folds"].items() if name != "-1"}
     found = {"records": info["records"], "patients": info["patients"], "annotations": info["annotations"]}
@@ -139,9 +147,15 @@ def report(corpus: Corpus) -> str:
         if name not in info["expected"] and found[name]:
             lines.append(f"  {name:<12} {found[name]:>9,}")
     if info["expected"] and not complete:
-        lines.append("  a part of the official corpus: every figure made from it has to say so")
+        lines.append("  a part of the official corpus: state this with every result")
+    if info.get("recordings", info["records"]) != info["records"]:
+        lines.append(f"  recordings   {info['recordings']:>9,}, whose parts are the records")
     if folds:
         lines.append(f"  folds        {', '.join(f'{name}: {count}' for name, count in folds.items())}")
+    if corpus.fold_roles is not None:
+        roles = corpus.fold_roles.to_dict().items()
+        named = [f"{role} {', '.join(map(str, numbers))}" for role, numbers in roles if numbers]
+        lines.append(f"  roles        {'; '.join(named)}")
     lead_sets = [f"{names} ({count})" for names, count in list(info["lead_sets"].items())[:3]]
     lines.append(f"  leads        {'; '.join(lead_sets)}{' ...' if len(info['lead_sets']) > 3 else ''}")
     rates = ", ".join(f"{rate} Hz ({count})" for rate, count in info["sampling_rates"].items())
@@ -149,7 +163,7 @@ def report(corpus: Corpus) -> str:
     sets = ", ".join(f"{name} {len(values['codes'])}" for name, values in info["label_sets"].items())
     lines.append(f"  label sets   {sets or 'none'}")
     if info["refused"]:
-        lines.append(f"  refused      {info['refused']:,}: reasons in {corpus.path / 'refused.csv'}")
+        lines.append(f"  refused      {info['refused']:,}: reasons in {corpus.path}/refused.csv")
     lines.append(f"  content hash {info['content_hash']}")
     return "\n".join(lines)
 
@@ -160,4 +174,4 @@ if __name__ == "__main__":
     except EcgError as error:
         sys.exit(f"prepare.py: {type(error).__name__}: {error}")
     except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted; the same command goes on where this one stopped.")
+        sys.exit("prepare.py: interrupted; run the same command again to resume.")

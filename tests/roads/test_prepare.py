@@ -49,7 +49,8 @@ def test_a_part_of_the_official_corpus_is_reported_as_a_part(script, data_dir, t
     script.main(["mitdb", "--source", str(data_dir / "mitdb"), "--output", str(tmp_path / "out"), "--no_progress"])
     text = capsys.readouterr().out
     assert "1 of 48 official  <- a part" in text
-    assert "every figure made from it has to say so" in text
+    assert "a part of the official corpus: state this with every result" in text
+    assert "roles        train 1; test 2" in text
     assert load_corpus(tmp_path / "out").hash in text
 
 

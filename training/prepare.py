@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
         help="stored sampling rate (default: as recorded); PTB-XL is published at 500 and 100 Hz, other rates are "
         "resampled and stored as float32",
     )
-    result.add_argument("--model", metavar="CHECKPOINT", help="store signals with this checkpoint's leads, rate and filters")
+    result.add_argument(
+        "--model", metavar="CHECKPOINT", help="store signals with this checkpoint's leads, rate and filters"
+    )
     result.add_argument(
         "--table",
         type=Path,
@@ -63,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder: table with the columns record[, patient, fold, age, sex] and label columns; with three or more "
         "folds the last one is the test fold and the one before it the validation fold",
     )
-    result.add_argument("--read_sampling_rate", type=float, metavar="HZ", help="folder: sampling rate of files that state none")
+    result.add_argument(
+        "--read_sampling_rate", type=float, metavar="HZ", help="folder: sampling rate of files that state none"
+    )
     result.add_argument("--read_units", metavar="UNIT", help="folder: unit of files that state none (mV, uV, V)")
     result.add_argument("--read_leads", nargs="+", metavar="LEAD", help="folder: lead names of files that state none")
     result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
@@ -83,9 +87,7 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
     reading = {"sampling_rate": options.read_sampling_rate, "units": options.read_units, "leads": options.read_leads}
     reading = {key: value for key, value in reading.items() if value is not None}
     if name != "folder" and (options.table is not None or reading):
-        raise CorpusError(
-            f"--table and --read_* belong to the corpus 'folder'; {name} has its own labels and headers."
-        )
+        raise CorpusError(f"--table and --read_* belong to the corpus 'folder'; {name} has its own labels and headers.")
     if name == "synthetic":
         from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 

@@ -10,31 +10,23 @@ import json
 import logging
 import os
 import shutil
-import signal
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import parent_process
-from multiprocessing.connection import wait as wait_for_objects
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import CorpusError, EcgError
+from ..errors import CorpusError
 from ..files import write_text
 from ..signals.record import EcgRecord
-from .conversion import STORED_STEPS, at_rate, in_millivolts, through_contract
+from .conversion import STORED_STEPS
 from .definition import CorpusDefinition, LabelSet, RecordSource
 from .fold_roles import FoldRoles, default_fold_roles
 from .layout import CONTENT_VERSION, FORMAT_VERSION, CorpusRecord, Storage
 from .prepared import Corpus, load_corpus
-from .shards import Refusal, ShardReport, summarize, write_index, write_shard
+from .shard_builder import BuildJob, build_shards
+from .shards import ShardReport, summarize, write_index, write_shard
 
 if TYPE_CHECKING:
-    from ..features.contract import SignalContract
     from ..features.extractor import EcgFeatureExtractor
 
 __all__ = ["build_corpus", "plan_hash", "write_corpus"]
@@ -45,24 +37,6 @@ logger = logging.getLogger(__name__)
 # worker's memory stays low, large enough that a corpus of a million records has a thousand files.
 SHARD_BYTES = 24 * 2**20
 SHARD_RECORDS = 1024
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every shard of one build shares; sent to the workers once."""
-
-    definition: CorpusDefinition
-    root: Path
-    work: Path
-    storage: Storage
-    sampling_rate: float | None
-    contract: "SignalContract | None"
-    stamp: dict[str, Any] | None
-
-    @property
-    def stored_as(self) -> float | str | None:
-        """What was done to the signals before they were stored: a contract's hash, another rate, or nothing."""
-        return self.sampling_rate if self.stamp is None else self.stamp["hash"]
 
 
 def build_corpus(
@@ -106,9 +80,7 @@ def build_corpus(
     if extractor is not None and sampling_rate is not None:
         raise CorpusError("both sampling_rate and an extractor were given; the extractor has a rate. Leave one out.")
     root, records = definition.find(source, sampling_rate)
-    if not records:
-        raise CorpusError(f"{source} holds no records of {definition.name}.")
-    _check_unique(records, definition.name)
+    _check_records(records, source, definition.name)
     work = output.with_name(f".{output.name}.building")
     job = _plan_job(definition, root, work, sampling_rate, extractor)
     plan = plan_hash(definition, records, job.stored_as)
@@ -119,13 +91,11 @@ def build_corpus(
             return finished
         shards = _cut(records, shard_bytes)
         _open_work(work, plan, len(shards), shard_bytes)
-        reports = _run(job, shards, num_proc=num_proc, progress=progress)
+        reports = build_shards(job, shards, num_proc=num_proc, progress=progress)
         if not any(report.digests for report in reports):
             shutil.rmtree(work)
-            raise CorpusError(
-                f"none of {len(records)} records of {source} could be read; the first reason: "
-                f"{reports[0].refused[0].reason}"
-            )
+            reason = reports[0].refused[0].reason
+            raise CorpusError(f"none of {len(records)} records of {source} could be read; the first reason: {reason}")
         write_index(work, reports, _facts(job, plan, reports), job.storage)
         _publish(work, output)
     return load_corpus(output)
@@ -137,16 +107,16 @@ def _plan_job(
     work: Path,
     sampling_rate: float | None,
     extractor: "EcgFeatureExtractor | None",
-) -> _Job:
+) -> BuildJob:
     """How the records are stored: at which rate, after which steps, in which type."""
     other_rate = float(sampling_rate) if sampling_rate and sampling_rate not in definition.native_rates else None
     if extractor is None:
         storage: Storage = definition.storage if other_rate is None else "float32"
-        return _Job(definition, root, work, storage, other_rate, None, None)
-    return _Job(definition, root, work, "float32", None, extractor.contract, extractor.stamp(STORED_STEPS))
+        return BuildJob(definition, root, work, storage, other_rate, None, None)
+    return BuildJob(definition, root, work, "float32", None, extractor.contract, extractor.stamp(STORED_STEPS))
 
 
-def _facts(job: _Job, plan: str, reports: Sequence[ShardReport]) -> dict[str, object]:
+def _facts(job: BuildJob, plan: str, reports: Sequence[ShardReport]) -> dict[str, object]:
     """The content of `corpus.json`."""
     summary = summarize(reports)
     sets = job.definition.label_sets(summary["label_counts"])
@@ -244,8 +214,10 @@ def _storage(row: CorpusRecord) -> Storage:
     return "int16" if row.signal.dtype == "int16" else "float32"
 
 
-def _check_unique(records: Sequence[RecordSource], corpus: str) -> None:
-    """Refuses a plan in which two records share an id: a record paired with itself would go unnoticed."""
+def _check_records(records: Sequence[RecordSource], source: Path, corpus: str) -> None:
+    """Refuses an empty plan, and one in which records share an id: a record paired with itself would go unnoticed."""
+    if not records:
+        raise CorpusError(f"{source} holds no records of {corpus}.")
     seen: dict[int, RecordSource] = {}
     for record in records:
         other = seen.setdefault(record.record_id, record)
@@ -311,136 +283,6 @@ def _open_work(work: Path, plan: str, shards: int, shard_bytes: int) -> None:
         shutil.rmtree(work)
     work.mkdir()
     write_text(state, json.dumps(wanted))
-
-
-def _run(job: _Job, shards: list[list[RecordSource]], *, num_proc: int, progress: bool) -> list[ShardReport]:
-    """Builds the shards that are missing and returns the reports of all, in order."""
-    from tqdm.auto import tqdm
-
-    reports: dict[int, ShardReport] = {}
-    for index in range(len(shards)):
-        path = _report_path(job.work, index)
-        if path.is_file():
-            reports[index] = ShardReport.from_json(path.read_text(encoding="utf-8"))
-    missing = [index for index in range(len(shards)) if index not in reports]
-    if reports:
-        logger.info("resuming an unfinished build: %d of %d shards are done", len(reports), len(shards))
-    total, done = sum(map(len, shards)), sum(len(shards[index]) for index in reports)
-    workers = min(num_proc, len(missing))
-    with tqdm(total=total, initial=done, unit=" records", desc=job.definition.name, disable=not progress) as bar:
-        if workers <= 1:
-            for index in missing:
-                reports[index] = _build_shard(job, index, shards[index])
-                bar.update(len(shards[index]))
-        else:
-            for index, report in _in_processes(job, {index: shards[index] for index in missing}, workers):
-                reports[index] = report
-                bar.update(len(shards[index]))
-    return [reports[index] for index in range(len(shards))]
-
-
-def _in_processes(
-    job: _Job, shards: Mapping[int, list[RecordSource]], workers: int
-) -> Iterable[tuple[int, ShardReport]]:
-    """Yields the reports as worker processes finish their shards; at most two shards per worker are in progress."""
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(job,)) as pool:
-        waiting = iter(shards.items())
-        running: dict[Future, int] = {}
-        try:
-            while True:
-                for index, records in islice(waiting, 2 * workers - len(running)):
-                    running[pool.submit(_build_shard_in_worker, index, records)] = index
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool:
-            raise CorpusError(
-                "a reading process was killed (out of memory?); finished shards are kept. Run the same command again, "
-                "with a smaller num_proc if this repeats."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker_job: list[_Job] = []
-
-
-def _start_worker(job: _Job) -> None:
-    """Stores the job for this process's shards, and ends the process when its parent dies.
-
-    A killed build must not leave readers behind.
-    """
-    _worker_job[:] = [job]
-    # Ctrl-C reaches every process of the terminal: the parent decides, shards in progress are finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            wait_for_objects([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
-
-
-def _build_shard_in_worker(index: int, records: Sequence[RecordSource]) -> ShardReport:
-    return _build_shard(_worker_job[0], index, records)
-
-
-def _report_path(work: Path, index: int) -> Path:
-    return work / f"part-{index:05d}.json"
-
-
-def _build_shard(job: _Job, index: int, records: Sequence[RecordSource]) -> ShardReport:
-    """Reads the records of a shard, writes it, and then its report, which marks it as finished."""
-    started = time.perf_counter()
-    rows: list[CorpusRecord] = []
-    refused: list[Refusal] = []
-    for record in records:
-        try:
-            rows += [_stored(job, row) for row in _read_rows(job, record)]
-        except Exception as error:
-            # One record must never stop the other 20,000, whatever a malformed file does to a reader; an error that
-            # is none of ours is listed with its type.
-            reason = str(error) if isinstance(error, EcgError) else f"{type(error).__name__}: {error}"
-            refused.append(Refusal(record.name, record.path, reason))
-    report = write_shard(rows, job.work / f"data-{index:05d}.arrow", job.storage)
-    report.refused, report.seconds = refused, time.perf_counter() - started
-    write_text(_report_path(job.work, index), report.to_json())
-    return report
-
-
-def _read_rows(job: _Job, record: RecordSource) -> Sequence[CorpusRecord]:
-    """The rows that a record gives: itself, or its parts.
-
-    Raises:
-        CorpusError: there are none, or they are not the parts of this record with ids of their own.
-    """
-    found = job.definition.read(job.root, record)
-    if isinstance(found, CorpusRecord):
-        return [found]
-    if not found:
-        raise CorpusError("the reader found no part to keep.")
-    if len({row.record_id for row in found}) != len(found) or {row.parent_id for row in found} != {record.record_id}:
-        raise CorpusError(
-            f"its {len(found)} rows are not parts of record {record.record_id}, each with an id of its own; expected "
-            "rows made by CorpusRecord.part with different starts."
-        )
-    return found
-
-
-def _stored(job: _Job, row: CorpusRecord) -> CorpusRecord:
-    """The row as stored: through the contract, at the stored rate, in the storage type."""
-    if job.contract is not None:
-        return through_contract(row, job.contract)
-    if job.sampling_rate is not None:
-        return at_rate(row, job.sampling_rate)
-    if job.storage == "float32":
-        return in_millivolts(row)
-    if row.signal.dtype != "int16":
-        raise CorpusError("its samples have more than 16 bits or are no integers; this corpus stores 16-bit integers.")
-    return row
 
 
 def _publish(work: Path, output: Path, overwrite: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Rows stored otherwise than recorded: at another rate, or after the first steps of a checkpoint's contract."""
+"""Conversion of rows before they are stored: to another rate, or by the first steps of a checkpoint's contract."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STORED_STEPS", "at_rate", "in_millivolts", "through_contract"]
 
-# The steps of a contract that do not depend on where a window lies.
+# The steps of a contract that do not depend on the position of a window.
 STORED_STEPS = ("leads", "units", "resample", "filter")
 
 
@@ -27,7 +27,7 @@ def in_millivolts(row: CorpusRecord) -> CorpusRecord:
 
 
 def at_rate(row: CorpusRecord, sampling_rate: float) -> CorpusRecord:
-    """The row as float32 mV at another rate, its annotations moved along.
+    """The row as float32 mV at another rate, its annotations at the corresponding samples.
 
     Raises:
         SignalError: the rates have no usable ratio, or samples are missing.

@@ -1,4 +1,4 @@
-"""What a corpus is to this package: facts, where its records are, and how one record becomes a row."""
+"""Definition of a corpus: its facts, how its records are found, and how a record becomes one or more rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,12 +14,12 @@ __all__ = ["CorpusDefinition", "LabelSet", "PhysioNetProject", "RecordSource", "
 
 @dataclass(frozen=True)
 class PhysioNetProject:
-    """Where a corpus is published: `https://physionet.org/content/<slug>/<version>/`.
+    """The address of a published corpus: `https://physionet.org/content/<slug>/<version>/`.
 
     Args:
         slug: the project's short name.
         version: the release.
-        include: patterns of the files that are needed; empty: all.
+        include: patterns of the files to download; empty: all.
     """
 
     slug: str
@@ -29,14 +29,15 @@ class PhysioNetProject:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """An ordered list of labels; a label is present in a record when one of its source codes is.
+    """An ordered list of labels; a label is present in a record if one of its source codes is.
 
     Args:
         codes: label codes in the order of the columns.
-        names: the same in words.
-        system: "scp", "snomed-ct", "aami", "own" ...
-        sources: per label, the codes in the corpus that mean it; None: the label's own code.
-        problem_type: Transformers' word: "multi_label_classification", "single_label_classification" or "regression".
+        names: names of the labels, in the same order.
+        system: label system: "scp", "snomed-ct", "aami", "own" ...
+        sources: per label, the codes in the corpus that are mapped to it; None: the label's own code.
+        problem_type: Transformers' `problem_type`: "multi_label_classification", "single_label_classification" or
+            "regression".
     """
 
     codes: tuple[str, ...]
@@ -46,7 +47,7 @@ class LabelSet:
     problem_type: str = "multi_label_classification"
 
     def __post_init__(self) -> None:
-        """Fills in the sources and checks that nothing is doubled."""
+        """Fills in the sources and checks that no code is repeated."""
         if self.sources is None:
             object.__setattr__(self, "sources", tuple((code,) for code in self.codes))
         if not len(self.codes) == len(self.names) == len(self.sources) == len(set(self.codes)):
@@ -56,7 +57,7 @@ class LabelSet:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """The set as it stands in `corpus.json`."""
+        """The set as written to `corpus.json`."""
         return asdict(self)
 
     @classmethod
@@ -73,14 +74,20 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class RecordSource:
-    """A record before it is read: where it is and what the corpus's tables say about it.
+    """A record before it is read: its file and its facts from the corpus's tables.
 
     Args:
-        path: file of the record, relative to the corpus's root, as the corpus's reader wants it.
+        path: file of the record, relative to the corpus's root.
         name: name of the record.
         record_id: integer, unique in the corpus.
-        size: bytes of the signal file, 0 where it is not known; shards are cut by it, and a changed source is noticed
-            by it.
+        patient_id: integer shared by all records of a patient; -1 where the patient is not known.
+        age: years; None where not known.
+        sex: "male", "female" or None.
+        fold: number of the official fold; -1 where there is none.
+        labels: codes as the corpus states them.
+        targets: numbers to be predicted, for regression.
+        notes: remarks kept with the record.
+        size: bytes of the signal file, 0 where not known; decides the size of shards, and detects a changed source.
         extra: further facts for the corpus's reader.
     """
 
@@ -103,22 +110,22 @@ class CorpusDefinition:
     """One corpus.
 
     Args:
-        name: short name, the word of the command line.
-        title: name in words.
+        name: short name, as on the command line.
+        title: full name.
         version: the release that was prepared.
         license: license of the recordings.
-        homepage: where it is described.
-        citation: what to cite.
+        homepage: address of its description.
+        citation: publications to cite.
         label_system: system of the codes in the column `labels`.
         find: `(source, sampling_rate) -> (root, records)`: the official tree's records in a fixed order; raises
-            CorpusError that says what was looked for when the tree is not there.
+            CorpusError with the missing files if the tree is not there.
         read: `(root, record) -> row or rows`: reads one record, or cuts it into parts (`CorpusRecord.part`); its errors
             go to `refused.csv`.
         label_sets: `(codes that occur) -> {name: LabelSet}`.
-        expected: official counts by name ("records", "patients", "fold 9" ...), reported beside what was found.
-        physionet: where `--download` gets it, None where it cannot.
-        storage: "int16" or "float32".
-        native_rates: rates in Hz in which the corpus comes; asked for one of them, nothing is resampled.
+        expected: official counts by name ("records", "patients", "fold 9" ...), compared with the counts found.
+        physionet: source of `--download`; None where there is none.
+        storage: type of the stored samples, "int16" or "float32".
+        native_rates: rates in Hz at which the corpus is published; stored at one of them, nothing is resampled.
         fold_roles: which of its folds train, validate and test; None: the corpus has no official folds, and
             `default_fold_roles` holds for those that its records have.
     """
@@ -140,7 +147,7 @@ class CorpusDefinition:
     fold_roles: FoldRoles | None = None
 
     def facts(self) -> dict[str, object]:
-        """Name, title, version, license, homepage and citation, as they stand in `corpus.json`."""
+        """Name, title, version, license, homepage and citation, as written to `corpus.json`."""
         names = ("name", "title", "version", "license", "homepage", "citation", "label_system")
         return {key: getattr(self, key) for key in names} | {"expected": dict(self.expected)}
 
@@ -159,7 +166,7 @@ def find_root(source: Path, corpus: str, *landmarks: str) -> Path:
         return found[0]
     wanted = ", ".join(landmarks)
     if found:
-        raise CorpusError(f"{len(found)} folders of {source} hold {wanted}; set --source to the one that is meant.")
+        raise CorpusError(f"{len(found)} folders of {source} hold {wanted}; set --source to one of them.")
     raise CorpusError(
         f"{source} is not the tree of {corpus}: looked for {wanted} there and in the folders directly below it "
         f"(found: {', '.join(sorted(path.name for path in source.iterdir())[:8]) or 'nothing'})."

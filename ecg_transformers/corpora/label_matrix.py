@@ -17,9 +17,9 @@ class LabelMatrix:
     Args:
         values: uint8 `(records, labels)`, 1 = present; float64 for regression, NaN where a number is not known.
         codes: the columns' codes.
-        names: the columns in words.
+        names: names of the columns.
         system: the label system ("scp", "snomed-ct", "own" ...).
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
     """
 
     values: np.ndarray

@@ -1,4 +1,4 @@
-"""A table of labels: one CSV row per record, from which the kind of task is read.
+"""A table of labels: one CSV row per record; its columns determine the kind of task.
 
 Columns: `record` (path below the folder of recordings; `.hea` may be left out), optionally `patient`, `fold`,
 `age` and `sex`, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a
@@ -35,7 +35,7 @@ class TableRow:
     targets: tuple[float, ...] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What a record's source takes from the table."""
+        """The facts of the record that the table states."""
         return {key: getattr(self, key) for key in ("patient_id", "fold", "age", "sex", "labels", "targets")}
 
 
@@ -46,7 +46,7 @@ class LabelTable:
     Args:
         path: the file.
         rows: its rows in order.
-        label_set: the labels: columns in the order of the table, names sorted; None where there are no label columns.
+        label_set: the labels, columns in the order of the table or class names sorted; None without label columns.
         has_patients: whether the patients are known.
     """
 
@@ -76,7 +76,7 @@ class LabelTable:
 
 
 def read_label_table(path: str | Path) -> LabelTable:
-    """Reads a table of labels and finds out its kind.
+    """Reads a table of labels and determines the kind of task.
 
     Raises:
         CorpusError: the file is no such table; the message names column and row.
@@ -108,7 +108,7 @@ def read_label_table(path: str | Path) -> LabelTable:
                 f"{path}, row {number}: {row['record']} leaves the folder; expected a path below --source."
             )
         if first.setdefault(row["record"], number) != number:
-            raise CorpusError(f"{path}: record {row['record']} stands in the rows {first[row['record']]} and {number}.")
+            raise CorpusError(f"{path}: record {row['record']} is in the rows {first[row['record']]} and {number}.")
     label_columns = [name for name in columns if name not in _FACTS]
     label_set, labels, targets = _labels(path, rows, label_columns)
     patients = _patients([row.get("patient", "") for row in rows])
@@ -153,8 +153,9 @@ def _labels(
         for name, cell in zip(columns, row, strict=True):
             if cell and not _is_number(cell):
                 raise CorpusError(
-                    f"{path}, row {number}: column {name!r} holds {cell!r} beside {len(columns) - 1} other label "
-                    f"columns and {len(numeric)} numbers. Expected one column of names, columns of 0 and 1, or numbers."
+                    f"{path}, row {number}: column {name!r} holds {cell!r}, next to {len(columns) - 1} other "
+                    f"label columns and {len(numeric)} numbers. Expected one column of names, columns of 0 and 1, or "
+                    "numbers."
                 )
     targets: list[tuple[float, ...] | None] = [
         tuple(float(cell) if cell else math.nan for cell in row) for row in cells

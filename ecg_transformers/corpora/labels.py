@@ -1,10 +1,9 @@
 """Label systems: the tables of codes, the published label sets, and translation from one system to another.
 
-The tables are data files (`tables/*.csv`), each with its source and version in its first lines. A system is named
-by one
-word: "scp" (PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and
-"scp-rhythm"; "snomed-ct" as the PhysioNet/CinC Challenges write it; "challenge2021" (its 26 scored classes); "chapman";
-"cpsc2018"; "mitbih" (beat symbols); "aami".
+The tables are data files (`tables/*.csv`), each with its source and version in its first lines. Names of systems: "scp"
+(PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and "scp-rhythm";
+"snomed-ct" as used by the PhysioNet/CinC Challenges; "challenge2021" (its 26 scored classes); "chapman"; "cpsc2018";
+"mitbih" (beat symbols); "aami".
 """
 
 import csv
@@ -78,7 +77,7 @@ def snomed_label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
 
 @cache
 def label_set(system: str) -> LabelSet:
-    """The labels of a system in their settled order, with the codes of the system it is made from.
+    """The labels of a system in their fixed order, each with the codes of the source system that it covers.
 
     Raises:
         CorpusError: there is no such system.

@@ -215,7 +215,6 @@ def make_splits(
         if folds
     }
     check_disjoint({name: part.corpus for name, part in parts.items()})
-    reported = int(np.isin(corpus.folds, evaluate_folds).sum())
     train = _fraction(parts["train"], train_fraction, seed)
     task = Task(label_set, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
     if validation_folds:
@@ -226,10 +225,9 @@ def make_splits(
     else:
         held_out = _held_out(train, seed)
     evaluate = parts["evaluation"]
-    splits = Splits(
-        task, train, held_out, not validation_folds, evaluate, train_folds, evaluate_folds, validation_folds,
-        train_fraction, reported - len(evaluate),
-    )  # fmt: skip
+    left_out = int(np.isin(corpus.folds, evaluate_folds).sum()) - len(evaluate)
+    folds = (train_folds, evaluate_folds, validation_folds)
+    splits = Splits(task, train, held_out, not validation_folds, evaluate, *folds, train_fraction, left_out)
     if codes is not None:
         return _restricted(splits, np.isin(task.codes, list(codes)))
     return _drop_rare(splits, min_examples) if min_examples else splits

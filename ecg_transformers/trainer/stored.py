@@ -1,4 +1,4 @@
-"""The signals of a corpus as one flat array, brought through the steps of the contract that come before the window."""
+"""The signals of a corpus as one flat array, after the steps of the contract that precede the window."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ logger = logging.get_logger(__name__)
 
 @dataclass(frozen=True)
 class StoredSignals:
-    """All records behind one another, each lead-major, at the rate of the contract.
+    """All records concatenated, each lead after lead, at the rate of the contract.
 
     Args:
-        values: int16 or float32, one-dimensional.
-        offsets: First value of each record, int64 `(records + 1,)`.
+        values: Samples, int16 or float32, one-dimensional.
+        offsets: Index of the first value of each record, int64 `(records + 1,)`.
         lengths: Samples per lead, int64 `(records,)`.
-        num_leads: Leads that are stored of every record.
-        order: Positions of the contract's leads among them; None if they are the same.
+        num_leads: Number of stored leads per record.
+        order: Positions of the contract's leads among the stored ones; None if both are the same.
         gain: Units per mV, float32 `(records, leads)`; None if the values are final.
-        baseline: Value that means 0 mV, of the same shape; None likewise.
+        baseline: Value that means 0 mV, float32 `(records, leads)`; None if the values are final.
         present: Which of the contract's leads each record has, bool `(records, leads)`; None if all.
-        normalized: Whether the contract's normalization is already done (systems that normalize before they cut).
+        normalized: Whether the values are normalized already (contracts that normalize before the window).
     """
 
     values: np.ndarray
@@ -50,10 +50,10 @@ class StoredSignals:
 
 
 def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:
-    """Bring the signals of a corpus to where only window, normalization and padding are left to do.
+    """Prepare the signals of a corpus so that only window, normalization and padding remain.
 
-    A corpus at the contract's rate with its leads is used as it lies on disk, without a copy where it is one file. Any
-    other one is resampled, filtered and given its leads once, record after record, and kept as float32.
+    A corpus at the contract's rate with its leads is used as stored on disk, without a copy where it is one file. Any
+    other corpus is resampled, filtered and reduced to the contract's leads once, record by record, and kept as float32.
 
     Raises:
         SignalError: If a signal cannot be prepared.

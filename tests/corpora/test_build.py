@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecg_transformers import files
-from ecg_transformers.corpora import build, shards
+from ecg_transformers.corpora import build, shard_builder, shards
 from ecg_transformers.corpora.build import build_corpus, write_corpus
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.errors import CorpusError
@@ -94,8 +94,8 @@ def killed_at(place: str, tmp_path) -> None:
             "os", (), {**vars(os), "replace": lambda a, b: kill() if "00002.arrow" in str(b) else replace(a, b)}
         )
     elif place == "report":
-        write = build.write_text
-        build.write_text = lambda path, text: kill() if "part-00002" in path.name else write(path, text)
+        write = shard_builder.write_text
+        shard_builder.write_text = lambda path, text: kill() if "part-00002" in path.name else write(path, text)
     elif place == "index":
         write_shards_text = shards.write_text
         shards.write_text = lambda path, text: kill() if path.name == "corpus.json" else write_shards_text(path, text)

@@ -109,7 +109,7 @@ def test_numbers_are_a_regression(recordings, tmp_path):
         ("recrod,SR\na,1\n", "expected one named 'record'. Rename 'recrod'"),
         ("", "columns none"),
         ("record,SR\n", "no rows"),
-        ("record,SR\na,1\na,0\n", "record a stands in the rows 2 and 3"),
+        ("record,SR\na,1\na,0\n", "record a is in the rows 2 and 3"),
         ("record,SR\n../a,1\n", "leaves the folder"),
         ("record,SR\n/etc/passwd,1\n", "leaves the folder"),
         ("record,fold,SR\na,one,1\n", "row 2: fold is 'one'; expected a whole number"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ecg_transformers.corpora import build as build_module
+from ecg_transformers.corpora import shard_builder
 from ecg_transformers.corpora.build import build_corpus, write_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
 from ecg_transformers.corpora.layout import CorpusRecord
@@ -123,8 +124,8 @@ def killed_at(place: str, tmp_path) -> None:
             return read_beats(root, record) if record.record_id < 8 else kill()
 
     elif place == "report":
-        write = build_module.write_text
-        build_module.write_text = lambda path, text: kill() if "part-00002" in path.name else write(path, text)
+        write = shard_builder.write_text
+        shard_builder.write_text = lambda path, text: kill() if "part-00002" in path.name else write(path, text)
     else:
         build_module._publish = kill
     build_beats(tmp_path, tmp_path / "out", read)

@@ -1,1 +1,1 @@
-"""The corpora: where their records are, how they are read, what their labels mean."""
+"""The corpora: how their records are found and read, and the meaning of their labels."""

@@ -1,7 +1,7 @@
 """The corpora of the PhysioNet/CinC Challenges 2020 and 2021: eight sources in one form, labels as SNOMED CT codes.
 
-Ages, sexes and labels stand in the headers; who the patients are is not published. The headers of the first releases of
-three sources state a gain that does not fit their samples; it is corrected and noted.
+Ages, sexes and labels are in the headers; patient ids are not published. The headers of the first releases of three
+sources state a gain that does not match their samples; it is corrected and noted.
 """
 
 import re

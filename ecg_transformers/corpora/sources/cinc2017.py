@@ -19,7 +19,8 @@ _TRAINING, _VALIDATION = 1, 2
 def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[RecordSource]]:
     """Records with their class: fold 1 the training set, fold 2 the validation set, which repeats 300 training records.
 
-    A record that is in both is kept once, in fold 2. The newest reference beside or above a record counts.
+    A record in both is kept once, in fold 2. Its class is that of the newest reference in its folder or the nearest one
+    above.
     """
     headers = [item for item in find_headers(source, "CinC 2017") if item.name.startswith("A")]
     if not headers:
@@ -29,7 +30,7 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
     tables = {path.parent: _reference(path) for name in reversed(_REFERENCES) for path in source.rglob(name)}
     if not tables:
         raise CorpusError(
-            f"{source} has no {' or '.join(_REFERENCES)}; expected the classes of CinC 2017 beside the records."
+            f"{source} has no {' or '.join(_REFERENCES)}; expected the classes of CinC 2017 next to the records."
         )
     records: dict[str, RecordSource] = {}
     for item in headers:

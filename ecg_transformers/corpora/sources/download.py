@@ -27,11 +27,11 @@ _OUTSIDE = ("/*", "../*", "*/../*", "..", "*/..", "*\\*", "?:*", "~*")
 def download_corpus(
     definition: CorpusDefinition, target: str | Path, *, sampling_rate: float | None = None, base_url: str | None = None
 ) -> Path:
-    """Downloads a corpus's official tree below `target`; what is there and right is not fetched again.
+    """Downloads a corpus's official tree below `target`; files that are complete and correct are not fetched again.
 
     Args:
         definition: the corpus.
-        target: folder below which `<project>-<version>` is made.
+        target: folder in which `<project>-<version>` is created.
         sampling_rate: Hz, where a corpus is published at several rates in separate files; None: the highest.
         base_url: another server with PhysioNet's interface; None: PhysioNet or its mirror.
 
@@ -39,8 +39,8 @@ def download_corpus(
         The folder of the tree.
 
     Raises:
-        CorpusError: the corpus cannot be downloaded, the client is not installed, the server's list is not to be
-            trusted, or files could not be fetched (those that were stay; the same call goes on).
+        CorpusError: the corpus cannot be downloaded, the client is not installed, the server's list of files is not
+            safe, or files could not be fetched (the others are kept; the same call resumes).
     """
     project = definition.physionet
     if project is None:
@@ -76,14 +76,14 @@ def download_corpus(
         raise CorpusError(
             f"{len(error.failures)} files of {definition.name} could not be fetched ({names} ...: "
             f"{error.failures[0][1]}); {error.downloaded + error.skipped} are in "
-            f"{error.destination}. Run the same command again to go on."
+            f"{error.destination}. Run the same command again to resume."
         ) from error
     except (PhysioNetAPIError, requests.RequestException) as error:
         raise CorpusError(f"{definition.name} could not be fetched from {address}: {error}") from error
 
 
 def _fetch_text(client: "PhysioNetClient", url: str) -> str:
-    """The text at a URL, refused beyond a size that no list of files has."""
+    """The text at a URL, refused beyond the largest plausible size of a list of files."""
     with client.session.get(url, timeout=client.timeout, stream=True) as response:
         response.raise_for_status()
         content = b""
@@ -95,7 +95,7 @@ def _fetch_text(client: "PhysioNetClient", url: str) -> str:
 
 
 def check_manifest(text: str, where: str) -> list[str]:
-    """The paths of a list of `<sha256> <path>` lines, if all of them stay inside the folder they are written to.
+    """The paths of a list of `<sha256> <path>` lines, if all of them stay inside the target folder.
 
     Raises:
         CorpusError: a path is absolute, goes up, names a drive, or a line is of another form.

@@ -24,7 +24,7 @@ __all__ = ["folder_definition", "load_records"]
 
 logger = logging.getLogger(__name__)
 
-# What a folder without a table is searched for. A `.mat` beside its header is that record's signal file.
+# Suffixes of recordings in a folder without a table. A `.mat` next to its header is that record's signal file.
 _SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .scp .xle .arc .ecg .mwf .mfer".split())
 
 
@@ -37,8 +37,8 @@ def folder_definition(
         source: the folder; the paths of the table are relative to it.
         table: CSV with a column `record` and label columns (see `read_label_table`). Without it every recording
             in the folder is taken, with the labels of its header where it has some.
-        read_options: arguments of `read_record` for files that do not say it themselves: `sampling_rate`,
-            `units`, `leads`, `gain`, `treat_as`.
+        read_options: arguments of `read_record` for files that do not state them: `sampling_rate`, `units`, `leads`,
+            `gain`, `treat_as`.
 
     Raises:
         CorpusError: folder or table cannot be used.
@@ -74,18 +74,17 @@ def load_records(
 ) -> "datasets.Dataset":
     """A folder of recordings as a memory-mapped `datasets.Dataset`, one row per record.
 
-    The rows are built once and kept; files that cannot be read are left out and listed with the reason in
+    The rows are built once and cached; files that cannot be read are left out and listed with the reason in
     `refused.csv`. `ecg_transformers.load_corpus(dataset)` gives the same rows as records in mV, label matrices
     and packed arrays.
 
     Args:
         folder: the folder.
         labels: table of labels, see `folder_definition`.
-        num_proc: processes that read.
-        output: where the prepared corpus is kept; None: in the cache of `datasets`.
+        num_proc: number of reading processes.
+        output: folder of the prepared corpus; None: in the cache of `datasets`.
         progress: show a progress bar.
-        read_options: for files that do not say it themselves: `sampling_rate`, `units`, `leads`, `gain`,
-            `treat_as`.
+        read_options: for files that do not state them: `sampling_rate`, `units`, `leads`, `gain`, `treat_as`.
 
     Raises:
         CorpusError: the folder or the table cannot be used, or no record could be read.
@@ -105,7 +104,7 @@ def load_records(
     corpus = build_corpus(definition, folder, path, num_proc=num_proc, progress=progress)
     if corpus.info["refused"]:
         logger.warning(
-            "%d of %d files were refused; the reasons stand in %s",
+            "%d of %d files were refused; the reasons are in %s",
             corpus.info["refused"],
             corpus.info["refused"] + len(corpus),
             path / "refused.csv",
@@ -135,12 +134,12 @@ def _find(
 
 
 def _with_suffix(source: Path, record: str) -> str:
-    """The path of a record whose table leaves out `.hea`, as WFDB does; a path that is not there stays as it is."""
+    """The path of a record, `.hea` added where the table leaves it out as WFDB does; unchanged if there is no file."""
     return f"{record}.hea" if not (source / record).is_file() and (source / f"{record}.hea").is_file() else record
 
 
 def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]) -> RecordSource:
-    """A record with size and time of change of its files: an edited file is read again."""
+    """A record with the size and modification time of its files, so that an edited file is read again."""
     changed, size = 0, 0
     files = [source / path]
     if path.endswith(".hea"):
@@ -155,7 +154,7 @@ def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts:
 
 
 def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:
-    """Whether every record is WFDB of at most 16 bit; headers that cannot be read will be refused and do not matter."""
+    """Whether every record is WFDB of at most 16 bits; unreadable headers are refused later and ignored here."""
     for record in records:
         if not record.path.endswith(".hea"):
             return False

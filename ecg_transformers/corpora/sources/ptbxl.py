@@ -88,7 +88,7 @@ def _fold_arrays(root: Path, rate: float) -> dict[int, tuple[str, int]]:
 
 
 def _read(root: Path, record: RecordSource) -> CorpusRecord:
-    """One record of the official tree, or of the fold arrays, with what the table says about it."""
+    """One record of the official tree, or of the fold arrays, with its facts from the table."""
     if not record.extra:
         return wfdb_row(root, record)
     signal = np.load(root / record.path, mmap_mode="r", allow_pickle=False)[dict(record.extra)["row"]]

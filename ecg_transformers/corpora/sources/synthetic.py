@@ -1,6 +1,6 @@
 """A synthetic corpus: twelve leads, several rhythms with known labels and R peaks, patients with one to three records.
 
-For demonstrations and tests: it needs no download. What is learned from it says nothing about patients.
+For demonstrations and tests: it needs no download. Models trained on it are not valid for patients.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ __all__ = ["synthetic_definition"]
 # Units per mV, as PTB-XL stores its records.
 _GAIN = 1000.0
 _FOLDS = 10
-# Patients of one seed are numbered from seed * this, so that two seeds share none.
+# Patients are numbered from the seed times this, so that two seeds share none.
 _PATIENTS = 1_000_000
 # Shares of patients with one, two and three records.
 _RECORDS_PER_PATIENT = (0.8, 0.15, 0.05)
@@ -30,13 +30,13 @@ _RECORDS_PER_PATIENT = (0.8, 0.15, 0.05)
 def synthetic_definition(
     records: int, *, seed: int = 0, sampling_rate: float = 100, duration: float = 10.0
 ) -> CorpusDefinition:
-    """A synthetic corpus of so many records.
+    """A synthetic corpus.
 
     Args:
-        records: number of records, 10 at least.
-        seed: another seed gives other recordings of other patients.
-        sampling_rate: Hz.
-        duration: seconds of each record.
+        records: number of records, at least 10.
+        seed: seed of patients and recordings.
+        sampling_rate: rate in Hz.
+        duration: length of each record in seconds.
 
     Raises:
         CorpusError: the number of records is too small.
@@ -89,7 +89,7 @@ def _find(
 
 
 def _read(root: Path, record: RecordSource) -> CorpusRecord:
-    """Synthesizes one record and stores it as a recorder would: 16-bit, 1 uV per unit."""
+    """Synthesizes one record, stored as by a recorder: 16 bits, 1 uV per unit."""
     facts = dict(record.extra)
     made = synthesize_record(
         record.labels[0],
@@ -121,7 +121,7 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
-    """The codes that occur, in sorted order, with PTB-XL's words for them."""
+    """The codes that occur, in sorted order, with their names in PTB-XL."""
     names = dict(zip(scp_label_sets()["all"].codes, scp_label_sets()["all"].names, strict=True))
     codes = tuple(sorted(codes))
     return {"all": LabelSet(codes, tuple(names.get(code, code) for code in codes), "scp")}

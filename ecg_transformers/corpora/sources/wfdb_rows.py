@@ -1,4 +1,4 @@
-"""WFDB records as rows of a corpus: found below a folder, read, kept as the integers of the file."""
+"""WFDB records as rows of a corpus: found below a folder, read, stored as the integers of the file."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _INTEGER_FORMATS = (16, 61, 80, 160, 212, 310, 311, 508, 516)
 
 
 class HeaderFile(NamedTuple):
-    """A header below a folder: path relative to it, record name, bytes of the signal file beside it (0: not there)."""
+    """A header below a folder: relative path, record name, bytes of the signal file next to it (0: none)."""
 
     path: str
     name: str
@@ -64,7 +64,7 @@ def is_integer_record(header: WfdbHeader) -> bool:
 def integer_signal(record: EcgRecord, header: WfdbHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The integers of the file behind a record that was read from it, with gain per mV and baseline of each lead.
 
-    float32 keeps 24 bits, so that rounding gives back every 16-bit sample exactly; a missing sample gets WFDB's mark.
+    float32 has 24 bits, so rounding restores every 16-bit sample exactly; a missing sample gets WFDB's mark.
     """
     named = {canonical_lead(signal.name): signal for signal in header.signals if signal.name}
     signals = [named[lead] for lead in record.leads or ()]
@@ -79,7 +79,7 @@ def integer_signal(record: EcgRecord, header: WfdbHeader) -> tuple[np.ndarray, n
 
 
 def wfdb_row(root: Path, record: RecordSource) -> CorpusRecord:
-    """Reads a record; what the corpus's tables say goes before what the header says."""
+    """Reads a record; the corpus's tables take precedence over the header."""
     path = root / record.path
     header = read_header(path)
     found = read_wfdb(header)

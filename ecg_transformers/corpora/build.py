@@ -86,8 +86,7 @@ def build_corpus(
     plan = plan_hash(definition, records, job.stored_as)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):
-        finished = _finished(output, plan, overwrite)
-        if finished is not None:
+        if (finished := _finished(output, plan, overwrite)) is not None:
             return finished
         shards = _cut(records, shard_bytes)
         _open_work(work, plan, len(shards), shard_bytes)

@@ -19,8 +19,8 @@ __all__ = ["PackedSignals", "SignalStore"]
 class PackedSignals:
     """All signals of a corpus, concatenated.
 
-    Record `i` is `values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)`; in mV: ``(value - baseline[i]) /
-    gain[i]``.
+    Record `i` is `values[offsets[i]:offsets[i + 1]].reshape(len(leads), -1)`; in mV: `(value - baseline[i]) /
+    gain[i]`.
 
     Args:
         values: int16 or float32, one-dimensional.

@@ -224,7 +224,7 @@ def test_going_on_from_a_checkpoint_on_other_data(pretrain, corpus, straight, tm
 
 
 @pytest.mark.parametrize("figures", ["none", "failing"])
-def test_a_run_ends_well_whatever_its_model_plots(pretrain, corpus, tmp_path, monkeypatch, figures):
+def test_a_run_ends_well_whatever_its_model_plots(pretrain, corpus, tmp_path, monkeypatch, caplog, figures):
     from ecg_transformers import MaeMocoForPreTraining
 
     def fail(self, outputs, example, plots):
@@ -234,12 +234,12 @@ def test_a_run_ends_well_whatever_its_model_plots(pretrain, corpus, tmp_path, mo
         monkeypatch.delattr(MaeMocoForPreTraining, "figures")
     else:
         monkeypatch.setattr(MaeMocoForPreTraining, "figures", fail)
-    messages = messages_of("ecg_transformers.commands.plots")
     run = tmp_path / "run"
     pretrain(words(corpus, run, "--max_steps", "3", "--save_strategy", "no"))
     assert {path.name for path in run.glob("*.png")} == {"loss.png"}
     assert json.loads((run / "run.json").read_text())["steps"] == 3
     assert (run / "model.safetensors").is_file()
+    messages = [entry.getMessage() for entry in caplog.records if entry.name == "ecg_transformers.commands.plots"]
     assert [text for text in messages if "no patches here" in text] == messages
     assert len(messages) == (figures == "failing")
 
@@ -307,8 +307,9 @@ def test_several_corpora_are_pretrained_on_as_one(pretrain, corpus, tmp_path, ca
     more = ["--train_folds", "none", "--validation_folds", "none", "--max_steps", "3", "--save_strategy", "no"]
     run = pretrain(words(corpus, output, "--corpus", str(corpus), str(other), *more, "--probe_labels", "rhythm"))
     # Folds 1 and 2 of the first train, 3 validates, 4 is its test fold; of the other one patient in 16 validates.
-    assert (len(run.train_data), len(run.validation_data)) == (16 + 30, 8 + 2)
-    assert not set(run.train_data.patient_ids.tolist()) & set(run.validation_data.patient_ids.tolist())
+    train, validation = run.data.train, run.data.validation
+    assert (len(train), len(validation)) == (16 + 30, 8 + 2)
+    assert not set(train.patient_ids.tolist()) & set(validation.patient_ids.tolist())
     record = json.loads((output / "run.json").read_text())
     assert record["corpus"]["name"] == "small+other"
     assert [(one["name"], one["records"]) for one in record["corpus"]["corpora"]] == [("small", 32), ("other", 32)]
@@ -328,4 +329,4 @@ def test_corpora_of_the_yaml_file_are_a_path_or_a_list(pretrain, corpus, tmp_pat
         run = pretrain(
             [str(config), "--output_dir", str(tmp_path / name), *RUN, "--max_steps", "1", "--save_steps", "9"]
         )
-        assert len(run.train_data) == (24 if name == "one" else 48)
+        assert len(run.data.train) == (24 if name == "one" else 48)

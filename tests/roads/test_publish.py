@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,17 @@ def test_the_template_of_the_shipped_card_renders(script, run_folder, monkeypatc
     assert "datasets:" not in card, "PTB-XL has no id on the Hub"
     assert "doi:10.13026/kfzx-aw45" in card
     assert "not the authors' weights" in card
+
+
+def test_every_corpus_of_a_joint_pretraining_is_on_the_card(script, run_folder, monkeypatch, tmp_path):
+    quick = script.publish
+    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    joint = tmp_path / "joint"
+    shutil.copytree(run_folder, joint)
+    run = json.loads((joint / "run.json").read_text())
+    corpora = [{"name": name, "version": "1", "hash": "0", "records": 5} for name in ("georgia", "mitdb")]
+    run["corpus"] = {"name": "georgia+mitdb", "version": "", "hash": "1", "corpora": corpora}
+    (joint / "run.json").write_text(json.dumps(run))
+    card = (script.main([str(joint), "--output_dir", str(tmp_path / "out")]).folder / "README.md").read_text()
+    assert "Georgia 12-lead database" in card
+    assert "ODC-By" in card

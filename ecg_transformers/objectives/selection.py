@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import CheckpointError
+from .precision import at_least_float32, similarities
 
 __all__ = ["Contrast", "KeySelection", "SelectionRule", "select_keys", "selective_info_nce"]
 
@@ -139,12 +140,12 @@ class KeySelection(NamedTuple):
 
 @torch.no_grad()
 def select_keys(
-    similarities: torch.Tensor, rule: SelectionRule, positive_sources: torch.Tensor | None = None
+    cosines: torch.Tensor, rule: SelectionRule, positive_sources: torch.Tensor | None = None
 ) -> KeySelection:
     """Choose among the candidates of each query. Of equally similar ones the lower index comes first.
 
     Args:
-        similarities: Cosine similarities to the candidates `(batch, candidates)`, not divided by a temperature; -inf
+        cosines: Cosine similarities to the candidates `(batch, candidates)`, not divided by a temperature; -inf
             where a candidate is not eligible.
         rule: The rule in force, see `SelectionRule.at_step`.
         positive_sources: Booleans `(batch, candidates)`, True = a positive because of its source; the rule chooses
@@ -156,27 +157,27 @@ def select_keys(
     Raises:
         CheckpointError: There is no candidate, but the rule has to choose.
     """
-    batch, candidates = similarities.shape
+    batch, candidates = cosines.shape
     if rule.is_active and not candidates:
         raise CheckpointError(
             f"sampling {rule.sampling!r} has no candidate to choose from. Set queue_size above 0, or train with more "
             "than one record in a batch."
         )
-    num_sources, most_sources = similarities.new_zeros(batch, dtype=torch.long), 0
+    num_sources, most_sources = cosines.new_zeros(batch, dtype=torch.long), 0
     if positive_sources is not None:
-        similarities = similarities.masked_fill(positive_sources, torch.inf)
+        cosines = cosines.masked_fill(positive_sources, torch.inf)
         num_sources = positive_sources.sum(dim=1)
         most_sources = int(num_sources.max())
     chosen = {"none": 0, "n_sam": rule.n_sam_drop}.get(rule.sampling, rule.num_extra_positives)
     kept = rule.n_sam_keep if rule.sampling == "n_sam" else None
-    values, ids = _largest(similarities, min(most_sources + chosen + (kept or 0), candidates))
+    values, ids = _largest(cosines, min(most_sources + chosen + (kept or 0), candidates))
     rank = torch.arange(ids.shape[1], device=ids.device) - num_sources[:, None]
     is_positive = rank < 0
     is_chosen = (rank >= 0) & (rank < chosen) & (values > -torch.inf)
     removed = None
     if rule.sampling == "n_sam":
         is_removed = is_chosen if kept is None else is_chosen | (rank >= chosen + kept)
-        removed = torch.full_like(similarities, kept is not None, dtype=torch.bool).scatter_(1, ids, is_removed)
+        removed = torch.full_like(cosines, kept is not None, dtype=torch.bool).scatter_(1, ids, is_removed)
     elif rule.sampling == "ds" and rule.ds_mode != "schedule":
         is_positive = is_positive | (is_chosen & (values >= rule.ds_threshold))
     else:
@@ -264,20 +265,18 @@ def selective_info_nce(
             left_out = same_source if left_out is None else same_source | left_out
         else:
             positive_sources = same_source if left_out is None else same_source & ~left_out
-    dtype = torch.promote_types(queries.dtype, torch.float32)
-    with torch.autocast(device_type=queries.device.type, enabled=False):
-        queries, keys, candidates = queries.to(dtype), keys.to(dtype), candidates.to(dtype)
-        own = (queries * keys).sum(dim=1, keepdim=True)
-        others = _without(queries @ candidates, left_out)
-        by_key = rule.is_active and rule.select_by == "key"
-        compared = _without(keys.detach() @ candidates, left_out) if by_key else others.detach()
-        selection = select_keys(compared, rule, positive_sources)
-        logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
-        return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
+    queries, keys = at_least_float32(queries, keys)
+    own = (queries * keys).sum(dim=1, keepdim=True)
+    others = _without(similarities(queries, candidates), left_out)
+    by_key = rule.is_active and rule.select_by == "key"
+    compared = _without(similarities(keys.detach(), candidates), left_out) if by_key else others.detach()
+    selection = select_keys(compared, rule, positive_sources)
+    logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
+    return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
 
 
-def _without(similarities: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return similarities if mask is None else similarities.masked_fill(mask, -torch.inf)
+def _without(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return values if mask is None else values.masked_fill(mask, -torch.inf)
 
 
 def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> torch.Tensor:

@@ -15,7 +15,7 @@ from ecg_transformers import MaeMocoConfig, MaeMocoModel
 from ecg_transformers.layers.heads import ProjectionHead
 from ecg_transformers.layers.positions import sincos_positions
 from ecg_transformers.objectives.dictionary import batch_dictionary
-from ecg_transformers.objectives.momentum import follow
+from ecg_transformers.objectives.momentum import ema_update
 from ecg_transformers.objectives.selection import SelectionRule, selective_info_nce
 from ecg_transformers.trainer.schedules import Schedule, start_above_zero
 
@@ -87,7 +87,7 @@ def test_four_steps_of_moco_v3(dtype, tolerance):
         projected = [base(view) for view in views]
         predicted = [predictor(z) for z in projected]
         assert momentum(step, 8) == pytest.approx(float(want["momentum"]), abs=1e-15)
-        follow(twin, base, momentum(step, 8))
+        ema_update(twin, base, momentum(step, 8))
         with torch.no_grad():
             keys = [twin(view) for view in views]
         queries, unit_keys = ([normalize(x, dim=1) for x in side] for side in (predicted, keys))
@@ -128,7 +128,7 @@ def test_two_processes_of_moco_v3_replayed_in_one():
     ranks = [build(fixture, "init.") for _ in range(2)]
     sides = []
     for base, twin, _ in ranks:
-        follow(twin, base, 0.99)
+        ema_update(twin, base, 0.99)
     for rank, (base, twin, predictor) in enumerate(ranks):
         views = [fixture[f"rank{rank}.x1"], fixture[f"rank{rank}.x2"]]
         queries = [normalize(predictor(base(view)), dim=1) for view in views]

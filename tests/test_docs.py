@@ -1,4 +1,4 @@
-"""The README is a promise: its snippets run as printed, and its figures come from results.json."""
+"""README and docs/ are promises: snippets run as printed, links resolve, scores come from results.json."""
 
 import json
 import re
@@ -7,13 +7,24 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.corpora import CORPORA
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
+PAGES = [
+    *sorted(REPOSITORY.glob("*.md")),
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+    *sorted((REPOSITORY / "hub").rglob("README.md")),
+]
+SCRIPTS = ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, *pages: Path) -> list[str]:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages or [README])
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_python_blocks_run_in_order_as_printed(tmp_path):
@@ -28,13 +39,13 @@ def test_python_blocks_run_in_order_as_printed(tmp_path):
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert "100 Hz" in finished.stdout
-    # The comment behind the snippet is what it prints.
+    # The comment below the snippet is what it prints.
     assert "AFIB: atrial fibrillation, 0.98" in finished.stdout
     assert (tmp_path / "embeddings.parquet").is_file()
 
 
-@pytest.mark.parametrize("script", ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"])
-def test_commands_of_the_readme_exist_and_explain_themselves(script):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_commands_of_the_pages_exist_and_explain_themselves(script):
     finished = subprocess.run(
         [sys.executable, "-W", "ignore", REPOSITORY / "training" / f"{script}.py", "--help"],
         cwd=REPOSITORY,
@@ -44,18 +55,63 @@ def test_commands_of_the_readme_exist_and_explain_themselves(script):
         check=False,
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
-    for command in re.findall(rf"training/{script}\.py (.*?)(?:\n(?!    )|$)", "\n".join(blocks("sh")), re.DOTALL):
-        for option in re.findall(r"(--[a-z_]+)", command):
+    commands = "\n".join(blocks("sh", *PAGES))
+    for command in re.findall(rf"training/{script}\.py (.*?)(?:\n(?!    )|$)", commands, re.DOTALL):
+        for option in re.findall(r"(--[a-z_-]+)", command):
             assert option.removeprefix("--") in finished.stdout, option
+        for config in re.findall(r"training/configs/\S+", command):
+            assert (REPOSITORY / config).is_file(), config
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8")):
-        assert target.startswith("http") or (REPOSITORY / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_and_named_files_resolve(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:ecg_transformers|training|tests|docs|hub|hub_cards)/[\w/.-]+)`", text):
+        assert (REPOSITORY / name).exists(), name
+
+
+def test_every_architecture_has_its_page_its_row_and_every_corpus_its_row():
+    readme, corpora = (
+        README.read_text(encoding="utf-8"),
+        (REPOSITORY / "docs" / "corpora.md").read_text(encoding="utf-8"),
+    )
+    for model_type in ARCHITECTURES:
+        page = REPOSITORY / "docs" / "systems" / f"{model_type}.md"
+        assert page.is_file(), f"docs/systems/{model_type}.md is missing"
+        assert f"| [`{model_type}`](docs/systems/{model_type}.md) |" in readme, f"README has no row of {model_type}"
+        headings = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert headings[0] == "Signal", f"{page.name} says first what goes in"
+        assert "Sources: " in page.read_text(encoding="utf-8")
+    for name in CORPORA:
+        assert f"`{name}`" in corpora, f"docs/corpora.md has no row of {name}"
+
+
+def test_pages_do_not_cite_what_readers_do_not_have():
+    for page in PAGES:
+        assert not re.search(r"DESIGN|specification.{0,20} section|specs/", page.read_text(encoding="utf-8")), page
+
+
+def test_files_for_tools_are_valid_and_name_one_command():
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["test"]["steps"][-1]["run"] == ".ci/run"
+    assert {"make demo", "make test"} <= set((REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines())
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert hooks["repos"][0]["hooks"][0]["entry"] == "make lint"
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_the_version_is_stated_once():
+    assert "version = attr: ecg_transformers.__version__" in (REPOSITORY / "setup.cfg").read_text(encoding="utf-8")
+    # Read from the text, without importing the package (a build has none of its requirements).
+    source = (REPOSITORY / "ecg_transformers" / "__init__.py").read_text(encoding="utf-8")
+    assert re.search(r'^__version__ = "\d+\.\d+\.\d+"$', source, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("labels", ["all", "superclass"])
-def test_figures_of_the_readme_are_those_of_the_results(labels):
+def test_scores_of_the_readme_are_those_of_the_results(labels):
     entries = json.loads((REPOSITORY / "hub_cards" / "mae-moco-ecg" / "results.json").read_text(encoding="utf-8"))
     pretrained, random = (
         next(
@@ -66,18 +122,18 @@ def test_figures_of_the_readme_are_those_of_the_results(labels):
         )
         for initialization in ("pretrained", "random")
     )
-    figures = "{value:.3f} ({low:.3f}-{high:.3f})".format(**pretrained)
-    assert f"{figures}, random weights {random['value']:.3f}" in README.read_text(encoding="utf-8")
+    score = "{value:.3f} ({low:.3f}-{high:.3f})".format(**pretrained)
+    assert f"{score}, random weights {random['value']:.3f}" in README.read_text(encoding="utf-8")
 
 
-def test_the_supervised_figure_of_the_readme_is_that_of_the_results():
+def test_the_supervised_score_of_the_readme_is_that_of_the_results():
     entries = json.loads((REPOSITORY / "hub_cards" / "xresnet1d50-ecg" / "results.json").read_text(encoding="utf-8"))
-    figure = next(
+    entry = next(
         entry
         for entry in entries
         if (entry["checkpoint"], entry["mode"], entry["labels"], len(entry["train_folds"]), entry["min_positives"])
         == ("xresnet1d50-ecg", "from_scratch", "all", 8, 1)
         and not entry.get("noise_level")
     )
-    words = "supervised: all 71 statements {value:.3f} ({low:.3f}-{high:.3f})".format(**figure)
+    words = "supervised: all 71 statements {value:.3f} ({low:.3f}-{high:.3f})".format(**entry)
     assert words in README.read_text(encoding="utf-8")

@@ -18,6 +18,8 @@ PAGES = [
     *sorted(REPOSITORY.glob("*.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
     *sorted((REPOSITORY / "hub").rglob("README.md")),
+    REPOSITORY / "training" / "runs.md",
+    REPOSITORY / "benchmarks" / "README.md",
 ]
 SCRIPTS = ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"]
 

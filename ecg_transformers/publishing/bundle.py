@@ -207,7 +207,7 @@ class _Source:
             elif isinstance(node, ast.Call):
                 self._check_call(node)
         path = f"{self.module.replace('.', '/')}.py"
-        return f"# {path}, copied beside the checkpoint with its imports made flat.\n{_replace(self.text, edits)}"
+        return f"# {path}, copied to the checkpoint with flat imports.\n{_replace(self.text, edits)}"
 
     def _target(self, node: ast.ImportFrom) -> str | None:
         """Returns the module to bundle that the statement names; None for a library."""
@@ -238,7 +238,7 @@ class _Source:
     def _check_call(self, node: ast.Call) -> None:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if called in REFUSED_CALLS:
-            self._refuse(node, f"calls {called}; code beside a checkpoint imports by plain statements only")
+            self._refuse(node, f"calls {called}; code of a checkpoint imports by plain statements only")
 
     def _refuse(self, node: ast.AST, reason: str) -> None:
         path = f"{self.module.replace('.', '/')}.py"
@@ -259,10 +259,10 @@ def _flat_name(module: str) -> str:
 def _check_library(module: str, place: str) -> None:
     top = module.partition(".")[0]
     if top in REFUSED_STANDARD:
-        raise CheckpointError(f"{place} imports {module}; code beside a checkpoint does not use {top}.")
+        raise CheckpointError(f"{place} imports {module}; code of a checkpoint does not use {top}.")
     if top not in ALLOWED_LIBRARIES and top not in sys.stdlib_module_names:
         raise CheckpointError(
-            f"{place} imports {module}; code beside a checkpoint may import only the standard library and "
+            f"{place} imports {module}; code of a checkpoint may import only the standard library and "
             f"{', '.join(sorted(ALLOWED_LIBRARIES))}."
         )
     if module.startswith("transformers.trainer"):

@@ -35,7 +35,7 @@ class BlockedPackage(MetaPathFinder):
 
 
 def read_recording(path: str | Path) -> dict[str, Any]:
-    """Reads what a golden file says about its recording.
+    """Reads the description of the recording in a golden file.
 
     Args:
         path: `golden.safetensors`.

@@ -180,7 +180,9 @@ def read_weights_header(folder: str | Path) -> dict[str, tuple[int, ...]]:
         names = sorted(set(weight_map.values()))
         outside = [name for name in names if not re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name)]
         if outside:
-            raise CheckpointError(f"{index} names {outside[0]}; expected model-00001-of-0000N.safetensors beside it.")
+            raise CheckpointError(
+                f"{index} names {outside[0]}; expected model-00001-of-0000N.safetensors in the same folder."
+            )
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         path = folder / name

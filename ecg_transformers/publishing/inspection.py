@@ -1,4 +1,4 @@
-"""What a checkpoint is: model, input contract, golden recording, as text."""
+"""Description of a checkpoint: model, input contract, golden recording."""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
         ("use", str(config.intended_use)),
     ]
     golden = None
-    contract = f"none: there is no {EXTRACTOR_FILE}, so nothing says how recordings are prepared"
+    contract = f"none: without {EXTRACTOR_FILE}, the preparation of recordings is unknown"
     if (folder / EXTRACTOR_FILE).is_file():
         read_json(folder / EXTRACTOR_FILE)
         extractor = architecture.feature_extractor.from_pretrained(folder)

@@ -182,7 +182,7 @@ def _license_file(card_folder: Path, checkpoint: Path) -> Path:
 
 @contextmanager
 def _staging(target: Path | None) -> Iterator[Path]:
-    """An empty folder beside the target, so that it can be renamed; removed if anything goes wrong."""
+    """An empty folder on the file system of the target, so that it can be renamed; removed on any error."""
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
     parent = None if target is None else target.resolve().parent

@@ -1,4 +1,4 @@
-"""What a card says that comes from the checkpoint and its results, not from its author."""
+"""The facts of a card that come from the checkpoint and its results, not from its author."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -105,8 +105,8 @@ def load_material(checkpoint: Path, card: str | Path | None, head: str, *, requi
         CheckpointError: If a file is damaged, or `results.json` is required and missing.
     """
     own = checkpoint.resolve()
-    beside = own.parent.parent / "hub_cards" / own.name
-    folder = own if (own / "results.json").is_file() or not beside.is_dir() else beside
+    card_folder = own.parent.parent / "hub_cards" / own.name
+    folder = own if (own / "results.json").is_file() or not card_folder.is_dir() else card_folder
     if card is not None:
         folder = Path(card)
         if not folder.is_dir():
@@ -120,7 +120,7 @@ def load_material(checkpoint: Path, card: str | Path | None, head: str, *, requi
             "training/score.py --card NAME, or set require_results=False."
         )
     else:
-        logger.warning_once(f"{folder.name} has no results.json: the card says that nothing was evaluated.")
+        logger.warning_once(f"{folder.name} has no results.json: its card has no scores.")
     run = next((path for path in (checkpoint / "run.json", folder / "run.json") if path.is_file()), None)
     # Scores per label belong to those of results.json and are left out without them.
     tables = [path for path in (folder / "labels.csv", checkpoint / "labels.csv") if path.is_file()]

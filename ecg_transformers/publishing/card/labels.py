@@ -1,4 +1,4 @@
-"""What the card of a classifier says about single labels and thresholds."""
+"""Notes on single labels and thresholds for the card of a classifier."""
 
 import csv
 import math
@@ -87,7 +87,7 @@ def label_notes(
 
 
 def threshold_notes(results: Sequence[Entry], name: str = "") -> str:
-    """How the epoch and the thresholds were chosen, and which scores depend on that; empty where no entry says it.
+    """How the epoch and the thresholds were chosen, and which scores depend on that; empty without that information.
 
     Args:
         results: Entries of `results.json`.

@@ -32,12 +32,13 @@ REQUIRED_FIELDS = (
     "config", "commit", "date",
 )  # fmt: skip
 
-# Fields that make two entries incomparable. Those that tell two rows of one mode apart are named in them.
+# Fields that make two entries incomparable. Corpus, labels and mode are named in every row, others where they vary.
 SETTING_FIELDS = (
     "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "aggregate",
     "window_seconds", "window_stride_seconds", "unit", "seed",
 )  # fmt: skip
-DETAIL_FIELDS = ("mode", "pooling", "train_fraction", "train_folds", "evaluate_folds", "records", "num_labels", "seed")
+NAMED_FIELDS = ("corpus", "labels", "mode", "min_positives")
+DETAIL_FIELDS = ("mode", "train_folds", "evaluate_folds", "records", "num_labels", "seed")
 # A score has fewer certain digits than these: its interval is some hundredths wide.
 DIGITS = 4
 
@@ -148,16 +149,15 @@ def distinct_entries(entries: Sequence[Entry]) -> list[Entry]:
 
 def varying_fields(entries: Sequence[Entry]) -> list[str]:
     """Returns the settings by which these entries differ; labels, mode and corpus are named anyway."""
-    named = ("corpus", "labels", "mode", "min_positives")
     return [
         field
         for field in SETTING_FIELDS
-        if field not in named and len({json.dumps(entry.get(field)) for entry in entries}) > 1
+        if field not in NAMED_FIELDS and len({json.dumps(entry.get(field)) for entry in entries}) > 1
     ]
 
 
 def setting_words(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Returns the mode of an entry and what tells it from others of its label set: `"fine-tuned, pooling cls_mean"`.
+    """Returns the mode of an entry and what tells it from others of its label set: `"fine-tuned, seed 1"`.
 
     Args:
         entry: Of `results.json`.

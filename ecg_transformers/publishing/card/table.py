@@ -7,6 +7,7 @@ from typing import Any
 from ...corpora import official_fold_roles
 from ...evaluation.results.entries import MODE_WORDS, label_words, metric_words
 from .results import (
+    NAMED_FIELDS,
     SETTING_FIELDS,
     checkpoint_entries,
     distinct_entries,
@@ -35,7 +36,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
 
     A row is one evaluation protocol: the score on the validation and on the test fold with 95 % bootstrap interval, the
     score of the same encoder from random weights, the paired difference, and a number that refers to where the row
-    comes from. Where nothing was pretrained, a column says which rows are the published weights. Rows with a paired
+    comes from. Where nothing was pretrained, a column marks the rows of the published weights. Rows with a paired
     difference come first when there are too many.
 
     Args:
@@ -54,7 +55,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     columns = _columns(shown, main, published, sources)
     lines = [table_row(list(columns)), table_row(["---"] * len(columns))]
     lines += [table_row(cells) for cells in zip(*columns.values(), strict=True)]
-    notes = [" ".join(_notes([entry for row in shown for entry in row.values()], supervised, len(rows) - len(shown)))]
+    notes = [" ".join(_notes([entry for row in shown for entry in row.values()], len(rows) - len(shown)))]
     if not supervised and not any(entry["initialisation"] == "random" for entry in main):
         notes.append("No randomly initialized encoder was evaluated, so these scores do not show a gain.")
     listed = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, 1))
@@ -88,7 +89,7 @@ def _priority(row: Row) -> tuple[bool, int]:
 def _order(entry: Entry) -> tuple[Any, ...]:
     modes = list(MODE_WORDS)
     mode = modes.index(entry["mode"]) if entry["mode"] in modes else len(modes)
-    settings = [json.dumps(entry.get(name)) for name in ("pooling", "layer", "aggregate", "sampling_rate", "seed")]
+    settings = [json.dumps(entry.get(name)) for name in SETTING_FIELDS]
     amounts = (entry.get("min_positives") or 1, mode, -(entry.get("train_fraction") or 1.0))
     return (str(entry["corpus"]), str(entry["labels"]), *amounts, settings)
 
@@ -154,7 +155,7 @@ def _source(entry: Entry) -> str:
     return ", ".join(filter(None, parts)) + (f". {entry['provenance']}" if entry.get("provenance") else "")
 
 
-def _notes(entries: Sequence[Entry], supervised: bool, hidden: int) -> list[str]:
+def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
     corpora = dict.fromkeys(f"{entry['corpus']} {entry['corpus_version']}".strip() for entry in entries)
     resamples = ", ".join(dict.fromkeys(f"{entry['resamples']:,}" for entry in entries))
     metrics = list(dict.fromkeys(metric_words(entry["metric"]) for entry in entries))
@@ -171,8 +172,8 @@ def _notes(entries: Sequence[Entry], supervised: bool, hidden: int) -> list[str]
     varying = varying_fields(entries)
     fixed = [
         f"{field.replace('_', ' ')} {entries[0][field]}"
-        for field in (("seed",) if supervised else ("pooling", "seed"))
-        if field not in varying and entries[0].get(field) is not None
+        for field in SETTING_FIELDS
+        if field not in (*NAMED_FIELDS, *varying) and entries[0].get(field) is not None
     ]
     notes += [f"All rows: {', '.join(fixed)}."] if fixed else []
     roles = set(map(find_fold_role, entries))

@@ -35,7 +35,7 @@ def training_words(
 
 
 def _training_run(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an entry says about the training of the classifier itself, under the keys of `run.json`."""
+    """The training of the classifier itself, from an entry, under the keys of `run.json`."""
     # A later command that only scored may have made the entry: its seconds and its commit are not the training's.
     run = {
         "corpus": {"name": entry["corpus"], "version": entry["corpus_version"]},

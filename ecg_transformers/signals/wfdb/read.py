@@ -40,13 +40,25 @@ class _Piece(NamedTuple):
     factor: int
 
 
-class _Options(NamedTuple):
-    """Options that apply to every segment."""
+class _Request(NamedTuple):
+    """The signals and samples to read, and the options for every segment."""
 
+    channels: Sequence[int | str] | None
+    start: int
+    stop: int | None
     units: str | None
     gain: float | None
     strict: bool
     allow_truncated: bool
+
+    def range_in(self, header: WfdbHeader, total: int) -> tuple[int, int]:
+        """Start and end of the range, which must lie inside the record."""
+        end = total if self.stop is None else self.stop
+        if not 0 <= self.start < end <= total:
+            raise SignalError(
+                f"{header.path} has {total} samples; the range {self.start} to {end} is empty or not inside it."
+            )
+        return self.start, end
 
 
 def read_wfdb(
@@ -90,9 +102,8 @@ def read_wfdb(
     """
     header = path if isinstance(path, WfdbHeader) else read_header(path)
     where, notes = str(header.path), list(header.notes)
-    options = _Options(units, gain, strict, allow_truncated)
-    read = _read_segments if header.segments else _read_single
-    piece = read(header, channels, start, stop, options, notes=notes)
+    request = _Request(channels, start, stop, units, gain, strict, allow_truncated)
+    piece = (_read_segments if header.segments else _read_single)(header, request, notes)
     annotations = None
     if annotator is not None:
         stop = start + piece.signal.shape[1]
@@ -112,34 +123,18 @@ def read_wfdb(
     )
 
 
-def _check_range(header: WfdbHeader, start: int, stop: int | None, total: int) -> int:
-    """End of the range, which must lie inside the record."""
-    end = total if stop is None else stop
-    if not 0 <= start < end <= total:
-        raise SignalError(f"{header.path} has {total} samples; the range {start} to {end} is empty or not inside it.")
-    return end
-
-
-def _read_single(
-    header: WfdbHeader,
-    channels: Sequence[int | str] | None,
-    start: int,
-    stop: int | None,
-    options: _Options,
-    *,
-    notes: list[str],
-) -> _Piece:
+def _read_single(header: WfdbHeader, request: _Request, notes: list[str]) -> _Piece:
     """Read a record of one segment."""
-    wanted = choose_channels(header, channels, notes=notes)
+    wanted = choose_channels(header, request.channels, notes=notes)
     signals = [header.signals[index] for index in wanted]
     factor = signals[0].samples_per_frame
     if any(signal.samples_per_frame != factor for signal in signals):
         rates = ", ".join(f"{s.name} {s.samples_per_frame * header.sampling_rate:g} Hz" for s in signals)
         raise RecordFileError(f"{header.path} has several rates ({rates}). Choose signals of one with channels=.")
-    gains = calibrate(header, wanted, units=options.units, gain=options.gain, notes=notes)
-    files = check_signal_files(header, allow_truncated=options.allow_truncated, notes=notes)
+    gains = calibrate(header, wanted, units=request.units, gain=request.gain, notes=notes)
+    files = check_signal_files(header, allow_truncated=request.allow_truncated, notes=notes)
     total = files[0].num_frames * factor
-    stop = _check_range(header, start, stop, total)
+    start, stop = request.range_in(header, total)
     result = np.empty((len(signals), stop - start), dtype=np.float32)
     # Checksums apply to the whole signal, and not to a truncated file.
     whole = stop - start == total and header.num_samples in (None, files[0].num_frames)
@@ -165,31 +160,22 @@ def _read_single(
         else:
             result[rows] = values
     sums = {wanted[row]: total for row, total in sums.items()}
-    _compare_checksums(header, files, sums, options.strict, notes=notes)
+    _compare_checksums(header, files, sums, request.strict, notes=notes)
     return _Piece(result, [signal.name for signal in signals], header.sampling_rate * factor, factor)
 
 
-def _read_segments(
-    header: WfdbHeader,
-    channels: Sequence[int | str] | None,
-    start: int,
-    stop: int | None,
-    options: _Options,
-    *,
-    notes: list[str],
-) -> _Piece:
+def _read_segments(header: WfdbHeader, request: _Request, notes: list[str]) -> _Piece:
     """Read a record of several segments; gaps and leads missing from a segment are NaN."""
     total = sum(segment.num_samples for segment in header.segments)
     if header.num_samples not in (None, total):
         raise RecordFileError(f"{header.path} states {header.num_samples} samples; its segments add up to {total}.")
-    stop = _check_range(header, start, stop, total)
-    headers = {}
+    start, stop = request.range_in(header, total)
     # With a variable layout the first segment is empty and lists all signals; with a fixed one all segments are alike.
     pattern = next((segment.name for segment in header.segments if segment.name is not None), None)
     if pattern is None:
         raise RecordFileError(f"{header.path} consists of gaps; expected at least one segment with samples.")
-    layout = headers[pattern] = _segment_header(header, pattern)
-    names = [layout.signals[index].name for index in choose_channels(layout, channels, notes=notes)]
+    layout = _segment_header(header, pattern)
+    names = [layout.signals[index].name for index in choose_channels(layout, request.channels, notes=notes)]
     keys = [canonical_lead(name) if name else "" for name in names]
     pieces: list[tuple[int, _Piece]] = []
     segment_notes: list[str] = []
@@ -197,13 +183,13 @@ def _read_segments(
     for segment in header.segments:
         first, last = max(start - begin, 0), min(stop - begin, segment.num_samples)
         if segment.name is not None and first < last:
-            part = headers.get(segment.name) or _segment_header(header, segment.name)
+            part = layout if segment.name == pattern else _segment_header(header, segment.name)
             if part.num_samples not in (None, segment.num_samples) or part.sampling_rate != header.sampling_rate:
                 raise RecordFileError(
                     f"{part.path} has {part.num_samples} samples at {part.sampling_rate:g} Hz; {header.path.name} "
                     f"states {segment.num_samples} at {header.sampling_rate:g} Hz."
                 )
-            piece = _read_single(part, None, first, last, options, notes=segment_notes)
+            piece = _read_single(part, request._replace(channels=None, start=first, stop=last), segment_notes)
             if piece.factor != 1:
                 raise RecordFileError(f"{part.path} has {piece.factor} samples per frame; expected 1 in segments.")
             pieces.append((begin + first - start, piece))

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.models.mae_moco.feature_extraction_mae_moco import MaeMocoFeatureExtractor
 from ecg_transformers.trainer import EpochSampler, WindowDataset
-from ecg_transformers.trainer.data import as_it_is
+from ecg_transformers.trainer.data import identity_collator
 
 
 def loader_rate(data: WindowDataset, batch_size: int) -> float:
     loader = DataLoader(
-        data, batch_size=batch_size, sampler=EpochSampler(len(data)), collate_fn=as_it_is, drop_last=True
+        data, batch_size=batch_size, sampler=EpochSampler(len(data)), collate_fn=identity_collator, drop_last=True
     )
     started, records = time.perf_counter(), 0
     for batch in loader:

@@ -1,4 +1,4 @@
-"""How much each window and each class counts in a loss."""
+"""Weights of windows and classes in a loss."""
 
 import numpy as np
 import torch
@@ -8,17 +8,24 @@ __all__ = ["class_weights", "weighted_losses", "window_weights"]
 
 
 def window_weights(record_index: np.ndarray) -> torch.Tensor:
-    """Weights of windows by which every record counts alike, however many windows it has; their sum is 1."""
+    """Weights that give every record the same total, however many windows it has; their sum is 1.
+
+    Args:
+        record_index: int64 `(windows,)`, number of the record of each window.
+
+    Returns:
+        float32 `(windows,)`.
+    """
     counts = np.bincount(record_index)
     return torch.from_numpy(1.0 / (counts[record_index] * (counts > 0).sum())).float()
 
 
 def class_weights(targets: np.ndarray, problem_type: str, num_labels: int) -> torch.Tensor | None:
-    """Weights that let both classes of a label (all classes of a single-label task) count alike.
+    """Weights that balance both classes of a label, or all classes of a single-label task.
 
     Args:
         targets: `(records, labels)` of 0 and 1, or `(records,)` class numbers.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: As in Transformers' configs, e.g. `"multi_label_classification"`.
         num_labels: Labels or classes.
 
     Returns:
@@ -39,13 +46,13 @@ def class_weights(targets: np.ndarray, problem_type: str, num_labels: int) -> to
 def weighted_losses(
     logits: torch.Tensor, targets: torch.Tensor, problem_type: str | None, balance: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The loss of each window: binary cross-entropy, cross-entropy, or the squared error, as a mean over labels.
+    """Loss of each window: binary cross-entropy, cross-entropy, or the squared error, as a mean over labels.
 
     Args:
         logits: `(windows, labels)`.
         targets: `(windows, labels)`, or `(windows,)` class numbers for single-label.
-        problem_type: Transformers' word for the kind of task.
-        balance: From `class_weights`; `None` = every class counts by its number.
+        problem_type: As in Transformers' configs, e.g. `"multi_label_classification"`.
+        balance: From `class_weights`; `None` = unweighted.
 
     Returns:
         `(windows,)` float32.

@@ -9,7 +9,7 @@ __all__ = ["PatchMask", "random_patch_mask", "restore_patches", "select_patches"
 
 @dataclass(frozen=True)
 class PatchMask:
-    """Which patches a masked autoencoder sees.
+    """Visible and removed patches of a batch.
 
     Args:
         ids_keep: Visible patches `(batch, kept)`, in the order of their noise.
@@ -27,7 +27,7 @@ def random_patch_mask(patch_noise: torch.Tensor, mask_ratio: float) -> PatchMask
 
     Args:
         patch_noise: Uniform noise `(batch, patches)`, one draw per record and patch, common to all leads.
-        mask_ratio: Share of patches to remove. Floating point decides as in the published code: 10 patches at 0.9
+        mask_ratio: Share of patches to remove. Rounded in floating point as in the published code: 10 patches at 0.9
             keep none.
 
     Source: masked autoencoders (He et al. 2021), public code.
@@ -44,7 +44,15 @@ def random_patch_mask(patch_noise: torch.Tensor, mask_ratio: float) -> PatchMask
 
 
 def select_patches(sequence: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Take the rows `ids (batch, kept)` of `sequence (batch, patches, width)`."""
+    """Select patches of each record.
+
+    Args:
+        sequence: `(batch, patches, width)`.
+        ids: int64 `(batch, kept)`.
+
+    Returns:
+        `(batch, kept, width)`.
+    """
     return sequence.gather(1, ids[:, :, None].expand(-1, -1, sequence.shape[-1]))
 
 
@@ -54,7 +62,10 @@ def restore_patches(visible: torch.Tensor, mask_token: torch.Tensor, ids_restore
     Args:
         visible: `(batch, kept, width)` in shuffled order.
         mask_token: `(1, 1, width)`.
-        ids_restore: `(batch, patches)`.
+        ids_restore: int64 `(batch, patches)`, from `PatchMask`.
+
+    Returns:
+        `(batch, patches, width)`.
     """
     batch, kept, width = visible.shape
     removed = mask_token.to(visible.dtype).expand(batch, ids_restore.shape[1] - kept, width)

@@ -1,4 +1,4 @@
-"""The queue of keys of momentum contrast (He et al. 2020): state of a model, not of a loss."""
+"""Queue of the keys of momentum contrast (He et al. 2020, section 3.1); state of a model, not of a loss."""
 
 import torch
 from torch import nn
@@ -11,13 +11,13 @@ __all__ = ["KeyQueue"]
 
 
 class KeyQueue(nn.Module):
-    """A ring of the latest keys, with where they came from.
+    """Ring buffer of the latest keys and their sources.
 
-    Buffers (persistent, so that a resumed run goes on with the same negatives):
+    Buffers (persistent, so that a resumed run has the same negatives):
         keys: `(size, length)`, unit columns; random unit columns at the start, as in the public code.
-        pointer: `(1,)`, the column that is written next.
-        filled: `(1,)`, columns written so far, at most `length`.
-        sources: `(length,)`, number of the source of each key (see `source_numbers`), -1 = unknown.
+        pointer: int64 `(1,)`, the column to write next.
+        filled: int64 `(1,)`, number of columns written so far, at most `length`.
+        sources: int64 `(length,)`, source of each key (see `source_numbers`), -1 = unknown.
 
     Args:
         size: Width of a key.
@@ -43,18 +43,22 @@ class KeyQueue(nn.Module):
         return functional.normalize(torch.randn(size, length, generator=generator, device="cpu"), dim=0)
 
     def reset_state(self) -> None:
-        """Set the starting values of what was not loaded from a checkpoint (called by `_init_weights`)."""
+        """Set the initial values of buffers that were not loaded from a checkpoint (called by `_init_weights`)."""
         init.copy_(self.keys, self._initial_keys(self.keys.shape[0], self.keys.shape[1]))
         init.zeros_(self.pointer)
         init.zeros_(self.filled)
         init.constant_(self.sources, UNKNOWN_SOURCE)
 
     def negative_mask(self, sources: torch.Tensor | None = None, ignore_unfilled: bool = False) -> torch.Tensor | None:
-        """Booleans `(batch or 1, length)`: True = this key is no negative for this query, None = all count.
+        """Keys that are no negatives of a query.
 
         Args:
-            sources: Source of each query `(batch,)`; keys of an equal, known source are left out.
-            ignore_unfilled: Leave out the random columns that no key has replaced yet.
+            sources: int64 source of each query `(batch,)`; keys of the same, known source are excluded. Default: none
+                are.
+            ignore_unfilled: Exclude the random columns that no key has replaced yet.
+
+        Returns:
+            Booleans `(batch or 1, length)`, True = not a negative; None if all keys count.
         """
         mask = None
         if sources is not None:
@@ -66,9 +70,11 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: torch.Tensor, sources: torch.Tensor | None = None) -> None:
-        """Write `keys (batch, size)` at the pointer and move it; the oldest keys go.
+        """Replace the oldest keys, in place: a loss must have taken a copy of the buffer `keys` before.
 
-        In place: a loss must have taken a copy of `keys` before.
+        Args:
+            keys: Unit vectors `(batch, size)`.
+            sources: int64 source of each key `(batch,)`. Default: unknown.
         """
         length = self.keys.shape[1]
         columns = (self.pointer + torch.arange(len(keys), device=keys.device)) % length

@@ -6,7 +6,14 @@ __all__ = ["masked_reconstruction_loss", "normalized_patches"]
 
 
 def normalized_patches(patches: torch.Tensor) -> torch.Tensor:
-    """Each patch minus its mean, divided by the root of its unbiased variance + 1e-6 (He et al. 2021, public code)."""
+    """Each patch minus its mean, divided by the root of its unbiased variance + 1e-6 (He et al. 2021, public code).
+
+    Args:
+        patches: `(batch, patches, width)`.
+
+    Returns:
+        Of the same shape.
+    """
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True)
     return (patches - mean) / (variance + 1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Which rows of a batch, and which keys of a queue, are of the same patient or recording."""
+"""Rows of a batch and keys of a queue that are of the same patient or recording."""
 
 import torch
 
@@ -8,7 +8,7 @@ UNKNOWN_SOURCE = -1
 
 
 def source_numbers(patient_ids: torch.Tensor | None, record_ids: torch.Tensor | None) -> torch.Tensor | None:
-    """One number for each row that two rows share exactly if they are of the same patient, or of the same record.
+    """Source of each row: two rows have the same number if and only if they are of the same patient or record.
 
     Args:
         patient_ids: int64 `(batch,)`, or None. -1 = unknown; other negative numbers are shared by the parts of one
@@ -26,5 +26,13 @@ def source_numbers(patient_ids: torch.Tensor | None, record_ids: torch.Tensor | 
 
 
 def same_source(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Booleans `(len(first), len(second))`: both rows are of the same known source."""
+    """Pairs of rows from the same known source.
+
+    Args:
+        first: int64 `(rows,)`, from `source_numbers`.
+        second: int64 `(columns,)`, from `source_numbers`.
+
+    Returns:
+        Booleans `(rows, columns)`.
+    """
     return (first[:, None] == second[None, :]) & (second != UNKNOWN_SOURCE)[None, :]

@@ -17,13 +17,15 @@ class EcgTrainingArguments(TrainingArguments):
     Args:
         no_decay: Regular expressions; parameters whose names match are exempt from weight decay, as norms and biases
             always are. Default: position tables, [CLS] and mask tokens. An empty list decays them.
-        decay_norms_and_biases: Decay norms and biases too, as some published runs did.
-        warmup_epochs: Warm-up in epochs, instead of `warmup_steps`.
-        remove_unused_columns: Off: the batches hold exactly what the model takes.
-        prediction_loss_only: On: reconstructions of a whole validation set would fill the memory.
-        logging_nan_inf_filter: Off: a NaN must be seen.
-        dataloader_drop_last: On: contrastive batches and queue writes keep their size.
-        save_total_limit: Checkpoints kept.
+        decay_norms_and_biases: Weight decay for norms and biases too, as in some published runs. Default: False.
+        warmup_epochs: Warm-up in epochs, instead of `warmup_steps`. Default: `warmup_steps` counts.
+        remove_unused_columns: Drop batch entries that the model does not name. Default: False.
+        prediction_loss_only: Evaluate the loss and its terms without keeping outputs, which would fill the memory.
+            Default: True.
+        logging_nan_inf_filter: Hide NaN and infinity in the logged loss. Default: False.
+        dataloader_drop_last: Leave out the last, smaller batch, so that contrastive batches and queue writes keep
+            their size. Default: True.
+        save_total_limit: Number of checkpoints to keep. Default: 2.
     """
 
     no_decay: list[str] = field(
@@ -32,8 +34,8 @@ class EcgTrainingArguments(TrainingArguments):
     )
     decay_norms_and_biases: bool = field(default=False, metadata={"help": "Weight decay for norms and biases too."})
     warmup_epochs: float | None = field(default=None, metadata={"help": "Warm-up in epochs instead of warmup_steps."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave off."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Drop what the model does not name."})
     prediction_loss_only: bool = field(default=True, metadata={"help": "Evaluate the loss and its terms only."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide NaN and inf in the logged loss."})
     dataloader_drop_last: bool = field(default=True, metadata={"help": "Leave out the last, smaller batch."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Number of checkpoints to keep."})

@@ -133,11 +133,11 @@ class LogAtSave(TrainerCallback):
 
 
 class ClockCallback(TrainerCallback):
-    """Ends the run cleanly after a given time: checkpoint, then whatever follows `train()`.
+    """Ends the run after a given time, with a checkpoint.
 
     Args:
-        max_seconds: Seconds after which the step under way is the last.
-        started: `time.monotonic()` at which the clock started; now if not given.
+        max_seconds: Time limit (s); the step during which it passes is the last.
+        started: `time.monotonic()` at which the clock started. Default: now.
     """
 
     def __init__(self, max_seconds: float, *, started: float | None = None):
@@ -147,7 +147,7 @@ class ClockCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Stop if the time is over."""
+        """Stop if the time limit has passed."""
         over = time.monotonic() - self.started >= self.max_seconds
         if args.world_size > 1:
             # All processes must stop at the same step: the first one decides.
@@ -155,7 +155,7 @@ class ClockCallback(TrainerCallback):
 
             over = bool(broadcast(torch.tensor([over], dtype=torch.int32, device=args.device)).item())
         if over and state.global_step < state.max_steps:
-            logger.warning(f"{self.max_seconds:g} seconds are over: stopping after step {state.global_step}.")
+            logger.warning(f"time limit of {self.max_seconds:g} s reached: stopping after step {state.global_step}.")
             control.should_training_stop = True
             control.should_save = True
         return control

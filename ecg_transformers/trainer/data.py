@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["EpochSampler", "WindowDataset", "as_it_is", "patient_ids_or_none"]
+__all__ = ["EpochSampler", "WindowDataset", "identity_collator", "patient_ids_or_none"]
 
 logger = logging.get_logger(__name__)
 
@@ -28,7 +28,7 @@ logger = logging.get_logger(__name__)
 _CACHE_SAMPLES = 200_000
 
 
-def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def identity_collator(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Collator for a dataset whose `__getitems__` already returns the batch."""
     return batch
 

@@ -1,4 +1,4 @@
-"""The Trainer of classifiers: windows with labels, discriminative rates, one cycle, a score over whole records."""
+"""The Trainer of classifiers: labeled windows, layer-wise learning rates, one cycle, a score over whole records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..inference.aggregation import Aggregate, aggregate_windows
 from ..inference.encode import iterate_windows, probabilities
 from ..metrics.selection import selection_score
 from ..objectives.class_weights import weighted_losses
-from .data import WindowDataset, as_it_is
+from .data import WindowDataset, identity_collator
 from .trainer import EcgTrainer
 
 if TYPE_CHECKING:
@@ -28,22 +28,23 @@ __all__ = ["FineTuneSettings", "FineTuneTrainer", "HeldOutWindows", "LabeledWind
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """What fine-tuning has beside the Trainer's arguments.
+    """Settings of fine-tuning besides the Trainer's arguments.
 
     Args:
-        choose_epoch: `"best"` on the held-out records, or `"last"`: nothing is held out or chosen.
-        one_cycle: The rate rises from a 25th to its maximum over 30 % of the run and falls to a 250,000th, along
-            cosines, while the momentum (beta 1) goes from 0.95 to 0.85 and back (Smith 2018; the PTB-XL benchmark).
-        head_epochs: Epochs in which only the head learns, the encoder frozen and its BatchNorm statistics too, before
-            everything learns.
-        head_learning_rate: Rate of these epochs; that of the run when `None`.
+        choose_epoch: `"best"` epoch on the held-out records, or `"last"` without holding records out.
+        one_cycle: One-cycle schedule: the learning rate rises from 1/25 to its maximum over 30 % of the run and falls
+            to 1/250,000, along cosines, while the momentum (beta 1) goes from 0.95 to 0.85 and back (Smith 2018; the
+            PTB-XL benchmark).
+        head_epochs: Epochs of training the head alone, with frozen encoder and BatchNorm statistics, before the whole
+            network is trained.
+        head_learning_rate: Learning rate of these epochs. Default: that of the run.
         layer_decay: Factor on the learning rate per group of layers below the head; 1 = one rate for all.
-        max_shift_seconds: Windows are shifted in time by at most so much, each by its own draw; zeros fill the gap.
-        early_stopping_patience: Epochs without a better held-out score after which training ends; `None` = never.
-        max_seconds: Wall-clock limit.
-        balanced: Let rare and common classes count alike in the loss.
-        aggregate: How the windows of a record are joined.
-        resume: Go on from the newest complete checkpoint of the output folder.
+        max_shift_seconds: Maximum random time shift of a window (s); zeros fill the gap.
+        early_stopping_patience: Epochs without a better held-out score before training ends; `None` = never.
+        max_seconds: Time limit (s); `None` = none.
+        balanced: Balance class weights in the loss.
+        aggregate: How scores of a record's windows are combined.
+        resume: Resume from the newest complete checkpoint of the output folder.
     """
 
     choose_epoch: Literal["best", "last"] = "best"
@@ -66,7 +67,7 @@ class LabeledWindows(WindowDataset):
         part: Records and labels.
         extractor: The checkpoint's feature extractor.
         seed: Seed of the window starts.
-        device: Where the signals are kept.
+        device: Where the signals are kept. Default: the CPU.
     """
 
     def __init__(
@@ -87,7 +88,12 @@ class LabeledWindows(WindowDataset):
 
 
 class HeldOutWindows(Dataset):
-    """All windows of the held-out records, prepared once; `record_index` says which record each is of."""
+    """All windows of the held-out records, prepared once; `record_index` tells the record of each window.
+
+    Args:
+        part: Records and labels.
+        extractor: The checkpoint's feature extractor.
+    """
 
     def __init__(self, part: "Part", extractor: "EcgFeatureExtractor"):
         batches = list(iterate_windows(part.corpus, extractor))
@@ -122,10 +128,10 @@ def _whole(inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
 
 
 def layer_depths(model: "EcgForSequenceClassification") -> dict[str, int]:
-    """How far each parameter is from the input, for discriminative learning rates.
+    """Depth of each parameter above the input, for layer-wise learning rates.
 
     Args:
-        model: A classifier; its encoder says which of its parts belong together (`layer_groups`).
+        model: A classifier whose encoder groups its layers (`layer_groups`).
 
     Returns:
         Depth by parameter name: 0 for the group nearest to the input, and the largest for what is in no group (final
@@ -141,13 +147,13 @@ def layer_depths(model: "EcgForSequenceClassification") -> dict[str, int]:
 
 
 class FineTuneTrainer(EcgTrainer):
-    """The package's Trainer for classifiers: labels, layer-wise rates, time shifts, a score over whole records.
+    """`EcgTrainer` for classifiers: labels, layer-wise learning rates, time shifts, a score over whole records.
 
     Args:
-        model: The classifier. An encoder without a parameter that learns stays in evaluation mode.
+        model: The classifier. An encoder without trainable parameters stays in evaluation mode.
         settings: See `FineTuneSettings`.
         balance: Class weights of the loss, or `None`.
-        max_shift: Most samples that a window is shifted by.
+        max_shift: Maximum random time shift (samples).
         **kwargs: As for `EcgTrainer`.
     """
 
@@ -163,15 +169,21 @@ class FineTuneTrainer(EcgTrainer):
         self.settings = settings
         self.balance = balance
         self.max_shift = max_shift
-        super().__init__(model=model, compute_metrics=self._held_out_score, data_collator=as_it_is, **kwargs)
+        super().__init__(model=model, compute_metrics=self._held_out_score, data_collator=identity_collator, **kwargs)
 
     @property
     def classifier(self) -> PreTrainedModel:
         """The model without the wrappers of DDP or torch.compile."""
         return cast(PreTrainedModel, self.core_model)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The loss of the (shifted) windows; in evaluation the windows stay as they are."""
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Loss of the windows, which are shifted in training only."""
         inputs = dict(inputs)
         labels, _ = inputs.pop("labels"), inputs.pop("record_index", None)
         core = self.classifier
@@ -212,8 +224,8 @@ class FineTuneTrainer(EcgTrainer):
         first = np.unique(record_index, return_index=True)[1]
         return {"selection_score": selection_score(labels[first], scores, kind)}
 
-    def create_optimizer(self, model: nn.Module | None = None):
-        """AdamW with a rate per layer, and weight decay where `get_decay_parameter_names` says."""
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a learning rate per layer; weight decay for `get_decay_parameter_names`."""
         if self.optimizer is not None or self.settings.layer_decay == 1.0:
             return super().create_optimizer()
         core = self.classifier
@@ -240,11 +252,11 @@ class FineTuneTrainer(EcgTrainer):
         )
         return self.optimizer
 
-    def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """One cycle if the settings ask for it, else what the Trainer's arguments say."""
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """One cycle if the settings ask for it, else the schedule of the Trainer's arguments."""
         if self.lr_scheduler is not None or not self.settings.one_cycle:
             return super().create_scheduler(num_training_steps, optimizer)
-        optimizer = self.optimizer if optimizer is None else optimizer
+        optimizer = cast(torch.optim.Optimizer, self.optimizer) if optimizer is None else optimizer
         rates = [group["lr"] for group in optimizer.param_groups]
         one_cycle = OneCycleLR(optimizer, rates, total_steps=num_training_steps)
         self.lr_scheduler = one_cycle  # type: ignore[assignment]  # the Trainer's annotation knows LambdaLR only

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
@@ -77,15 +78,23 @@ class PretrainingTrainer(EcgTrainer):
 
     # ---- the loss --------------------------------------------------------------------------------------------------
 
-    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """As the Trainer makes it, between the hooks of the model, and phase by phase if it has phases."""
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor | Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """As in Transformers, between the hooks of the model, and phase by phase if it has phases."""
         if self.micro_step == 0:
             self.call_hook("before_step")
         if self._phase_parameters:
             return self._phased_step(model, inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """Draw this step's random numbers, call the model with them, and add up the loss."""
         loss, outputs = self._loss_and_outputs(model, self._with_draws(inputs))
         return (loss, outputs) if return_outputs else loss
@@ -199,9 +208,14 @@ class PretrainingTrainer(EcgTrainer):
         super().log(logs, start_time)
 
     def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """As `EcgTrainer` makes it; the metrics hold every loss term and logged value."""
+        """As in `EcgTrainer`; the metrics hold every loss term and logged value."""
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         terms = self._evaluation_log.drain(self.accelerator)
         named = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}

@@ -1,4 +1,4 @@
-"""What a run leaves behind to be repeated and judged: `run.json`, its speed, its figures."""
+"""Record of a run: `run.json` with settings, data, speed, memory, hardware and versions."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
 from ..files import write_text
@@ -25,7 +25,7 @@ _PACKAGES = ("ecg_transformers", "torch", "transformers", "accelerate", "safeten
 
 
 def find_commit() -> str | None:
-    """Commit of the source tree this package runs from, with `+changes` if files differ; None outside a repository."""
+    """Commit of the source tree of this package, with `+changes` if files differ; None outside a repository."""
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
@@ -34,13 +34,17 @@ def find_commit() -> str | None:
         return None
 
 
-def _git(folder: Path, *words: str) -> str:
-    result = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
     return result.stdout.strip()
 
 
 def describe_hardware(world_size: int = 1) -> str:
-    """Name the processor or accelerator, and how many of them the run used."""
+    """Name and number of the processors or accelerators of a run.
+
+    Args:
+        world_size: Processes of the run.
+    """
     if torch.cuda.is_available():
         return f"{world_size} x {torch.cuda.get_device_name()}"
     model = platform.processor() or platform.machine()
@@ -52,7 +56,7 @@ def describe_hardware(world_size: int = 1) -> str:
 
 
 def peak_memory() -> int:
-    """Most memory used so far in bytes: of the accelerator if there is one, else of this process."""
+    """Peak memory so far in bytes: of the accelerator if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     # Linux counts in KiB, macOS in bytes.
@@ -71,17 +75,17 @@ def versions() -> dict[str, str]:
 
 
 class SpeedCallback(TrainerCallback):
-    """Measures the time of the steps alone: no evaluation, no checkpoint, no probe, and not the first step."""
+    """Measures the time of training steps without the first one, evaluations, checkpoints and probes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = 0.0
         self.steps = 0
         self._since: float | None = None
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add the step that ended."""
         if torch.cuda.is_available() and (control.should_evaluate or control.should_save):
-            # Work in the queue belongs to the steps, not to what comes next.
+            # Pending work belongs to the steps, not to what comes next.
             torch.cuda.synchronize()
         now = time.perf_counter()
         if self._since is not None:
@@ -89,19 +93,16 @@ class SpeedCallback(TrainerCallback):
             self.steps += 1
         self._since = now
 
-    def _leave_out(self, args, state, control, **kwargs):
+    def pause(self, *args: Any, **kwargs: Any) -> None:
+        """Leave out the time since the last step."""
         if self._since is not None:
             self._since = time.perf_counter()
 
-    on_evaluate = on_save = _leave_out
-
-    def pause(self) -> None:
-        """Leave out what happened since the last step."""
-        self._leave_out(None, None, None)
+    on_evaluate = on_save = pause
 
     @property
     def step_seconds(self) -> float | None:
-        """Mean seconds of a step; None before the second step."""
+        """Mean duration of a step (s); None before the second step."""
         return self.seconds / self.steps if self.steps else None
 
 
@@ -111,9 +112,9 @@ class RunRecord(TrainerCallback):
 
     Args:
         folder: Output folder of the run.
-        facts: What is known beforehand: settings, corpus, folds, records.
-        speed: Where the speed is measured.
-        resumed: Whether the hours of an earlier part of this run are to be added.
+        facts: Settings, corpus, folds, records.
+        speed: Callback that measures the speed.
+        resumed: Add the hours of the interrupted run.
     """
 
     folder: Path
@@ -121,7 +122,7 @@ class RunRecord(TrainerCallback):
     speed: SpeedCallback
     resumed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.path = Path(self.folder) / "run.json"
         self._earlier = 0.0
         if self.resumed and self.path.is_file():
@@ -130,23 +131,27 @@ class RunRecord(TrainerCallback):
 
     @property
     def hours(self) -> float:
-        """Hours of the run, all parts that reached a checkpoint together."""
+        """Duration of the run (h), interrupted parts up to their last checkpoint included."""
         return self._earlier + (time.monotonic() - self._started) / 3600
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Write what is known."""
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the facts."""
         self._started = time.monotonic()
         self._write(args, state)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the state of this checkpoint."""
         self._write(args, state)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Write the final state."""
         self._write(args, state)
 
-    def _write(self, args, state) -> None:
+    def _write(self, args: TrainingArguments, state: TrainerState) -> None:
         if not state.is_world_process_zero:
             return
         seconds = self.speed.step_seconds

@@ -1,4 +1,4 @@
-"""Everything that changes over a run: the learning rate, and weights, momentum and temperature of the objective."""
+"""Schedules: of the learning rate, and of loss weights, momentum and temperature of the objective."""
 
 import difflib
 import math
@@ -129,7 +129,7 @@ class Schedule:
     from_step: int = 0
     to_step: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("constant", "linear", "cosine"):
             raise CheckpointError(f"Schedule kind {self.kind!r} is not known; set 'constant', 'linear' or 'cosine'.")
         if self.kind != "constant" and self.end is None:

@@ -1,4 +1,4 @@
-"""The Trainer that every run of the package stands on: rates, data order, step-keyed randomness, whole checkpoints."""
+"""The base Trainer of the package: learning rates, record order, random numbers of a step, exact resumption."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.optimization import get_scheduler
 from transformers.trainer_callback import ExportableState
@@ -19,7 +19,7 @@ from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from .arguments import NO_DECAY
 from .callbacks import LogAtSave, StepCallback
-from .data import EpochSampler, WindowDataset, as_it_is
+from .data import EpochSampler, WindowDataset, identity_collator
 from .draws import step_seed
 from .resume import (
     UNFINISHED,
@@ -77,7 +77,7 @@ class EcgTrainer(Trainer):
         **kwargs: Any,
     ):
         if isinstance(train_dataset, WindowDataset):
-            kwargs.setdefault("data_collator", as_it_is)
+            kwargs.setdefault("data_collator", identity_collator)
         self.epoch_sampler: EpochSampler | None = None
         self.plateau_scheduler: PlateauAfterWarmup | None = None
         self.micro_step = 0
@@ -134,18 +134,29 @@ class EcgTrainer(Trainer):
             device=values.device,
         )
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """As the Trainer makes it; the batches are counted for `row_generator`."""
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Any, Any, Any]:
+        """As in Transformers; the batches are counted for `row_generator`."""
         output = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         self._evaluation_batch += 1
         return output
 
-    def floating_point_ops(self, inputs) -> int:
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """No estimate: the Trainer's takes each sample of a signal for a token and walks over the model every step."""
         return 0
 
     def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Evaluate with fixed random numbers; training then continues as if nothing had been evaluated."""
         self._evaluation_batch = 0
@@ -160,10 +171,10 @@ class EcgTrainer(Trainer):
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
 
-    # ---- data, optimizer, rate -------------------------------------------------------------------------------------
+    # ---- data, optimizer, learning rate ------------------------------------------------------------------------------
 
-    def _get_train_sampler(self, train_dataset=None):
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         self.epoch_sampler = EpochSampler(len(dataset), seed=seed, carry_epoch=isinstance(dataset, WindowDataset))
         return self.epoch_sampler
@@ -179,12 +190,12 @@ class EcgTrainer(Trainer):
         exempt = [re.compile(pattern) for pattern in getattr(self.args, "no_decay", NO_DECAY)]
         return [name for name in decayed if not any(pattern.search(name) for pattern in exempt)]
 
-    def create_scheduler(self, num_training_steps: int, optimizer=None):
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """Create the schedule of the learning rate; its first step has a rate above zero."""
         if self.lr_scheduler is not None:
             return self.lr_scheduler
         args = self.args
-        optimizer = self.optimizer if optimizer is None else optimizer
+        optimizer = cast(torch.optim.Optimizer, self.optimizer) if optimizer is None else optimizer
         warmup_steps = self._warmup_steps(num_training_steps)
         options: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # text is parsed by now
         if args.lr_scheduler_type == "reduce_lr_on_plateau":
@@ -193,7 +204,7 @@ class EcgTrainer(Trainer):
         else:
             kind = args.lr_scheduler_type
             if kind == "constant" and warmup_steps:
-                # Transformers' "constant" passes over the warm-up without a word.
+                # Transformers' "constant" ignores the warm-up silently.
                 kind = "constant_with_warmup"
             self.lr_scheduler = get_scheduler(
                 kind,
@@ -207,16 +218,16 @@ class EcgTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def get_eval_dataloader(self, eval_dataset=None):
-        """As the Trainer makes it, but every record counts: only training needs batches of one size."""
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """As in Transformers, but every record counts: only training needs batches of one size."""
         drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
             self.args.dataloader_drop_last = drop_last
 
-    def set_initial_training_values(self, args, dataloader):
-        """As the Trainer does it; the steps of an epoch are kept for a warm-up that is given in epochs."""
+    def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
+        """As in Transformers; the steps of an epoch are kept for a warm-up that is given in epochs."""
         values = super().set_initial_training_values(args, dataloader)
         self._steps_per_epoch = values[1]
         return values
@@ -229,12 +240,17 @@ class EcgTrainer(Trainer):
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | Path | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Train, from the start or from a checkpoint.
 
         Args:
-            resume_from_checkpoint: True for the newest complete checkpoint of `args.output_dir`, or a
-                checkpoint folder.
+            resume_from_checkpoint: True for the newest complete checkpoint of `args.output_dir`, or a checkpoint
+                folder. Default: start anew.
             trial: As for `transformers.Trainer.train`.
             ignore_keys_for_eval: As for `transformers.Trainer.train`.
 
@@ -254,8 +270,8 @@ class EcgTrainer(Trainer):
         resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(resume, trial, ignore_keys_for_eval)
 
-    def _save_checkpoint(self, model, trial) -> None:
-        """Write the checkpoint aside, then move it into place as a whole; the marker comes last."""
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write the checkpoint under a temporary name, rename it, write its marker last."""
         self.store_flos()
         run = Path(self._get_output_dir(trial=trial))
         final = run / f"checkpoint-{self.state.global_step}"

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from ecg_transformers.corpora.splits import split_off_patients
 from ecg_transformers.errors import CorpusError, LeadError
 from ecg_transformers.trainer import EpochSampler, WindowDataset
-from ecg_transformers.trainer.data import as_it_is
+from ecg_transformers.trainer.data import identity_collator
 
 from .conftest import LEADS, build, record, signal
 
@@ -125,7 +125,7 @@ def test_the_loader_hands_out_whole_batches_in_an_order_of_seed_and_epoch(corpus
     orders = []
     for epoch in (0, 1, 0):
         sampler.epoch = epoch
-        loader = DataLoader(data, batch_size=32, sampler=sampler, collate_fn=as_it_is)
+        loader = DataLoader(data, batch_size=32, sampler=sampler, collate_fn=identity_collator)
         orders.append(torch.cat([batch["record_ids"] for batch in loader]).tolist())
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(96))
@@ -133,7 +133,9 @@ def test_the_loader_hands_out_whole_batches_in_an_order_of_seed_and_epoch(corpus
 
 def test_workers_change_nothing(corpus, extractor):
     data = WindowDataset(corpus, extractor)
-    loader = DataLoader(data, batch_size=48, collate_fn=as_it_is, num_workers=1, multiprocessing_context="fork")
+    loader = DataLoader(
+        data, batch_size=48, collate_fn=identity_collator, num_workers=1, multiprocessing_context="fork"
+    )
     made = torch.cat([batch["input_values"] for batch in loader])
     assert torch.equal(made, data.__getitems__(list(range(96)))["input_values"])
 

@@ -1,6 +1,6 @@
 """Configuration of MAE-MoCo."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 
@@ -45,8 +45,8 @@ class MaeMocoConfig(EcgConfig):
         projector_bias: Biases of its linear layers (False, ours, the MoCo v3 pattern).
         projector_last_relu: ReLU after its last layer (False; True is the literal text and keeps all outputs >= 0).
         projector_last_norm_affine: Scale and shift of its last BatchNorm (False, ours).
-        momentum: Of the twin (0.99, paper).
-        temperature: Of the contrastive loss (0.2, paper).
+        momentum: EMA rate of the momentum encoder (0.99, paper).
+        temperature: Temperature of the contrastive loss (0.2, paper).
         queue_size: Keys in the queue (65,536, paper).
         queue_ignore_unfilled: Leave random start columns out of the negatives (False: official code counts them).
         exclude_same_source: Keys of the same patient (or record) are no negatives; on in our training configs.
@@ -101,7 +101,7 @@ class MaeMocoConfig(EcgConfig):
     view_policy: Literal["all", "pick_k"] = "all"
     view_probability: float | int = 0.5
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         # A setting of the run that older checkpoints hold.
         kwargs.pop("momentum_update_in_forward", None)
         super().__post_init__(**kwargs)

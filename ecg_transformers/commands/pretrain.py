@@ -57,11 +57,12 @@ class PretrainingRun:
             extractor,
             evaluated=training.eval_strategy != "no",
             seed=training.seed,
+            segments=getattr(settings.config, "num_segments", 1),
             device=training.device if options.data_on_device else None,
         )
+        model = build_model(settings)
         self.plan = _Plan(training, len(self.data.train), settings.full_run)
         _check_queue(settings.config, len(self.data.train))
-        model = build_model(settings)
         if options.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):

@@ -53,7 +53,8 @@ def load_data(
     *,
     evaluated: bool,
     seed: int,
-    device: torch.device | None,
+    segments: int = 1,
+    device: torch.device | None = None,
 ) -> PretrainingData:
     """Load the corpora, split them and prepare their windows.
 
@@ -62,6 +63,7 @@ def load_data(
         extractor: Feature extractor of the model.
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
+        segments: Adjacent windows per row, see `WindowDataset`.
         device: Where the signals are kept. Default: the CPU.
 
     Raises:
@@ -79,5 +81,5 @@ def load_data(
     )
     parts = [nested_fraction(split.train, options.data_fraction, seed=seed)]
     parts += [] if split.validation is None else [split.validation]
-    train, *validation = (WindowDataset(part, extractor, seed=seed, device=device) for part in parts)
+    train, *validation = (WindowDataset(part, extractor, seed=seed, segments=segments, device=device) for part in parts)
     return PretrainingData(split.corpus, train, validation[0] if validation else None, split.test_records_left_out)

@@ -70,13 +70,16 @@ class WindowDataset(Dataset):
             with missing samples are left out and counted.
         extractor: The checkpoint's feature extractor: leads, rate, window, normalization.
         seed: Seed of the window starts.
-        device: Where the signals are kept and the batches made; the CPU if not given.
+        segments: Adjacent windows of a record that form one row, each normalized by itself; with more than one the
+            batch has a segment axis after the rows.
+        device: Where the signals are kept and the batches made. Default: the CPU.
 
     Attributes:
         corpus: The records that are used, in the order of the indices.
+        window_size: Samples that are cut from a record, all segments together.
 
     Raises:
-        CorpusError: If no record is left, or records are shorter than the window and the extractor forbids it.
+        CorpusError: If no record is left, or records are shorter than that and the extractor forbids it.
         LeadError: If leads are absent and the extractor forbids it.
     """
 
@@ -86,13 +89,15 @@ class WindowDataset(Dataset):
         extractor: "EcgFeatureExtractor",
         *,
         seed: int = 0,
+        segments: int = 1,
         device: torch.device | str | None = None,
     ):
         self.corpus = complete_records(corpus)
         self.extractor = extractor
         self.seed = seed
         self.device = torch.device("cpu" if device is None else device)
-        self.window_size = int(extractor.window_size)
+        self.segments = segments
+        self.window_size = segments * int(extractor.window_size)
         self.num_leads = len(extractor.lead_names)
         signals = store_signals(self.corpus, extractor)
         self.lengths = signals.lengths
@@ -128,9 +133,10 @@ class WindowDataset(Dataset):
             indices: Record numbers, each plus a multiple of `len(self)` that names the epoch.
 
         Returns:
-            `input_values (batch, leads, window_size)` float32; `attention_mask (batch, window_size)` if the corpus has
-            records shorter than the window; `lead_mask (batch, leads)` if it has records without a lead;
-            `record_ids (batch,)`; `patient_ids (batch,)` if it knows any patient; all int64.
+            `input_values (batch, leads, samples)` float32; `attention_mask (batch, samples)` if the corpus has records
+            shorter than the window; `lead_mask (batch, leads)` if it has records without a lead; `record_ids (batch,)`;
+            `patient_ids (batch,)` if it knows any patient; all int64. With several segments `input_values (batch,
+            segments, leads, samples)` and `attention_mask (batch, segments, samples)`.
         """
         epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
         batch = self._windows(epochs, records)
@@ -152,7 +158,8 @@ class WindowDataset(Dataset):
         step = len(records)
         if self.device.type == "cpu":
             step = max(1, _CACHE_SAMPLES // (self.num_leads * self.window_size))
-        normalized = torch.empty(len(records), self.num_leads, self.window_size, device=self.device)
+        size = self.window_size // self.segments
+        normalized = torch.empty(len(records), self.segments, self.num_leads, size, device=self.device)
         batch = {"input_values": normalized}
         if self._present is not None:
             batch["lead_mask"] = self._present[torch.as_tensor(records).to(self.device)].long()
@@ -160,13 +167,23 @@ class WindowDataset(Dataset):
         for first in range(0, len(records), step):
             part = slice(first, first + step)
             windows, mask = self._millivolts(epochs[part], records[part])
+            # (batch, leads, segments * size) -> (batch, segments, leads, size)
+            windows = windows.unflatten(2, (self.segments, size)).transpose(1, 2)
+            mask = None if mask is None else mask.unflatten(1, (self.segments, size))
             if not self.normalized:
-                lead_mask = batch["lead_mask"][part] if "lead_mask" in batch else None
-                windows = self.extractor.normalize_batch(windows, attention_mask=mask, lead_mask=lead_mask)
+                lead_mask = (
+                    batch["lead_mask"][part].repeat_interleave(self.segments, 0) if "lead_mask" in batch else None
+                )
+                rows = self.extractor.normalize_batch(
+                    windows.flatten(0, 1), None if mask is None else mask.flatten(0, 1), lead_mask
+                )
+                windows = rows.view(windows.shape)
             normalized[part] = windows
             masks += [] if mask is None else [mask]
         if masks:
             batch["attention_mask"] = torch.cat(masks).long()
+        if self.segments == 1:
+            batch |= {name: batch[name].squeeze(1) for name in ("input_values", "attention_mask") if name in batch}
         return batch
 
     def _millivolts(self, epochs: np.ndarray, records: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -145,3 +145,26 @@ def test_validation_patients_are_held_out_whole(corpus):
     assert len(train) + len(validation) == 96
     assert not set(train.patient_ids) & set(validation.patient_ids)
     assert len(set(validation.patient_ids)) == 2
+
+
+@pytest.mark.parametrize("normalization", ["record_lead", "none"])
+def test_segments_are_adjacent_windows_each_normalized_by_itself(corpus, normalization):
+    from ecg_transformers.models.mae_moco.feature_extraction_mae_moco import MaeMocoFeatureExtractor
+
+    extractor = MaeMocoFeatureExtractor(sampling_rate=50, window_size=50, patch_size=10, normalization=normalization)
+    batch = WindowDataset(corpus, extractor, segments=2).__getitems__([5, 3, 90])
+    assert batch["input_values"].shape == (3, 2, 12, 50)
+    assert len(batch["record_ids"]) == 3
+    for row, number in enumerate((5, 3, 90)):
+        whole = torch.from_numpy(corpus[number].signal)
+        for segment in range(2):
+            expected = extractor.normalize_batch(whole[None, :, 50 * segment : 50 * segment + 50])[0]
+            torch.testing.assert_close(batch["input_values"][row, segment], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_segments_of_a_short_record_have_masks(tmp_path, extractor):
+    corpus = build(tmp_path / "short", [record(0, signal=signal(0, samples=150)), record(1, signal=signal(1, 220))])
+    batch = WindowDataset(corpus, extractor, segments=2).__getitems__([0, 1])
+    assert batch["attention_mask"].shape == (2, 2, 100)
+    assert batch["attention_mask"].sum(-1).tolist() == [[100, 50], [100, 100]]
+    assert batch["input_values"][0, 1, :, 50:].abs().max() == 0

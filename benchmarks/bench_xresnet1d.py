@@ -228,7 +228,7 @@ def train_in_turn(data, task, bf16, sides, clock, rounds, folder):
         decay_norms_and_biases=True, no_decay=[], max_grad_norm=0, eval_strategy="no", save_strategy="no",
         logging_strategy="no", load_best_model_at_end=False, dataloader_drop_last=True, disable_tqdm=True, seed=0,
     )  # fmt: skip
-    settings = FineTuneSettings(choose_epoch="last", one_cycle=True, max_shift_seconds=0)
+    settings = FineTuneSettings(choose_epoch="last", one_cycle=True, layer_decay=1.0, max_shift_seconds=0)
     trainer = FineTuneTrainer(
         xresnet1d50(task), settings=settings, args=arguments, train_dataset=data, callbacks=[callback]
     )

@@ -4,51 +4,50 @@
         [--label_efficiency 1 2 4 8] [--dry_run] [--any_setting_of_finetune value ...]
 
 CONFIG (training/configs/benchmark_ptbxl.yaml) lists systems: checkpoints and recipes with their settings. Each run is
-what training/finetune.py does, in a folder of its own under DIR/runs; a finished one is not done again, a killed one
-goes on, a changed setting is a new run. DIR gets table.csv, table.png and, for several numbers of folds,
-label_efficiency.png. The exit status is 1 if a run failed.
+what training/finetune.py does, in a folder of its own under DIR/runs; a finished one is not repeated, a killed one
+resumes, a changed setting is a new run.  finetune.py --help  lists its settings. DIR gets table.csv, table.png and, for
+several numbers of folds, label_efficiency.png. The exit status is 1 if a run failed.
 """
 
 import sys
 
-from transformers import HfArgumentParser
 from transformers.utils import logging
 
 from ecg_transformers.commands.benchmark import Benchmark
 from ecg_transformers.commands.benchmark_plan import BenchmarkArguments, read_benchmark
 from ecg_transformers.commands.benchmark_table import benchmark_table
 from ecg_transformers.commands.finetune import is_main_process
+from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.results.store import add_to_card
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     if is_main_process():
         print(line, flush=True)
 
 
 def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
-    if not words or "--help" in words or "-h" in words:
-        print(__doc__)
-        HfArgumentParser(BenchmarkArguments, prog="benchmark.py", add_help=False).print_help()
+    if wants_help(words):
+        print(command_help(str(__doc__), BenchmarkArguments))
         return 0
     arguments, common, overrides = read_benchmark(words)
     if not is_main_process():
         logging.set_verbosity_error()
-    benchmark = Benchmark(arguments, common, overrides, say=say)
+    benchmark = Benchmark(arguments, common, overrides, print_line=print_line)
     if arguments.dry_run:
-        say(benchmark.listing())
+        print_line(benchmark.listing())
     else:
         benchmark.run()
     if is_main_process() and benchmark.started:
         table = benchmark_table(benchmark)
-        say(f"\n{table.text()}")
+        print_line(f"\n{table.text()}")
         if not arguments.dry_run:
             for path in table.write(str(arguments.output_dir)):
-                say(f"-> {path}")
+                print_line(f"-> {path}")
             if arguments.card is not None and (entries := benchmark.entries()):
-                say(f"-> {add_to_card(arguments.card, entries)}")
+                print_line(f"-> {add_to_card(arguments.card, entries)}")
     return 1 if benchmark.problems else 0
 
 

@@ -3,32 +3,27 @@
     accelerate launch training/pretrain.py CONFIG.yaml --corpus DIR --output_dir DIR [--model CHECKPOINT]
         [--data_fraction F] [--max_steps N] [--max_seconds S] [--resume] [--any_other_setting VALUE]
 
-CONFIG is a flat YAML file. Its names, and those on the command line, which win, are fields of the model's config, of
-the feature extractor, of `EcgTrainingArguments` or of `PretrainingArguments`.
+CONFIG is a flat YAML file. Its names, and those on the command line, which win, are the options below and the fields of
+the architecture and its signal, which  pretrain.py CONFIG.yaml --help  lists.
 """
 
 import sys
-import textwrap
 import time
 
-from transformers import HfArgumentParser, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
+from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.pretrain import PretrainingRun
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
-from ecg_transformers.commands.settings import read_settings, setting_names
+from ecg_transformers.commands.settings import read_settings
 from ecg_transformers.errors import EcgError
-from ecg_transformers.trainer import EcgTrainingArguments
 
 
 def main(words: list[str] | None = None) -> PretrainingRun | None:
     words = sys.argv[1:] if words is None else words
-    if not words or "--help" in words or "-h" in words:
-        print(__doc__)
-        HfArgumentParser([PretrainingArguments, EcgTrainingArguments], prog="pretrain.py CONFIG.yaml").print_help()
-        for owner, names in setting_names().items():
-            listed = textwrap.fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
-            print(f"\nfields of the {owner}:\n{listed}")
+    if wants_help(words):
+        print(command_help(str(__doc__), PretrainingArguments, words, trainer={}))
         return None
     started = time.monotonic()
     settings = read_settings(words)

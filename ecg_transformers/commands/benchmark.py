@@ -2,7 +2,8 @@
 
 A run has a folder of its own, whose name ends in a hash of everything that could change its result: the settings, the
 corpus, the checkpoint's weights. So a finished run is found again, a changed setting is another run, and the earlier
-one stays. In the folder a run is an ordinary fine-tuning with `--resume`, and goes on where it was killed.
+one stays. In the folder a run is an ordinary fine-tuning with `--resume`, and resumes where it was killed. A
+pretraining that systems start from is made likewise, once, before the first run that reads it.
 """
 
 import json
@@ -11,18 +12,24 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from transformers import set_seed
 from transformers.utils import logging
 
 from ..corpora.prepared import load_corpus
 from ..errors import ArgumentsError
-from ..evaluation.results.entries import mode_words
+from ..evaluation.results.predictions import Predictions, paired_difference
+from ..evaluation.results.report import compared, difference_entry
 from ..evaluation.results.store import format_table
 from ..files import write_text
-from .benchmark_plan import BenchmarkArguments, PlannedRun, plan_runs, words_of
+from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, plan_runs, words_of
+from .downstream import FineTuneArguments, read_arguments
 from .finetune import DownstreamRun, is_main_process
-from .options import FineTuneArguments, read_arguments
+from .pretrain import PretrainingRun
+from .settings import read_settings
 
 __all__ = ["Benchmark"]
 
@@ -36,7 +43,7 @@ class Benchmark:
         arguments: The settings.
         common: Settings of `training/finetune.py` for every system, by name; those of a system win over them.
         overrides: The same from the command line; they win over those of the systems.
-        say: Called with each line for the screen.
+        print_line: Called with each line for the screen.
 
     Raises:
         ArgumentsError: A name or value that cannot be used, for any of the runs.
@@ -55,12 +62,10 @@ class Benchmark:
         common: dict[str, Any],
         overrides: dict[str, Any],
         *,
-        say: Callable[[str], None] = logger.info,
+        print_line: Callable[[str], None] = logger.info,
     ) -> None:
-        if not arguments.corpus or not arguments.output_dir:
-            raise ArgumentsError("--corpus DIR and --output_dir DIR must be given.")
         self.arguments = arguments
-        self.say = say
+        self.print_line = print_line
         self.corpus = load_corpus(arguments.corpus)
         self.runs = plan_runs(arguments, common, overrides, self.corpus)
         folds = {tuple(run.settings["evaluate_folds"]) for run in self.runs}
@@ -71,6 +76,7 @@ class Benchmark:
             )
         self.evaluate_folds = folds.pop()
         self.problems: dict[PlannedRun, str] = {}
+        self._failed_pretrainings: dict[PlannedPretraining, str] = {}
 
     @property
     def started(self) -> bool:
@@ -83,7 +89,7 @@ class Benchmark:
             {
                 "run": number,
                 "system": run.system.name,
-                "protocol": mode_words(run.system.mode),
+                "protocol": run.system.mode.words,
                 "labels": run.labels,
                 "train folds": run.folds_words,
                 "seed": run.seed,
@@ -95,7 +101,7 @@ class Benchmark:
         return "\n".join([format_table(rows), *self._changes()])
 
     def _changes(self) -> list[str]:
-        """Of the missing runs that were done, or begun, with other settings: which settings those are."""
+        """The settings that changed since an earlier run of the same name, for the missing runs."""
         found: dict[str, list[PlannedRun]] = {}
         for run in self.runs:
             if run.state() == "missing" and (changes := run.changes()):
@@ -113,49 +119,116 @@ class Benchmark:
             What failed, and why.
         """
         missing = [run for run in self.runs if run.entries() is None]
-        self.say(f"{len(self.runs)} runs, {len(self.runs) - len(missing)} done, {len(missing)} to do")
+        self.print_line(f"{len(self.runs)} runs, {len(self.runs) - len(missing)} done, {len(missing)} to do")
         for line in self._changes():
-            self.say(line)
+            self.print_line(line)
         started = time.monotonic()
         for number, run in enumerate(missing, start=1):
             left = self._seconds_left(missing[number - 1 :])
-            self.say(
+            self.print_line(
                 f"[{number}/{len(missing)}] {run.title}; {_clock(time.monotonic() - started)} elapsed, "
                 f"{'time left unknown before the first is done' if left is None else f'about {_clock(left)} left'}"
             )
             if (problem := self._do(run)) is not None:
                 self.problems[run] = problem
-                self.say(f"  failed: {problem}")
+                self.print_line(f"  failed: {problem}")
         if missing:
-            self.say(f"{_clock(time.monotonic() - started)} in all, {len(self.problems)} failed")
+            self.print_line(f"{_clock(time.monotonic() - started)} in all, {len(self.problems)} failed")
         return self.problems
 
     def entries(self) -> list[dict[str, Any]]:
-        """The entries of all finished runs on clean recordings, under the names of their systems."""
-        named = [(run.system.name, entry) for run in self.runs for entry in run.entries() or ()]
-        return [{**entry, "checkpoint": name} for name, entry in named]
+        """The entries of all finished runs on clean recordings, under the names of their systems.
+
+        Those of another system than the first carry the paired difference to the run of the first system with the same
+        folds, labels and seed.
+        """
+        found = []
+        for run in self.runs:
+            reference = self._reference(run)
+            for entry in run.entries() or ():
+                differences = entry.get("differences") or ([entry["difference"]] if "difference" in entry else [])
+                if reference is not None:
+                    differences = [*differences, *self._difference(run, reference, entry)]
+                found.append({**entry, "checkpoint": run.system.name, **compared(differences)})
+        return found
+
+    def _reference(self, run: PlannedRun) -> PlannedRun | None:
+        """The finished run of the first system that a run is compared with."""
+        first = self.runs[0].system
+        if run.system is first:
+            return None
+        own = [one for one in self.runs if one.system is first and (one.labels, one.seed) == (run.labels, run.seed)]
+        same = [one for one in own if one.train_folds == run.train_folds]
+        return next((one for one in same if one.entries() is not None), None)
+
+    def _difference(self, run: PlannedRun, reference: PlannedRun, entry: dict[str, Any]) -> list[dict[str, Any]]:
+        """The paired difference of an entry to the reference; nothing if the two are of other records or labels."""
+        other = (reference.entries() or [{}])[0]
+        one, two = (
+            Predictions.load(str(of.prediction_file(of_entry))) for of, of_entry in ((run, entry), (reference, other))
+        )
+        if one.codes != two.codes or not np.array_equal(one.record_ids, two.record_ids):
+            return []
+        difference = paired_difference(
+            one, two, min_positives=entry["min_positives"], unit=self.arguments.unit, resamples=self.arguments.resamples
+        )
+        return [difference_entry(reference.system.key, difference)]
 
     def _do(self, run: PlannedRun) -> str | None:
-        """One run; the reason where it failed."""
+        """One run; the reason if it failed."""
+        if run.system.pretraining is not None and (problem := self._pretrain(run.system.pretraining)) is not None:
+            return problem
         words = [*run.words, *words_of({"corpus": self.arguments.corpus, "output_dir": run.folder})]
-        log = run.folder / "error.txt"
+
+        def fine_tune() -> None:
+            arguments = read_arguments([*words, "--resume"], FineTuneArguments)
+            DownstreamRun(arguments, print_line=lambda text: self.print_line(_indented(text))).run()
+
+        problem = self._guarded(run.folder, "training/finetune.py", words, run.settings, fine_tune)
+        if problem is None and is_main_process() and run.entries() is None:
+            return f"it left no result of this run in {run.folder}"
+        return problem
+
+    def _pretrain(self, planned: PlannedPretraining) -> str | None:
+        """Make the checkpoint of a pretraining unless it is there; the reason if that failed, now or before."""
+        if planned.done:
+            return None
+        if planned not in self._failed_pretrainings:
+            words = [*planned.words, *words_of({"output_dir": planned.folder})]
+
+            def pretrain() -> None:
+                settings = read_settings([*words, "--resume"])
+                set_seed(settings.training.seed)
+                run = PretrainingRun(settings)
+                self.print_line(_indented(run.introduction()))
+                run.train()
+                if is_main_process():
+                    write_text(planned.folder / "finished.json", json.dumps(planned.settings, indent=1))
+
+            self.print_line(f"  pretraining {planned.name} in {planned.folder}")
+            problem = self._guarded(planned.folder, "training/pretrain.py", words, planned.settings, pretrain)
+            if problem is None:
+                return None
+            self._failed_pretrainings[planned] = f"pretraining {planned.name}: {problem}"
+        return self._failed_pretrainings[planned]
+
+    def _guarded(
+        self, folder: Path, script: str, words: Sequence[str], settings: dict[str, Any], work: Callable[[], None]
+    ) -> str | None:
+        """Do one command in its folder, whose settings and traceback are kept there; the reason if it failed."""
+        log = folder / "error.txt"
         if is_main_process():
-            run.folder.mkdir(parents=True, exist_ok=True)
-            record = {"command": shlex.join(["training/finetune.py", *words]), "settings": run.settings}
-            write_text(run.folder / "settings.json", json.dumps(record, indent=1))
+            folder.mkdir(parents=True, exist_ok=True)
+            record = {"command": shlex.join([script, *words]), "settings": settings}
+            write_text(folder / "settings.json", json.dumps(record, indent=1))
             log.unlink(missing_ok=True)
         try:
-            arguments, training = read_arguments([*words, "--resume"], FineTuneArguments)
-            fine_tuning = DownstreamRun(arguments, training, say=lambda text: self.say(_indented(text)))
-            self.say(_indented(fine_tuning.introduction()))
-            fine_tuning.run()
+            work()
         except Exception as error:
-            # Whatever it was (a corpus without these labels, memory, a broken checkpoint), the other runs go on.
+            # Whatever it was (a corpus without these labels, memory, a broken checkpoint), the other runs follow.
             if is_main_process():
                 write_text(log, traceback.format_exc())
             return f"{type(error).__name__}: {error}"
-        if is_main_process() and run.entries() is None:
-            return f"it left no figure of this run in {run.folder}"
         return None
 
     def _seconds_left(self, missing: Sequence[PlannedRun]) -> float | None:

@@ -2,73 +2,72 @@
 
 The YAML file names `systems`, `labels`, `seeds` and perhaps `label_efficiency`; every further name is a setting of
 `training/finetune.py` for all systems. A system is a checkpoint, a recipe, or a mapping with a name and settings of its
-own: one mode each, so that it is one row of the table (one for each number of folds).
+own: one mode each, so that it is one row of the table (one for each number of folds). A mapping with `pretrain` is
+pretrained first, once for all systems that name the same pretraining.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..corpora.prepared import load_corpus
 from ..corpora.protocol import default_folds
 from ..errors import ArgumentsError, check_names
-from ..evaluation.modes import Mode
-from ..evaluation.results.entries import mode_words
+from ..evaluation.modes import MODES, Mode
 from ..evaluation.results.published import check_published_name
 from ..evaluation.results.store import read_results
-from ..trainer.arguments import EcgTrainingArguments
-from .command_line import convert, field_types, parse_command_line, read_yaml
+from ..trainer.arguments import EcgTrainingArguments, option
+from .command_line import field_types, parse_command_line, read_yaml
+from .downstream import FineTuneArguments, read_arguments
 from .finetune import checkpoint_name
 from .label_efficiency import first_folds
-from .options import FineTuneArguments, read_arguments
+from .options import build, changed_options, converted, declared_options
 from .recipe import recipe_names
+from .settings import read_settings
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
 
-__all__ = ["BenchmarkArguments", "PlannedRun", "System", "plan_runs", "read_benchmark", "words_of"]
+__all__ = [
+    "BenchmarkArguments",
+    "PlannedPretraining",
+    "PlannedRun",
+    "System",
+    "plan_runs",
+    "read_benchmark",
+    "words_of",
+]
 
 
-@dataclass
+@dataclass(frozen=True)
 class BenchmarkArguments:
-    """What `training/benchmark.py` has beside the settings of `training/finetune.py`.
+    """What `training/benchmark.py` has besides the settings of `training/finetune.py`."""
 
-    Args:
-        systems: Checkpoints, recipes, or mappings with settings; the first is compared with the others.
-        corpus: Folder of the prepared corpus.
-        output_dir: Where the runs and the table go.
-        labels: Label sets.
-        seeds: Seeds.
-        label_efficiency: Numbers of first training folds.
-        unit: What the bootstrap draws.
-        resamples: How many.
-        card: Card that gets the entries.
-        dry_run: Only list the runs.
-    """
-
-    systems: list[Any] = field(
+    systems: list[Any] = option(
         default_factory=list,
-        metadata={"help": "Checkpoints, recipes, or in a YAML mappings (name, model, config, mode, any setting)."},
+        help="Checkpoints, recipes, or in CONFIG mappings (name, model, config, pretrain, mode, any setting); the "
+        "others are compared with the first.",
+        group="Data",
+        required=True,
     )
-    corpus: str | None = field(default=None, metadata={"help": "Folder of the prepared corpus (training/prepare.py)."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where the runs and the table go."})
-    labels: list[str] = field(default_factory=lambda: ["all"], metadata={"help": "Label sets of the corpus."})
-    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Seeds of heads, orders and splits."})
-    label_efficiency: list[int] | None = field(
-        default=None, metadata={"help": "Train on the first n training folds, for each of these n (1,2,4,8)."}
+    corpus: str = option("", help="Folder of the prepared corpus (training/prepare.py).", group="Data", required=True)
+    output_dir: str = option("", help="Folder of the runs and the table.", required=True)
+    labels: list[str] = option(default_factory=lambda: ["all"], help="Label sets of the corpus.", group="Data")
+    seeds: list[int] = option(default_factory=lambda: [0], help="Seeds of heads, orders and splits.", group="Data")
+    label_efficiency: list[int] | None = option(
+        None, help="Train on the first n training folds, for each of these n (1,2,4,8).", group="Data"
     )
-    unit: Literal["record", "patient"] = field(default="record", metadata={"help": "What the bootstrap draws."})
-    resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
-    card: str | None = field(
-        default=None, metadata={"help": "Add the entries of all runs to hub_cards/NAME/results.json, by system."}
+    unit: Literal["record", "patient"] = option("record", help="Resampling unit of the bootstrap.", group="Report")
+    resamples: int = option(1000, help="Number of bootstrap resamples.", group="Report")
+    card: str | None = option(
+        None, help="Add the entries of all runs to hub_cards/CARD/results.json, by system.", group="Report"
     )
-    dry_run: bool = field(
-        default=False, metadata={"help": "List the runs, done and missing, and the table so far; run nothing."}
-    )
+    dry_run: bool = option(False, help="List the runs, done and missing, and the table so far; run nothing.")
 
 
 # Settings of finetune.py that one does not give for all systems at once, and what to do instead.
@@ -79,10 +78,37 @@ _NOT_COMMON = {
     "config": "Name it in systems.",
     "table": "Prepare a corpus (training/prepare.py folder).",
     "root": "Prepare a corpus (training/prepare.py folder).",
-    "resume": "Leave it out: a run always goes on where it was.",
+    "resume": "Leave it out: a run always resumes where it left off.",
 }
-# Settings that cannot change what is learned or predicted.
-_NO_MATTER = ("corpus", "config", "resume", "card", "unit", "resamples", "num_proc", "output_dir", "disable_tqdm")
+# Of the Trainer's arguments, what cannot change a result.
+_SCREEN = ("disable_tqdm",)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedPretraining:
+    """A pretraining that systems start from.
+
+    Args:
+        name: Name of its configuration.
+        words: Its command line for `training/pretrain.py`, without the output folder.
+        settings: What could change its weights, by name.
+        parent: The folder of all pretrainings.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    settings: dict[str, Any]
+    parent: Path
+
+    @cached_property
+    def folder(self) -> Path:
+        """Its folder; another setting is another folder."""
+        return self.parent / f"{self.name}_{_digest(self.settings)}"
+
+    @property
+    def done(self) -> bool:
+        """Whether it was finished."""
+        return (self.folder / "finished.json").is_file()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +116,12 @@ class System:
     """One system in one mode.
 
     Args:
-        name: What the table calls it.
-        mode: What learns.
+        name: Its name in the table.
+        mode: Its mode.
         config: YAML of its settings, a recipe or for a checkpoint.
         settings: Its further settings by name.
         published: Its name in `published.PUBLISHED`.
+        pretraining: What makes its checkpoint; `None` = it is there.
     """
 
     name: str
@@ -102,16 +129,12 @@ class System:
     config: str | None
     settings: dict[str, Any]
     published: str | None = None
+    pretraining: PlannedPretraining | None = None
 
     @property
     def key(self) -> str:
-        """What tells it from the other systems."""
-        return f"{self.name}, {mode_words(self.mode)}"
-
-    @property
-    def initialization(self) -> str:
-        """What its training starts from."""
-        return "random" if self.mode == "from_scratch" else "pretrained"
+        """Name and mode, different for any two systems."""
+        return f"{self.name}, {self.mode.words}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +174,13 @@ class PlannedRun:
 
     @property
     def _stem(self) -> str:
-        words = [self.system.name, self.system.mode, self.labels, f"folds{self.folds_words}", f"seed{self.seed}"]
+        words = [self.system.name, self.system.mode.name, self.labels, f"folds{self.folds_words}", f"seed{self.seed}"]
         return re.sub(r"[^A-Za-z0-9.+,_-]+", "-", "_".join(words))
 
     @cached_property
     def folder(self) -> Path:
-        """Where it is; another setting is another folder."""
-        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
-        return self.parent / f"{self._stem}_{digest[:8]}"
+        """Its folder; another setting is another folder."""
+        return self.parent / f"{self._stem}_{_digest(self.settings)}"
 
     def entries(self) -> list[dict[str, Any]] | None:
         """The entries of its `results.json` on the recordings as they are, its own first; `None` if it is not done."""
@@ -166,7 +188,8 @@ class PlannedRun:
             found = read_results(self.folder / "results.json")
         except ValueError:
             return None
-        asked: dict[str, Any] = {"mode": self.system.mode, "initialisation": self.system.initialization}
+        mode = self.system.mode
+        asked: dict[str, Any] = {"mode": mode.name, "initialisation": mode.initialization}
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
         asked["corpus_hash"] = self.settings["corpus"]
         own = [entry for entry in found if all(_started(entry).get(name) == value for name, value in asked.items())]
@@ -221,15 +244,18 @@ def read_benchmark(words: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, 
     """
     positional, options = parse_command_line(words)
     if len(positional) > 1:
-        raise ArgumentsError(f"{positional[-1]!r} stands alone; expected --name value. See --help.")
+        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
     from_file = read_yaml(positional[0]) if positional else {}
-    own = field_types(BenchmarkArguments)
-    given = {name: convert(name, value, own[name]) for name, value in {**from_file, **options}.items() if name in own}
-    arguments = BenchmarkArguments(**given)
-    arguments.labels, arguments.seeds = list(dict.fromkeys(arguments.labels)), list(dict.fromkeys(arguments.seeds))
-    if not arguments.systems:
+    own = declared_options(BenchmarkArguments)
+    given = {name: value for name, value in {**from_file, **options}.items() if name in own}
+    values = converted(given, own, {})
+    if not values.get("systems"):
         raise ArgumentsError("systems is empty; expected checkpoints or recipes, in CONFIG or as --systems A B.")
-    known = {*own, *field_types(FineTuneArguments), *field_types(EcgTrainingArguments)}
+    if not (values.get("corpus") and values.get("output_dir")):
+        raise ArgumentsError("--corpus DIR and --output_dir DIR must be given.")
+    values |= {name: list(dict.fromkeys(values[name])) for name in ("labels", "seeds") if name in values}
+    arguments = build(BenchmarkArguments, values)
+    known = {*own, *declared_options(FineTuneArguments), *field_types(EcgTrainingArguments), "folds", "config"}
     for system in arguments.systems:
         known |= set(_architecture_names(_as_mapping(system)))
     for where, names in ((positional[0] if positional else "", from_file), ("the command line", options)):
@@ -242,7 +268,7 @@ def read_benchmark(words: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, 
 
 
 def _architecture_names(system: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe lets one set besides the settings that all have."""
+    """Names that a recipe has besides the settings that all systems have."""
     values = {**(read_yaml(system["config"]) if system.get("config") else {}), **system}
     return recipe_names(values["model_type"]) if values.get("model_type") else {}
 
@@ -282,75 +308,127 @@ def plan_runs(
     """
     for labels in arguments.labels:
         corpus.label_matrix(labels)
-    judged = {"unit": arguments.unit, "resamples": arguments.resamples}
-    prints: dict[str, str] = {}
+    plan = _Plan(arguments, dict(common), dict(overrides), corpus)
     runs: list[PlannedRun] = []
-    seen: set[str] = set()
     for number, given in enumerate(arguments.systems, start=1):
         mapping = _as_mapping(given)
-        name, published = mapping.pop("name", None), mapping.pop("published", None)
-        where = f"system {name or number}"
-        not_here = {*field_types(BenchmarkArguments)} & mapping.keys()
-        if not_here or "seed" in mapping:
+        where = f"system {mapping.get('name') or number}"
+        not_here = {*declared_options(BenchmarkArguments), "seed"} & mapping.keys()
+        if not_here:
             raise ArgumentsError(
-                f"{where} has {', '.join(sorted(not_here) or ['seed'])}, which is one for all systems. "
-                "Set it beside systems."
+                f"{where} has {', '.join(sorted(not_here))}, which is one for all systems. Set it beside systems."
             )
-        if published is not None:
-            check_published_name(published)
-        settings = {**common, **mapping, **overrides}
-        config = settings.pop("config", None)
         try:
-            system, values = _system(name, config, settings, published)
-            folds = values.pop("train_folds", None) or default_folds(corpus)[0]
-            values["evaluate_folds"] = values.get("evaluate_folds") or default_folds(corpus)[1]
-            if system.key in seen:
-                raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
-            seen.add(system.key)
-            numbers = arguments.label_efficiency
-            parts = [tuple(folds)] if numbers is None else first_folds(folds, numbers)
-            if checkpoint := values.get("model"):
-                if checkpoint not in prints:
-                    prints[checkpoint] = fingerprint(checkpoint)
-                values["model"] = prints[checkpoint]
+            runs += plan.runs_of(mapping)
         except ArgumentsError as error:
             raise ArgumentsError(f"{where}: {error}") from error
-        for part in parts:
-            for seed in arguments.seeds:
-                for labels in arguments.labels:
-                    varied = {"labels": labels, "train_folds": list(part), "seed": seed}
-                    words = [*([config] if config else []), *words_of({**settings, **judged, **varied})]
-                    identity = json.loads(json.dumps({"corpus": corpus.hash, **values, **varied}, default=str))
-                    parent = Path(str(arguments.output_dir)) / "runs"
-                    runs.append(PlannedRun(system, labels, part, seed, tuple(words), identity, parent))
     # A first table with one seed comes early; further seeds make it firmer.
     return sorted(runs, key=lambda run: arguments.seeds.index(run.seed))
 
 
+class _Plan:
+    """From the mapping of a system to its runs."""
+
+    def __init__(
+        self, arguments: BenchmarkArguments, common: dict[str, Any], overrides: dict[str, Any], corpus: "Corpus"
+    ) -> None:
+        self.arguments, self.common, self.overrides, self.corpus = arguments, common, overrides, corpus
+        self.folder = Path(arguments.output_dir)
+        self.fingerprints: dict[str, str] = {}
+        self.pretrainings: dict[Path, PlannedPretraining] = {}
+        self.keys: set[str] = set()
+
+    def runs_of(self, mapping: dict[str, Any]) -> list[PlannedRun]:
+        """The runs of a system: for each number of folds, seed and label set."""
+        arguments = self.arguments
+        name, published = mapping.pop("name", None), mapping.pop("published", None)
+        if published is not None:
+            check_published_name(published)
+        pretraining = self._pretraining(mapping.pop("pretrain", None), mapping)
+        settings = {**self.common, **mapping, **self.overrides}
+        config = settings.pop("config", None)
+        if pretraining is not None:
+            name, settings["model"] = name or pretraining.name, str(pretraining.folder)
+        system, values = _system(name, config, settings, published, pretraining)
+        if system.key in self.keys:
+            raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
+        self.keys.add(system.key)
+        folds = values.pop("train_folds", None) or default_folds(self.corpus)[0]
+        values["evaluate_folds"] = values.get("evaluate_folds") or default_folds(self.corpus)[1]
+        if pretraining is not None:
+            values["model"] = _digest(pretraining.settings, length=64)
+        elif checkpoint := values.get("model"):
+            if checkpoint not in self.fingerprints:
+                self.fingerprints[checkpoint] = fingerprint(checkpoint)
+            values["model"] = self.fingerprints[checkpoint]
+        numbers = arguments.label_efficiency
+        judged = {"unit": arguments.unit, "resamples": arguments.resamples}
+        runs = []
+        for part in [tuple(folds)] if numbers is None else first_folds(folds, numbers):
+            for seed in arguments.seeds:
+                for labels in arguments.labels:
+                    varied = {"labels": labels, "train_folds": list(part), "seed": seed}
+                    words = [*([config] if config else []), *words_of({**settings, **judged, **varied})]
+                    identity = {"corpus": self.corpus.hash, **values, **varied}
+                    identity = json.loads(json.dumps(identity, default=str))
+                    runs.append(PlannedRun(system, labels, part, seed, tuple(words), identity, self.folder / "runs"))
+        return runs
+
+    def _pretraining(self, given: Any, mapping: Mapping[str, Any]) -> PlannedPretraining | None:
+        """The pretraining of a system, one for all that name the same."""
+        if given is None:
+            return None
+        if "model" in mapping or "config" in mapping:
+            raise ArgumentsError("pretrain makes the checkpoint; expected no model or config beside it.")
+        settings = {"config": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else {}
+        config = settings.pop("config", None)
+        if not isinstance(config, str):
+            raise ArgumentsError(f"pretrain is {given!r}; expected a CONFIG, or a mapping with config and settings.")
+        words = [config, *words_of({"corpus": self.arguments.corpus, **settings})]
+        values = dict(read_settings([*words, f"--output_dir={self.folder}"]).values)
+        corpus = load_corpus(values.pop("corpus")) if "corpus" in settings else self.corpus
+        for name in ("corpus", "output_dir", "resume", *_SCREEN):
+            values.pop(name, None)
+        values = json.loads(json.dumps({"corpus": corpus.hash, **values}, default=str))
+        planned = PlannedPretraining(Path(config).stem, tuple(words), values, self.folder / "pretrained")
+        return self.pretrainings.setdefault(planned.folder, planned)
+
+
 def _system(
-    name: str | None, config: str | None, settings: dict[str, Any], published: str | None
+    name: str | None,
+    config: str | None,
+    settings: dict[str, Any],
+    published: str | None,
+    pretraining: PlannedPretraining | None,
 ) -> tuple[System, dict[str, Any]]:
     """A system, and everything that was set for it and could change its results, checked and converted."""
-    words = [*([config] if config else []), *words_of(settings)]
-    read, training = read_arguments(words, FineTuneArguments)
-    for left_out in ("table", "root", "label_efficiency"):
-        if getattr(read, left_out) is not None:
+    words = [*([config] if config else []), *words_of(settings), "--output_dir=-"]
+    read = read_arguments(words, FineTuneArguments)
+    for left_out, value in (
+        ("table", read.table), ("root", read.root), ("label_efficiency", read.report.label_efficiency)
+    ):  # fmt: skip
+        if value is not None:
             raise ArgumentsError(f"{left_out} is set; a benchmark is of a prepared corpus. Leave it out.")
     recipe = read.model_type is not None
     if recipe and read.mode not in (None, "from_scratch"):
         raise ArgumentsError(f"mode is {read.mode}; a recipe has no weights, so it is from_scratch.")
-    mode: Mode = read.mode or ("from_scratch" if recipe else "fine_tune")
+    mode = MODES[read.mode or ("from_scratch" if recipe else "fine_tune")]
     name = name or (Path(str(config)).stem if recipe else checkpoint_name(read.model))
-    defaults = vars(FineTuneArguments())
-    values = {key: value for key, value in vars(read).items() if value != defaults[key]} | training | {"mode": mode}
-    # Label set and seed are those of each run.
-    for key in (*_NO_MATTER, "labels", "seed"):
+    training = {key: value for key, value in read.learning.training.items() if key not in _SCREEN}
+    values = {**changed_options(read), **read.architecture, **training, "mode": mode.name}
+    values |= {"model": read.model} if read.model else {}
+    # Label set and seed are those of each run; unit and resamples judge its predictions anew.
+    for key in ("labels", "seed", "unit", "resamples"):
         values.pop(key, None)
-    return System(name, mode, config, settings, published), values
+    return System(name, mode, config, settings, published, pretraining), values
+
+
+def _digest(settings: Mapping[str, Any], *, length: int = 8) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:length]
 
 
 def _started(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry with the start that was asked for: a run from a checkpoint, whatever that learned from."""
+    """The entry with the initialization that was asked for: a checkpoint, whatever it was trained on."""
     return {**entry, "initialisation": "pretrained"} if entry["initialisation"] == "supervised" else entry
 
 

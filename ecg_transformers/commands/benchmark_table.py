@@ -1,9 +1,9 @@
 """The table of a benchmark: one row for each system and protocol, a group of columns for each label set.
 
-A figure is the macro AUROC on the reported records with its 95 % bootstrap interval. With several seeds it is the mean
-of the seeds' figures; then every resample of the records gives one mean over the seeds, and the interval is that of
-these means: it says how far other records would have led, not how far other seeds would have. A difference is taken
-resample by resample between two such means, of the same records in the same order: the paired bootstrap.
+A result is the task's main metric on the reported records with its 95 % bootstrap interval. With several seeds it is
+the mean of the seeds' results; then every resample of the records gives one mean over the seeds, and the interval is
+that of these means: it shows the variation over other records, not over other seeds. A difference is taken resample by
+resample between two such means, of the same records in the same order: the paired bootstrap.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..corpora import official_fold_roles
-from ..evaluation.results.entries import mode_words
+from ..evaluation.modes import find_mode
+from ..evaluation.results.entries import metric_words
 from ..evaluation.results.predictions import Predictions, score_interval
 from ..evaluation.results.published import PublishedFigure, published_figures
 from ..evaluation.results.store import format_table
@@ -105,8 +106,13 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was trained, in words."""
-        words = mode_words(self.mode)
-        return f"{words}, random weights" if self.initialization == "random" and "probe" in self.mode else words
+        mode = find_mode(self.mode)
+        # A mode that always starts from random weights need not say so.
+        return (
+            mode.words
+            if self.initialization in ("supervised", mode.initialization)
+            else f"{mode.words}, random weights"
+        )
 
     @property
     def train_records(self) -> str:
@@ -120,12 +126,14 @@ class BenchmarkTable:
     """The rows, and what stands around them.
 
     Args:
+        metric: The metric in words.
         title: Corpus and reported folds.
-        rows: System by system; the first is the one that the others are compared with.
+        rows: System by system; the others are compared with the first.
         problems: The runs that failed, and why.
         notes: How to read it.
     """
 
+    metric: str
     title: str
     rows: list[Row]
     problems: list[str]
@@ -134,7 +142,7 @@ class BenchmarkTable:
     def text(self) -> str:
         """Figures, paired differences and published figures, with a column for each label set."""
         cells = [cell for row in self.rows for cell in row.cells.values()]
-        blocks = [f"Macro AUROC [95 % interval], {self.title}\n{self._block(str, records=True)}"]
+        blocks = [f"{self.metric} [95 % interval], {self.title}\n{self._block(str, records=True)}"]
         if any(cell.difference for cell in cells):
             first = self.rows[0]
             blocks.append(f"Difference to {first.system}, {first.protocol} [95 %, paired]\n{self._block(_difference)}")
@@ -169,7 +177,7 @@ class BenchmarkTable:
         from ..viz.label_efficiency import plot_label_efficiency
 
         folder = Path(folder)
-        figures = {"table.png": plot_benchmark(self._plotted(), title=f"Macro AUROC, {self.title}")}
+        figures = {"table.png": plot_benchmark(self._plotted(), title=f"{self.metric}, {self.title}")}
         if curves := self._curves():
             figures["label_efficiency.png"] = plot_label_efficiency(curves)
         write_csv(folder / "table.csv", [_csv_line(row) for row in self.rows])
@@ -241,11 +249,21 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
     problems = [f"{run.title}: {reason}" for run, reason in benchmark.problems.items()]
     version = f" {corpus.info['version']}" if corpus.info.get("version") else ""
     title = f"{corpus.name}{version}, {corpus.describe_folds(benchmark.evaluate_folds)}"
-    return BenchmarkTable(title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples))
+    return BenchmarkTable(
+        _metric_words(rows), title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples)
+    )
+
+
+def _metric_words(rows: Sequence[Row]) -> str:
+    """The metrics of the results, as a heading."""
+    names = {entry["metric"] for row in rows for cell in row.cells.values() for entry in cell.entries}
+    words = ", ".join(map(metric_words, sorted(names))) or "results"
+    return words[0].upper() + words[1:]
 
 
 def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str]) -> Row:
-    start = entry or {"mode": run.system.mode, "initialisation": run.system.initialization}
+    mode = run.system.mode
+    start = entry or {"mode": mode.name, "initialisation": mode.initialization}
     cells = {one: Cell() for one in labels}
     return Row(run.system.name, start["mode"], start["initialisation"], run.train_folds, run.folds_words, cells)
 
@@ -263,7 +281,7 @@ def _published_of(system: System, entry: dict[str, Any]) -> tuple[PublishedFigur
     roles = official_fold_roles(entry["corpus"])
     if roles is None or tuple(entry["train_folds"]) != roles.train or entry["train_fraction"] != 1.0:
         return ()
-    return published_figures(system.published, system.mode, corpus=entry["corpus"], labels=entry["labels"])
+    return published_figures(system.published, system.mode.name, corpus=entry["corpus"], labels=entry["labels"])
 
 
 def _interval(samples: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""Label efficiency: the same evaluation with ever more training folds (ecg-selfsupervised, specification section 9).
+"""Label efficiency: the same evaluation with more and more training folds (Mehari and Strodthoff 2022).
 
-The first n training folds train, for each n asked for. The sets are nested, and no patient is in two folds of PTB-XL,
-so they grow by whole patients. What is reported stays the same.
+The first n training folds are trained on, for each n asked for. The sets are nested, and no patient is in two folds of
+PTB-XL, so they grow by whole patients. The reported records stay the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from ..corpora.prepared import load_corpus
 from ..corpora.protocol import default_folds
 from ..errors import ArgumentsError
-from ..evaluation.results.entries import noise_level, num_train_folds
+from ..evaluation.results.entries import metric_words, mode_words, noise_level, num_train_folds
+from ..evaluation.results.report import interval_words
 from ..evaluation.results.store import format_table, merge_results
+from .downstream import DownstreamArguments
 from .finetune import is_main_process
-from .options import DownstreamArguments
 
 __all__ = ["first_folds", "label_efficiency"]
 
@@ -26,11 +27,11 @@ def first_folds(train_folds: Sequence[int], numbers: Sequence[int]) -> list[tupl
     """The first n of the training folds, for each n, from few to many.
 
     Args:
-        train_folds: All of them, in order.
-        numbers: How many.
+        train_folds: All training folds, in order.
+        numbers: Numbers of folds.
 
     Raises:
-        ArgumentsError: There are not so many folds.
+        ArgumentsError: A number below 1 or above that of the folds.
 
     Example:
         >>> first_folds(range(1, 9), [4, 1])
@@ -46,20 +47,19 @@ def first_folds(train_folds: Sequence[int], numbers: Sequence[int]) -> list[tupl
 
 def label_efficiency(
     arguments: Arguments,
-    folder: str | Path,
-    evaluate: Callable[[Arguments, Path], list[dict[str, Any]]],
+    evaluate: Callable[[Arguments], list[dict[str, Any]]],
     *,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Evaluate with ever more training folds, each in a folder of its own.
+    """Evaluate with more and more training folds, each in a folder of its own.
 
     `training/benchmark.py` does the same for several systems, and leaves out what is done.
 
     Args:
-        arguments: The settings; `label_efficiency` says how many folds.
-        folder: Where the folders, `results.json` with all entries and `label_efficiency.png` go.
-        evaluate: Does one evaluation with these settings into this folder and returns its entries.
-        say: Called with each line for the screen.
+        arguments: The settings; `report.label_efficiency` holds the numbers of folds. The output folder gets the
+            folders, `results.json` with all entries and `label_efficiency.png`.
+        evaluate: Does one evaluation with these settings and returns its entries.
+        print_line: Called with each line for the screen.
 
     Returns:
         All entries, from few folds to many.
@@ -67,36 +67,44 @@ def label_efficiency(
     Raises:
         ArgumentsError: A table of labels instead of a corpus, nothing that trains, or too many folds.
     """
-    folder = Path(folder)
+    folder = Path(arguments.output_dir)
     if arguments.corpus is None:
         raise ArgumentsError("label_efficiency counts folds of a corpus; a table of labels has train_fraction instead.")
-    train_folds = arguments.train_folds or default_folds(load_corpus(arguments.corpus))[0]
+    train_folds = arguments.protocol.train_folds or default_folds(load_corpus(arguments.corpus))[0]
     entries: list[dict[str, Any]] = []
-    for folds in first_folds(train_folds, arguments.label_efficiency or ()):
-        say(f"folds {', '.join(map(str, folds))}:")
-        settings = replace(arguments, train_folds=list(folds), label_efficiency=None)
-        entries += evaluate(settings, folder / f"first_{len(folds)}_folds")
+    for folds in first_folds(train_folds, arguments.report.label_efficiency or ()):
+        print_line(f"folds {', '.join(map(str, folds))}:")
+        changed = replace(
+            arguments,
+            protocol=replace(arguments.protocol, train_folds=list(folds)),
+            output_dir=str(folder / f"first_{len(folds)}_folds"),
+        )
+        entries += evaluate(changed)
     if is_main_process():
         from ..viz.label_efficiency import plot_label_efficiency
 
         merge_results(folder / "results.json", entries)
-        say(_table(entries))
+        print_line(_table(entries))
         if len({num_train_folds(entry) for entry in entries}) > 1:
             figure = folder / "label_efficiency.png"
             plot_label_efficiency(entries).savefig(figure, dpi=150)
-            say(f"-> {figure}")
+            print_line(f"-> {figure}")
     return entries
 
 
 def _table(entries: Sequence[dict[str, Any]]) -> str:
+    shown = [entry for entry in entries if entry["min_positives"] == 1 and not noise_level(entry)]
     rows = [
         {
             "training folds": len(entry["train_folds"]),
             "records": f"{entry['train_records']:,}",
-            "system": f"{entry['checkpoint']}, {entry['mode'].replace('_', ' ')}, {entry['initialisation']}",
-            "macro AUROC": f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
+            "system": f"{entry['checkpoint']}, {mode_words(entry['mode'])}, {entry['initialisation']}",
+            metric_words(entry["metric"]): interval_words(entry),
         }
-        for entry in entries
-        if entry["min_positives"] == 1 and not noise_level(entry)
+        for entry in shown
     ]
+    if any("difference" in entry for entry in shown):
+        for row, entry in zip(rows, shown, strict=True):
+            difference = entry.get("difference")
+            row["difference"] = interval_words(difference, sign="+") if difference else ""
     return format_table(rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, HfArgumentParser, PreTrainedConfig
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, PreTrainedConfig
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES, Architecture
@@ -28,7 +28,6 @@ __all__ = [
     "build_model",
     "config_and_extractor",
     "read_settings",
-    "setting_names",
 ]
 
 logger = logging.get_logger(__name__)
@@ -112,11 +111,6 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
     }
     return RunSettings(run, training, config, extractor, positional[0], values, full_run)
-
-
-def setting_names(model_type: str = PretrainingArguments.model_type) -> dict[str, list[str]]:
-    """Names that the model's config (`"config"`) and the feature extractor (`"extractor"`) of an architecture take."""
-    return {owner: sorted(names) for owner, names in architecture_owners(architecture_of(model_type)).items()}
 
 
 def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None) -> Architecture:
@@ -211,8 +205,8 @@ def _dataclasses(owners, values) -> tuple[PretrainingArguments, EcgTrainingArgum
         given["dataloader_num_workers"] = 0
         given["dataloader_pin_memory"] = False
     try:
-        parser = HfArgumentParser([PretrainingArguments, EcgTrainingArguments])  # type: ignore[list-item]
-        run, training = parser.parse_dict(given)
+        run = PretrainingArguments(**_of(owners["run"], given))
+        training = EcgTrainingArguments(**_of(owners["training"], given))
     except (ValueError, TypeError) as error:
         raise ArgumentsError(f"The Trainer refuses these settings: {error}") from error
     if run.early_stopping_patience is not None and training.eval_strategy == "no":

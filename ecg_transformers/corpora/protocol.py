@@ -154,6 +154,20 @@ class Splits:
         """The same splits for a training that keeps its last epoch, where only thresholds are fitted."""
         return replace(self, selects=False)
 
+    def without_held_out(self, *, seed: int) -> "Splits":
+        """The same splits without the records of the first held-out part, with a selection of their own on the rest.
+
+        Args:
+            seed: Seed of the new held-out part.
+
+        Returns:
+            Splits without a held-out part where the remaining records are of one patient.
+        """
+        train = self.train.select(~self.held_out[0])
+        divisible = count_patients(train.corpus.patient_ids) > 1
+        held_out = _held_out(train, seed) if divisible else ()
+        return replace(self, train=train, held_out=held_out, refit=True, validation_folds=())
+
 
 def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Training folds and reported folds where none are named: by the corpus's roles.

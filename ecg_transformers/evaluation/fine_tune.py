@@ -1,9 +1,9 @@
-"""Fine-tuning a classifier, encoder included, with Transformers' Trainer; from scratch is the same from new weights.
+"""Fine-tuning a classifier, encoder included, with Transformers' Trainer; from scratch: the same from random weights.
 
-Layers near the input move at a lower rate than those near the head (`layer_decay`), windows of longer records start
-anywhere (a random crop per record and epoch), and every window is shifted in time by a few samples. The epoch with the
-best macro AUROC on the held-out records is kept, and training ends when it has not risen for some epochs; or all
-training records train and the last epoch is kept (`choose_epoch="last"`).
+Layers near the input have a lower learning rate than those near the head (`layer_decay`), windows of longer records are
+random crops (one per record and epoch), and every window is shifted in time by a few samples. The epoch with the best
+score on the held-out records is kept, and training ends when it has not risen for some epochs; or all training records
+are trained on and the last epoch is kept (`choose_epoch="last"`).
 """
 
 import math
@@ -26,17 +26,20 @@ from ..trainer.arguments import NO_DECAY, EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, HeldOutWindows, LabeledWindows
 from ..trainer.resume import newest_complete_checkpoint
+from .fit_probe import fit_head
+from .modes import FINE_TUNING
 from .probes.linear import HeldOut
 
 if TYPE_CHECKING:
     from ..corpora.protocol import Splits
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
+    from .outcomes import Fitting
 
-__all__ = ["fine_tune", "training_arguments"]
+__all__ = ["TRAINING_DEFAULTS", "fine_tune", "fit_classifier", "training_arguments"]
 
 # Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
-_DEFAULTS: dict[str, Any] = {
+TRAINING_DEFAULTS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
     "num_train_epochs": 12.0,
@@ -50,14 +53,22 @@ _DEFAULTS: dict[str, Any] = {
     "save_strategy": "epoch",
     "save_total_limit": 1,
     "load_best_model_at_end": True,
+    "dataloader_drop_last": False,
+    "no_decay": [*NO_DECAY, "attention.query"],
+}
+# What the Trainer of classifiers needs; no settings of a run.
+_NEEDED: dict[str, Any] = {
     "metric_for_best_model": "selection_score",
     "greater_is_better": True,
     "prediction_loss_only": False,
-    "dataloader_drop_last": False,
     "report_to": "none",
     "label_names": ["labels", "record_index"],
-    "no_decay": [*NO_DECAY, "attention.query"],
 }
+# Arguments of the machine and the screen: they leave no trace in a result.
+_UNRECORDED = {
+    "output_dir", "disable_tqdm", "use_cpu", "report_to", "logging_steps", "logging_dir", "run_name",
+    "save_total_limit", "dataloader_num_workers", "dataloader_pin_memory",
+}  # fmt: skip
 
 
 def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArguments:
@@ -70,12 +81,44 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
     Raises:
         ArgumentsError: Values that the Trainer refuses.
     """
-    given = _DEFAULTS | {"use_cpu": not torch.accelerator.is_available()} | values
+    given = TRAINING_DEFAULTS | _NEEDED | {"use_cpu": not torch.accelerator.is_available()} | values
     try:
         return EcgTrainingArguments(output_dir=str(output_dir), **given)
     except ValueError as error:
         hint = " With --choose_epoch last no evaluation is needed." if given["load_best_model_at_end"] else ""
         raise ArgumentsError(f"The Trainer refuses these settings: {error}{hint}") from error
+
+
+def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
+    """Train encoder and head; in fine-tuning the head starts as that of a probe unless `head_first` is off.
+
+    Returns:
+        Name of what was chosen, the choice, and the scores of the reported records.
+
+    Raises:
+        EcgError: There is no `output_dir`, or `fine_tune` refuses.
+    """
+    settings, splits, model = fitting.settings, fitting.splits, fitting.model
+    if fitting.output_dir is None:
+        raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
+    if FINE_TUNING not in fitting.mode.uses:
+        settings = replace(settings, layer_decay=1.0, head_epochs=0.0)
+    elif settings.head_first and not settings.head_epochs and model.config.has_linear_head:
+        # What chooses the epoch must be unseen by the head that the epochs start from.
+        everything = settings.choose_epoch == "last" and splits.refit
+        seen = splits if everything else splits.without_held_out(seed=settings.seed)
+        if seen.held_out:
+            fit_head(fitting, seen)
+    given = {"seed": settings.seed} | dict(settings.training)
+    if settings.choose_epoch == "last":
+        given = {"load_best_model_at_end": False} | given
+    arguments = training_arguments(fitting.output_dir, **given)
+    used = {**TRAINING_DEFAULTS, **given}
+    fitting.training.update({name: value for name, value in used.items() if name not in _UNRECORDED})
+    held_out = fine_tune(
+        model, fitting.extractor, splits, arguments=arguments, settings=settings, callbacks=fitting.callbacks
+    )
+    return "epoch", held_out, fitting.predict()
 
 
 def fine_tune(

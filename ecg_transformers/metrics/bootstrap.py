@@ -15,7 +15,8 @@ import numpy as np
 
 from ..corpora.patients import patient_groups
 from ..errors import EcgError
-from .metrics import METRICS, macro
+from .metrics import macro
+from .table import find_metric
 
 __all__ = ["Difference", "Interval", "bootstrap", "compare", "holm", "resample_weights"]
 
@@ -96,7 +97,7 @@ def bootstrap(
     Args:
         labels: `(records, labels)`, 0 or 1.
         scores: The same shape (decisions for `"macro_f1"`).
-        metric: A name of `metrics.METRICS` or a function with `weights` like those.
+        metric: A name in `metrics.table.METRICS`, or a function with `weights` like those of that table.
         patient_ids: `(records,)`: draw patients, each with all its records; -1 = unknown, a patient of its own.
             `None` draws records.
         resamples: How many.
@@ -275,11 +276,7 @@ def _redrawn(labels: np.ndarray, resamples: int, patient_ids: np.ndarray | None,
 
 
 def _function(metric: str | Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    if callable(metric):
-        return metric
-    if metric not in METRICS:
-        raise EcgError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}.")
-    return METRICS[metric]
+    return metric if callable(metric) else find_metric(metric).function
 
 
 def _included(labels: np.ndarray, point: np.ndarray, min_positives: int) -> np.ndarray:

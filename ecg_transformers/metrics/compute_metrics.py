@@ -7,9 +7,13 @@ from transformers import EvalPrediction
 from ..errors import EcgError
 from ..inference.aggregation import Aggregate, aggregate_windows
 from ..inference.encode import probabilities
-from .metrics import accuracy, auroc, average_precision, f1, fmax, macro, micro_auroc, one_hot, one_vs_one_auroc
+from .metrics import fmax, micro_auroc, one_hot
+from .table import main_metric, reported_values
 
 __all__ = ["compute_metrics"]
+
+# Decisions before thresholds have been fitted.
+_THRESHOLD = 0.5
 
 
 def compute_metrics(prediction: EvalPrediction, *, aggregate: Aggregate = "mean") -> dict[str, float]:
@@ -49,18 +53,13 @@ def compute_metrics(prediction: EvalPrediction, *, aggregate: Aggregate = "mean"
     if kind == "regression":
         return {"mean_absolute_error": float(np.abs(labels.reshape(scores.shape) - scores).mean())}
     if kind == "single_label_classification":
-        classes, labels = labels, one_hot(labels, scores.shape[1])
-        decisions = one_hot(scores.argmax(axis=1), scores.shape[1])
-        values = {"one_vs_one_auroc": one_vs_one_auroc(labels, scores).value, "accuracy": accuracy(classes, scores)}
+        labels, decisions = one_hot(labels, scores.shape[1]), one_hot(scores.argmax(axis=1), scores.shape[1])
+        values = {}
     else:
-        decisions = scores >= 0.5
+        decisions = scores >= _THRESHOLD
         values = {"micro_auroc": micro_auroc(labels, scores), "fmax": fmax(labels, scores)}
-    occurs = np.asarray(labels.any(axis=0))
-    values |= {
-        "macro_auroc": float(macro(auroc(labels, scores))),
-        "macro_average_precision": float(macro(average_precision(labels, scores))),
-        "macro_f1": float(macro(f1(labels, decisions), include=occurs)),
-    }
+    main = main_metric(kind)
+    values |= {main.name: main.value(labels, scores)} | reported_values(kind, labels, scores, decisions)
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from ..errors import EcgError
 
 __all__ = [
-    "METRICS",
     "OneVsOne",
     "accuracy",
     "auroc",
@@ -29,9 +28,12 @@ __all__ = [
     "macro",
     "macro_auroc",
     "micro_auroc",
+    "negative_absolute_error",
     "one_hot",
     "one_vs_one_auroc",
     "one_vs_one_pairs",
+    "r2",
+    "root_mean_square_error",
 ]
 
 _DEFAULT_THRESHOLD = 0.5
@@ -253,16 +255,23 @@ def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
     return np.eye(num_classes, dtype=np.uint8)[classes.astype(np.int64)]
 
 
-def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+def accuracy(labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None) -> np.ndarray:
     """The share of records whose largest score is that of their class.
 
     Args:
         labels: `(records,)` class numbers, or `(records, classes)` with a single 1.
         scores: `(records, classes)`.
+        weights: `(records, resamples)`, whole numbers; see the module.
+
+    Returns:
+        `(1,)`, or `(resamples, 1)` with weights.
     """
     labels = np.asarray(labels)
     classes = labels.argmax(axis=1) if labels.ndim == 2 else labels
-    return float((np.asarray(scores).argmax(axis=1) == classes).mean())
+    hits = np.asarray(scores).argmax(axis=1) == classes
+    if weights is None:
+        return hits.mean(keepdims=True)
+    return ((weights.T @ hits) / weights.sum(axis=0))[:, None]
 
 
 def fmax(labels: np.ndarray, scores: np.ndarray, *, num_thresholds: int = 101) -> float:
@@ -332,13 +341,33 @@ def fit_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.where(hits[-1] > 0, cut, _DEFAULT_THRESHOLD)
 
 
-METRICS: dict[str, Callable[..., np.ndarray]] = {
-    "macro_auroc": auroc,
-    "macro_average_precision": average_precision,
-    "macro_f1": f1,
-    "one_vs_one_auroc": one_vs_one_pairs,
-}
-"""The metrics that average over labels (or pairs): name in `results.json` -> function with `weights`."""
+def negative_absolute_error(labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None) -> np.ndarray:
+    """Minus the mean absolute error of each target, so that higher is better as for every other metric.
+
+    Args:
+        labels: `(records, targets)`.
+        scores: Predictions of the same shape.
+        weights: `(records, resamples)`, whole numbers; see the module.
+
+    Returns:
+        `(targets,)`, or `(resamples, targets)` with weights.
+    """
+    errors = -np.abs(np.asarray(labels, np.float64) - scores)
+    if weights is None:
+        return errors.mean(axis=0)
+    return (weights.T @ errors) / weights.sum(axis=0)[:, None]
+
+
+def root_mean_square_error(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The root of the mean squared error over records and targets, as an array of one value."""
+    return np.sqrt(np.square(labels - scores).mean(keepdims=True)).reshape(1)
+
+
+def r2(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The coefficient of determination of each target, `(targets,)`; NaN for a constant one."""
+    residual = np.square(labels - scores).sum(axis=0)
+    spread = np.square(labels - labels.mean(axis=0)).sum(axis=0)
+    return 1 - np.divide(residual, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
 
 
 def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from ..inference.aggregation import Aggregate, aggregate_windows
 from ..inference.encode import iterate_windows, probabilities
 from ..metrics.selection import selection_score
 from ..objectives.class_weights import weighted_losses
+from .arguments import option
 from .data import WindowDataset, identity_collator
 from .trainer import EcgTrainer
 
@@ -26,38 +27,52 @@ if TYPE_CHECKING:
 __all__ = ["FineTuneSettings", "FineTuneTrainer", "HeldOutWindows", "LabeledWindows", "layer_depths"]
 
 
+_TRAINING: dict[str, Any] = {"group": "Training", "used_by": "training"}
+_FINE_TUNING: dict[str, Any] = {"group": "Training", "used_by": "fine_tuning"}
+
+
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """Settings of fine-tuning besides the Trainer's arguments.
+    """Settings of fine-tuning besides the Trainer's arguments; the `help` of each field describes it."""
 
-    Args:
-        choose_epoch: `"best"` epoch on the held-out records, or `"last"` without holding records out.
-        one_cycle: One-cycle schedule: the learning rate rises from 1/25 to its maximum over 30 % of the run and falls
-            to 1/250,000, along cosines, while the momentum (beta 1) goes from 0.95 to 0.85 and back (Smith 2018; the
-            PTB-XL benchmark).
-        head_epochs: Epochs of training the head alone, with frozen encoder and BatchNorm statistics, before the whole
-            network is trained.
-        head_learning_rate: Learning rate of these epochs. Default: that of the run.
-        layer_decay: Factor on the learning rate per group of layers below the head; 1 = one rate for all.
-        max_shift_seconds: Maximum random time shift of a window (s); zeros fill the gap.
-        early_stopping_patience: Epochs without a better held-out score before training ends; `None` = never.
-        max_seconds: Time limit (s); `None` = none.
-        balanced: Balance class weights in the loss.
-        aggregate: How scores of a record's windows are combined.
-        resume: Resume from the newest complete checkpoint of the output folder.
-    """
-
-    choose_epoch: Literal["best", "last"] = "best"
-    one_cycle: bool = False
-    head_epochs: float = 0.0
-    head_learning_rate: float | None = None
-    layer_decay: float = 1.0
-    max_shift_seconds: float = 0.12
-    early_stopping_patience: int | None = 5
-    max_seconds: float | None = None
-    balanced: bool = False
-    aggregate: Aggregate = "mean"
-    resume: bool = False
+    choose_epoch: Literal["best", "last"] = option(
+        "best",
+        help="best: the epoch is chosen on held-out training records. last: all training records are trained on, "
+        "nothing is chosen; thresholds are fitted on the validation folds, or on the reported ones without any.",
+        **_TRAINING,
+    )
+    # 25th of the rate -> rate over 30 % of the run -> 250,000th, along cosines; beta 1 from 0.95 to 0.85 and back.
+    one_cycle: bool = option(
+        False, help="One-cycle schedule of learning rate and momentum instead of lr_scheduler_type.", **_TRAINING
+    )
+    layer_decay: float = option(
+        0.9, help="Factor on the learning rate per group of layers below the head.", **_FINE_TUNING
+    )
+    head_epochs: float = option(
+        0.0, help="Epochs of the head alone on the frozen encoder, before both are trained.", **_FINE_TUNING
+    )
+    head_learning_rate: float | None = option(
+        None,
+        help="Learning rate of these epochs. Default: learning_rate.",
+        only_if=lambda settings: settings.head_epochs > 0,
+        **_FINE_TUNING,
+    )
+    max_shift_seconds: float = option(0.12, help="Maximum random time shift of a training window (s).", **_TRAINING)
+    early_stopping_patience: int | None = option(
+        5,
+        help="Epochs without a better held-out score after which training ends; none = never.",
+        only_if=lambda settings: settings.choose_epoch == "best",
+        **_TRAINING,
+    )
+    max_seconds: float | None = option(None, help="Time limit of each training (s).", **_TRAINING)
+    balanced: bool | None = option(
+        None,
+        help="Balance class weights. Default: below 1,000 training records.",
+        group="Classification head",
+        used_by="learning",
+    )
+    aggregate: Aggregate = option("mean", help="Aggregation of a record's windows.", group="Windows and records")
+    resume: bool = option(False, help="Resume an interrupted training.", recorded=False)
 
 
 class LabeledWindows(WindowDataset):
@@ -135,7 +150,7 @@ def layer_depths(model: "EcgForSequenceClassification") -> dict[str, int]:
 
     Returns:
         Depth by parameter name: 0 for the group nearest to the input, and the largest for what is in no group (final
-        norm, pooling, head).
+        norm, head).
     """
     prefix, encoder = model.base_model_prefix, cast(Any, model.base_model)
     groups = encoder.layer_groups()

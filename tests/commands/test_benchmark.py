@@ -37,7 +37,7 @@ def plan(tmp_path, corpus_folder):
         path = tmp_path / "benchmark.yaml"
         path.write_text(json.dumps({"corpus": str(corpus_folder), "output_dir": str(tmp_path / "out"), **settings}))
         said = []
-        benchmark = Benchmark(*read_benchmark([str(path), *words]), say=said.append)
+        benchmark = Benchmark(*read_benchmark([str(path), *words]), print_line=said.append)
         benchmark.said = said
         return benchmark
 
@@ -49,19 +49,20 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
     random = np.random.default_rng(run.seed)
     labels = (np.random.default_rng(99).random((80, 3)) < 0.4).astype(np.uint8)
     entries = []
-    starts = [(run.system.mode, run.system.initialization, shift)]
-    starts += [] if baseline is None else [(run.system.mode, "random", baseline)]
-    for mode, start, strength in starts:
+    mode = run.system.mode
+    starts = [(mode.name, mode.initialization, shift)]
+    starts += [] if baseline is None else [(mode.name, "random", baseline)]
+    for name, start, strength in starts:
         scores = random.random((80, 3)) + strength * labels
         ids = np.arange(80) if records is None else records
         predictions = Predictions(
             labels, np.float32(scores), ids, ids // 2, ("A", "B", "C"), "multi_label_classification"
         )
-        predictions.save(run.folder / "predictions" / f"x_tiny_{mode}_{start}_all_cls_folds9_seed0.safetensors")
+        predictions.save(run.folder / "predictions" / f"x_tiny_{name}_{start}_all_cls_folds9_seed0.safetensors")
         interval = score_interval(predictions, resamples=50)
         entries.append(
             {
-                "mode": mode, "initialisation": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
+                "mode": name, "initialisation": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
                 "value": interval.value, "low": interval.low, "high": interval.high, "num_labels": 3, "records": 80,
                 "train_records": 128, "train_folds": list(run.train_folds), "train_fraction": 1.0, "corpus": "tiny",
                 "corpus_hash": run.settings["corpus"], "seconds": 10.0, "evaluate_folds": [9],
@@ -73,7 +74,7 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
 
 
 def predictions_of(run):
-    return Predictions.load(next((run.folder / "predictions").glob(f"*_{run.system.initialization}_*")))
+    return Predictions.load(next((run.folder / "predictions").glob(f"*_{run.system.mode.initialization}_*")))
 
 
 def test_runs_are_systems_times_folds_times_label_sets_and_a_first_seed_comes_first(plan, recipe, checkpoint):
@@ -81,7 +82,7 @@ def test_runs_are_systems_times_folds_times_label_sets_and_a_first_seed_comes_fi
         {"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "seeds": [3, 1]},
         *("--label_efficiency", "2", "1"),
     )
-    found = [(run.system.name, run.system.mode, run.folds_words, run.seed) for run in benchmark.runs]
+    found = [(run.system.name, run.system.mode.name, run.folds_words, run.seed) for run in benchmark.runs]
     net, ecg = ("tiny_net", "from_scratch"), ("tiny-ecg", "linear_probe")
     assert found == [(*system, folds, seed) for seed in (3, 1) for system in (net, ecg) for folds in ("1", "1-2")]
     assert len({run.folder for run in benchmark.runs}) == 8
@@ -94,7 +95,7 @@ def test_the_command_line_wins_over_a_system_and_a_system_over_the_common_settin
     assert plan(settings).runs[0].settings["max_shift_seconds"] == 0
     assert plan(settings, "--num_train_epochs", "2").runs[0].settings["num_train_epochs"] == 2
     # Settings of the architecture too, as for finetune.py.
-    assert plan(settings, "--head_dropout", "0.5").runs[0].settings["architecture"]["head_dropout"] == 0.5
+    assert plan(settings, "--head_dropout", "0.5").runs[0].settings["head_dropout"] == 0.5
 
 
 def test_only_what_could_change_the_result_makes_another_run(plan, recipe, tmp_path, corpus_folder):
@@ -126,7 +127,7 @@ def test_other_weights_of_a_checkpoint_are_another_run(plan, checkpoint, tmp_pat
     settings = tmp_path / "probe.yaml"
     settings.write_text(f"model: {copy}\nmode: linear_probe\n")
     (run,) = plan({"systems": [str(settings)]}).runs
-    assert (run.system.name, run.system.mode) == ("tiny-ecg", "linear_probe")
+    assert (run.system.name, run.system.mode.name) == ("tiny-ecg", "linear_probe")
     assert len(run.settings["model"]) == 64
 
 
@@ -177,7 +178,7 @@ def test_states_of_a_run(plan, recipe):
         ({"systems": ["RECIPE"], "labels": ["al"]}, [], "no label set 'al'"),
         ({"systems": ["RECIPE"], "label_efficiency": [9]}, [], "from 1 to 8"),
         ({"systems": ["RECIPE", {"config": "RECIPE", "name": "b", "evaluate_folds": [10]}]}, [], "different folds"),
-        ({"systems": ["RECIPE"]}, ["--resume"], "goes on where it was"),
+        ({"systems": ["RECIPE"]}, ["--resume"], "resumes where it left off"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(plan, recipe, settings, words, message):

@@ -9,7 +9,8 @@ from ecg_transformers.commands.recipe import write_architecture
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.evaluation.classifier import build_classifier, load_extractor
 from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
-from ecg_transformers.evaluation.modes import run_mode
+from ecg_transformers.evaluation.outcomes import run_mode
+from ecg_transformers.evaluation.settings import LearningSettings
 from ecg_transformers.trainer.fine_tuning import (
     FineTuneSettings,
     FineTuneTrainer,
@@ -54,7 +55,7 @@ def make_trainer(architecture, splits, folder, *, settings=None, **arguments):
     extractor = load_extractor(architecture)
     return FineTuneTrainer(
         build_classifier(architecture, splits.task, initialization="random"),
-        settings=settings or FineTuneSettings(one_cycle=True),
+        settings=settings or FineTuneSettings(one_cycle=True, layer_decay=1.0),
         args=training_arguments(folder, **(RECIPE | arguments)),
         train_dataset=LabeledWindows(splits.train, extractor, seed=0),
         eval_dataset=HeldOutWindows(splits.evaluate, extractor),
@@ -111,10 +112,15 @@ def test_discriminative_rates_are_a_quarter_per_group(architecture, splits, tmp_
 
 def test_the_last_epoch_is_kept_and_every_training_record_trains(architecture, splits, tmp_path, trained):
     outcome = run_mode(
-        "from_scratch", architecture, load_extractor(architecture), splits, output_dir=tmp_path,
-        settings=FineTuneSettings(choose_epoch="last", one_cycle=True, max_shift_seconds=0.0),
-        training=RECIPE | {"num_train_epochs": 3},
-    )  # fmt: skip
+        "from_scratch",
+        architecture,
+        load_extractor(architecture),
+        splits,
+        LearningSettings(
+            choose_epoch="last", one_cycle=True, max_shift_seconds=0.0, training=RECIPE | {"num_train_epochs": 3}
+        ),
+        output_dir=tmp_path,
+    )
     assert [len(part) for part in trained] == [len(splits.train)]
     assert outcome.chosen["epoch"] == 3
     assert outcome.thresholds is not None

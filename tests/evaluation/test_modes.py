@@ -16,7 +16,7 @@ from ecg_transformers.evaluation.classifier import (
     pretraining_facts,
     save_classifier,
 )
-from ecg_transformers.evaluation.modes import evaluate_as_is, run_mode
+from ecg_transformers.evaluation.outcomes import evaluate_as_is, run_mode
 from ecg_transformers.evaluation.results.predictions import (
     Predictions,
     label_table,
@@ -24,9 +24,10 @@ from ecg_transformers.evaluation.results.predictions import (
     paired_difference,
     score_interval,
 )
+from ecg_transformers.evaluation.settings import LearningSettings
 from ecg_transformers.inference.encode import predict_records
 from ecg_transformers.metrics.metrics import fit_thresholds
-from ecg_transformers.trainer.fine_tuning import FineTuneSettings, layer_depths
+from ecg_transformers.trainer.fine_tuning import layer_depths
 
 QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "disable_tqdm": True}
 
@@ -44,7 +45,7 @@ def encoder_of(model):
 def test_a_probe_leaves_every_encoder_tensor_bit_for_bit_and_is_the_checkpoint_it_becomes(
     mode, checkpoint, extractor, splits, tmp_path
 ):
-    outcome = run_mode(mode, checkpoint, extractor, splits, pooling="cls_mean")
+    outcome = run_mode(mode, checkpoint, extractor, splits, LearningSettings(pooling="cls_mean"))
     published = AutoModel.from_pretrained(checkpoint).state_dict()
     assert all(torch.equal(published[name], tensor) for name, tensor in encoder_of(outcome.model).items())
     save_classifier(outcome.model, extractor, tmp_path / "out", thresholds=outcome.thresholds)
@@ -63,7 +64,7 @@ def test_a_probe_leaves_every_encoder_tensor_bit_for_bit_and_is_the_checkpoint_i
 
 def test_a_frozen_batch_norm_keeps_its_statistics(checkpoint, extractor, splits, monkeypatch):
     """No published encoder of the package has one yet: a BatchNorm is put behind the patch embedding."""
-    from ecg_transformers.evaluation import modes
+    from ecg_transformers.evaluation import outcomes
 
     def build_with_norm(*args, **kwargs):
         model = build_classifier(*args, **kwargs)
@@ -73,7 +74,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(checkpoint, extractor, splits,
         model.base_model.embeddings.patch_embeddings.register_forward_hook(hook)
         return model
 
-    monkeypatch.setattr(modes, "build_classifier", build_with_norm)
+    monkeypatch.setattr(outcomes, "build_classifier", build_with_norm)
     outcome = run_mode("linear_probe", checkpoint, extractor, splits)
     assert outcome.model.base_model.norm.num_batches_tracked == 0
     assert torch.equal(outcome.model.base_model.norm.running_mean, torch.zeros(16))
@@ -81,11 +82,8 @@ def test_a_frozen_batch_norm_keeps_its_statistics(checkpoint, extractor, splits,
 
 @pytest.mark.parametrize("head_first", [True, False])
 def test_fine_tuning_moves_every_tensor_of_the_encoder(head_first, checkpoint, extractor, splits, tmp_path):
-    settings = FineTuneSettings(layer_decay=0.8)
-    outcome = run_mode(
-        "fine_tune", checkpoint, extractor, splits, head_first=head_first, output_dir=tmp_path, settings=settings,
-        training=QUICK,
-    )  # fmt: skip
+    settings = LearningSettings(head_first=head_first, layer_decay=0.8, training=QUICK)
+    outcome = run_mode("fine_tune", checkpoint, extractor, splits, settings, output_dir=tmp_path)
     published = AutoModel.from_pretrained(checkpoint).state_dict()
     same = [name for name, tensor in encoder_of(outcome.model).items() if torch.equal(published[name], tensor)]
     assert not same
@@ -99,7 +97,12 @@ def test_from_scratch_starts_from_new_weights_and_repeats_itself(checkpoint, ext
     for folder in ("a", "b"):
         torch.manual_seed(len(scores))
         outcome = run_mode(
-            "from_scratch", checkpoint, extractor, splits, output_dir=tmp_path / folder, training=QUICK, seed=3
+            "from_scratch",
+            checkpoint,
+            extractor,
+            splits,
+            LearningSettings(training=QUICK, seed=3),
+            output_dir=tmp_path / folder,
         )
         scores.append(outcome.predictions.scores)
     assert outcome.initialization == "random"
@@ -108,11 +111,18 @@ def test_from_scratch_starts_from_new_weights_and_repeats_itself(checkpoint, ext
 
 def test_a_single_label_task_with_several_windows_per_record(checkpoint, extractor, single_corpus, tmp_path):
     splits = make_splits(single_corpus, "all", extractor, train_folds=range(1, 9), evaluate_folds=[9, 10])
-    outcome = run_mode("fine_tune", checkpoint, extractor, splits, output_dir=tmp_path, training=QUICK, pooling="mean")
+    outcome = run_mode(
+        "fine_tune",
+        checkpoint,
+        extractor,
+        splits,
+        LearningSettings(training=QUICK, pooling="mean"),
+        output_dir=tmp_path,
+    )
     assert outcome.thresholds is None
     assert outcome.predictions.scores.sum(axis=1) == pytest.approx(np.ones(len(splits.evaluate)), abs=1e-5)
     assert {"accuracy", "one_vs_one_auroc", "macro_f1"} <= other_figures(outcome.predictions).keys()
-    probe = run_mode("linear_probe", checkpoint, extractor, splits, aggregate="max")
+    probe = run_mode("linear_probe", checkpoint, extractor, splits, LearningSettings(aggregate="max"))
     assert len(probe.predictions) == len(splits.evaluate)
 
 
@@ -132,7 +142,9 @@ def test_a_saved_classifier_is_scored_as_it_is(checkpoint, extractor, splits, tm
 
 def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, extractor, splits, tmp_path):
     first = run_mode("linear_probe", checkpoint, extractor, splits).predictions
-    second = run_mode("linear_probe", checkpoint, extractor, splits, initialization="random", seed=5).predictions
+    second = run_mode(
+        "linear_probe", checkpoint, extractor, splits, LearningSettings(seed=5), initialization="random"
+    ).predictions
     first.save(tmp_path / "first.safetensors")
     loaded = Predictions.load(tmp_path / "first.safetensors")
     assert loaded.codes == first.codes

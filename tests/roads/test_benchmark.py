@@ -102,7 +102,7 @@ def finished(folder, tmp_path_factory):
 
 def said_by(patch, said):
     module = script("benchmark")
-    patch.setattr(module, "say", said.append)
+    patch.setattr(module, "print_line", said.append)
     return module.main
 
 
@@ -208,11 +208,12 @@ def test_a_failure_is_reported_and_the_others_go_on(folder, tmp_path, monkeypatc
 def test_the_shipped_configurations_can_be_read():
     from ecg_transformers.commands.benchmark_plan import read_benchmark
 
-    arguments, common, _ = read_benchmark([str(ROOT / "training" / "configs" / "benchmark_ptbxl.yaml")])
+    places = ["--corpus", "c", "--output_dir", "o"]
+    arguments, common, _ = read_benchmark([str(ROOT / "training" / "configs" / "benchmark_ptbxl.yaml"), *places])
     assert arguments.labels == ["all", "diagnostic", "subclass", "superclass", "form", "rhythm"]
     assert [system["name"] for system in arguments.systems][:2] == ["xresnet1d50", "xresnet1d101"]
     assert common["train_folds"] == "1-8"
-    arguments, _, _ = read_benchmark([str(ROOT / "training" / "configs" / "label_efficiency_ptbxl.yaml")])
+    arguments, _, _ = read_benchmark([str(ROOT / "training" / "configs" / "label_efficiency_ptbxl.yaml"), *places])
     assert arguments.label_efficiency == [1, 2, 4, 8]
 
 

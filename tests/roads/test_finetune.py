@@ -17,6 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).parents[2]
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 QUICK = "--num_train_epochs 2 --per_device_train_batch_size 16 --disable_tqdm true --resamples 50".split()
+QUICK += ["--scratch", '{"num_train_epochs": 2}']
 
 
 def script(name):
@@ -306,20 +307,20 @@ def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):
 
 
 def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpoint, tmp_path, monkeypatch):
-    from ecg_transformers.commands import finetune as downstream
+    from ecg_transformers.evaluation import outcomes
 
     words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --resume".split()
-    run_mode = downstream.run_mode
+    run_mode = outcomes.run_mode
 
     def killed(mode, *args, **options):
         if mode == "from_scratch":
             raise KeyboardInterrupt
         return run_mode(mode, *args, **options)
 
-    monkeypatch.setattr(downstream, "run_mode", killed)
+    monkeypatch.setattr(outcomes, "run_mode", killed)
     with pytest.raises(KeyboardInterrupt):
         script("finetune").main([*words, *QUICK])
-    newest = sorted((tmp_path / "training").glob("checkpoint-*"))[-1]
+    newest = sorted((tmp_path / "training" / "system").glob("checkpoint-*"))[-1]
     written = newest.stat().st_mtime_ns
 
     def watched(mode, *args, **options):
@@ -327,7 +328,7 @@ def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpo
         assert newest.stat().st_mtime_ns == written
         return outcome
 
-    monkeypatch.setattr(downstream, "run_mode", watched)
+    monkeypatch.setattr(outcomes, "run_mode", watched)
     assert script("finetune").main([*words, *QUICK])
     assert not (tmp_path / "training").exists()
 

@@ -1,14 +1,18 @@
-"""What the entries of `results.json` are about: labels, metrics and modes in words, systems by name, curves.
+"""Names for the entries of `results.json`: labels, metrics and modes in words, systems by name, curves.
 
-Those who write the entries, print them and draw them say the same of them; so this file imports none of the three.
+Writers, tables and plots of entries share these names; so this file imports none of the three.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...metrics.table import metric_words
+from ..modes import mode_words
+
 __all__ = [
-    "MODE_WORDS",
+    "ENCODING_FIELDS",
+    "KEY_FIELDS",
     "label_efficiency_curves",
     "label_words",
     "metric_words",
@@ -18,36 +22,22 @@ __all__ = [
     "num_train_folds",
 ]
 
-MODE_WORDS = {
-    "linear_probe": "linear probe",
-    "attentive_probe": "attentive probe",
-    "fine_tune": "fine-tuned",
-    "from_scratch": "from scratch",
-}
-METRIC_WORDS = {"macro_auroc": "macro AUROC", "negative_mean_absolute_error": "minus the mean absolute error"}
-
+# What the head is given of the encoder; the config of a classifier has the same names.
+ENCODING_FIELDS = ("pooling", "layer")
 # Entries that share these can be compared with each other.
 TASK_FIELDS = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
-    "checkpoint", "mode", "initialisation", "pooling", "layer", "train_fraction", "aggregate", "sampling_rate",
+    "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "train_fraction", "aggregate", "sampling_rate",
     "window_seconds", "window_stride_seconds", "unit",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.
 TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_folds", "seed")
+# Two entries that agree in all of these are the same result: the newer one replaces the older.
+KEY_FIELDS = (*TASK_FIELDS, *TRAINING_FIELDS, "min_positives", "noise_level")
 
 Entry = Mapping[str, Any]
 Curves = dict[str, list[Entry]]
-
-
-def mode_words(mode: str) -> str:
-    """A mode in words."""
-    return MODE_WORDS.get(mode, mode.replace("_", " "))
-
-
-def metric_words(metric: str) -> str:
-    """A metric in words."""
-    return METRIC_WORDS.get(metric, metric.replace("_", " "))
 
 
 def label_words(entry: Entry) -> str:

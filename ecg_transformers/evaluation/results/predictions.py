@@ -11,7 +11,8 @@ from ...corpora.protocol import Part, Task
 from ...errors import EcgError
 from ...files import replace_file
 from ...metrics.bootstrap import Difference, Interval, bootstrap, compare
-from ...metrics.metrics import accuracy, auroc, average_precision, f1, macro, one_vs_one_auroc
+from ...metrics.metrics import auroc, average_precision, f1
+from ...metrics.table import main_metric, reported_values
 
 __all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_figures", "paired_difference", "score_interval"]
 
@@ -107,7 +108,7 @@ def score_interval(
     return bootstrap(
         predictions.labels,
         predictions.scores,
-        metric=_metric(predictions),
+        metric=main_metric(predictions.problem_type).name,
         patient_ids=predictions.patient_ids if unit == "patient" else None,
         min_positives=min_positives,
         resamples=resamples,
@@ -138,52 +139,23 @@ def paired_difference(
         first.labels,
         first.scores,
         second.scores,
-        metric=_metric(first),
+        metric=main_metric(first.problem_type).name,
         patient_ids=first.patient_ids if unit == "patient" else None,
         min_positives=min_positives,
         resamples=resamples,
     )
 
 
-def _negative_absolute_error(
-    labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Minus the mean absolute error of each target, so that larger is better as everywhere else."""
-    errors = -np.abs(np.asarray(labels, np.float64) - scores)
-    if weights is None:
-        return errors.mean(axis=0)
-    return (weights.T @ errors) / weights.sum(axis=0)[:, None]
-
-
-def _metric(predictions: Predictions):
-    return _negative_absolute_error if predictions.problem_type == "regression" else "macro_auroc"
-
-
 def other_figures(predictions: Predictions) -> dict[str, float]:
-    """Further macro figures without intervals, by name: average precision, F1 at the saved thresholds, and so on.
+    """Further metrics without intervals, by name: average precision, F1 at the saved thresholds, and so on.
 
-    Labels without a positive are left out of each mean; single-label tasks get accuracy, macro F1 of the largest score
-    and the one-vs-one AUROC instead of thresholds.
+    A single-label task decides for the largest score instead of by thresholds.
     """
-    labels, scores = predictions.labels, predictions.scores
-    if predictions.problem_type == "regression":
-        residual = np.square(labels - scores).sum(axis=0)
-        spread = np.square(labels - labels.mean(axis=0)).sum(axis=0)
-        explained = 1 - np.divide(residual, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
-        return {
-            "root_mean_square_error": float(np.sqrt(np.square(labels - scores).mean())),
-            "r2": float(macro(explained)),
-        }
-    occurs = np.asarray(labels.any(axis=0))
-    figures = {"macro_average_precision": float(macro(average_precision(labels, scores)))}
+    scores, thresholds = predictions.scores, predictions.thresholds
+    decisions = None if thresholds is None else scores >= thresholds
     if predictions.problem_type == "single_label_classification":
         decisions = scores == scores.max(axis=1, keepdims=True)
-        figures["accuracy"] = accuracy(labels, scores)
-        figures["macro_f1"] = float(macro(f1(labels, decisions), include=occurs))
-        figures["one_vs_one_auroc"] = one_vs_one_auroc(labels, scores).value
-    elif predictions.thresholds is not None:
-        figures["macro_f1"] = float(macro(f1(labels, scores >= predictions.thresholds), include=occurs))
-    return {name: value for name, value in figures.items() if np.isfinite(value)}
+    return reported_values(predictions.problem_type, predictions.labels, scores, decisions)
 
 
 def label_table(predictions: Predictions) -> list[dict[str, Any]]:

@@ -1,124 +1,211 @@
 """From the outcome of a mode, and that of its baseline, to entries of `results.json` and a line for the screen."""
 
+import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...corpora.protocol import Splits
 from ...errors import EcgError
+from ...metrics.bootstrap import Difference, Interval
+from ...metrics.table import main_metric
 from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
-from ..modes import Outcome
-from .entries import metric_words
-from .predictions import FEW_POSITIVES, paired_difference, score_interval
-from .store import result_entry
+from ..outcomes import Outcome, recorded
+from ..settings import ReportSettings
+from .entries import ENCODING_FIELDS, metric_words
+from .predictions import FEW_POSITIVES, Predictions, other_figures, paired_difference, score_interval
 
-__all__ = ["outcome_entries", "prediction_file", "summary_line"]
+if TYPE_CHECKING:
+    from ...features.extractor import EcgFeatureExtractor
 
-# A bootstrap over fewer records knows too little of the spread to be read without a warning.
+__all__ = [
+    "Evaluation",
+    "compared",
+    "difference_entry",
+    "interval_words",
+    "summary_line",
+]
+
+# The interval of a bootstrap over fewer records is unreliable.
 FEW_RECORDS = 50
 
 _NO_PRETRAINING = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
 
-
-def prediction_file(folder: str | Path, outcome: Outcome, splits: Splits, *, checkpoint: str, seed: int) -> Path:
-    """Where the predictions of an outcome are kept: a name that says which they are."""
-    folds = "-".join(map(str, splits.evaluate_folds))
-    model = outcome.model.config
-    words = [
-        checkpoint,
-        splits.evaluate.corpus.name,
-        outcome.mode,
-        outcome.initialization,
-        splits.task.label_set,
-        model.pooling,
-    ]
-    words += [f"layer{model.layer}"] if model.layer != -1 else []
-    words += [f"trained{'-'.join(map(str, splits.train_folds))}"]
-    words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
-    return Path(folder) / "predictions" / f"{'_'.join(words)}_folds{folds}_seed{seed}.safetensors"
+Entry = dict[str, Any]
 
 
-def outcome_entries(
-    outcome: Outcome,
-    splits: Splits,
-    *,
-    checkpoint: str | Path,
-    name: str,
-    seed: int,
-    against: Sequence[tuple[str, Outcome]] = (),
-    aggregate: str = "mean",
-    unit: str = "record",
-    resamples: int = 1000,
-    window_stride_seconds: float | None = None,
-    config_file: str | None = None,
-) -> list[dict[str, Any]]:
-    """Two entries: over all labels, and over those with enough positives to mean something.
+@dataclass(frozen=True)
+class Evaluation:
+    """A system on the reported records, and its baseline.
 
     Args:
-        outcome: Of the system.
-        splits: The protocol.
+        name: Name of the system in the entries.
         checkpoint: Folder or Hub name, for the facts of its pretraining.
-        name: What the entries call it.
-        seed: Of the run.
-        against: Names and outcomes it is compared with; the first is the baseline (`difference`), the others are kept
-            under `differences`.
-        aggregate: How windows were joined.
-        unit: What the bootstrap draws.
-        resamples: How many.
-        window_stride_seconds: Distance of two windows of a record.
+        extractor: The feature extractor of both.
+        splits: The protocol.
+        outcome: Outcome of the system.
+        baseline: Outcome of what it is compared with.
+        seed: Seed of the run.
         config_file: The YAML file of the run; that of the pretraining if not given.
+        settings: Settings of protocol and windows, by name; those of mode and training are in the outcomes.
+        trained: Facts of the training of a finished classifier: they replace those of this run.
+        baseline_trained: The same of its baseline.
     """
-    known = pretraining_facts(checkpoint)
-    config, supervised = known.pop("config"), bool(known.pop("labels"))
-    pretrained = outcome.initialization == "pretrained"
-    facts: dict[str, Any] = {
-        "config": config_file or (config if pretrained else ""),
-        "commit": _commit(),
-        "hardware": describe_hardware(),
-        "seconds": round(outcome.seconds, 1),
-        "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
-        "chosen": {name: None if value != value else value for name, value in outcome.chosen.items()},
-    }
-    entries = []
-    for min_positives in (1, FEW_POSITIVES):
-        options: dict[str, Any] = {"min_positives": min_positives, "unit": unit, "resamples": resamples}
-        try:
-            interval = score_interval(outcome.predictions, **options)
-        except EcgError:
-            if min_positives == 1:
-                raise
-            continue  # no label has so many positives
-        differences = [
-            (other, paired_difference(outcome.predictions, one.predictions, **options)) for other, one in against
-        ]
-        entry = result_entry(
-            interval,
-            outcome.predictions,
-            splits,
-            checkpoint=name,
-            mode=outcome.mode,
-            initialization="supervised" if pretrained and supervised else outcome.initialization,
-            pooling=outcome.model.config.pooling,
-            layer=outcome.model.config.layer,
-            aggregate=aggregate,
-            min_positives=min_positives,
-            seed=seed,
-            sampling_rate=outcome.model.config.sampling_rate,
-            window_seconds=outcome.model.config.window_size / outcome.model.config.sampling_rate,
-            window_stride_seconds=window_stride_seconds,
-            pretraining=known if pretrained else _NO_PRETRAINING,
-            difference=differences[0] if differences else None,
-            **facts,
-        )
-        if len(differences) > 1:
-            entry["differences"] = [
-                {"against": other, "value": one.value, "low": one.low, "high": one.high, "p_value": one.p_value}
-                for other, one in differences
+
+    name: str
+    checkpoint: str | Path
+    extractor: "EcgFeatureExtractor"
+    splits: Splits
+    outcome: Outcome
+    baseline: Outcome | None = None
+    seed: int = 0
+    config_file: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trained: Entry = field(default_factory=dict)
+    baseline_trained: Entry = field(default_factory=dict)
+
+    def entries(
+        self, report: ReportSettings, *, against: Sequence[tuple[str, Outcome]] = ()
+    ) -> tuple[list[Entry], list[Entry]]:
+        """The entries of the system, and those of the baseline.
+
+        For each outcome two: over all labels, and over those with enough positives to mean something.
+
+        Args:
+            report: Bootstrap settings.
+            against: Names and outcomes of other systems it is compared with, besides the baseline.
+
+        Raises:
+            EcgError: No label of the reported records has both classes.
+        """
+        others = [] if self.baseline is None else [(self.outcome.mode.baseline_name, self.baseline)]
+        own = [entry | self.trained for entry in self._entries_of(self.outcome, report, [*others, *against])]
+        if self.baseline is None:
+            return own, []
+        return own, [entry | self.baseline_trained for entry in self._entries_of(self.baseline, report, [])]
+
+    def save_predictions(self, folder: str | Path, *, part: str = "") -> None:
+        """Write the predictions of both outcomes.
+
+        Args:
+            folder: Folder of the run.
+            part: Folder inside `predictions/`.
+        """
+        for outcome in (self.outcome, self.baseline):
+            if outcome is not None:
+                outcome.predictions.save(Path(folder) / "predictions" / part / self._file_name(outcome))
+
+    def _file_name(self, outcome: Outcome) -> str:
+        """A name that says which predictions they are."""
+        splits, config = self.splits, outcome.model.config
+        pooled, layer = (getattr(config, name) for name in ENCODING_FIELDS)
+        words = [self.name.replace("/", "-"), splits.evaluate.corpus.name, outcome.mode.name, outcome.initialization]
+        words += [splits.task.label_set, pooled]
+        words += [f"layer{layer}"] if layer != -1 else []
+        words += [f"trained{'-'.join(map(str, splits.train_folds))}"]
+        words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
+        words += [f"folds{'-'.join(map(str, splits.evaluate_folds))}", f"seed{self.seed}"]
+        return f"{'_'.join(words)}.safetensors"
+
+    def _entries_of(
+        self, outcome: Outcome, report: ReportSettings, against: Sequence[tuple[str, Outcome]]
+    ) -> list[Entry]:
+        facts = self._facts(outcome, report)
+        entries = []
+        for min_positives in (1, FEW_POSITIVES):
+            options: dict[str, Any] = {"unit": report.unit, "resamples": report.resamples}
+            options["min_positives"] = min_positives
+            try:
+                interval = score_interval(outcome.predictions, **options)
+            except EcgError:
+                if min_positives == 1:
+                    raise
+                continue  # no label has so many positives
+            differences = [
+                difference_entry(name, paired_difference(outcome.predictions, one.predictions, **options))
+                for name, one in against
             ]
-        entries.append(entry)
-    return entries
+            values = _values(interval, outcome.predictions, min_positives)
+            entries.append(facts | values | compared(differences))
+        return entries
+
+    def _facts(self, outcome: Outcome, report: ReportSettings) -> Entry:
+        """Everything of an entry that is no result."""
+        splits, config = self.splits, outcome.model.config
+        corpus = splits.evaluate.corpus
+        known = pretraining_facts(self.checkpoint)
+        pretraining_config, supervised = known.pop("config"), bool(known.pop("labels"))
+        pretrained = outcome.initialization == "pretrained"
+        return {
+            "checkpoint": self.name,
+            "mode": outcome.mode.name,
+            "initialisation": "supervised" if pretrained and supervised else outcome.initialization,
+            "corpus": corpus.name,
+            "corpus_version": corpus.info.get("version") or "",
+            "corpus_hash": corpus.hash,
+            "sampling_rate": config.sampling_rate,
+            "labels": splits.task.label_set,
+            "train_folds": list(splits.train_folds),
+            "evaluate_folds": list(splits.evaluate_folds),
+            "evaluate_role": splits.evaluate_role,
+            "train_records": len(splits.train),
+            "train_fraction": splits.train_fraction,
+            "records_without_label": splits.left_out,
+            **{name: getattr(config, name) for name in ENCODING_FIELDS},
+            "aggregate": outcome.settings["aggregate"],
+            "window_seconds": config.window_size / config.sampling_rate,
+            "window_stride_seconds": self.extractor.stride_seconds,
+            "selection": outcome.selection,
+            "chosen": {name: None if value != value else value for name, value in outcome.chosen.items()},
+            "seed": self.seed,
+            "settings": {**self.settings, **recorded(report), **outcome.settings},
+            "pretraining": known if pretrained else _NO_PRETRAINING,
+            "config": self.config_file or (pretraining_config if pretrained else ""),
+            "commit": _commit(),
+            "hardware": describe_hardware(),
+            "seconds": round(outcome.seconds, 1),
+            "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _values(interval: Interval, predictions: Predictions, min_positives: int) -> Entry:
+    """Everything of an entry that is a result."""
+    return {
+        "records": len(predictions),
+        "num_labels": interval.num_labels,
+        "label_codes": list(predictions.codes),
+        "labels_left_out": [predictions.codes[k] for k in interval.left_out],
+        "min_positives": min_positives,
+        "metric": main_metric(predictions.problem_type).name,
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "unit": interval.unit,
+        "resamples": interval.resamples,
+        "resamples_with_vanished_label": interval.vanished,
+        **(other_figures(predictions) if min_positives == 1 else {}),
+    }
+
+
+def difference_entry(against: str, difference: Difference) -> Entry:
+    """A paired difference as an entry holds it.
+
+    Args:
+        against: Name of what is subtracted.
+        difference: The paired bootstrap.
+    """
+    found = {"against": against, "value": difference.value, "low": difference.low, "high": difference.high}
+    return found | {"p_value": difference.p_value}
+
+
+def compared(differences: Sequence[Entry]) -> Entry:
+    """The fields of an entry for its comparisons: `difference`, the first; `differences`, all if there are several."""
+    found: Entry = {"difference": differences[0]} if differences else {}
+    return found | ({"differences": list(differences)} if len(differences) > 1 else {})
 
 
 @cache
@@ -127,21 +214,32 @@ def _commit() -> str:
 
 
 def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], role: str) -> str:
-    """The figures of an outcome, of its baseline, and their difference, in one line."""
+    """The results of an outcome, of its baseline, and their difference, in one line.
+
+    Args:
+        entries: Entries of the outcome.
+        baseline: Entries of its baseline, or none.
+        role: Role of the reported folds, see `Splits.reported_folds`.
+    """
     first = entries[0]
-    metric = metric_words(first["metric"])
-    line = f"{role} {metric} {_figure(first)}  {first['num_labels']} labels"
+    line = f"{role} {metric_words(first['metric'])} {interval_words(first)}  {first['num_labels']} labels"
     if len(entries) > 1:
-        line += f", {entries[1]['num_labels']} with >= {entries[1]['min_positives']} positives: {_figure(entries[1])}"
+        second = entries[1]
+        line += f", {second['num_labels']} with >= {second['min_positives']} positives: {interval_words(second)}"
     if baseline:
         word = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
-        difference = first["difference"]
-        line += f"   {word} {_figure(baseline[0])}"
-        line += f"   difference {difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+        line += f"   {word} {interval_words(baseline[0])}   difference {interval_words(first['difference'], sign='+')}"
     if first["records"] < FEW_RECORDS:
-        line += f"\nonly {first['records']} records are reported: figure and interval say little"
+        line += f"\nonly {first['records']} records are reported: value and interval are unreliable"
     return line
 
 
-def _figure(entry: Mapping[str, Any]) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+def interval_words(entry: Mapping[str, Any], *, sign: str = "") -> str:
+    """A value with its interval, e.g. `0.912 [0.901, 0.923]`.
+
+    Args:
+        entry: An entry, or its `difference`.
+        sign: `"+"` prints the sign of positive numbers too.
+    """
+    value, low, high = (f"{entry[name]:{sign}.3f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

@@ -1,6 +1,5 @@
-"""`results.json`: one entry per figure with everything needed to make it again (DESIGN section 6), and its table."""
+"""`results.json`: one entry per result with everything needed to repeat it, and its table."""
 
-import datetime
 import json
 import math
 import shutil
@@ -8,111 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...corpora.protocol import Splits
 from ...errors import EcgError
 from ...files import write_text
-from ...metrics.bootstrap import Difference, Interval
-from .predictions import Predictions, other_figures
+from .entries import KEY_FIELDS
 
-__all__ = ["KEY_FIELDS", "add_to_card", "format_table", "merge_results", "read_results", "result_entry"]
+__all__ = ["add_to_card", "format_table", "merge_results", "read_results"]
 
-# Two entries that agree in all of these are the same figure: the newer one replaces the older.
-KEY_FIELDS = (
-    "checkpoint", "mode", "initialisation", "corpus", "corpus_version", "sampling_rate", "labels", "train_folds",
-    "evaluate_folds", "metric", "min_positives", "pooling", "layer", "train_fraction", "aggregate", "unit", "seed",
-    "window_seconds", "window_stride_seconds", "noise_level",
-)  # fmt: skip
 # What an entry without the field has.
 _KEY_DEFAULTS = {"noise_level": 0}
-
-
-def result_entry(
-    interval: Interval,
-    predictions: Predictions,
-    splits: Splits,
-    *,
-    checkpoint: str,
-    mode: str,
-    initialization: str,
-    pooling: str,
-    layer: int,
-    aggregate: str,
-    min_positives: int,
-    seed: int,
-    sampling_rate: float,
-    pretraining: Mapping[str, Any],
-    difference: tuple[str, Difference] | None = None,
-    **facts: object,
-) -> dict[str, Any]:
-    """One entry of `results.json`.
-
-    Args:
-        interval: The figure.
-        predictions: What it was computed from.
-        splits: The protocol.
-        checkpoint: Name of the checkpoint.
-        mode: `linear_probe`, `attentive_probe`, `fine_tune` or `from_scratch`.
-        initialization: `pretrained`, `random` or `supervised`.
-        pooling: What the head reads.
-        layer: Whose tokens it reads.
-        aggregate: How windows are joined to records.
-        min_positives: Labels with fewer positives were left out.
-        seed: Of heads, order and splits.
-        sampling_rate: Of the model's input in Hz.
-        pretraining: Records, epochs, steps, hardware, hours.
-        difference: Against what, and the paired difference.
-        **facts: Commit, hardware, seconds, config, what was chosen, and so on.
-    """
-    corpus = splits.evaluate.corpus
-    regression = predictions.problem_type == "regression"
-    entry: dict[str, Any] = {
-        "checkpoint": checkpoint,
-        "mode": mode,
-        "initialisation": initialization,
-        "corpus": corpus.name,
-        "corpus_version": corpus.info.get("version") or "",
-        "corpus_hash": corpus.hash,
-        "sampling_rate": sampling_rate,
-        "labels": splits.task.label_set,
-        "train_folds": list(splits.train_folds),
-        "evaluate_folds": list(splits.evaluate_folds),
-        "evaluate_role": splits.evaluate_role,
-        "train_records": len(splits.train),
-        "train_fraction": splits.train_fraction,
-        "records": len(predictions),
-        "records_without_label": splits.left_out,
-        "num_labels": interval.num_labels,
-        "label_codes": list(predictions.codes),
-        "labels_left_out": [predictions.codes[k] for k in interval.left_out],
-        "min_positives": min_positives,
-        "pooling": pooling,
-        "layer": layer,
-        "aggregate": aggregate,
-        "metric": "negative_mean_absolute_error" if regression else "macro_auroc",
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "unit": interval.unit,
-        "resamples": interval.resamples,
-        "resamples_with_vanished_label": interval.vanished,
-        **(other_figures(predictions) if min_positives == 1 else {}),
-        "selection": splits.selection_of(trains_once=mode != "linear_probe"),
-        "seed": seed,
-        "pretraining": dict(pretraining),
-        "config": "",
-        "commit": "",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    if difference is not None:
-        against, paired = difference
-        entry["difference"] = {
-            "against": against,
-            "value": paired.value,
-            "low": paired.low,
-            "high": paired.high,
-            "p_value": paired.p_value,
-        }
-    return entry | facts
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
@@ -124,17 +26,17 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
 def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Add entries to a file: one with the key of an older entry replaces it, the others stay.
 
-    `evaluations` counts how often a figure was made, so that one of a test fold says how often that was touched.
+    `evaluations` counts how often a result was made, so that one of a test fold shows how often the fold was used.
 
     Args:
-        path: `results.json`; written whole or not at all.
+        path: `results.json`; written atomically.
         entries: New entries.
 
     Returns:
         All entries of the file.
 
     Raises:
-        EcgError: A figure is not finite.
+        EcgError: A value is not finite.
     """
     for entry in entries:
         for name in ("value", "low", "high"):
@@ -154,7 +56,7 @@ def merge_results(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> lis
 
 
 def add_to_card(name: str, entries: Sequence[Mapping[str, Any]], *, run: str | Path | None = None) -> Path:
-    """Add entries to the results of a card, and take what else its run left for it.
+    """Add entries to the results of a card, and copy the other files that its run left for it.
 
     Args:
         name: Folder under `hub_cards/`.

@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult
 from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
 from ...errors import CheckpointError
-from ...evaluation.results.entries import metric_words, mode_words
+from ...evaluation.results.entries import ENCODING_FIELDS, metric_words, mode_words
+from ...metrics.table import METRICS
 
 __all__ = [
     "checkpoint_entries",
@@ -34,16 +35,13 @@ REQUIRED_FIELDS = (
 
 # Fields that make two entries incomparable. Corpus, labels and mode are named in every row, others where they vary.
 SETTING_FIELDS = (
-    "corpus", "sampling_rate", "labels", "mode", "pooling", "layer", "train_fraction", "min_positives", "aggregate",
+    "corpus", "sampling_rate", "labels", "mode", *ENCODING_FIELDS, "train_fraction", "min_positives", "aggregate",
     "window_seconds", "window_stride_seconds", "unit", "seed",
 )  # fmt: skip
 NAMED_FIELDS = ("corpus", "labels", "mode", "min_positives")
 DETAIL_FIELDS = ("mode", "train_folds", "evaluate_folds", "records", "num_labels", "seed")
 # A score has fewer certain digits than these: its interval is some hundredths wide.
 DIGITS = 4
-
-# Names of the Hub's metric register for ours.
-METRIC_TYPES = {"macro_auroc": "roc_auc", "macro_average_precision": "average_precision", "macro_f1": "f1"}
 
 
 def load_results(path: str | Path) -> list[dict[str, Any]]:
@@ -180,6 +178,11 @@ def _dataset(name: str) -> tuple[str, str]:
     return definition.physionet.slug if definition.physionet else name, definition.title
 
 
+def _hub_type(metric: str) -> str:
+    """Name in the Hub's register of metrics."""
+    return (METRICS[metric].hub_type if metric in METRICS else None) or metric
+
+
 def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalResult]:
     """Returns the scores of the published weights in the form of the card's `model-index`, each once and rounded.
 
@@ -207,7 +210,7 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
                 dataset_config=str(entry["labels"]),
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
-                metric_type=METRIC_TYPES.get(entry["metric"], str(entry["metric"])),
+                metric_type=_hub_type(entry["metric"]),
                 metric_name=f"{metric_words(entry['metric'])}, {setting_words(entry, found)}{rare}",
                 metric_value=round(entry["value"], DIGITS),
                 metric_args=details,

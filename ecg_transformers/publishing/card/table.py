@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...corpora import official_fold_roles
-from ...evaluation.results.entries import MODE_WORDS, label_words, metric_words
+from ...evaluation.modes import MODES
+from ...evaluation.results.entries import label_words, metric_words
 from .results import (
     NAMED_FIELDS,
     SETTING_FIELDS,
@@ -87,7 +88,7 @@ def _priority(row: Row) -> tuple[bool, int]:
 
 
 def _order(entry: Entry) -> tuple[Any, ...]:
-    modes = list(MODE_WORDS)
+    modes = list(MODES)
     mode = modes.index(entry["mode"]) if entry["mode"] in modes else len(modes)
     settings = [json.dumps(entry.get(name)) for name in SETTING_FIELDS]
     amounts = (entry.get("min_positives") or 1, mode, -(entry.get("train_fraction") or 1.0))

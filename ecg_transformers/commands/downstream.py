@@ -1,0 +1,167 @@
+"""Arguments of `training/finetune.py` and `training/score.py`, and how they are read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from ..errors import ArgumentsError, check_names
+from ..evaluation.modes import MODES, Mode
+from ..evaluation.settings import LearningSettings, Protocol, ReportSettings
+from ..trainer.arguments import EcgTrainingArguments, option
+from .command_line import field_types, parse_command_line, read_yaml
+from .options import build, converted, declared_options, unused_options
+from .recipe import recipe_names
+
+__all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments", "unused_settings"]
+
+_TABLE: dict[str, Any] = {"group": "Data", "recorded": True}
+_WINDOWS: dict[str, Any] = {"group": "Windows and records"}
+
+
+@dataclass(frozen=True)
+class DownstreamArguments:
+    """What fine-tuning and scoring share.
+
+    Args:
+        protocol: Labels and folds.
+        learning: How a classifier is built and fitted.
+        report: How results are computed.
+    """
+
+    # Whether a YAML file may stand before the options.
+    takes_config: ClassVar[bool] = False
+
+    mode: str | None = option(
+        None,
+        help="Training mode. Default: fine_tune; linear_probe below 1,000 rows of a table, and in score.py.",
+        choices=MODES,
+        recorded=False,
+    )
+    corpus: str | None = option(
+        None, help="Folder of the prepared corpus (training/prepare.py).", group="Data", recorded=False
+    )
+    window_seconds: float | None = option(
+        None,
+        help="Window length (s). Longer records: a random crop per epoch in training, every window_stride_seconds in "
+        "scoring. Default: the checkpoint's.",
+        **_WINDOWS,
+    )
+    window_stride_seconds: float | None = option(
+        None, help="Stride between windows in scoring (s). Default: the checkpoint's share of a window.", **_WINDOWS
+    )
+    output_dir: str = option("", help="Output folder.", required=True, recorded=False)
+    protocol: Protocol = field(default_factory=Protocol)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+
+@dataclass(frozen=True)
+class FineTuneArguments(DownstreamArguments):
+    """What `training/finetune.py` adds.
+
+    Args:
+        config: The YAML file.
+        architecture: Settings of a recipe's architecture.
+    """
+
+    takes_config: ClassVar[bool] = True
+
+    model: str = option("", help="Checkpoint: folder or Hub name.", group="Data", recorded=False)
+    model_type: str | None = option(
+        None, help="Architecture to train from random weights instead of --model; usually in CONFIG.", group="Data"
+    )
+    table: str | None = option(
+        None,
+        help="Own labels instead of a corpus: CSV with record[, patient, fold, age, sex] and labels.",
+        group="Data",
+        recorded=False,
+    )
+    root: str | None = option(None, help="Folder of the table's records.", group="Data", recorded=False)
+    read_sampling_rate: float | None = option(None, help="Sampling rate of files that state none (Hz).", **_TABLE)
+    read_units: str | None = option(None, help="Unit of files that state none (mV, uV, V).", **_TABLE)
+    read_leads: list[str] | None = option(None, help="Leads of files that name none.", **_TABLE)
+    num_proc: int = option(1, help="Processes that read a table's records.", group="Data", recorded=False)
+    config: str | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoreArguments(DownstreamArguments):
+    """What `training/score.py` adds."""
+
+    model: list[str] = option(
+        default_factory=list,
+        help="Checkpoints: folders or Hub names; the others are compared with the first.",
+        group="Data",
+        required=True,
+        recorded=False,
+    )
+    output_dir: str = option("runs/score", help="Folder of results and predictions.", recorded=False)
+
+
+Arguments = TypeVar("Arguments", bound=DownstreamArguments)
+
+
+def read_arguments(words: Sequence[str], kind: type[Arguments]) -> Arguments:
+    """Read `[CONFIG.yaml] --name value ...`; the command line wins over the file.
+
+    Fields of the Trainer's arguments are names too, and where `model_type` is set instead of `model`, the fields of
+    that architecture's config and feature extractor.
+
+    Args:
+        words: Without the program's name.
+        kind: `FineTuneArguments` or `ScoreArguments`.
+
+    Raises:
+        ArgumentsError: An unknown name (the nearest known one is named), a value of the wrong type, a missing setting.
+    """
+    positional, options = parse_command_line(words)
+    if len(positional) > int(kind.takes_config):
+        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
+    config = positional[0] if positional else None
+    from_file = {} if config is None else read_yaml(config)
+    model_type = options.get("model_type", from_file.get("model_type"))
+    own, training = declared_options(kind), field_types(EcgTrainingArguments)
+    architecture = {} if model_type is None or not kind.takes_config else recipe_names(model_type)
+    others = {name: type_ for name, type_ in {**training, **architecture}.items() if name not in own}
+    known = {*own, *others, *(one.facts["alias"] for one in own.values() if one.facts["alias"])}
+    check_names(from_file, known, where=str(config))
+    check_names(options, known, where="the command line")
+    values = {**converted(from_file, own, others), **converted(options, own, others)}
+    if values.get("scratch"):
+        check_names(values["scratch"], {*declared_options(LearningSettings), *training}, where="scratch")
+        values["scratch"] = converted(values["scratch"], declared_options(LearningSettings), training)
+    if kind.takes_config and bool(values.get("model")) == bool(model_type):
+        raise ArgumentsError(
+            "Pass either --model CHECKPOINT, or a recipe such as training/configs/xresnet1d50_ptbxl.yaml (model_type)."
+        )
+    return build(
+        kind,
+        values,
+        config=config,
+        given=frozenset(values),
+        training={name: value for name, value in values.items() if name in training and name not in own},
+        architecture={name: value for name, value in values.items() if name in architecture and name not in training},
+    )
+
+
+# Of the Trainer's arguments, what has an effect where nothing is trained.
+_ALWAYS = {"bf16", "disable_tqdm"}
+_NOT_WITH_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
+
+
+def unused_settings(mode: Mode | None, arguments: DownstreamArguments) -> list[str]:
+    """Settings that were given and have no effect in a mode.
+
+    Args:
+        mode: The mode; `None`: a classifier is scored as it was saved.
+        arguments: The settings.
+    """
+    learning = arguments.learning
+    uses = frozenset() if mode is None else mode.uses
+    found = unused_options(arguments, learning.given, uses)
+    if mode is None or not mode.trains:
+        found += [name for name in learning.training if name not in _ALWAYS]
+    elif learning.one_cycle:
+        found += [name for name in _NOT_WITH_ONE_CYCLE if name in learning.training]
+    return found

@@ -1,0 +1,161 @@
+"""`--help` of the scripts, from the declarations that are read: grouped, with types, defaults and required marks."""
+
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+from ..features.contract import SignalContract
+from ..trainer.arguments import EcgTrainingArguments
+from .command_line import field_types, read_yaml
+from .options import Declared, declared_options
+from .settings import architecture_of, architecture_owners
+
+__all__ = ["command_help", "wants_help"]
+
+_WIDTH, _NAME_WIDTH = 118, 30
+_GROUPS = ("Data", "Labels and folds", "Windows and records", "Classification head", "Training", "Report", "Run")
+# Arguments of the Trainer that a user sets most.
+_TRAINER = (
+    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+    "lr_scheduler_type", "warmup_steps", "warmup_epochs", "weight_decay", "max_grad_norm", "bf16", "eval_strategy",
+    "save_strategy", "logging_steps", "dataloader_num_workers", "disable_tqdm",
+)  # fmt: skip
+_TYPES = {int: "INT", float: "NUMBER", str: "TEXT", dict: "JSON", list: "LIST", tuple: "LIST"}
+_TRAINER_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
+
+
+def wants_help(words: list[str]) -> bool:
+    """Whether a command line asks for help: by name, or by being empty."""
+    return not words or "--help" in words or "-h" in words
+
+
+def command_help(
+    usage: str,
+    kind: type,
+    words: Iterable[str] = (),
+    *,
+    trainer: Mapping[str, Any] | None = None,
+    left_out: Iterable[str] = (),
+) -> str:
+    """The text of `--help`.
+
+    Args:
+        usage: What the script says of itself.
+        kind: Its arguments, a dataclass of options.
+        words: The command line: a CONFIG on it lists the fields of its architecture too.
+        trainer: Defaults of the Trainer's arguments; `None` = the script takes none.
+        left_out: Options of `kind` that this script does not take.
+    """
+    declared = {name: one for name, one in declared_options(kind).items() if name not in set(left_out)}
+    groups = sorted({one.facts["group"] for one in declared.values()}, key=_GROUPS.index)
+    parts = [usage.strip()]
+    for group in groups:
+        rows = [_option_row(one) for one in declared.values() if one.facts["group"] == group]
+        parts.append(_block(group, rows))
+    if trainer is not None:
+        parts.append(_block("Trainer (the most used; every field is an option)", _trainer_rows(declared, trainer)))
+        parts[-1] += f"\n  all: {_TRAINER_PAGE}"
+    config = next((word for word in words if word.endswith((".yaml", ".yml", ".json"))), None)
+    return "\n\n".join([*parts, *([] if config is None else _architecture_blocks(config))])
+
+
+def _option_row(one: Declared) -> tuple[str, str]:
+    names = " / ".join(f"--{name}" for name in (one.name, one.facts["alias"]) if name)
+    text = one.facts["help"]
+    if one.facts["choices"]:
+        text += f" One of {', '.join(one.facts['choices'])}."
+    if one.facts["required"]:
+        text += " Required."
+    return f"{names} {_type_words(one.kind, one.default)}".rstrip(), text + _default_words(one.default, text)
+
+
+def _default_words(default: Any, text: str) -> str:
+    if default is False or default in (None, MISSING, "", {}, []) or "Default:" in text:
+        return ""
+    return f" (default: {str(default).lower() if default is True else default})"
+
+
+def _type_words(kind: Any, default: Any = None) -> str:
+    """What a value looks like; nothing for a switch that is off by default."""
+    kinds = [one for one in get_args(kind) if one is not type(None)] if _is_union(kind) else [kind]
+    words: list[str] = []
+    for one in kinds:
+        if get_origin(one) is Literal:
+            words += map(str, get_args(one))
+        elif isinstance(one, type) and issubclass(one, Enum):
+            words += ["NAME"]
+        elif one is bool:
+            words += [] if default is False else ["true", "false"]
+        else:
+            words.append(_TYPES.get(get_origin(one) or one, "VALUE"))
+    if {"TEXT", "NAME"} <= set(words):
+        words.remove("TEXT")
+    return "|".join(dict.fromkeys(words))
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _trainer_rows(declared: Mapping[str, Declared], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
+    entries, kinds = {entry.name: entry for entry in fields(EcgTrainingArguments)}, field_types(EcgTrainingArguments)
+    rows = []
+    for name in ("output_dir", *_TRAINER):
+        if name in declared:
+            continue
+        text = re.split(r"(?<=[a-z)])[.;:] ", entries[name].metadata["help"].strip())[0].rstrip(".") + "."
+        text += " Required." if name == "output_dir" else ""
+        default = defaults.get(name, entries[name].default)
+        default = getattr(default, "value", default)
+        rows.append((f"--{name} {_type_words(kinds[name], default)}".rstrip(), text + _default_words(default, text)))
+    return rows
+
+
+def _architecture_blocks(config: str) -> list[str]:
+    """The fields of the family that a CONFIG names, each with what its class says of it and the value in CONFIG."""
+    values = read_yaml(config)
+    if "model_type" not in values and "model" in values:
+        return []
+    architecture = architecture_of(values.get("model_type"))
+    blocks = []
+    classes = {"config": architecture.config, "extractor": architecture.feature_extractor}
+    for owner, kinds in architecture_owners(architecture).items():
+        told = (_field_docs(SignalContract) if owner == "extractor" else {}) | _field_docs(classes[owner])
+        rows = []
+        for name in sorted(kinds):
+            set_here = f" ({config.rpartition('/')[2]}: {values[name]})" if name in values else ""
+            rows.append((f"--{name} {_type_words(kinds[name])}".rstrip(), told.get(name, "") + set_here))
+        title = "Architecture" if owner == "config" else "Signal"
+        blocks.append(_block(f"{title} ({classes[owner].__name__})", rows))
+    return blocks
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The first sentence that a class, or one it is derived from, has for each argument in its docstring."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        section = re.search(r"Args:\n(.*?)(?:\n\n|\Z)", base.__doc__ or "", re.DOTALL)
+        if section and base.__module__.startswith(__package__.split(".")[0]):
+            text = textwrap.dedent(section[1])
+            for entry in re.finditer(r"^(\w+)[^:\n]*: (.*(?:\n[ ]+.*)*)", text, re.MULTILINE):
+                sentence = re.split(r"(?<=[a-z)`0-9])[.;] ", " ".join(entry[2].split()))[0]
+                found[entry[1]] = sentence.rstrip(".") + "."
+    return found
+
+
+def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Names at the left, texts at the right, wrapped."""
+    lines = [f"{title}:"]
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, _WIDTH - _NAME_WIDTH - 4) or [""]
+        if len(name) > _NAME_WIDTH:
+            lines.append(f"  {name}")
+            name = ""
+        lines += [f"  {name:<{_NAME_WIDTH}}  {wrapped[0]}".rstrip()]
+        lines += [f"  {'':<{_NAME_WIDTH}}  {line}" for line in wrapped[1:]]
+    return "\n".join(lines)

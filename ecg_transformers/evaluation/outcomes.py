@@ -1,0 +1,299 @@
+"""A mode run: from a checkpoint and a protocol to a classifier with thresholds and its predictions."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, TrainerCallback
+
+from ..corpora.protocol import Splits
+from ..inference.aggregation import Aggregate
+from ..inference.encode import predict_records
+from ..metrics.metrics import fit_thresholds
+from .classifier import build_classifier
+from .modes import Initialization, Mode, find_mode
+from .results.predictions import Predictions
+from .settings import LearningSettings
+
+if TYPE_CHECKING:
+    from ..features.extractor import EcgFeatureExtractor
+    from ..modeling import EcgForSequenceClassification
+
+__all__ = [
+    "Fitting",
+    "Outcome",
+    "evaluate_as_is",
+    "recorded",
+    "run_mode",
+    "run_with_baseline",
+    "selection_words",
+]
+
+# Class weights are balanced below this number of training records, unless the settings say.
+_FEW_RECORDS = 1000
+# Of the Trainer's arguments, those that also shape an evaluation in which nothing is trained by it.
+_WITHOUT_TRAINING = ("bf16",)
+
+
+@dataclass
+class Outcome:
+    """The result of a mode.
+
+    Args:
+        model: The classifier, its encoder unchanged in the probes.
+        predictions: On the reported records.
+        chosen: What was chosen on the held-out records, by name.
+        seconds: Wall-clock time of training, choice and prediction.
+        initialization: `pretrained` or `random`.
+        mode: The mode.
+        selection: On which records it was chosen, in words.
+        settings: Every setting of mode and training that made it, by name.
+        history: Held-out score of every value tried (epochs, regularizations).
+    """
+
+    model: "EcgForSequenceClassification"
+    predictions: Predictions
+    chosen: dict[str, float]
+    seconds: float
+    initialization: str
+    mode: Mode
+    selection: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    history: dict[float, float] = field(default_factory=dict)
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """Decision threshold of each label; `None` for single-label tasks and regression."""
+        return self.predictions.thresholds
+
+
+@dataclass
+class Fitting:
+    """What the function of a mode works on.
+
+    Args:
+        mode: The mode.
+        model: The classifier on its device, in evaluation mode; its head is new.
+        extractor: The checkpoint's feature extractor.
+        splits: The protocol.
+        settings: With `balanced` and `training["bf16"]` resolved.
+        output_dir: Where a training keeps its checkpoints.
+        callbacks: Callbacks of the Trainer.
+        training: Filled by the function: the Trainer's arguments that were used, by name.
+    """
+
+    mode: Mode
+    model: "EcgForSequenceClassification"
+    extractor: "EcgFeatureExtractor"
+    splits: Splits
+    settings: LearningSettings
+    output_dir: Path | None = None
+    callbacks: Sequence[TrainerCallback] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bf16(self) -> bool:
+        """Whether bfloat16 autocast is on."""
+        return bool(self.settings.training["bf16"])
+
+    def predict(self) -> np.ndarray:
+        """The classifier's scores of the reported records, `(records, labels)` float64."""
+        settings = self.settings
+        return predict_records(
+            self.model, self.splits.evaluate.corpus, self.extractor, aggregate=settings.aggregate,
+            batch_size=settings.encode_batch_size, bf16=self.bf16,
+        )  # fmt: skip
+
+
+def run_mode(
+    name: str,
+    checkpoint: str | Path,
+    extractor: "EcgFeatureExtractor",
+    splits: Splits,
+    settings: LearningSettings | None = None,
+    *,
+    initialization: Initialization = "pretrained",
+    device: torch.device | str | None = None,
+    output_dir: str | Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Outcome:
+    """Run one mode and predict the reported records.
+
+    Args:
+        name: A name in `modes.MODES`.
+        checkpoint: Folder or Hub name of the encoder.
+        extractor: Its feature extractor.
+        splits: The protocol.
+        settings: How the classifier is built and fitted; the defaults of `LearningSettings` if not given.
+        initialization: `"random"` for a baseline; a mode that starts from random weights always does.
+        device: Where to compute; the accelerator if there is one, when `None`.
+        output_dir: Where a training keeps its checkpoints.
+        callbacks: Callbacks of the Trainer, in modes that train the encoder.
+
+    Returns:
+        Classifier, thresholds, predictions.
+
+    Raises:
+        EcgError: An unknown mode, or a training without `output_dir`.
+    """
+    mode = find_mode(name)
+    started = time.monotonic()
+    device = _device(device)
+    settings = _resolved(settings or LearningSettings(), splits, device)
+    initialization = "random" if mode.initialization == "random" else initialization
+    options: dict[str, Any] = (
+        {} if settings.attn_implementation is None else {"attn_implementation": settings.attn_implementation}
+    )
+    if device.type == "cpu" and mode.trains:
+        # The backward pass of SDPA takes 40 % of a training step on a CPU.
+        options.setdefault("attn_implementation", "eager")
+    model = build_classifier(
+        checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), linear_head=mode.linear_head,
+        window_size=extractor.window_size, initialization=initialization, seed=settings.seed, **options,
+    )  # fmt: skip
+    cast(torch.nn.Module, model).to(device).eval()
+    settings = settings.of_model(model.config)
+    folder = None if output_dir is None else Path(output_dir)
+    fitting = Fitting(mode, model, extractor, splits, settings, folder, callbacks)
+    chosen_name, held_out, scores = mode.fit(fitting)
+    thresholds = None
+    if splits.task.problem_type == "multi_label_classification":
+        thresholds = fit_thresholds(held_out.labels, held_out.probabilities)
+    predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds)
+    chosen = {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))}
+    return Outcome(
+        model,
+        predictions,
+        chosen,
+        time.monotonic() - started,
+        initialization,
+        mode,
+        selection=selection_words(mode, splits, settings),
+        settings={"mode": mode.name, **recorded(settings, mode), **_recorded_training(fitting)},
+        history=dict(held_out.scores),
+    )
+
+
+def run_with_baseline(
+    mode: Mode,
+    checkpoint: str | Path,
+    extractor: "EcgFeatureExtractor",
+    splits: Splits,
+    settings: LearningSettings,
+    *,
+    folder: Path,
+    no_baseline: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> tuple[Outcome, Outcome | None]:
+    """Run a mode, and its baseline from random weights.
+
+    Args:
+        mode: The mode.
+        checkpoint: Folder or Hub name of the encoder.
+        extractor: Its feature extractor.
+        splits: The protocol.
+        settings: Of the mode; those of the baseline follow from them.
+        folder: Where the two trainings keep their checkpoints.
+        no_baseline: Leave out the baseline.
+        callbacks: Callbacks of the Trainer for the mode, not for the baseline.
+    """
+    outcome = run_mode(
+        mode.name, checkpoint, extractor, splits, settings, output_dir=folder / "system", callbacks=callbacks
+    )
+    if mode.baseline is None or no_baseline:
+        return outcome, None
+    baseline = run_mode(
+        mode.baseline, checkpoint, extractor, splits, settings.of_baseline(mode), initialization="random",
+        output_dir=folder / "baseline",
+    )  # fmt: skip
+    return outcome, baseline
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    return torch.device(device or torch.accelerator.current_accelerator() or "cpu")
+
+
+def _resolved(settings: LearningSettings, splits: Splits, device: torch.device) -> LearningSettings:
+    """The settings with what they leave to the corpus and the machine."""
+    balanced = len(splits.train) < _FEW_RECORDS if settings.balanced is None else settings.balanced
+    bf16 = settings.training.get("bf16")
+    training = {**settings.training, "bf16": device.type != "cpu" if bf16 is None else bf16}
+    return replace(settings, balanced=balanced, training=training)
+
+
+def selection_words(mode: Mode, splits: Splits, settings: LearningSettings) -> str:
+    """On which records it was chosen, in words."""
+    if mode.trains and settings.choose_epoch == "last":
+        splits = splits.without_selection()
+    return splits.selection_of(trains_once=mode.trains or mode.attentive)
+
+
+def recorded(settings: Any, mode: Mode | None = None) -> dict[str, Any]:
+    """The settings of a dataclass that shape a result, by name.
+
+    Args:
+        settings: A dataclass of `option` fields.
+        mode: Only those that this mode uses; `None` = all.
+    """
+    found = {}
+    for entry in fields(settings):
+        facts = entry.metadata
+        used = mode is None or facts.get("used_by") is None or facts["used_by"] in mode.uses
+        applies = facts.get("only_if") is None or facts["only_if"](settings)
+        if facts.get("recorded") and used and applies:
+            found[entry.name] = getattr(settings, entry.name)
+    return found
+
+
+def _recorded_training(fitting: Fitting) -> dict[str, Any]:
+    if fitting.mode.trains:
+        return fitting.training
+    return {name: fitting.settings.training[name] for name in _WITHOUT_TRAINING}
+
+
+def evaluate_as_is(
+    checkpoint: str | Path,
+    extractor: "EcgFeatureExtractor",
+    splits: Splits,
+    *,
+    aggregate: Aggregate = "mean",
+    bf16: bool | None = None,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    mode: str = "fine_tune",
+    initialization: str = "pretrained",
+) -> Outcome:
+    """Predict the reported records with a classifier as it was saved.
+
+    Args:
+        checkpoint: A classifier for exactly this task.
+        extractor: Its feature extractor.
+        splits: The protocol; only its reported records are used.
+        aggregate: Aggregation of a record's windows.
+        bf16: bfloat16 autocast; on with an accelerator when `None`.
+        batch_size: Windows per pass.
+        device: The accelerator if there is one, when `None`.
+        mode: How it was trained.
+        initialization: Weights it was trained from.
+    """
+    started = time.monotonic()
+    device = _device(device)
+    bf16 = device.type != "cpu" if bf16 is None else bf16
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    if extractor.window_size != model.config.window_size:
+        model.resize_window(extractor.window_size)
+    cast(torch.nn.Module, model).to(device)
+    scores = predict_records(
+        model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
+    )
+    thresholds = model.config.thresholds
+    predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds and np.asarray(thresholds))
+    seconds = time.monotonic() - started
+    settings = {"aggregate": aggregate, "bf16": bf16}
+    found = find_mode(mode)
+    selection = splits.selection_of(trains_once=found.trains or found.attentive)
+    return Outcome(model, predictions, {}, seconds, initialization, found, selection, settings)

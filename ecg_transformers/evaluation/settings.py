@@ -1,0 +1,203 @@
+"""Settings of an evaluation, each declared once, in the three objects that use them: protocol, learning, report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..corpora.protocol import Splits, make_splits
+from ..trainer.arguments import option
+from ..trainer.fine_tuning import FineTuneSettings
+from .modes import Mode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from ..corpora.prepared import Corpus
+    from ..features.extractor import EcgFeatureExtractor
+
+__all__ = ["LearningSettings", "Protocol", "ReportSettings", "supervised_recipe"]
+
+_PROTOCOL: dict[str, Any] = {"group": "Labels and folds"}
+_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "learning"}
+_REPORT: dict[str, Any] = {"group": "Report"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which records are trained on, which choose, which are reported; see `make_splits`."""
+
+    labels: str = option("all", help="Label set of the corpus.", **_PROTOCOL)
+    train_folds: list[int] | None = option(
+        None, help="Training folds, e.g. 1-8. Default: those of the corpus.", used_by="learning", **_PROTOCOL
+    )
+    validation_folds: list[int] | None = option(
+        None,
+        help="Folds on which epoch, L2 and thresholds are chosen. Default: a part of the training folds, by patient.",
+        used_by="learning",
+        **_PROTOCOL,
+    )
+    evaluate_folds: list[int] | None = option(
+        None, help="Reported folds. Default: the validation fold of the corpus.", alias="folds", **_PROTOCOL
+    )
+    train_fraction: float = option(
+        1.0, help="Fraction of the training records: whole patients, nested.", used_by="learning", **_PROTOCOL
+    )
+    min_examples: int = option(
+        3, help="Labels of a table with fewer training records are dropped.", used_by="learning", **_PROTOCOL
+    )
+
+    def split(
+        self,
+        corpus: "Corpus",
+        extractor: "EcgFeatureExtractor",
+        *,
+        seed: int,
+        own_table: bool = False,
+        codes: Sequence[str] | None = None,
+    ) -> Splits:
+        """The parts of a corpus.
+
+        Args:
+            corpus: The corpus.
+            extractor: The checkpoint's feature extractor.
+            seed: Seed of the fraction and of the held-out part.
+            own_table: Whether the labels are a user's own table, whose rare labels are dropped.
+            codes: Only these labels of the set; all if not given.
+        """
+        return make_splits(
+            corpus,
+            self.labels,
+            extractor,
+            train_folds=self.train_folds,
+            evaluate_folds=self.evaluate_folds,
+            validation_folds=self.validation_folds,
+            train_fraction=self.train_fraction,
+            min_examples=self.min_examples if own_table else 0,
+            codes=codes,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class LearningSettings(FineTuneSettings):
+    """How a classifier is built on an encoder and fitted; the `help` of each option describes it.
+
+    Args:
+        training: Fields of the Trainer's arguments that were set.
+        given: Names that were set explicitly, here and in `training`.
+    """
+
+    pooling: Literal["cls", "mean", "max", "cls_mean", "attention"] | None = option(
+        None,
+        help="Pooling before the classification head. Default: cls_mean for an encoder with [CLS], else cls, the "
+        "encoder's own.",
+        **_HEAD,
+    )
+    layer: int = option(
+        -1,
+        help="Layer whose tokens are pooled: -1 the output, 0 the input of layer 1, k the output of layer k.",
+        **_HEAD,
+    )
+    head_first: bool = option(
+        True,
+        help="Start fine-tuning from the head of a probe instead of a random one (linear heads).",
+        group="Classification head",
+        used_by="fine_tuning",
+    )
+    scratch: dict[str, Any] = option(
+        default_factory=dict,
+        help="Settings of the baseline from_scratch, by name. Default: the supervised recipe of the architecture.",
+        group="Training",
+        used_by="fine_tuning",
+    )
+    attn_implementation: str | None = option(None, help="Attention kernel (eager, sdpa, ...).")
+    encode_batch_size: int = option(256, help="Inference batch size, in windows.", recorded=False)
+    seed: int = option(0, help="Seed for head initialization, data order and splits.")
+    training: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+    def encoding(self, *, attentive: bool = False) -> dict[str, Any]:
+        """The arguments of `build_classifier` for what the head is given.
+
+        Args:
+            attentive: The head attends over the tokens, whatever pooling is set.
+        """
+        return {"pooling": "attention" if attentive else self.pooling, "layer": self.layer}
+
+    def of_model(self, config: "PreTrainedConfig") -> "LearningSettings":
+        """These settings with the pooling and layer that a classifier has."""
+        return replace(self, pooling=config.pooling, layer=config.layer)
+
+    @property
+    def attentive(self) -> bool:
+        """Whether the head attends over the tokens."""
+        return self.pooling == "attention"
+
+    def with_values(self, values: Mapping[str, Any]) -> "LearningSettings":
+        """These settings with others by name: fields of this class, or of the Trainer's arguments."""
+        own = {entry.name for entry in fields(self)}
+        changed = {name: value for name, value in values.items() if name in own}
+        training = {**self.training, **{name: value for name, value in values.items() if name not in own}}
+        return replace(self, **changed, training=training)
+
+    def of_mode(self, mode: Mode, config: "PreTrainedConfig") -> "LearningSettings":
+        """These settings with the supervised recipe of the architecture where a training starts from random weights.
+
+        In such a mode the recipe stands in for what was not set; in a mode whose baseline is such a mode it stands in
+        for what `scratch` does not set.
+
+        Args:
+            mode: The mode.
+            config: Config of the checkpoint.
+        """
+        recipe = supervised_recipe(config)
+        if mode.initialization == "random":
+            unset = {name: value for name, value in recipe.items() if name not in self.given}
+            return self.with_values({**unset, **self.scratch})
+        return replace(self, scratch={**recipe, **self.scratch})
+
+    def of_baseline(self, mode: Mode) -> "LearningSettings":
+        """The settings of a mode's baseline: those of the mode, with `scratch` where the baseline is another mode."""
+        return self if mode.baseline == mode.name else replace(self.with_values(self.scratch), scratch={})
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """How results are computed and where they go."""
+
+    unit: Literal["record", "patient"] = option("record", help="Resampling unit of the bootstrap.", **_REPORT)
+    resamples: int = option(1000, help="Number of bootstrap resamples.", **_REPORT)
+    no_baseline: bool = option(False, help="Leave out the baseline.", **_REPORT)
+    noise_levels: list[int] | None = option(
+        None, help="Score under these levels of added noise too, 1 (least) to 6, e.g. 1-6.", **_REPORT
+    )
+    label_efficiency: list[int] | None = option(
+        None,
+        help="Repeat with the first n training folds, for each of these n (1,2,4,8), with table and plot.",
+        recorded=False,
+        **_REPORT,
+    )
+    card: str | None = option(
+        None,
+        help="Add the entries to hub_cards/CARD/results.json, with run.json and labels.csv of the run.",
+        recorded=False,
+        **_REPORT,
+    )
+
+
+def supervised_recipe(config: "PreTrainedConfig") -> dict[str, Any]:
+    """The settings with which an architecture is trained from random weights on labels, by name.
+
+    It is in `models/<model_type>/recipe_<model_type>.py`; a family that trains any backbone has that of the backbone.
+
+    Args:
+        config: Config of the checkpoint.
+
+    Returns:
+        Fields of `LearningSettings` and of the Trainer's arguments; none for an architecture without a recipe.
+    """
+    config = getattr(config, "backbone_config", None) or config
+    module = f"{__package__.split('.')[0]}.models.{config.model_type}.recipe_{config.model_type}"
+    return dict(import_module(module).SUPERVISED_RECIPE) if find_spec(module) is not None else {}

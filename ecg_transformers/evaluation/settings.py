@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..auto import ARCHITECTURES
 from ..corpora.protocol import Splits, make_splits
 from ..trainer.arguments import option
 from ..trainer.fine_tuning import FineTuneSettings
@@ -190,7 +191,8 @@ class ReportSettings:
 def supervised_recipe(config: "PreTrainedConfig") -> dict[str, Any]:
     """The settings with which an architecture is trained from random weights on labels, by name.
 
-    It is in `models/<model_type>/recipe_<model_type>.py`; a family that trains any backbone has that of the backbone.
+    It is in `recipe_<model_type>.py`, next to the config class; a family that trains any backbone has that of the
+    backbone.
 
     Args:
         config: Config of the checkpoint.
@@ -199,5 +201,8 @@ def supervised_recipe(config: "PreTrainedConfig") -> dict[str, Any]:
         Fields of `LearningSettings` and of the Trainer's arguments; none for an architecture without a recipe.
     """
     config = getattr(config, "backbone_config", None) or config
-    module = f"{__package__.split('.')[0]}.models.{config.model_type}.recipe_{config.model_type}"
+    if config.model_type not in ARCHITECTURES:
+        return {}
+    package = ARCHITECTURES[config.model_type].config.__module__.rpartition(".")[0]
+    module = f"{package}.recipe_{config.model_type}"
     return dict(import_module(module).SUPERVISED_RECIPE) if find_spec(module) is not None else {}

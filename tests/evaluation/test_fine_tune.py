@@ -1,7 +1,9 @@
 """The protocols of the supervised benchmark and of ecg-selfsupervised, on a tiny network with BatchNorm."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from ecg_transformers.evaluation.classifier import build_classifier, load_extrac
 from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.settings import LearningSettings
+from ecg_transformers.metrics.selection import selection_score
 from ecg_transformers.trainer.fine_tuning import (
     FineTuneSettings,
     FineTuneTrainer,
@@ -198,3 +201,75 @@ def test_a_probe_of_a_network_with_a_deep_head_is_linear(architecture, splits, t
     assert isinstance(outcome.model.classifier, torch.nn.Linear)
     assert outcome.model.config.pooling == "cls"
     assert outcome.model.classifier.in_features == outcome.model.config.pooled_size
+
+
+def test_labels_of_pure_chance_leave_the_held_out_score_at_chance(checkpoint, corpus, extractor, tmp_path):
+    """The head that fine-tuning starts from has not seen the records that choose the epoch."""
+    splits = make_splits(corpus, "all", extractor)
+    still = {"learning_rate": 0.0, "max_steps": 1, "disable_tqdm": True, "eval_strategy": "steps", "eval_steps": 1}
+    scores = []
+    for number in range(8):
+        drawn = np.random.default_rng(number).random(splits.train.labels.shape) < 0.5
+        chance = replace(splits, train=replace(splits.train, labels=drawn.astype(np.uint8)))
+        settings = LearningSettings(training={**still, "save_strategy": "no", "load_best_model_at_end": False})
+        outcome = run_mode("fine_tune", checkpoint, extractor, chance, settings, output_dir=tmp_path / str(number))
+        scores += outcome.history.values()
+    # 24 labels of about 26 held-out records each: a standard error of .025.
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.075)
+
+
+@pytest.mark.parametrize("settings", [{}, {"choose_epoch": "last"}, {"pooling": "attention"}])
+@pytest.mark.parametrize("validation_folds", [None, [8]])
+def test_the_probe_of_the_head_sees_no_record_that_chooses(
+    settings, validation_folds, checkpoint, corpus, extractor, tmp_path, monkeypatch
+):
+    from ecg_transformers.evaluation import fine_tune as module
+
+    seen, fit_head = [], module.fit_head
+
+    def watched(fitting, splits):
+        seen.append(splits)
+        return fit_head(fitting, splits)
+
+    monkeypatch.setattr(module, "fit_head", watched)
+    train = range(1, 8) if validation_folds else range(1, 9)
+    splits = make_splits(corpus, "all", extractor, train_folds=train, validation_folds=validation_folds)
+    learning = LearningSettings(**settings, training={"num_train_epochs": 1, "disable_tqdm": True})
+    run_mode("fine_tune", checkpoint, extractor, splits, learning, output_dir=tmp_path)
+    choosing = set(splits.train.corpus.record_ids[splits.held_out[0]].tolist())
+    records = set(seen[0].train.corpus.record_ids.tolist())
+    if settings == {"choose_epoch": "last"} and not validation_folds:
+        # Nothing is held out from what trains, so the head has all of it too.
+        assert records == set(splits.train.corpus.record_ids.tolist())
+    else:
+        assert records == set(splits.train.corpus.record_ids.tolist()) - choosing
+        assert all(len(mask) == len(records) and 0 < mask.sum() < len(records) for mask in seen[0].held_out)
+
+
+def test_the_epoch_that_is_reported_is_the_best_and_its_weights_are_kept(checkpoint, corpus, extractor, tmp_path):
+    splits = make_splits(corpus, "all", extractor)
+    part = splits.train.select(splits.held_out[0])
+    model = build_classifier(checkpoint, splits.task)
+    arguments = training_arguments(
+        tmp_path, num_train_epochs=4, learning_rate=0.02, per_device_train_batch_size=16, disable_tqdm=True
+    )
+    held_out = fine_tune(model, extractor, splits, arguments=arguments, settings=FineTuneSettings())
+    assert len(set(held_out.scores.values())) > 1
+    assert held_out.scores[held_out.chosen] == max(held_out.scores.values())
+    assert held_out.chosen == min(
+        epoch for epoch, score in held_out.scores.items() if score == max(held_out.scores.values())
+    )
+    kept = selection_score(part.targets, held_out.probabilities, splits.task.problem_type)
+    assert kept == pytest.approx(held_out.scores[held_out.chosen], abs=1e-6)
+
+
+def test_what_a_small_training_set_chooses_on_is_said(checkpoint, corpus, extractor, tmp_path):
+    splits = make_splits(corpus, "all", extractor)
+    linear = run_mode("linear_probe", checkpoint, extractor, splits)
+    assert linear.selection == "5 parts in turn of the training records, by patient"
+    learning = LearningSettings(training={"num_train_epochs": 1, "disable_tqdm": True})
+    tuned = run_mode("fine_tune", checkpoint, extractor, splits, learning, output_dir=tmp_path)
+    assert tuned.selection == "one of 5 parts of the training records, by patient"
+    last = replace(learning, choose_epoch="last")
+    outcome = run_mode("fine_tune", checkpoint, extractor, splits, last, output_dir=tmp_path)
+    assert outcome.selection.startswith("nothing is chosen (last epoch)")

@@ -14,6 +14,7 @@ SUPERVISED_RECIPE: dict[str, Any] = {
     "one_cycle": False,
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.1,
+    "warmup_epochs": None,
     "adam_beta2": 0.999,
     "weight_decay": 0.05,
     "max_grad_norm": 1.0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import ArgumentsError, check_names
+from ..evaluation.fine_tune import REPLACED_BY_ONE_CYCLE
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.settings import LearningSettings, Protocol, ReportSettings
 from ..trainer.arguments import EcgTrainingArguments, option
@@ -147,7 +148,6 @@ def read_arguments(words: Sequence[str], kind: type[Arguments]) -> Arguments:
 
 # Of the Trainer's arguments, what has an effect where nothing is trained.
 _ALWAYS = {"bf16", "disable_tqdm"}
-_NOT_WITH_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
 
 
 def unused_settings(mode: Mode | None, arguments: DownstreamArguments) -> list[str]:
@@ -163,5 +163,5 @@ def unused_settings(mode: Mode | None, arguments: DownstreamArguments) -> list[s
     if mode is None or not mode.trains:
         found += [name for name in learning.training if name not in _ALWAYS]
     elif learning.one_cycle:
-        found += [name for name in _NOT_WITH_ONE_CYCLE if name in learning.training]
+        found += [name for name in REPLACED_BY_ONE_CYCLE if name in learning.training]
     return found

@@ -70,7 +70,7 @@ def _option_row(one: Declared) -> tuple[str, str]:
     if one.facts["choices"]:
         text += f" One of {', '.join(one.facts['choices'])}."
     if one.facts["required"]:
-        text += " Required."
+        text = f"Required. {text}"
     return f"{names} {_type_words(one.kind, one.default)}".rstrip(), text + _default_words(one.default, text)
 
 
@@ -109,7 +109,7 @@ def _trainer_rows(declared: Mapping[str, Declared], defaults: Mapping[str, Any])
         if name in declared:
             continue
         text = re.split(r"(?<=[a-z)])[.;:] ", entries[name].metadata["help"].strip())[0].rstrip(".") + "."
-        text += " Required." if name == "output_dir" else ""
+        text = f"Required. {text}" if name == "output_dir" else text
         default = defaults.get(name, entries[name].default)
         default = getattr(default, "value", default)
         rows.append((f"--{name} {_type_words(kinds[name], default)}".rstrip(), text + _default_words(default, text)))

@@ -79,7 +79,7 @@ def converted(values: Mapping[str, Any], declared: Mapping[str, Declared], other
     found = {}
     for given, value in values.items():
         name = own_names.get(given, given)
-        if value is None and name in declared and declared[name].facts["required"]:
+        if value in (None, "") and name in declared and declared[name].facts["required"]:
             continue
         made = convert(name, value, declared[name].kind if name in declared else others[name])
         choices = declared[name].facts["choices"] if name in declared else ()

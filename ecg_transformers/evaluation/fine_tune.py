@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..modeling import EcgForSequenceClassification
     from .outcomes import Fitting
 
-__all__ = ["TRAINING_DEFAULTS", "fine_tune", "fit_classifier", "training_arguments"]
+__all__ = ["REPLACED_BY_ONE_CYCLE", "TRAINING_DEFAULTS", "fine_tune", "fit_classifier", "training_arguments"]
 
 # Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
 TRAINING_DEFAULTS: dict[str, Any] = {
@@ -64,6 +64,8 @@ _NEEDED: dict[str, Any] = {
     "report_to": "none",
     "label_names": ["labels", "record_index"],
 }
+# Arguments that the one-cycle schedule replaces.
+REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
 # Arguments of the machine and the screen: they leave no trace in a result.
 _UNRECORDED = {
     "output_dir", "disable_tqdm", "use_cpu", "report_to", "logging_steps", "logging_dir", "run_name",
@@ -113,8 +115,9 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
     if settings.choose_epoch == "last":
         given = {"load_best_model_at_end": False} | given
     arguments = training_arguments(fitting.output_dir, **given)
+    unused = {*_UNRECORDED, *(REPLACED_BY_ONE_CYCLE if settings.one_cycle else ())}
     used = {**TRAINING_DEFAULTS, **given}
-    fitting.training.update({name: value for name, value in used.items() if name not in _UNRECORDED})
+    fitting.training.update({name: value for name, value in used.items() if name not in unused})
     held_out = fine_tune(
         model, fitting.extractor, splits, arguments=arguments, settings=settings, callbacks=fitting.callbacks
     )

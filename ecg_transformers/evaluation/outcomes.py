@@ -233,7 +233,7 @@ def selection_words(mode: Mode, splits: Splits, settings: LearningSettings) -> s
 
 
 def recorded(settings: Any, mode: Mode | None = None) -> dict[str, Any]:
-    """The settings of a dataclass that shape a result, by name.
+    """The settings of a dataclass that shape a result, by name; those that are not set are left out.
 
     Args:
         settings: A dataclass of `option` fields.
@@ -244,8 +244,9 @@ def recorded(settings: Any, mode: Mode | None = None) -> dict[str, Any]:
         facts = entry.metadata
         used = mode is None or facts.get("used_by") is None or facts["used_by"] in mode.uses
         applies = facts.get("only_if") is None or facts["only_if"](settings)
-        if facts.get("recorded") and used and applies:
-            found[entry.name] = getattr(settings, entry.name)
+        value = getattr(settings, entry.name)
+        if facts.get("recorded") and used and applies and not (value is None and entry.default is None):
+            found[entry.name] = value
     return found
 
 

@@ -87,9 +87,13 @@ def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoin
     assert "difference" in printed
 
 
-def test_fine_tuning_is_compared_with_training_from_scratch(corpus, checkpoint, tmp_path):
+def test_fine_tuning_is_compared_with_training_from_scratch_by_settings_of_its_own(corpus, checkpoint, tmp_path):
     words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --train_fraction 0.5"
-    entries = script("finetune").main([*words.split(), *QUICK])
+    entries = script("finetune").main([*words.split(), *QUICK, "--learning_rate", "2e-3"])
+    tuned, scratch = (entry["settings"] for entry in entries if entry["min_positives"] == 1)
+    assert (tuned["learning_rate"], scratch["learning_rate"]) == (2e-3, 5e-4)
+    assert (tuned["warmup_steps"], scratch["warmup_steps"]) == (0.05, 0.1)
+    assert (tuned["num_train_epochs"], scratch["num_train_epochs"]) == (2, 2)
     modes = [(entry["mode"], entry["initialisation"]) for entry in entries if entry["min_positives"] == 1]
     assert modes == [("fine_tune", "pretrained"), ("from_scratch", "random")]
     assert entries[0]["train_fraction"] == 0.5
@@ -98,6 +102,44 @@ def test_fine_tuning_is_compared_with_training_from_scratch(corpus, checkpoint, 
     left = {path.name for path in tmp_path.iterdir()}
     assert not [name for name in left if name.startswith(("training", "checkpoint", "."))]
     assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("mode", ["fine_tune", "linear_probe"])
+def test_an_entry_repeats_its_run_from_its_own_settings(mode, corpus, checkpoint, tmp_path):
+    from ecg_transformers.commands.benchmark_plan import words_of
+
+    main = script("finetune").main
+    places = ["--model", str(checkpoint), "--corpus", str(corpus), "--output_dir"]
+    options = "--train_folds 1-6 --aggregate max --window_seconds 1 --seed 3 --layer 1 --pooling mean --balanced false"
+    options += " --one_cycle" if mode == "fine_tune" else ""
+    saved = main([*places, str(tmp_path / "first"), "--mode", mode, *options.split(), *QUICK])
+    own, baseline = (entry for entry in json.loads(json.dumps(saved)) if entry["min_positives"] == 1)
+    again = main([*places, str(tmp_path / "again"), *words_of(own["settings"])])
+    repeated = [entry for entry in again if entry["min_positives"] == 1]
+    for before, after in zip((own, baseline), repeated, strict=True):
+        for name in ("value", "low", "high", "chosen", "selection", "train_records", "window_stride_seconds"):
+            assert before[name] == after[name], name
+    if mode == "fine_tune":
+        # The baseline is a run of its own: its row alone repeats it.
+        (alone, *_) = main([*places, str(tmp_path / "scratch"), *words_of(baseline["settings"])])
+        assert (alone["mode"], alone["value"], alone["chosen"]) == (
+            "from_scratch", baseline["value"], baseline["chosen"],
+        )  # fmt: skip
+    # What decides nothing of the result is not in it.
+    assert not {"output_dir", "corpus", "model", "disable_tqdm", "resume", "card"} & own["settings"].keys()
+
+
+def test_a_recipe_repeats_from_its_entry_without_the_file(corpus, recipe, tmp_path):
+    from ecg_transformers.commands.benchmark_plan import words_of
+
+    main = script("finetune").main
+    places = ["--corpus", str(corpus), "--output_dir"]
+    (first, *_) = main([str(recipe), *places, str(tmp_path / "first"), "--num_train_epochs", "1"])
+    (again, *_) = main([*places, str(tmp_path / "again"), *words_of(json.loads(json.dumps(first["settings"])))])
+    assert (again["value"], again["chosen"]) == (first["value"], first["chosen"])
+    run = json.loads((tmp_path / "first" / "run.json").read_text())
+    known = {name: value for name, value in run["settings"].items() if name != "disable_tqdm"}
+    assert {name: first["settings"].get(name) for name in known} == known
 
 
 def test_levels_of_noise_leave_entries_a_table_and_a_picture(corpus, checkpoint, tmp_path, capsys):

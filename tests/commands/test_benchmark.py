@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,3 +335,44 @@ def test_the_time_left_follows_the_folds_of_the_same_system(plan, recipe, checkp
     assert benchmark._seconds_left(benchmark.runs[2:4]) == 15 * 4 + 15 * 1
     finish(benchmark.runs[3], seconds=2.0)
     assert benchmark._seconds_left(benchmark.runs[4:]) == 2 * 2 + 2 * 4
+
+
+def test_the_entries_of_the_others_carry_the_paired_difference_to_the_first_system(two_systems):
+    net = next(run for run in two_systems.runs if run.system.name == "net" and run.seed == 1)
+    probe = next(run for run in two_systems.runs if run.system.name == "tiny-ecg" and run.seed == 1)
+    entries = [entry for entry in two_systems.entries() if entry["seed"] == 1]
+    first, own, random = entries
+    assert "difference" not in first
+    paired = paired_difference(predictions_of(probe), predictions_of(net), resamples=200)
+    assert own["difference"] == {
+        "against": "net, from scratch", "value": paired.value, "low": paired.low, "high": paired.high,
+        "p_value": paired.p_value,
+    }  # fmt: skip
+    assert random["difference"]["value"] == pytest.approx(random["value"] - first["value"])
+
+
+def test_a_difference_to_the_baseline_stays_the_first(plan, recipe, checkpoint):
+    benchmark = plan({"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "resamples": 50})
+    against = {"against": "random", "value": 0.1, "low": 0.0, "high": 0.2, "p_value": 0.04}
+    finish(benchmark.runs[0])
+    finish(benchmark.runs[1], difference=against)
+    (_, own) = benchmark.entries()
+    assert own["difference"] == against
+    assert [one["against"] for one in own["differences"]] == ["random", "tiny_net, from scratch"]
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ({"pretrain": 7}, "pretrain is 7; expected a CONFIG"),
+        ({"pretrain": {"max_steps": 3}}, "pretrain is .* expected a CONFIG"),
+        ({"pretrain": "CONFIG", "model": "m"}, "no model or config"),
+        ({"pretrain": {"config": "CONFIG", "max_stepz": 3}}, "max_steps"),
+        ({"pretrain": "RECIPE"}, "without an objective"),
+    ],
+)
+def test_a_pretraining_that_cannot_be_meant_is_refused_before_anything_runs(plan, recipe, system, message):
+    config = Path(__file__).parents[2] / "training" / "configs" / "mae_moco_tiny.yaml"
+    text = json.dumps(system).replace("CONFIG", str(config)).replace("RECIPE", str(recipe))
+    with pytest.raises(ArgumentsError, match=message):
+        plan({"systems": [json.loads(text)]})

@@ -236,3 +236,65 @@ def test_a_supervised_checkpoint_can_be_a_system_and_a_card_takes_the_entries(fi
     entries = json.loads((tmp_path / "hub_cards" / "tuned-ecg" / "results.json").read_text())
     assert {(entry["checkpoint"], entry["initialisation"]) for entry in entries} == {("tuned", "supervised")}
     assert "1 runs, 1 done, 0 to do" in call(main, words, said)
+
+
+PRETRAINING = {
+    "model_type": "mae_moco", "sampling_rate": 50, "window_size": 100, "patch_size": 10, "hidden_size": 16,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "decoder_hidden_size": 8,
+    "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16, "projector_hidden_size": 8,
+    "projection_size": 8, "queue_size": 32, "per_device_train_batch_size": 16, "max_steps": 4, "save_steps": 2,
+    "train_folds": "1-8", "learning_rate": 1e-3, "disable_tqdm": True,
+}  # fmt: skip
+
+
+def test_a_pretraining_is_made_once_for_all_rows_and_a_failed_one_fails_its_rows_only(folder, tmp_path, monkeypatch):
+    from ecg_transformers.commands import benchmark as module
+
+    (tmp_path / "tiny_mae.yaml").write_text(json.dumps(PRETRAINING))
+    probe = {"mode": "linear_probe", "no_baseline": True}
+    broken = {"config": str(tmp_path / "tiny_mae.yaml"), "per_device_train_batch_size": 4096}
+    settings = json.loads((folder / "benchmark.yaml").read_text()) | {"seeds": [0], "output_dir": str(tmp_path / "out")}
+    settings["systems"] = [
+        probe | {"name": "mae", "pretrain": str(tmp_path / "tiny_mae.yaml")},
+        probe | {"name": "max", "pretrain": {"config": str(tmp_path / "tiny_mae.yaml")}, "pooling": "max"},
+        probe | {"name": "broken", "pretrain": broken},
+    ]
+    (tmp_path / "benchmark.yaml").write_text(json.dumps(settings))
+    started, killed = [], []
+
+    class Watched(module.PretrainingRun):
+        def train(self):
+            started.append(str(self.checkpoint or ""))
+            if not killed:
+                killed.append(True)
+                self.trainer.args.max_steps = 2
+                super().train()
+                raise KeyboardInterrupt
+            super().train()
+
+    monkeypatch.setattr(module, "PretrainingRun", Watched)
+    said = []
+    main = said_by(monkeypatch, said)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(tmp_path / "benchmark.yaml")])
+    printed = call(main, [str(tmp_path / "benchmark.yaml")], said)
+    assert printed.endswith("exit 1")
+    assert "3 runs, 0 done, 3 to do" in printed
+    # Resumed from where it was killed, and made once for the two rows that read it.
+    assert len(started) == 2
+    assert started[1].endswith("checkpoint-2")
+    assert "do not fill one batch of 4096" in printed
+    assert printed.count("pretraining tiny_mae in") == 3
+    rows = {line.split()[0]: line for line in printed[printed.index("Macro AUROC") :].splitlines() if line.strip()}
+    assert "failed" in rows["broken"]
+    assert all("[" in rows[name] for name in ("mae", "max"))
+    made = [path for path in (tmp_path / "out" / "pretrained").iterdir() if (path / "finished.json").is_file()]
+    (entries,) = [json.loads(path.read_text()) for path in (tmp_path / "out" / "runs").glob("mae_*/results.json")]
+    assert entries[0]["pretraining"]["records"] > 0
+    assert len(made) == 1
+    printed = call(main, [str(tmp_path / "benchmark.yaml")], said)
+    assert "3 runs, 2 done, 1 to do" in printed
+    # Another setting of the pretraining is another pretraining, and so are its rows.
+    settings["systems"] = [settings["systems"][0] | {"pretrain": {"config": broken["config"], "max_steps": 3}}]
+    (tmp_path / "benchmark.yaml").write_text(json.dumps(settings))
+    assert " missing " in call(main, [str(tmp_path / "benchmark.yaml"), "--dry_run"], said)

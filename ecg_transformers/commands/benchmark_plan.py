@@ -386,10 +386,11 @@ class _Plan:
             raise ArgumentsError(f"pretrain is {given!r}; expected a CONFIG, or a mapping with config and settings.")
         words = [config, *words_of({"corpus": self.arguments.corpus, **settings})]
         values = dict(read_settings([*words, f"--output_dir={self.folder}"]).values)
-        corpus = load_corpus(values.pop("corpus")) if "corpus" in settings else self.corpus
-        for name in ("corpus", "output_dir", "resume", *_SCREEN):
+        corpora = values.pop("corpus")
+        hashes = [load_corpus(path).hash for path in corpora] if "corpus" in settings else [self.corpus.hash]
+        for name in ("output_dir", "resume", *_SCREEN):
             values.pop(name, None)
-        values = json.loads(json.dumps({"corpus": corpus.hash, **values}, default=str))
+        values = json.loads(json.dumps({"corpora": hashes, **values}, default=str))
         planned = PlannedPretraining(Path(config).stem, tuple(words), values, self.folder / "pretrained")
         return self.pretrainings.setdefault(planned.folder, planned)
 

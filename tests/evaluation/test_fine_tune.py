@@ -269,7 +269,7 @@ def test_what_a_small_training_set_chooses_on_is_said(checkpoint, corpus, extrac
     assert linear.selection == "5 parts in turn of the training records, by patient"
     learning = LearningSettings(training={"num_train_epochs": 1, "disable_tqdm": True})
     tuned = run_mode("fine_tune", checkpoint, extractor, splits, learning, output_dir=tmp_path)
-    assert tuned.selection == "one of 5 parts of the training records, by patient"
+    assert tuned.selection == "the first of 5 parts of the training records, by patient"
     last = replace(learning, choose_epoch="last")
     outcome = run_mode("fine_tune", checkpoint, extractor, splits, last, output_dir=tmp_path)
     assert outcome.selection.startswith("nothing is chosen (last epoch)")

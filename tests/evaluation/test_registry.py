@@ -28,7 +28,7 @@ def new_mode(monkeypatch):
 def test_a_new_mode_is_one_row(new_mode, checkpoint, corpus, extractor):
     from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
     from ecg_transformers.commands.help import command_help
-    from ecg_transformers.publishing.card.results import results_table
+    from ecg_transformers.publishing.card.table import results_table
 
     words = ["--model", "m", "--output_dir", "o", "--mode", "nearest_class"]
     assert read_arguments(words, FineTuneArguments).mode == "nearest_class"

@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 
 from ecg_transformers import MaeMocoConfig
 from ecg_transformers.commands.command_line import field_types
-from ecg_transformers.commands.options import FineTuneArguments, ScoreArguments
+from ecg_transformers.commands.downstream import FineTuneArguments, ScoreArguments
+from ecg_transformers.commands.options import declared_options
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing.card.card import DEFAULT_TEMPLATE, check_card, render_card
 from ecg_transformers.publishing.card.facts import CardFacts
@@ -254,7 +255,8 @@ def test_cards_of_this_repository_render_and_their_commands_exist(folder, superv
     text = render_card(dataclasses.replace(supervised, name=folder.name), template)
     check_card(text, supervised.results)
     assert headings(text) == ORDER
-    known = {name for kind in (FineTuneArguments, ScoreArguments, EcgTrainingArguments) for name in field_types(kind)}
+    known = {"folds", *field_types(EcgTrainingArguments)}
+    known |= {name for kind in (FineTuneArguments, ScoreArguments) for name in declared_options(kind)}
     known |= {"source", "output", "sampling_rate", "num_proc"}  # of training/prepare.py
     for block in re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         for option in re.findall(r" --([a-z_]+)", block):

@@ -209,3 +209,13 @@ def test_all_training_folds_are_the_result_and_fewer_a_curve(results):
     few = results[2] | {"train_folds": [1], "value": 0.6}
     assert few not in main_entries([few, *results])
     assert few in main_entries([few, *results[:2]]), "of another mode nothing says that there is more"
+
+
+def test_the_test_column_is_that_of_the_corpus(results):
+    table = results_table([entry | {"corpus": "own", "evaluate_role": "validation"} for entry in results])
+    assert "validation (fold 9)" in table
+    assert "--folds" not in table
+    table = results_table([entry | {"corpus": "mitdb", "evaluate_folds": [2]} for entry in results])
+    assert "test (fold 2)" in table
+    assert "not evaluated" not in table
+    assert "`training/score.py --folds 10` fills" in results_table(results)

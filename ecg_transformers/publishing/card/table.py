@@ -26,10 +26,7 @@ Row = Mapping[str, Entry]
 MAX_ROWS = 10
 # A baseline shares these with the entry that it is compared with.
 SHARED_FIELDS = {*SETTING_FIELDS, "corpus_version", "metric", "train_folds", "evaluate_folds"} - {"mode"}
-NO_TEST = (
-    "The test fold was not evaluated: these are validation scores and must not be read as test scores. "
-    "`training/score.py --folds 10` fills the column where the fold is available."
-)
+NO_TEST = "The test fold was not evaluated: these are validation scores and must not be read as test scores."
 
 
 def results_table(entries: Sequence[Entry], name: str = "") -> str:
@@ -178,7 +175,10 @@ def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
     ]
     notes += [f"All rows: {', '.join(fixed)}."] if fixed else []
     roles = set(map(find_fold_role, entries))
-    notes += [NO_TEST] if "test" not in roles and "validation" in roles else []
+    if "test" not in roles and "validation" in roles:
+        folds = _folds_of("test", entries).replace(", ", ",")
+        command = f" `training/score.py --folds {folds}` fills the column where the fold is available."
+        notes += [NO_TEST + command if folds else NO_TEST]
     notes += [f"{hidden} more rows are in `results.json`."] if hidden else []
     return notes
 
@@ -186,7 +186,13 @@ def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
 def _fold_words(role: str, entries: Sequence[Entry]) -> str:
     if role not in ("validation", "test"):
         return role
+    folds = _folds_of(role, entries)
+    return f"{role} (fold {folds})" if folds else role
+
+
+def _folds_of(role: str, entries: Sequence[Entry]) -> str:
+    """The evaluated folds of a role, else the official ones of the corpora."""
     folds = {fold for entry in entries if find_fold_role(entry) == role for fold in entry["evaluate_folds"]}
     official = [official_fold_roles(corpus) for corpus in {str(entry["corpus"]) for entry in entries}]
     folds = folds or {fold for roles in official if roles for fold in getattr(roles, role)}
-    return f"{role} (fold {', '.join(map(str, sorted(folds)))})" if folds else role
+    return ", ".join(map(str, sorted(folds)))

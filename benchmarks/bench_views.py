@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from ecg_transformers.augmentations.recipes import OPERATIONS, RECIPES, view_recipe
+from ecg_transformers.augmentations.row_generator import RowGenerator
 
 TARGETS = {"rrc_to": 6, "physio": 8}
 
@@ -34,17 +35,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     signal = torch.randn(options.batch, 12, 250)
-    generator = torch.Generator().manual_seed(0)
     print(f"{'recipe':<24}{'batch, views/s':>16}{'one by one':>12}{'ratio':>8}{'target':>8}")
     for name in [*(name for name in RECIPES if name != "times"), *([name] for name in OPERATIONS)]:
         recipe = view_recipe(name, sampling_rate=100)
 
         def together(recipe=recipe):
-            recipe.apply(signal, recipe.draw(*signal.shape, generator))
+            recipe.apply(signal, recipe.draw(RowGenerator(len(signal)), *signal.shape[1:]))
 
         def alone(recipe=recipe):
             for record in signal.split(1):
-                recipe.apply(record, recipe.draw(*record.shape, generator))
+                recipe.apply(record, recipe.draw(RowGenerator(1), *record.shape[1:]))
 
         batch, single = (options.batch / fastest(run, options.rounds) for run in (together, alone))
         label = name if isinstance(name, str) else name[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import SignalError
+from .row_generator import RowGenerator
 
 __all__ = [
     "PhysiologicalNoise",
@@ -154,6 +155,27 @@ def _per_lead(noise: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
     return noise[:, None, :] if gain is None else gain[:, :, None] * noise[:, None, :]
 
 
+def _numbers(
+    rows: int,
+    counts: tuple[int, int],
+    noise_shape: tuple[int, int],
+    generator: torch.Generator | Iterable[torch.Generator] | RowGenerator | None,
+    device: torch.device | str | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Uniform on [0, 1) `(rows, counts[0])`, standard normal `(rows, counts[1])` and `(rows, *noise_shape)`."""
+    if isinstance(generator, RowGenerator):
+        return generator.uniform(counts[0]), generator.normal(counts[1]), generator.normal(*noise_shape)
+    uniform, normal = (torch.empty(rows, count, device=device) for count in counts)
+    noise = torch.empty(rows, *noise_shape, device=device)
+    if generator is None or isinstance(generator, torch.Generator):
+        _fill(uniform, normal, noise, generator)
+    else:
+        # A loop over the batch, since each record has its own generator.
+        for row, own in enumerate(generator):
+            _fill(uniform[row], normal[row], noise[row], own)
+    return uniform, normal, noise
+
+
 def _fill(uniform: torch.Tensor, normal: torch.Tensor, noise: torch.Tensor, generator: torch.Generator | None) -> None:
     """Fill three tensors from one generator: uniform on [0, 1), and standard normal twice."""
     uniform.uniform_(generator=generator)
@@ -211,7 +233,7 @@ class PhysiologicalNoise:
         batch_size: int,
         num_leads: int,
         num_samples: int,
-        generator: torch.Generator | Iterable[torch.Generator] | None,
+        generator: torch.Generator | Iterable[torch.Generator] | RowGenerator | None,
         device: torch.device | str | None = None,
     ) -> dict[str, torch.Tensor]:
         """Draw all random numbers for a batch.
@@ -222,8 +244,8 @@ class PhysiologicalNoise:
             batch_size: Number of records.
             num_leads: Number of leads.
             num_samples: Samples per lead.
-            generator: Random generator for the batch (None: the global one), or one for each record, so that its draws
-                do not depend on the batch.
+            generator: Random generator for the batch (None: the global one); or a `RowGenerator`, or one generator for
+                each record, so that its draws do not depend on the batch.
             device: Device of the draws. Default: CPU.
 
         Returns:
@@ -248,15 +270,9 @@ class PhysiologicalNoise:
             "muscle_strength": ((), 0.0, self.max_electromyographic),
         }
         counts = [math.prod(shape) for shape, _, _ in ranges.values()]
-        uniform = torch.empty(batch_size, sum(counts), device=device)
-        normal = torch.empty(batch_size, 2 * num_leads + most, device=device)
-        noise = torch.empty(batch_size, num_leads, num_samples, device=device)
-        if generator is None or isinstance(generator, torch.Generator):
-            _fill(uniform, normal, noise, generator)
-        else:
-            # A loop over the batch, since each record has its own generator.
-            for row, own in enumerate(generator):
-                _fill(uniform[row], normal[row], noise[row], own)
+        uniform, normal, noise = _numbers(
+            batch_size, (sum(counts), 2 * num_leads + most), (num_leads, num_samples), generator, device
+        )
         draws = {
             name: low + (high - low) * part.reshape(batch_size, *shape)
             for (name, (shape, low, high)), part in zip(ranges.items(), uniform.split(counts, dim=1), strict=True)

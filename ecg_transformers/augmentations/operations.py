@@ -13,7 +13,8 @@ import torch
 from ..errors import SignalError
 from .amplitude import scale_leads, smooth
 from .functional import time_out
-from .noise import electromyographic_noise
+from .noise import PhysiologicalNoise, electromyographic_noise
+from .row_generator import RowGenerator
 from .warps import down_sample, dynamic_time_warp, random_positions, random_time_warp, time_warp
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Negation",
     "Operation",
     "RandomTimeWarp",
+    "RecordingNoise",
     "ScaleLeads",
     "TimeOut",
     "TimeWarp",
@@ -34,15 +36,8 @@ __all__ = [
 class Operation(Protocol):
     """One step of a recipe: draws its parameters for a batch, and applies them."""
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Draw everything random for a batch; every tensor has the batch first."""
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw everything random for the rows of the generator; every tensor has the batch first."""
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Make the view `(batch, leads, samples)` that `draws` describe."""
@@ -60,16 +55,9 @@ class RandomTimeWarp:
     ratio: tuple[float, float] = (0.5, 1.0)
     all_starts: bool = True
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw `start (batch,)` of the crop and the places of its samples, `kept (batch, samples)`."""
-        uniform = torch.rand(batch_size, 2 + num_samples, generator=generator, device=device)
+        uniform = generator.uniform(2 + num_samples)
         length, start = random_span(uniform[:, :2], self.ratio, num_samples, least=2, all_starts=self.all_starts)
         return {"start": start, "kept": random_positions(uniform[:, 2:], length)}
 
@@ -90,17 +78,9 @@ class TimeOut:
     ratio: tuple[float, float] = (0.2, 0.4)
     all_starts: bool = True
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw `width` and `start` of the window, `(batch,)` each."""
-        uniform = torch.rand(batch_size, 2, generator=generator, device=device)
-        width, start = random_span(uniform, self.ratio, num_samples, all_starts=self.all_starts)
+        width, start = random_span(generator.uniform(2), self.ratio, num_samples, all_starts=self.all_starts)
         return {"width": width, "start": start}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -118,16 +98,9 @@ class GaussianNoise:
 
     scale: float = 0.005
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw standard normal `noise (batch, leads, samples)`."""
-        return {"noise": torch.randn(batch_size, num_leads, num_samples, generator=generator, device=device)}
+        return {"noise": generator.normal(num_leads, num_samples)}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Add the noise."""
@@ -145,18 +118,10 @@ class ScaleLeads:
 
     factor: tuple[float, float] = (0.5, 2.0)
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw `log_factor (batch, leads)`."""
         low, high = (math.log(factor) for factor in self.factor)
-        uniform = torch.rand(batch_size, num_leads, generator=generator, device=device)
-        return {"log_factor": low + (high - low) * uniform}
+        return {"log_factor": low + (high - low) * generator.uniform(num_leads)}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scale the leads."""
@@ -177,23 +142,16 @@ class DynamicTimeWarp:
     radius: int = 10
     step: int = 2
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw `centers (batch, warps)`."""
         reach = self.radius * (self.step + 1)
-        last = num_samples - reach - self.step
-        if last <= reach:
+        places = num_samples - 2 * reach - self.step
+        if places < 1:
             raise SignalError(
                 f"A dynamic time warp of radius {self.radius} got {num_samples} samples; it needs at least "
                 f"{2 * reach + self.step + 1}."
             )
-        return {"centers": torch.randint(reach, last, (batch_size, self.warps), generator=generator, device=device)}
+        return {"centers": reach + (generator.uniform(self.warps) * places).long().clamp_max(places - 1)}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Warp each record by its draws."""
@@ -210,16 +168,9 @@ class TimeWarp:
 
     epsilon: float = 10.0
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw standard normal `steps (batch, samples)`."""
-        return {"steps": torch.randn(batch_size, num_samples, generator=generator, device=device)}
+        return {"steps": generator.normal(num_samples)}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Warp each record by its draws."""
@@ -239,19 +190,12 @@ class DownSample:
     ratio: float = 0.2
     ratio_by_slice: bool = False
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Draw which samples are `kept (batch, samples)`."""
         count = round(self.ratio * num_samples)
         if self.ratio_by_slice:
             count = num_samples - len(range(num_samples - 2)[: int(1 - self.ratio * num_samples)])
-        uniform = torch.rand(batch_size, num_samples, generator=generator, device=device)
+        uniform = generator.uniform(num_samples)
         return {"kept": random_positions(uniform, torch.full_like(uniform[:, 0], max(count, 2)))}
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -259,17 +203,29 @@ class DownSample:
         return down_sample(signal, draws["kept"])
 
 
+@dataclass(frozen=True)
+class RecordingNoise:
+    """Noise that recordings pick up, see `PhysiologicalNoise`.
+
+    Args:
+        noise: Its rate and maxima.
+    """
+
+    noise: PhysiologicalNoise
+
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw everything random about the noise."""
+        return self.noise.draw(generator.rows, num_leads, num_samples, generator)
+
+    def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Add the noise."""
+        return self.noise.apply(signal, draws)
+
+
 class _Fixed:
     """An operation without anything random."""
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
         """Nothing."""
         return {}
 

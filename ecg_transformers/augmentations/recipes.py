@@ -21,11 +21,13 @@ from .operations import (
     Negation,
     Operation,
     RandomTimeWarp,
+    RecordingNoise,
     ScaleLeads,
     TimeOut,
     TimeWarp,
     random_span,
 )
+from .row_generator import RowGenerator
 from .warps import cut_windows
 
 __all__ = ["OPERATIONS", "RECIPES", "RecordViews", "ViewRecipe", "view_recipe"]
@@ -43,19 +45,18 @@ class ViewRecipe:
 
     operations: tuple[Operation, ...] = ()
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Draw everything random for a batch; names begin with the number of the operation."""
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw everything random for the rows of the generator; names begin with the number of the operation.
+
+        Args:
+            generator: Source of the numbers, one stream per record.
+            num_leads: Leads of the signal.
+            num_samples: Samples of the signal.
+        """
         return {
             f"{number}_{name}": value
             for number, operation in enumerate(self.operations)
-            for name, value in operation.draw(batch_size, num_leads, num_samples, generator, device).items()
+            for name, value in operation.draw(generator, num_leads, num_samples).items()
         }
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -133,9 +134,9 @@ def view_recipe(
     return ViewRecipe(tuple(operations))
 
 
-def _noise(names: set[str], sampling_rate: float, quirks: tuple[str, ...]) -> PhysiologicalNoise:
+def _noise(names: set[str], sampling_rate: float, quirks: tuple[str, ...]) -> RecordingNoise:
     silent = {maximum: 0.0 for name, maximum in _NOISES.items() if name not in names}
-    return PhysiologicalNoise(sampling_rate, official_quirks=quirks, **silent)
+    return RecordingNoise(PhysiologicalNoise(sampling_rate, official_quirks=quirks, **silent))
 
 
 def _plain(name: str, sampling_rate: float, quirks: set[str]) -> Operation:
@@ -178,22 +179,13 @@ class RecordViews:
     same_crop: bool = False
     all_starts: bool = True
 
-    def draw(
-        self,
-        batch_size: int,
-        num_leads: int,
-        num_samples: int,
-        generator: torch.Generator | None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Draw everything random for a batch; every tensor has the batch first and the views second.
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw everything random for the rows of the generator; every tensor has the batch first and the views second.
 
         Args:
-            batch_size: Records.
-            num_leads: Leads of each.
-            num_samples: Samples of each lead, at least `window_size`.
-            generator: None: torch's own.
-            device: Where the draws are made.
+            generator: Source of the numbers, one stream per record.
+            num_leads: Leads of the signal.
+            num_samples: Samples of the signal, at least `window_size`.
 
         Raises:
             SignalError: The records are shorter than a window.
@@ -203,14 +195,18 @@ class RecordViews:
                 f"Views are cut from {num_samples} samples; a view has {self.window_size}. Set source_window_size "
                 "to at least window_size."
             )
-        crops = 1 if self.same_crop else self.num_views
         share = self.window_size / num_samples
-        uniform = torch.rand(batch_size * crops, 2, generator=generator, device=device)
-        _, start = random_span(uniform, (share, share), num_samples, least=self.window_size, all_starts=self.all_starts)
-        draws = self.recipe.draw(batch_size * self.num_views, num_leads, self.window_size, generator, device)
-        return {"window_start": start.view(batch_size, crops).expand(-1, self.num_views)} | {
-            name: value.unflatten(0, (batch_size, self.num_views)) for name, value in draws.items()
-        }
+        starts, drawn = [], []
+        for _ in range(self.num_views):
+            _, start = random_span(
+                generator.uniform(2), (share, share), num_samples, least=self.window_size, all_starts=self.all_starts
+            )
+            starts.append(start)
+            drawn.append(self.recipe.draw(generator, num_leads, self.window_size))
+        if self.same_crop:
+            starts = starts[:1] * self.num_views
+        draws = {name: torch.stack([view[name] for view in drawn], dim=1) for name in drawn[0]}
+        return {"window_start": torch.stack(starts, dim=1)} | draws
 
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Make the views that `draws` describe; the signal itself is not changed.

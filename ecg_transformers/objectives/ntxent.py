@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from .infonce import info_nce
+from .precision import at_least_float32, similarities
 from .sources import same_source as of_same_source
 
 __all__ = ["NtXent", "nt_xent", "published_nt_xent"]
@@ -62,18 +63,17 @@ def nt_xent(
     if sources is not None and same_source != "ignore":
         alike = _per_view(of_same_source(sources, sources if column_sources is None else column_sources), count) & ~own
         excluded = own | alike if same_source == "exclude" else own
-    rows, negatives = _at_least_float32(views).flatten(0, 1), _at_least_float32(columns).flatten(0, 1).T
+    rows, negatives = views.flatten(0, 1), columns.flatten(0, 1).T
     losses, nearest = [], []
-    with torch.autocast(views.device.type, enabled=False):
-        for shift in range(1, count):
-            partners = _at_least_float32(views).roll(-shift, dims=1).flatten(0, 1)
-            loss, logits = info_nce(rows, partners, negatives, temperature, excluded)
-            if alike is not None and same_source == "positive":
-                joined = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(~alike, float("-inf"))], dim=1)
-                loss = (logits.logsumexp(dim=1) - joined.logsumexp(dim=1)).mean()
-            losses.append(loss)
-            last = logits.detach().unflatten(0, (records, count))[:, -1]
-            nearest.append(last[:, 0] > last[:, 1:].amax(dim=1))
+    for shift in range(1, count):
+        partners = views.roll(-shift, dims=1).flatten(0, 1)
+        loss, logits = info_nce(rows, partners, negatives, temperature, excluded)
+        if alike is not None and same_source == "positive":
+            joined = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(~alike, float("-inf"))], dim=1)
+            loss = (logits.logsumexp(dim=1) - joined.logsumexp(dim=1)).mean()
+        losses.append(loss)
+        last = logits.detach().unflatten(0, (records, count))[:, -1]
+        nearest.append(last[:, 0] > last[:, 1:].amax(dim=1))
     return NtXent(torch.stack(losses).mean(), torch.stack(nearest).any(dim=0).float().mean())
 
 
@@ -88,17 +88,11 @@ def published_nt_xent(views: torch.Tensor, temperature: float, *, columns: torch
         temperature: Positive divisor of the similarities.
         columns: Views of all processes, gathered with gradient; `views` if not given.
     """
-    views = _at_least_float32(views)
-    columns = views if columns is None else _at_least_float32(columns)
-    with torch.autocast(views.device.type, enabled=False):
-        similarity = (views.flatten(0, 1) @ columns.flatten(0, 1).T / temperature).exp()
-        rest = (similarity.sum(dim=1) - math.e).clamp_min(1e-6)
-        partner = ((views * views.flip(1)).sum(dim=2).flatten() / temperature).exp()
-        return -(partner / (rest + 1e-6)).log().mean()
-
-
-def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    views, columns = at_least_float32(views, views if columns is None else columns)
+    similarity = (similarities(views.flatten(0, 1), columns.flatten(0, 1).T) / temperature).exp()
+    rest = (similarity.sum(dim=1) - math.e).clamp_min(1e-6)
+    partner = ((views * views.flip(1)).sum(dim=2).flatten() / temperature).exp()
+    return -(partner / (rest + 1e-6)).log().mean()
 
 
 def _per_view(pairs: torch.Tensor, count: int) -> torch.Tensor:

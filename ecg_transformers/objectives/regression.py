@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional
 
+from .precision import at_least_float32, similarities
+
 __all__ = ["regression_loss", "spread"]
 
 
@@ -18,9 +20,7 @@ def regression_loss(predictions: torch.Tensor, targets: torch.Tensor, *, constan
         constants: Whether the two constants are added; the published code leaves them out (quirk Q5). Gradients are the
             same.
     """
-    predictions, targets = (_unit(vectors) for vectors in (predictions, targets.detach()))
-    with torch.autocast(predictions.device.type, enabled=False):
-        cosine = predictions @ targets.mT  # (records, views, views)
+    cosine = similarities(_unit(predictions), _unit(targets.detach()).mT)  # (records, views, views)
     count = predictions.shape[1]
     others = ~torch.eye(count, dtype=torch.bool, device=cosine.device)
     mean = cosine[:, others].mean()
@@ -41,4 +41,5 @@ def spread(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+    (vectors,) = at_least_float32(vectors)
+    return functional.normalize(vectors, dim=-1)

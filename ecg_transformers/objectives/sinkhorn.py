@@ -5,6 +5,7 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from .gather import world_size
+from .precision import at_least_float32, similarities
 
 __all__ = [
     "assignment_codes",
@@ -34,15 +35,16 @@ def sinkhorn(scores: torch.Tensor, *, epsilon: float = 0.05, iterations: int = 3
     """
     if iterations < 1:
         raise ValueError(f"sinkhorn got iterations={iterations}; expected at least 1.")
-    scores = _at_least_float32(scores)
-    with torch.autocast(scores.device.type, enabled=False):
-        largest = _over_processes(scores.amax(dim=-2, keepdim=True), dist.ReduceOp.MAX)
-        kernel = ((scores - largest) / epsilon).exp()
-        of_record = torch.ones_like(kernel[..., :1])
-        for _ in range(iterations):
-            of_prototype = 1 / _over_processes(of_record.mT @ kernel, dist.ReduceOp.SUM)  # (..., 1, prototypes)
-            of_record = 1 / (kernel @ of_prototype.mT)  # (..., records, 1)
-        return kernel * of_prototype * of_record
+    (scores,) = at_least_float32(scores)
+    largest = _over_processes(scores.amax(dim=-2, keepdim=True), dist.ReduceOp.MAX)
+    kernel = ((scores - largest) / epsilon).exp()
+    of_record = torch.ones_like(kernel[..., :1])
+    for _ in range(iterations):
+        of_prototype = 1 / _over_processes(
+            similarities(of_record.mT, kernel), dist.ReduceOp.SUM
+        )  # (..., 1, prototypes)
+        of_record = 1 / similarities(kernel, of_prototype.mT)  # (..., records, 1)
+    return kernel * of_prototype * of_record
 
 
 def assignment_codes(
@@ -65,10 +67,9 @@ def assignment_codes(
     Returns:
         `(records, crops, prototypes)`, without gradient.
     """
-    scores = _at_least_float32(scores.detach())
+    (scores,) = at_least_float32(scores.detach())
     if queue is not None and prototypes is not None:
-        with torch.autocast(scores.device.type, enabled=False):
-            scores = torch.cat([queue.to(scores.dtype) @ prototypes.detach().to(scores.dtype).T, scores])
+        scores = torch.cat([similarities(queue, prototypes.detach().T).to(scores.dtype), scores])
     codes = sinkhorn(scores.transpose(0, 1), epsilon=epsilon, iterations=iterations).transpose(0, 1)
     return codes if queue is None else codes[len(queue) :]
 
@@ -98,9 +99,9 @@ def assignment_loss(
     """
     records, assigning, _ = codes.shape
     crops = scores.shape[1]
-    with torch.autocast(scores.device.type, enabled=False):
-        log_probability = functional.log_softmax(_at_least_float32(scores) / temperature, dim=-1)
-        entropy = -torch.einsum("bak,bvk->av", codes.to(log_probability.dtype), log_probability) / records
+    (scores,) = at_least_float32(scores)
+    log_probability = functional.log_softmax(scores / temperature, dim=-1)
+    entropy = -similarities(codes.transpose(0, 1).flatten(1), log_probability.transpose(0, 1).flatten(1).T) / records
     own = torch.eye(assigning, crops, dtype=torch.bool, device=scores.device)
     return entropy.masked_fill(own, 0).sum() / (assigning * (crops if count_own else crops - 1))
 
@@ -124,7 +125,3 @@ def _over_processes(tensor: torch.Tensor, operation: dist.ReduceOp.RedOpType) ->
     if world_size() > 1:
         dist.all_reduce(tensor, operation)
     return tensor
-
-
-def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

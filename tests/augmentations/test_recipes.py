@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from ecg_transformers.augmentations.operations import DownSample, DynamicTimeWarp, RandomTimeWarp, TimeOut
 from ecg_transformers.augmentations.recipes import OPERATIONS, RECIPES, RecordViews, ViewRecipe, view_recipe
+from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import SignalError
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
@@ -26,13 +27,13 @@ def same(result, expected):
     assert float((result - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def rows(count, seed=0):
+    return RowGenerator(count, seed=seed)
 
 
 @pytest.fixture
 def signal():
-    return torch.randn(32, 3, SAMPLES, generator=generator(1))
+    return torch.randn(32, 3, SAMPLES, generator=torch.Generator().manual_seed(1))
 
 
 def recipe(names, **options):
@@ -49,7 +50,7 @@ def test_the_published_chain_by_its_recorded_draws(recorded):
         "1_start": recorded["rrc_to/out_start"][None],
     }
     chain = recipe("rrc_to")
-    assert {name: value.shape for name, value in chain.draw(1, 12, SAMPLES, generator()).items()} == {
+    assert {name: value.shape for name, value in chain.draw(rows(1), 12, SAMPLES).items()} == {
         name: value.shape for name, value in draws.items()
     }
     same(chain.apply(recorded["input"][None], draws)[0], recorded["rrc_to/output"])
@@ -79,10 +80,10 @@ def test_neighboring_noises_of_a_list_are_drawn_as_one_set(signal):
     physio, listed = recipe("physio"), recipe(list(PHYSIO))
     assert len(physio.operations) == 1
     assert torch.equal(
-        physio.apply(signal, physio.draw(*signal.shape, generator())),
-        listed.apply(signal, listed.draw(*signal.shape, generator())),
+        physio.apply(signal, physio.draw(rows(32), 3, SAMPLES)),
+        listed.apply(signal, listed.draw(rows(32), 3, SAMPLES)),
     )
-    wander = recipe(["baseline_wander"]).operations[0]
+    wander = recipe(["baseline_wander"]).operations[0].noise
     assert (wander.max_baseline_wander, wander.max_powerline) == (0.1, 0.0)
     assert (wander.max_electromyographic, wander.max_baseline_shift) == (0.0, 0.0)
     apart = recipe(["powerline_noise", "time_out", "baseline_shift"])
@@ -93,7 +94,7 @@ def test_neighboring_noises_of_a_list_are_drawn_as_one_set(signal):
 def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
     chain = recipe(names)
     before = signal.clone()
-    draws = chain.draw(*signal.shape, generator())
+    draws = chain.draw(rows(32), 3, SAMPLES)
     assert all(len(value) == len(signal) for value in draws.values())
     result = chain.apply(signal, draws)
     assert torch.equal(signal, before)
@@ -101,9 +102,9 @@ def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
     assert result.dtype == signal.dtype
     assert result.isfinite().all()
     assert torch.equal(result, signal) == (names == "times")
-    again = chain.draw(*signal.shape, generator())
+    again = chain.draw(rows(32), 3, SAMPLES)
     assert all(torch.equal(value, again[name]) for name, value in draws.items())
-    other = chain.draw(*signal.shape, generator(1))
+    other = chain.draw(rows(32, 1), 3, SAMPLES)
     assert not draws or any(not torch.equal(value, other[name]) for name, value in draws.items())
     alone = torch.cat(
         [
@@ -117,14 +118,14 @@ def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
 
 def test_an_operation_may_be_named_twice(signal):
     twice = recipe(["time_out", "time_out"])
-    result = twice.apply(signal, twice.draw(*signal.shape, generator()))
+    result = twice.apply(signal, twice.draw(rows(32), 3, SAMPLES))
     silent = (result == 0).all(dim=1).sum(dim=1)
     assert silent.min() >= 50
     assert silent.max() > 100
 
 
 def test_a_random_time_warp_keeps_its_share_and_its_starts_reach_both_ends():
-    draws = RandomTimeWarp().draw(20_000, 3, SAMPLES, generator())
+    draws = RandomTimeWarp().draw(rows(20_000), 3, SAMPLES)
     kept, start = draws["kept"], draws["start"]
     length = kept.sum(dim=1)
     assert kept[:, 0].all()
@@ -139,17 +140,17 @@ def test_a_random_time_warp_keeps_its_share_and_its_starts_reach_both_ends():
 
 
 def test_published_starts_never_reach_the_last_place():
-    published = RandomTimeWarp(all_starts=False).draw(20_000, 3, SAMPLES, generator())
+    published = RandomTimeWarp(all_starts=False).draw(rows(20_000), 3, SAMPLES)
     assert (published["start"] + published["kept"].sum(dim=1)).max() == SAMPLES - 1
-    whole = RandomTimeWarp(ratio=(1.0, 1.0), all_starts=False).draw(8, 3, SAMPLES, generator())
+    whole = RandomTimeWarp(ratio=(1.0, 1.0), all_starts=False).draw(rows(8), 3, SAMPLES)
     assert whole["kept"].all()
     assert not whole["start"].any()
-    silent = TimeOut(all_starts=False).draw(20_000, 3, SAMPLES, generator())
+    silent = TimeOut(all_starts=False).draw(rows(20_000), 3, SAMPLES)
     assert (silent["start"] + silent["width"]).max() == SAMPLES - 1
 
 
 def test_a_time_out_silences_its_share():
-    draws = TimeOut().draw(20_000, 3, SAMPLES, generator())
+    draws = TimeOut().draw(rows(20_000), 3, SAMPLES)
     assert draws["width"].min() == 50
     assert draws["width"].max() == 99
     assert float(draws["width"].float().mean()) == pytest.approx(74.5, abs=0.5)
@@ -158,26 +159,26 @@ def test_a_time_out_silences_its_share():
 
 
 def test_a_down_sampling_keeps_its_share_and_the_published_two_more():
-    assert DownSample(ratio=0.2).draw(8, 3, SAMPLES, generator())["kept"].sum(dim=1).tolist() == [50] * 8
+    assert DownSample(ratio=0.2).draw(rows(8), 3, SAMPLES)["kept"].sum(dim=1).tolist() == [50] * 8
     published = DownSample(ratio=0.2, ratio_by_slice=True)
-    assert published.draw(8, 3, SAMPLES, generator())["kept"].sum(dim=1).tolist() == [51] * 8
+    assert published.draw(rows(8), 3, SAMPLES)["kept"].sum(dim=1).tolist() == [51] * 8
     # A share of less than one sample removes nothing there.
-    assert DownSample(ratio=0.001, ratio_by_slice=True).draw(1, 3, SAMPLES, generator())["kept"].all()
+    assert DownSample(ratio=0.001, ratio_by_slice=True).draw(rows(1), 3, SAMPLES)["kept"].all()
 
 
 def test_centers_of_a_dynamic_time_warp_leave_room_on_both_sides():
-    centers = DynamicTimeWarp().draw(20_000, 3, SAMPLES, generator())["centers"]
+    centers = DynamicTimeWarp().draw(rows(20_000), 3, SAMPLES)["centers"]
     assert centers.shape == (20_000, 3)
     assert (centers.min(), centers.max()) == (30, 217)
     with pytest.raises(SignalError, match="63"):
-        DynamicTimeWarp().draw(1, 3, 62, generator())
-    assert DynamicTimeWarp().draw(4, 3, 63, generator())["centers"].unique().tolist() == [30]
+        DynamicTimeWarp().draw(rows(1), 3, 62)
+    assert DynamicTimeWarp().draw(rows(4), 3, 63)["centers"].unique().tolist() == [30]
     # A tenth of a second on each side, whatever the rate.
     assert view_recipe(["dynamic_time_warp"], sampling_rate=500).operations[0].radius == 50
 
 
 def test_lead_factors_and_noise_have_the_published_ranges():
-    draws = recipe(["scale_leads", "gaussian_noise"]).draw(4000, 12, SAMPLES, generator())
+    draws = recipe(["scale_leads", "gaussian_noise"]).draw(rows(4000), 12, SAMPLES)
     factor = draws["0_log_factor"].exp()
     assert factor.shape == (4000, 12)
     assert (float(factor.min()), float(factor.max())) == pytest.approx((0.5, 2.0), rel=1e-3)
@@ -192,11 +193,11 @@ def test_quirks_reach_the_operations_they_concern():
     assert [operation.all_starts for operation in plain.operations[:2]] == [True, True]
     assert [operation.all_starts for operation in official.operations[:2]] == [False, False]
     assert (plain.operations[2].ratio_by_slice, official.operations[2].ratio_by_slice) == (False, True)
-    assert plain.operations[3].official_quirks == ()
-    assert official.operations[3].official_quirks == ("Q12", "Q13")
+    assert plain.operations[3].noise.official_quirks == ()
+    assert official.operations[3].noise.official_quirks == ("Q12", "Q13")
     some = recipe(names, official_quirks=("Q12", "Q17"))
     assert (some.operations[0].all_starts, some.operations[2].ratio_by_slice) == (False, False)
-    assert some.operations[3].official_quirks == ("Q12",)
+    assert some.operations[3].noise.official_quirks == ("Q12",)
 
 
 def test_unknown_names_and_quirks_are_refused():
@@ -210,7 +211,7 @@ def test_unknown_names_and_quirks_are_refused():
 
 def views_of(signal, draws_seed=0, **options):
     views = RecordViews(**{"recipe": recipe("times"), "num_views": 2, "window_size": 100} | options)
-    draws = views.draw(*signal.shape[:1], *signal.shape[-2:], generator(draws_seed))
+    draws = views.draw(rows(len(signal), draws_seed), *signal.shape[-2:])
     return views.apply(signal, draws), draws
 
 
@@ -239,10 +240,14 @@ def test_views_of_the_same_crop_differ_by_their_augmentation(signal):
     warped, draws = views_of(signal, same_crop=True, recipe=recipe("rrc_to"))
     assert not torch.equal(warped[:, 0], warped[:, 1])
     assert draws["0_kept"].shape == (32, 2, 100)
-    # Row by row: each process makes the views of its own records.
-    views = RecordViews(recipe=recipe("rrc_to"), num_views=2, window_size=100, same_crop=True)
-    part = views.apply(signal[8:16], {name: value[8:16] for name, value in draws.items()})
-    assert torch.equal(part, warped[8:16])
+
+
+def test_each_process_draws_and_makes_the_views_of_its_own_records(signal):
+    views = RecordViews(recipe=recipe([*OPERATIONS]), num_views=2, window_size=100)
+    whole = views.apply(signal, views.draw(rows(32), 3, SAMPLES))
+    own = RowGenerator(8, seed=0, first_row=8, total_rows=32)
+    part = views.apply(signal[8:16], views.draw(own, 3, SAMPLES))
+    torch.testing.assert_close(part, whole[8:16], rtol=0, atol=1e-5)
 
 
 def test_views_of_several_pieces_of_a_patient_come_from_them_in_turn():
@@ -259,6 +264,6 @@ def test_a_source_shorter_than_the_window_is_refused(signal):
 
 def test_a_recipe_of_own_operations(signal):
     own = ViewRecipe((RandomTimeWarp(ratio=(0.9, 0.9)), TimeOut(ratio=(0.5, 0.5))))
-    draws = own.draw(*signal.shape, generator())
+    draws = own.draw(rows(32), 3, SAMPLES)
     assert draws["0_kept"].sum(dim=1).unique().tolist() == [225]
     assert draws["1_width"].unique().tolist() == [125]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from ecg_transformers import Xresnet1dConfig, Xresnet1dModel
-from ecg_transformers.objectives.momentum import follow
+from ecg_transformers.objectives.momentum import ema_update
 from ecg_transformers.objectives.ntxent import nt_xent, published_nt_xent
 from ecg_transformers.objectives.regression import regression_loss
 from ecg_transformers.objectives.sinkhorn import assignment_codes, assignment_loss, normalize_prototypes, push_front
@@ -171,8 +171,8 @@ def test_one_step_of_byol():
         nn.ParameterList(parameter for name, parameter in network.named_parameters() if "weight" in name)
         for network in (official, online)
     ]
-    follow(*weights, 0.996)
-    follow(target, online, 0.996)
+    ema_update(*weights, 0.996)
+    ema_update(target, online, 0.996)
     for network, form in ((official, "official"), (target, "intended")):
         after = network.names(part(fixture, f"target_after_{form}/"))
         assert_tensors(network, after, dict(network.named_parameters()))

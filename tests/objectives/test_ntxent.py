@@ -1,13 +1,19 @@
 """NT-Xent against recordings of ecg-selfsupervised, a written-out loop, closed forms and two processes."""
 
+import copy
 import math
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 
+from ecg_transformers.objectives.gather import all_gather, gather_with_gradient, process_slice
 from ecg_transformers.objectives.ntxent import nt_xent, published_nt_xent
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
@@ -149,3 +155,57 @@ def test_half_precision_similarities_are_float32():
 def test_an_unknown_rule_for_the_same_source_is_refused():
     with pytest.raises(ValueError, match="exclude"):
         nt_xent(unit(4, 2, 6), 0.5, sources=torch.arange(4), same_source="drop")
+
+
+def one_rank(rank, port):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 4)).double()
+    single = copy.deepcopy(network)
+    records, sources = unit(8, 2, 6), torch.tensor([0, 0, 1, -1, 2, 0, -1, 2])
+    for same_source in ("ignore", "exclude", "positive"):
+        views = normalize(network(process_slice(records)), dim=-1)
+        result = nt_xent(
+            views,
+            0.2,
+            columns=gather_with_gradient(views),
+            first_record=4 * rank,
+            sources=process_slice(sources),
+            column_sources=sources,
+            same_source=same_source,
+        )
+        gradients = torch.autograd.grad(result.loss, list(network.parameters()))
+        whole = nt_xent(normalize(single(records), dim=-1), 0.2, sources=sources, same_source=same_source)
+        torch.testing.assert_close(all_gather(result.loss.detach()[None]).mean(), whole.loss, rtol=0, atol=1e-12)
+        torch.testing.assert_close(all_gather(result.accuracy[None]).mean(), whole.accuracy)
+        expected = torch.autograd.grad(whole.loss, list(single.parameters()))
+        for gradient, value in zip(gradients, expected, strict=True):
+            # As DDP: the mean over processes.
+            dist.all_reduce(gradient)
+            torch.testing.assert_close(gradient / 2, value, rtol=0, atol=1e-12)
+    dist.destroy_process_group()
+    print("equal")
+
+
+def test_two_processes_equal_one():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, str(rank), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert worker.returncode == 0, err
+        assert out.strip() == "equal"
+
+
+if __name__ == "__main__":
+    one_rank(int(sys.argv[1]), int(sys.argv[2]))

@@ -250,7 +250,7 @@ def bench_training(part, task, clock, options):
     inputs = data.__getitems__(range(BATCH))
     order = np.random.default_rng(0).permutation(len(data))[:BATCH]
     other = Deepecgkit(options.deepecgkit, task.num_labels, options) if options.deepecgkit else None
-    print(f"training step, batch {BATCH}, {LEADS} x {SAMPLES}, {task.num_labels} labels; ratio: time beside plain's")
+    print(f"training step, batch {BATCH}, {LEADS} x {SAMPLES}, {task.num_labels} labels; ratio: time over that of plain")
     print(f"  {sum(p.numel() for p in xresnet1d50(task).parameters()):,} parameters, torch {torch.__version__}")
     print(f"  deepecgkit: {other.introduction if other else 'left out; see --deepecgkit in --help'}")
     for name, bf16 in TYPES.items():
@@ -279,7 +279,7 @@ def bench_evaluation(corpus, task, clock, options):
     classifier = build_classifier(options.mae_moco, task, pooling="cls")
     encoder = CheckpointEncoder(classifier, mae, "mae-moco")
     windows = sum(len(index) for _, index in iterate_windows(corpus, extractor)) / len(corpus)
-    print(f"{len(corpus):,} records, {windows:g} windows each for xresnet1d; ratio: time beside xresnet1d's")
+    print(f"{len(corpus):,} records, {windows:g} windows each for xresnet1d; ratio: time over that of xresnet1d")
     for name, bf16 in TYPES.items():
         runs = {
             "xresnet1d50, probabilities": partial(predict_records, model, corpus, extractor, bf16=bf16),

@@ -6,8 +6,7 @@ loggers under Transformers' logger; everything else is imported on first access.
 
 import logging
 from importlib import import_module
-
-from transformers.utils.logging import get_logger
+from typing import Any
 
 from .auto import ARCHITECTURES, register
 from .pipelines import register as register_pipelines
@@ -39,7 +38,7 @@ _CLASSES = {
 __all__ = ["__version__", *_PUBLIC, *_CLASSES]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
     if name in _CLASSES:
@@ -56,6 +55,6 @@ def __dir__() -> list[str]:
 
 # Transformers' verbosity, handlers and propagation hold for every logger of the package, those of the standard library
 # included: `set_verbosity_error()` silences them, `TRANSFORMERS_VERBOSITY=info` shows all of them.
-logging.getLogger(__name__).parent = get_logger()
+logging.getLogger(__name__).parent = logging.getLogger("transformers")
 register()
 register_pipelines()

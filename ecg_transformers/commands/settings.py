@@ -180,7 +180,13 @@ def config_and_extractor(
     return config, extractor
 
 
-def _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor) -> None:
+def _note_what_the_checkpoint_decides(
+    from_file: dict[str, Any],
+    options: dict[str, Any],
+    owners: dict[str, dict[str, Any]],
+    config: PreTrainedConfig,
+    extractor: "EcgFeatureExtractor",
+) -> None:
     """Say which settings of the YAML are not used because they belong to the checkpoint's weights."""
     different = []
     for name, value in from_file.items():
@@ -191,7 +197,9 @@ def _note_what_the_checkpoint_decides(from_file, options, owners, config, extrac
         logger.warning(f"the checkpoint decides: {', '.join(dict.fromkeys(different))}. --name value would override.")
 
 
-def _dataclasses(owners, values) -> tuple[PretrainingArguments, EcgTrainingArguments]:
+def _dataclasses(
+    owners: dict[str, dict[str, Any]], values: dict[str, Any]
+) -> tuple[PretrainingArguments, EcgTrainingArguments]:
     missing = [name for name in ("corpus", "output_dir") if not values.get(name)]
     if missing:
         raise ArgumentsError(f"{' and '.join(f'--{name} DIR' for name in missing)} must be given.")

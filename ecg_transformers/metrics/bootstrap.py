@@ -2,9 +2,9 @@
 
 Records (or patients) are drawn with replacement; the interval is that of the percentiles. A label that has one class
 only in a resample is left out of *that resample's* mean, and the share of resamples in which this happened to any
-averaged label is reported (DESIGN section 6; `specs/ecg_selfsupervised.md` 11.7). `scheme="benchmark"` is the rule of
-the PTB-XL benchmark instead: resamples are drawn anew until every label keeps a positive, which favors resamples with
-the rare records, and the interval is 90 % (11.4).
+averaged label is reported. `scheme="benchmark"` is the rule of the PTB-XL benchmark (Strodthoff et al. 2021,
+doi:10.1109/JBHI.2020.3022989) instead: resamples are drawn again until every label keeps a positive, which favors
+resamples with the rare records, and the interval is 90 %.
 """
 
 from collections.abc import Callable, Iterator, Sequence

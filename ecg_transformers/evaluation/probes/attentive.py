@@ -1,6 +1,6 @@
 """Attentive probe: one learned query over the tokens of a frozen encoder, then a linear layer.
 
-Never to be compared with a linear probe: it learns which tokens to read (DESIGN section 6). The tokens are cached once
+Not comparable with a linear probe, since it learns which tokens to use. The tokens are cached once
 in bfloat16; query, value projection and linear layer are trained by AdamW with a cosine schedule, and the epoch is
 chosen on training records that were held out by patient.
 """
@@ -147,7 +147,17 @@ def fit_attentive_probe(
 class _Run:
     """Optimizer, schedule and order of one training."""
 
-    def __init__(self, head, train, targets, problem_type, num_labels, settings, balanced, seed):
+    def __init__(
+        self,
+        head: AttentiveHead,
+        train: Embeddings,
+        targets: np.ndarray,
+        problem_type: str,
+        num_labels: int,
+        settings: AttentiveSettings,
+        balanced: bool,
+        seed: int,
+    ) -> None:
         self.head, self.train, self.settings, self.problem_type = head, train, settings, problem_type
         self.device = head.classifier.weight.device
         self.seed = seed

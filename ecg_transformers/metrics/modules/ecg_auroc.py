@@ -37,8 +37,8 @@ class EcgAuroc(evaluate.Metric):
 
     def _compute(
         self,
-        predictions,
-        references,
+        predictions: list | np.ndarray,
+        references: list | np.ndarray,
         average: str | None = "macro",
         missing: Literal["skip", "half", "raise"] = "skip",
     ) -> dict:

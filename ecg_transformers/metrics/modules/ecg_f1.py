@@ -34,7 +34,13 @@ class EcgF1(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, average: str | None = "macro", thresholds: float | list = 0.5) -> dict:
+    def _compute(
+        self,
+        predictions: list | np.ndarray,
+        references: list | np.ndarray,
+        average: str | None = "macro",
+        thresholds: float | list = 0.5,
+    ) -> dict:
         labels, scores = np.asarray(references), np.asarray(predictions)
         values = f1(labels, scores >= np.asarray(thresholds))
         return {"f1": values.tolist() if average is None else float(macro(values)), "fmax": fmax(labels, scores)}

@@ -37,14 +37,14 @@ def sinkhorn(scores: torch.Tensor, *, epsilon: float = 0.05, iterations: int = 3
         raise ValueError(f"sinkhorn got iterations={iterations}; expected at least 1.")
     (scores,) = at_least_float32(scores)
     largest = _over_processes(scores.amax(dim=-2, keepdim=True), dist.ReduceOp.MAX)
-    kernel = ((scores - largest) / epsilon).exp()
+    kernel = (scores - largest).div_(epsilon).exp_()
     of_record = torch.ones_like(kernel[..., :1])
     for _ in range(iterations):
         of_prototype = 1 / _over_processes(
             similarities(of_record.mT, kernel), dist.ReduceOp.SUM
         )  # (..., 1, prototypes)
         of_record = 1 / similarities(kernel, of_prototype.mT)  # (..., records, 1)
-    return kernel * of_prototype * of_record
+    return kernel.mul_(of_prototype).mul_(of_record)
 
 
 def assignment_codes(
@@ -67,10 +67,11 @@ def assignment_codes(
     Returns:
         `(records, crops, prototypes)`, without gradient.
     """
-    (scores,) = at_least_float32(scores.detach())
+    # Crop by crop: every product of the iteration then runs over rows that lie side by side.
+    (scores,) = at_least_float32(scores.detach().transpose(0, 1))
     if queue is not None and prototypes is not None:
-        scores = torch.cat([similarities(queue, prototypes.detach().T).to(scores.dtype), scores])
-    codes = sinkhorn(scores.transpose(0, 1), epsilon=epsilon, iterations=iterations).transpose(0, 1)
+        scores = torch.cat([similarities(queue.transpose(0, 1), prototypes.detach().T).to(scores.dtype), scores], dim=1)
+    codes = sinkhorn(scores.contiguous(), epsilon=epsilon, iterations=iterations).transpose(0, 1)
     return codes if queue is None else codes[len(queue) :]
 
 

@@ -60,7 +60,8 @@ def checkpoint(tmp_path_factory):
 def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoint, tmp_path, capsys):
     from transformers import AutoModelForSequenceClassification
 
-    from ecg_transformers.publishing.card.results import load_results, results_table
+    from ecg_transformers.publishing.card.results import load_results
+    from ecg_transformers.publishing.card.table import results_table
 
     words = f"--model {checkpoint} --corpus {corpus} --labels all --mode linear_probe --output_dir {tmp_path}".split()
     entries = script("finetune").main([*words, "--resamples", "50"])

@@ -72,7 +72,7 @@ class Benchmark:
         if len(folds) > 1:
             raise ArgumentsError(
                 f"the systems report different folds: {', '.join(str(list(one)) for one in sorted(folds))}; "
-                "expected the same for all. Set evaluate_folds beside systems."
+                "expected the same for all. Set evaluate_folds at the top level."
             )
         self.evaluate_folds = folds.pop()
         self.problems: dict[PlannedRun, str] = {}

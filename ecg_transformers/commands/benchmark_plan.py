@@ -161,14 +161,14 @@ class PlannedRun:
 
     @property
     def folds_words(self) -> str:
-        """The training folds as a user writes them."""
+        """The training folds as a user would write them."""
         folds = self.train_folds
         whole = len(folds) > 1 and folds == tuple(range(folds[0], folds[-1] + 1))
         return f"{folds[0]}-{folds[-1]}" if whole else ",".join(map(str, folds))
 
     @property
     def title(self) -> str:
-        """The run in words."""
+        """Name of the run on the screen."""
         folds = f"fold{'s' if len(self.train_folds) > 1 else ''} {self.folds_words}"
         return f"{self.system.key}, {self.labels}, {folds}, seed {self.seed}"
 
@@ -213,7 +213,7 @@ class PlannedRun:
         return "begun" if self.folder.is_dir() else "missing"
 
     def changes(self) -> str:
-        """What is different from an earlier run of the same name, in words; nothing if there is none."""
+        """Settings that differ from those of an earlier run of the same name; empty if there is none."""
         for folder in sorted(self.parent.glob(f"{self._stem}_????????")):
             file = folder / "settings.json"
             if folder == self.folder or not file.is_file():
@@ -283,7 +283,7 @@ def _as_mapping(system: Any) -> dict[str, Any]:
 
 
 def words_of(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of a command line."""
+    """Settings as options of a command line."""
     words = []
     for name, value in settings.items():
         text = json.dumps(value) if isinstance(value, list | tuple | dict | bool) else str(value)
@@ -316,7 +316,7 @@ def plan_runs(
         not_here = {*declared_options(BenchmarkArguments), "seed"} & mapping.keys()
         if not_here:
             raise ArgumentsError(
-                f"{where} has {', '.join(sorted(not_here))}, which is one for all systems. Set it beside systems."
+                f"{where} has {', '.join(sorted(not_here))}, which is one for all systems. Set it at the top level."
             )
         try:
             runs += plan.runs_of(mapping)
@@ -379,7 +379,7 @@ class _Plan:
         if given is None:
             return None
         if "model" in mapping or "config" in mapping:
-            raise ArgumentsError("pretrain makes the checkpoint; expected no model or config beside it.")
+            raise ArgumentsError("pretrain makes the checkpoint; expected no model or config for the system itself.")
         settings = {"config": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else {}
         config = settings.pop("config", None)
         if not isinstance(config, str):

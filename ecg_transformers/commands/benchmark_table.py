@@ -17,7 +17,7 @@ from ..corpora import official_fold_roles
 from ..evaluation.modes import find_mode
 from ..evaluation.results.entries import metric_words
 from ..evaluation.results.predictions import Predictions, score_interval
-from ..evaluation.results.published import PublishedFigure, published_figures
+from ..evaluation.results.published import PublishedResult, published_results
 from ..evaluation.results.store import format_table
 from ..files import replace_file, write_csv
 from .benchmark_plan import PlannedRun, System
@@ -32,16 +32,16 @@ _PERCENTILES = (2.5, 97.5)
 
 @dataclass
 class Cell:
-    """A row's figures on one label set.
+    """The results of a row on one label set.
 
     Args:
-        asked: How many runs it should have, one for each seed; of a baseline, how many there are.
-        failed: How many of them failed.
-        entries: The entry of each finished one.
-        samples: Its figure on each resample of the records `(resamples,)`.
-        predictions: Those of the first finished one.
-        difference: To the first system: value, low, high.
-        published: What the literature has for it.
+        asked: Number of planned runs, one for each seed; for a baseline, the number of finished ones.
+        failed: Number of failed runs.
+        entries: Entry of each finished run.
+        samples: Metric of each finished run on each resample of the records, `(resamples,)` each.
+        predictions: Predictions of the first finished run.
+        difference: Paired difference to the first system: value, lower and upper bound.
+        published: Published results of the system.
     """
 
     asked: int = 0
@@ -50,7 +50,7 @@ class Cell:
     samples: list[np.ndarray] = field(default_factory=list)
     predictions: Predictions | None = None
     difference: tuple[float, float, float] | None = None
-    published: tuple[PublishedFigure, ...] = ()
+    published: tuple[PublishedResult, ...] = ()
 
     @property
     def value(self) -> float:
@@ -88,12 +88,12 @@ class Row:
     """A system under a protocol.
 
     Args:
-        system: What the table calls it.
-        mode: How it was trained.
+        system: Name of the system.
+        mode: Name of the mode.
         initialization: `pretrained` or `random`.
         train_folds: Training folds.
-        folds_words: The same in words.
-        cells: By label set.
+        folds_words: Training folds as a user would write them.
+        cells: Results by label set.
     """
 
     system: str
@@ -105,7 +105,7 @@ class Row:
 
     @property
     def protocol(self) -> str:
-        """How it was trained, in words."""
+        """Mode and initialization as shown in the table."""
         mode = find_mode(self.mode)
         # A mode that always starts from random weights need not say so.
         return (
@@ -123,14 +123,14 @@ class Row:
 
 @dataclass
 class BenchmarkTable:
-    """The rows, and what stands around them.
+    """The rows with title and notes.
 
     Args:
-        metric: The metric in words.
+        metric: Title of the metric.
         title: Corpus and reported folds.
         rows: System by system; the others are compared with the first.
-        problems: The runs that failed, and why.
-        notes: How to read it.
+        problems: Failed runs with the reason.
+        notes: Explanations below the table.
     """
 
     metric: str
@@ -140,14 +140,14 @@ class BenchmarkTable:
     notes: list[str]
 
     def text(self) -> str:
-        """Figures, paired differences and published figures, with a column for each label set."""
+        """Results, paired differences and published results, with a column for each label set."""
         cells = [cell for row in self.rows for cell in row.cells.values()]
         blocks = [f"{self.metric} [95 % interval], {self.title}\n{self._block(str, records=True)}"]
         if any(cell.difference for cell in cells):
             first = self.rows[0]
             blocks.append(f"Difference to {first.system}, {first.protocol} [95 %, paired]\n{self._block(_difference)}")
         if published := [one for cell in cells for one in cell.published]:
-            title = "Published, brackets in units of 0.001. NOT on the records above: test fold 10, or the fold named"
+            title = "Published, brackets in units of 0.001. NOT on the records above: test fold 10, or the fold given"
             sources = [
                 f"{one.name}: {one.brackets}. {one.citation}." for one in dict.fromkeys(p.source for p in published)
             ]
@@ -156,22 +156,22 @@ class BenchmarkTable:
             blocks.append("\n".join(f"failed: {problem}" for problem in self.problems))
         return "\n\n".join([*blocks, "\n".join(self.notes)])
 
-    def _block(self, words: Callable[[Cell], str], *, records: bool = False) -> str:
-        """Rows with what the words say of each cell; a row of which nothing is said is left out."""
+    def _block(self, text: Callable[[Cell], str], *, records: bool = False) -> str:
+        """Rows with the text of each cell; a row without any text is left out."""
         lines = []
         for row in self.rows:
-            said = {labels: words(cell) for labels, cell in row.cells.items()}
-            if any(said.values()):
+            texts = {labels: text(cell) for labels, cell in row.cells.items()}
+            if any(texts.values()):
                 line = {"system": row.system, "protocol": row.protocol, "train folds": row.folds_words}
                 line |= {"train records": row.train_records} if records else {}
-                lines.append(line | said)
+                lines.append(line | texts)
         return format_table(lines)
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write `table.csv`, `table.png` and, where there are curves, `label_efficiency.png`; each whole or not at all.
+        """Write `table.csv`, `table.png` and, where there are curves, `label_efficiency.png`, each atomically.
 
         Returns:
-            What was written.
+            The files.
         """
         from ..viz.benchmark import plot_benchmark
         from ..viz.label_efficiency import plot_label_efficiency
@@ -226,7 +226,7 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
     systems = list(dict.fromkeys(run.system for run in benchmark.runs))
     found: dict[tuple[int, bool, tuple[int, ...]], Row] = {}
     for run in benchmark.runs:
-        # Its own figure, then that of its baseline if it made one.
+        # Its own result, then that of its baseline if it has one.
         entries: list[Any] = [entry for entry in run.entries() or () if entry["min_positives"] == 1]
         for number, entry in enumerate(entries or [None]):
             place = (systems.index(run.system), number > 0, run.train_folds)
@@ -269,19 +269,19 @@ def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str
 
 
 def _add(cell: Cell, run: PlannedRun, entry: dict[str, Any], *, unit: str, resamples: int) -> None:
-    """Put a finished run's figure, and its figure on each resample, into its cell."""
+    """Add the result of a finished run, and its metric on each resample, to its cell."""
     predictions = Predictions.load(str(run.prediction_file(entry)))
     cell.entries.append(entry)
     cell.samples.append(score_interval(predictions, unit=unit, resamples=resamples).samples)
     cell.predictions = cell.predictions or predictions
 
 
-def _published_of(system: System, entry: dict[str, Any]) -> tuple[PublishedFigure, ...]:
-    """What is published of a system that was trained on all training folds of the corpus."""
+def _published_of(system: System, entry: dict[str, Any]) -> tuple[PublishedResult, ...]:
+    """Published results of a system that was trained on all training folds of the corpus."""
     roles = official_fold_roles(entry["corpus"])
     if roles is None or tuple(entry["train_folds"]) != roles.train or entry["train_fraction"] != 1.0:
         return ()
-    return published_figures(system.published, system.mode.name, corpus=entry["corpus"], labels=entry["labels"])
+    return published_results(system.published, system.mode.name, corpus=entry["corpus"], labels=entry["labels"])
 
 
 def _interval(samples: np.ndarray) -> tuple[float, float]:
@@ -302,7 +302,7 @@ def _published(cell: Cell) -> str:
 
 
 def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
-    """What is averaged, drawn and compared, in words."""
+    """Explanations of averages, resamples and comparisons."""
     sizes = {}
     for row in rows:
         for labels, cell in row.cells.items():
@@ -313,8 +313,8 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
     notes.append(f"Intervals: percentiles of {resamples:,} resamples of the {unit}s, the same ones for every system.")
     if any(len(cell.entries) > 1 for row in rows for cell in row.cells.values()):
         notes.append(
-            "Several seeds: a figure is the mean of theirs, on the records and on every resample; a difference is that "
-            "of two such means.\nIntervals are about other records, not about other seeds; each seed's figure is in "
+            "Several seeds: a value is their mean, on the records and on every resample; a difference is that of two "
+            "such means.\nIntervals show the variation over records, not over seeds; each seed's value is in "
             "table.csv."
         )
     return notes

@@ -28,11 +28,11 @@ def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple
 
     Args:
         path: The user's table.
-        output: Where the copy with folds is written; the user's file stays as it is.
-        seed: Of the split.
+        output: File for the copy with folds; the user's file is not changed.
+        seed: Seed of the split.
 
     Returns:
-        The table as it was read, the file to use, and what was done in words.
+        The table as read, the file to use, and how the folds were made, for the screen.
 
     Raises:
         CorpusError: The table has no labels, or fewer than three patients.
@@ -40,7 +40,7 @@ def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple
     table = read_label_table(path)
     if table.label_set is None:
         raise CorpusError(
-            f"{path} has no label columns; expected names, columns of 0 and 1, or numbers beside 'record'."
+            f"{path} has no label columns; expected names, columns of 0 and 1, or numbers, besides 'record'."
         )
     folds = np.array([row.fold for row in table.rows])
     if (folds >= 0).all():
@@ -83,12 +83,12 @@ def corpus_of_table(
     """The records of a table as a prepared corpus, built once and kept in the output folder.
 
     Args:
-        table: With a column `fold`.
-        root: The folder its records are in.
-        output: The corpus to be made; an interrupted build goes on, a finished one is used if table and files are the
+        table: Table of labels with a column `fold`.
+        root: Folder of the records.
+        output: Folder of the corpus; an interrupted build resumes, a finished one is reused if table and files are the
             same, and replaced if they changed.
         extractor: Leads, rate and filters of the checkpoint, so that training need not repeat them.
-        num_proc: Processes that read.
+        num_proc: Number of processes that read records.
         read_options: `sampling_rate`, `units`, `leads` of files that do not say them.
         progress: Show a progress bar.
 

@@ -223,7 +223,7 @@ def _dataclasses(
 
 
 def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
-    """Make the pretraining model: new from the config, or from `--model` with a fresh momentum twin and queue.
+    """Make the pretraining model: new from the config, or from `--model` with a new momentum encoder and queue.
 
     Raises:
         CheckpointError: If the checkpoint lacks tensors of the encoder.
@@ -241,8 +241,8 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
     if lacking:
         raise CheckpointError(f"{settings.run.model} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
-    # What does not learn by gradients (momentum twin, queue) starts anew: without these tensors, the model's own
-    # initialization copies the loaded encoder into the twin and fills the queue as at the start of a run.
+    # What is not trained by gradients (momentum encoder, queue) starts anew: without these tensors, the model's own
+    # initialization copies the loaded encoder into its momentum encoder and fills the queue as at the start of a run.
     fresh = [
         name
         for name, child in trained.named_children()
@@ -251,8 +251,8 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
     absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
     logger.warning(
-        f"going on from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} start anew"
-        + (f", and so do {', '.join(absent)}, which it does not hold." if absent else ".")
+        f"continuing from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} are reinitialized"
+        + (f", and so are {', '.join(absent)}, which it lacks." if absent else ".")
     )
     with _without_load_report():
         return type(trained).from_pretrained(

@@ -156,7 +156,7 @@ def fine_tune(
         # Nothing is chosen, so nothing is held out; the reported records are only looked at on the way.
         train, part = splits.train, splits.evaluate
     if len(train) < 2:
-        raise EcgError(f"{len(train)} training records are left beside those held out; expected more.")
+        raise EcgError(f"{len(train)} training records are left without those held out; expected more.")
     batch = arguments.train_batch_size * arguments.world_size
     if arguments.dataloader_drop_last and len(train) < batch:
         raise EcgError(
@@ -174,20 +174,23 @@ def fine_tune(
     if settings.head_epochs:
         _train_head(model, data, arguments=arguments, settings=settings, **trainers)
     trainer = _trained(model, data, arguments=arguments, settings=settings, callbacks=callbacks, **trainers)
+    chosen, history = _chosen_epoch(trainer, settings)
+    model.eval()
+    scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
+    return HeldOut(chosen, history, part.targets, scores)
+
+
+def _chosen_epoch(trainer: FineTuneTrainer, settings: FineTuneSettings) -> tuple[float, dict[float, float]]:
+    """The epoch whose weights are kept, and the held-out score of every epoch."""
     history = {
         float(entry["epoch"]): float(entry["eval_selection_score"])
         for entry in trainer.state.log_history
         if "eval_selection_score" in entry
     }
     if settings.choose_epoch == "last":
-        chosen = float(trainer.state.epoch or math.nan)
-    else:
-        chosen = max(
-            history, key=lambda epoch: (np.nan_to_num(history[epoch], nan=-math.inf), -epoch), default=math.nan
-        )
-    model.eval()
-    scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
-    return HeldOut(chosen, history, part.targets, scores)
+        return float(trainer.state.epoch or math.nan), history
+    scores = {epoch: np.nan_to_num(score, nan=-math.inf) for epoch, score in history.items()}
+    return max(scores, key=lambda epoch: (scores[epoch], -epoch), default=math.nan), history
 
 
 @dataclass(frozen=True)

@@ -145,15 +145,13 @@ def run_mode(
     device = _device(device)
     settings = _resolved(settings or LearningSettings(), splits, device)
     initialization = "random" if mode.initialization == "random" else initialization
-    options: dict[str, Any] = (
-        {} if settings.attn_implementation is None else {"attn_implementation": settings.attn_implementation}
-    )
-    if device.type == "cpu" and mode.trains:
-        # The backward pass of SDPA takes 40 % of a training step on a CPU.
-        options.setdefault("attn_implementation", "eager")
+    # The backward pass of SDPA takes 40 % of a training step on a CPU.
+    kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)
+    options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
     model = build_classifier(
         checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), linear_head=mode.linear_head,
-        window_size=extractor.window_size, initialization=initialization, seed=settings.seed, **options,
+        window_size=extractor.window_size, initialization=initialization, seed=settings.seed,
+        **options,
     )  # fmt: skip
     cast(torch.nn.Module, model).to(device).eval()
     settings = settings.of_model(model.config)
@@ -163,12 +161,10 @@ def run_mode(
     thresholds = None
     if splits.task.problem_type == "multi_label_classification":
         thresholds = fit_thresholds(held_out.labels, held_out.probabilities)
-    predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds)
-    chosen = {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))}
     return Outcome(
         model,
-        predictions,
-        chosen,
+        Predictions.of(splits.evaluate, scores, splits.task, thresholds),
+        {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))},
         time.monotonic() - started,
         initialization,
         mode,

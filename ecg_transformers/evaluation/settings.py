@@ -146,8 +146,8 @@ class LearningSettings(FineTuneSettings):
     def of_mode(self, mode: Mode, config: "PreTrainedConfig") -> "LearningSettings":
         """These settings with the supervised recipe of the architecture where a training starts from random weights.
 
-        In such a mode the recipe stands in for what was not set; in a mode whose baseline is such a mode it stands in
-        for what `scratch` does not set.
+        In such a mode the recipe is the default of what was not set; in a mode whose baseline is such a mode it is the
+        default of what `scratch` does not set.
 
         Args:
             mode: The mode.

@@ -2,9 +2,9 @@
 
 Records (or patients) are drawn with replacement; the interval is that of the percentiles. A label that has one class
 only in a resample is left out of *that resample's* mean, and the share of resamples in which this happened to any
-averaged label is reported. `scheme="benchmark"` is the rule of the PTB-XL benchmark (Strodthoff et al. 2021,
-doi:10.1109/JBHI.2020.3022989) instead: resamples are drawn again until every label keeps a positive, which favors
-resamples with the rare records, and the interval is 90 %.
+averaged label is reported. `scheme="benchmark"` is the rule of
+the PTB-XL benchmark instead: resamples are drawn anew until every label keeps a positive, which favors resamples with
+the rare records, and the interval is 90 % (Strodthoff et al. 2021).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +36,9 @@ class Interval:
         num_labels: Labels that were averaged.
         left_out: Labels left out of `value`: one class only, or fewer positives than asked for.
         vanished: Share of resamples in which an averaged label had one class only.
-        resamples: How many were drawn.
+        resamples: Number of resamples.
         confidence: Share of resamples inside the interval.
-        unit: What was drawn, `"record"` or `"patient"`.
+        unit: Resampling unit, `"record"` or `"patient"`.
         samples: The metric of each resample `(resamples,)`.
     """
 
@@ -66,7 +66,7 @@ class Difference:
         low: Lower end of the interval.
         high: Upper end.
         p_value: Two-sided: twice the smaller share of resamples on one side of zero, counted with the point itself.
-        resamples: How many were drawn.
+        resamples: Number of resamples.
     """
 
     value: float
@@ -100,11 +100,11 @@ def bootstrap(
         metric: A name in `metrics.table.METRICS`, or a function with `weights` like those of that table.
         patient_ids: `(records,)`: draw patients, each with all its records; -1 = unknown, a patient of its own.
             `None` draws records.
-        resamples: How many.
+        resamples: Number of resamples.
         confidence: 0.95, or 0.9 for `scheme="benchmark"`, when `None`.
         min_positives: Labels with fewer positives among all records are left out.
-        scheme: What happens to a label that vanishes in a resample, see the module.
-        seed: Of the draws; the same seed gives the same resamples for every system.
+        scheme: Treatment of a label that vanishes in a resample, see the module.
+        seed: Seed of the draws; the same seed gives the same resamples for every system.
         indices: `(resamples, records)`: the records of each resample, instead of drawing them.
 
     Returns:
@@ -151,8 +151,8 @@ def compare(
 
     Args:
         labels: `(records, labels)`, 0 or 1, the same records for both.
-        scores: Of the system.
-        baseline_scores: Of the one it is compared with.
+        scores: Scores of the system.
+        baseline_scores: Scores of the system it is compared with.
         metric: As in `bootstrap`, as are the other arguments.
         patient_ids: See `bootstrap`.
         resamples: See `bootstrap`.
@@ -204,13 +204,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def resample_weights(
     num_records: int, resamples: int, *, patient_ids: np.ndarray | None = None, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """How often each record occurs in each resample, in blocks `(records, resamples of the block)` int32.
+    """Counts of each record in each resample, in blocks `(records, resamples of the block)` int32.
 
     Args:
         num_records: Records to draw from.
-        resamples: How many resamples in all.
+        resamples: Number of resamples.
         patient_ids: `(records,)`: draw patients instead; -1 = unknown, a patient of its own.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Yields:
         Blocks of at most 64 MB.

@@ -2,7 +2,7 @@
 
 All of them take `labels (records, labels)` of zeros and ones and `scores` of the same shape, and give one value per
 label. A label that has only one class among the records has no value: NaN, which the macro forms leave out and count
-(the published code of ecg-selfsupervised counts such a label as 0.5, which is `missing="half"`).
+(the published code of Mehari and Strodthoff 2022 counts such a label as 0.5: `missing="half"`).
 
 `weights (records, resamples)` gives every record a whole-number weight in each of many resamples at once and turns the
 result into `(resamples, labels)`: a weight of 2 is the record twice. So the bootstrap sorts each label once, and a
@@ -184,7 +184,7 @@ class OneVsOne:
 
 
 def one_vs_one_auroc(labels: np.ndarray, scores: np.ndarray) -> OneVsOne:
-    """The mean AUROC over all pairs of classes (Hand and Till 2001, doi:10.1023/A:1010920819831).
+    """The mean AUROC over all pairs of classes (Hand and Till 2001).
 
     For a pair i < j only the records that carry exactly one of the two count; the pair's value is the mean of the AUROC
     of score i with positives i and the AUROC of score j with positives j. For one class per record this is

@@ -13,7 +13,7 @@ from ecg_transformers.commands.benchmark_plan import read_benchmark
 from ecg_transformers.commands.benchmark_table import benchmark_table
 from ecg_transformers.errors import ArgumentsError, CorpusError
 from ecg_transformers.evaluation.results.predictions import Predictions, paired_difference, score_interval
-from ecg_transformers.evaluation.results.published import PUBLISHED, published_figures
+from ecg_transformers.evaluation.results.published import PUBLISHED, published_results
 
 RECIPE = """
 model_type: xresnet1d
@@ -261,7 +261,7 @@ def test_systems_on_other_records_are_not_compared(plan, recipe, checkpoint):
     assert "Difference" not in table.text()
 
 
-def test_published_figures_stand_apart_and_only_beside_all_training_folds_of_ptbxl(plan, recipe):
+def test_published_results_stand_apart_and_only_beside_all_training_folds_of_ptbxl(plan, recipe):
     systems = [{"name": "net", "config": str(recipe), "published": "xresnet1d101"}]
     benchmark = plan({"systems": systems, "label_efficiency": [1, 8], "resamples": 50})
     for run in benchmark.runs:
@@ -279,14 +279,14 @@ def test_published_figures_stand_apart_and_only_beside_all_training_folds_of_ptb
 def test_figures_of_the_literature():
     assert [
         figure.value
-        for figure in published_figures("SimCLR, xresnet1d50", "linear_probe", corpus="ptbxl", labels="all")
+        for figure in published_results("SimCLR, xresnet1d50", "linear_probe", corpus="ptbxl", labels="all")
     ] == [0.883]
     table = {figure.labels: str(figure) for figure in PUBLISHED if figure.system == "inception1d"}
     assert table == {
         "all": "0.925(08)", "diagnostic": "0.931(09)", "subclass": "0.930(10)", "superclass": "0.921(06)",
         "form": "0.899(22)", "rhythm": "0.953(13)",
     }  # fmt: skip
-    assert published_figures("xresnet1d50", "from_scratch", corpus="chapman", labels="all") == ()
+    assert published_results("xresnet1d50", "from_scratch", corpus="chapman", labels="all") == ()
     assert len({(one.system, one.mode, one.labels, one.evaluate_folds) for one in PUBLISHED}) == len(PUBLISHED)
 
 

@@ -20,7 +20,7 @@ from ecg_transformers.evaluation.outcomes import evaluate_as_is, run_mode
 from ecg_transformers.evaluation.results.predictions import (
     Predictions,
     label_table,
-    other_figures,
+    other_metrics,
     paired_difference,
     score_interval,
 )
@@ -121,7 +121,7 @@ def test_a_single_label_task_with_several_windows_per_record(checkpoint, extract
     )
     assert outcome.thresholds is None
     assert outcome.predictions.scores.sum(axis=1) == pytest.approx(np.ones(len(splits.evaluate)), abs=1e-5)
-    assert {"accuracy", "one_vs_one_auroc", "macro_f1"} <= other_figures(outcome.predictions).keys()
+    assert {"accuracy", "one_vs_one_auroc", "macro_f1"} <= other_metrics(outcome.predictions).keys()
     probe = run_mode("linear_probe", checkpoint, extractor, splits, LearningSettings(aggregate="max"))
     assert len(probe.predictions) == len(splits.evaluate)
 

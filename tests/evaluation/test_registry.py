@@ -7,7 +7,7 @@ from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_words
 from ecg_transformers.evaluation.outcomes import run_mode
-from ecg_transformers.evaluation.results.predictions import other_figures
+from ecg_transformers.evaluation.results.predictions import other_metrics
 from ecg_transformers.evaluation.results.report import Evaluation, summary_line
 from ecg_transformers.evaluation.settings import LearningSettings, ReportSettings
 from ecg_transformers.metrics.metrics import auroc
@@ -81,7 +81,7 @@ def test_a_new_metric_is_one_row(new_metric, checkpoint, corpus, extractor):
     outcome = run_mode("linear_probe", checkpoint, extractor, splits)
     predictions = outcome.predictions
     interval = bootstrap(predictions.labels, predictions.scores, metric="macro_complement", resamples=20)
-    assert other_figures(predictions)["macro_complement"] == pytest.approx(interval.value)
+    assert other_metrics(predictions)["macro_complement"] == pytest.approx(interval.value)
     entries, _ = Evaluation("tiny", checkpoint, extractor, splits, outcome).entries(ReportSettings(resamples=20))
     assert entries[0]["macro_complement"] == pytest.approx(1 - entries[0]["value"])
     shown = evaluation_results([entries[0] | {"metric": "macro_complement"}], "tiny")

@@ -38,7 +38,7 @@ def test_the_dot_is_the_figure_and_the_line_its_interval():
     assert [text.get_text() for text in axes.texts] == ["0.900"]
 
 
-def test_seeds_and_published_figures_are_explained_where_they_occur():
+def test_seeds_and_published_results_are_explained_where_they_occur():
     assert legend(plot_benchmark([cell()])) == ["score and 95 % interval over records"]
     figure = plot_benchmark([cell(published=0.93, seed_values=[0.89, 0.91])])
     assert legend(figure)[1:] == ["single seeds", "published, on the test fold (10, other records)"]

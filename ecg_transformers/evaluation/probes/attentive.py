@@ -1,8 +1,8 @@
 """Attentive probe: one learned query over the tokens of a frozen encoder, then a linear layer.
 
-Not comparable with a linear probe, since it learns which tokens to use. The tokens are cached once
-in bfloat16; query, value projection and linear layer are trained by AdamW with a cosine schedule, and the epoch is
-chosen on training records that were held out by patient.
+Not comparable with a linear probe: it learns which tokens to weigh. The tokens are cached once in bfloat16; query,
+value projection and linear layer are trained by AdamW with a cosine schedule, and the epoch is chosen on training
+records that were held out by patient.
 """
 
 import math
@@ -72,7 +72,7 @@ class AttentiveProbe:
 
     Args:
         head: Attention pooling and linear layer.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         history: Selection score of each epoch.
     """
 
@@ -107,7 +107,7 @@ def fit_attentive_probe(
         embeddings: Tokens of the training records (`encode_corpus(..., tokens=True)`).
         targets: `(records, labels)` of 0 and 1 (floats for regression), or `(records,)` class numbers.
         held_out: bool `(records,)`.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         num_labels: Outputs.
         settings: Rate, length, batch.
         balanced: Let rare and common classes count alike.

@@ -45,7 +45,7 @@ class LinearProbe:
     Args:
         weight: `(labels, features)` float32.
         bias: `(labels,)` float32.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         l2: The regularization it was fitted with.
     """
 
@@ -93,7 +93,7 @@ def fit_linear_probe(
     Args:
         embeddings: Features of the training records.
         targets: `(records, labels)` of 0 and 1 (floats for regression), or `(records,)` class numbers.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         num_labels: Outputs.
         l2: Regularization, in the order to be fitted; each fit starts at the one before.
         balanced: Let rare and common classes count alike.
@@ -239,7 +239,7 @@ def select_linear_probe(
         targets: As in `fit_linear_probe`.
         held_out: One or more bool masks `(records,)`: for each, the probe is fitted on the rest and scored on these.
             With several the scores of all of them are judged together.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         num_labels: Outputs.
         l2: Values to choose from.
         balanced: Let rare and common classes count alike.

@@ -66,7 +66,7 @@ def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
 
     Returns:
         For each task (corpus, labels, reported folds, metric, least number of positives) the entries of each system by
-        its name. A task that shows the figures of another once more, because no label is rare, is left out.
+        its name. A task that repeats the results of another, because no label is rare, is left out.
 
     Example:
         >>> few = {"checkpoint": "xresnet1d50-ecg", "mode": "from_scratch", "train_folds": [1], "value": 0.84}
@@ -79,7 +79,7 @@ def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
 
 
 def noise_curves(entries: Sequence[Entry]) -> list[Curves]:
-    """The systems that were scored under noise, with their clean figures; as `label_efficiency_curves`.
+    """The systems that were scored under noise, with their results on clean recordings; as `label_efficiency_curves`.
 
     Args:
         entries: Of `results.json`; those under noise carry `noise_level`.
@@ -110,9 +110,10 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
     alike: dict[str, list[Entry]] = {}
     for key, entry in systems.items():
         random = entry.get("initialisation") == "random"
-        # Where a checkpoint stands beside it, new weights are those of its encoder and not the checkpoint.
-        twin = random and (entry["checkpoint"] in pretrained or entry.get("mode") != "from_scratch")
-        starts[key] = [f"encoder of {entry['checkpoint']} with new weights" if twin else str(entry["checkpoint"])]
+        # Where the checkpoint is in the plot too, random weights are those of its encoder and not the checkpoint.
+        of_encoder = random and (entry["checkpoint"] in pretrained or entry.get("mode") != "from_scratch")
+        checkpoint = str(entry["checkpoint"])
+        starts[key] = [f"encoder of {checkpoint} with new weights" if of_encoder else checkpoint]
         starts[key] += [mode_words(entry["mode"])] if entry.get("mode") else []
         alike.setdefault(", ".join(starts[key]), []).append(entry)
     names = {}

@@ -1,4 +1,4 @@
-"""Predictions of one evaluation: what its figures are computed from, kept for later comparisons."""
+"""Predictions of one evaluation: the source of its results, kept for later comparisons."""
 
 import json
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from ...metrics.bootstrap import Difference, Interval, bootstrap, compare
 from ...metrics.metrics import auroc, average_precision, f1
 from ...metrics.table import main_metric, reported_values
 
-__all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_figures", "paired_difference", "score_interval"]
+__all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_metrics", "paired_difference", "score_interval"]
 
-# Labels with fewer positives among the reported records are noise in a macro mean (arXiv 2602.17531): every figure is
+# Labels with fewer positives among the reported records are noise in a macro mean (arXiv 2602.17531): every result is
 # given over all labels and over those with at least so many.
 FEW_POSITIVES = 10
 
@@ -31,7 +31,7 @@ class Predictions:
         record_ids: `(records,)` int64.
         patient_ids: `(records,)` int64, -1 = unknown.
         codes: Codes of the labels.
-        problem_type: Transformers' word for the kind of task.
+        problem_type: Transformers' `problem_type`.
         thresholds: `(labels,)` decision thresholds, or `None`.
     """
 
@@ -47,7 +47,7 @@ class Predictions:
     def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: np.ndarray | None) -> "Predictions":
         """The scores of a part's records.
 
-        Stored as float32, so figures from a saved file equal those of the run.
+        Stored as float32, so results from a saved file equal those of the run.
         """
         return cls(
             part.labels,
@@ -63,7 +63,7 @@ class Predictions:
         return len(self.labels)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all."""
+        """Write a safetensors file atomically."""
         from safetensors.numpy import save_file
 
         tensors = {name: getattr(self, name) for name in ("labels", "scores", "record_ids", "patient_ids")}
@@ -94,13 +94,13 @@ class Predictions:
 def score_interval(
     predictions: Predictions, *, min_positives: int = 1, unit: str = "record", resamples: int = 1000
 ) -> Interval:
-    """The main figure with its bootstrap interval: macro AUROC, or minus the mean absolute error for regression.
+    """The main metric of the task with its bootstrap interval.
 
     Args:
-        predictions: Of one system.
+        predictions: Predictions of one system.
         min_positives: Labels with fewer positives are left out.
-        unit: What is drawn, `"record"` or `"patient"`.
-        resamples: How many.
+        unit: Resampling unit, `"record"` or `"patient"`.
+        resamples: Number of bootstrap resamples.
 
     Raises:
         EcgError: No label is left.
@@ -121,8 +121,8 @@ def paired_difference(
     """The paired bootstrap of `first - second` over the same records.
 
     Args:
-        first: Of one system.
-        second: Of the one it is compared with.
+        first: Predictions of one system.
+        second: Predictions of the other one.
         min_positives: As in `score_interval`, as are the others.
         unit: See `score_interval`.
         resamples: See `score_interval`.
@@ -146,7 +146,7 @@ def paired_difference(
     )
 
 
-def other_figures(predictions: Predictions) -> dict[str, float]:
+def other_metrics(predictions: Predictions) -> dict[str, float]:
     """Further metrics without intervals, by name: average precision, F1 at the saved thresholds, and so on.
 
     A single-label task decides for the largest score instead of by thresholds.

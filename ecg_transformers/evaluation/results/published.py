@@ -1,25 +1,25 @@
-"""Figures of the literature on PTB-XL, as data with their source, for the column beside ours.
+"""Published results on PTB-XL with their source, for the column next to ours.
 
-Macro AUROC. Nearly all are of the *test* fold 10, on PTB-XL 1.0.1 (21,837 records; 1.0.3 has 21,799): none is a figure
-on the records that we report, except where `evaluate_folds` says so. Specification of the systems on xresnet1d,
-sections 11.5, 12.1 and 12.2. The benchmark's figures on ICBEB2018 are not here: its folds are not those of our corpora.
+Macro AUROC. Nearly all are of the *test* fold 10, on PTB-XL 1.0.1 (21,837 records; 1.0.3 has 21,799): none is on the
+records that we report, except where `evaluate_folds` says so. The benchmark's results on ICBEB2018 are left out: its
+folds are not those of our corpora.
 """
 
 from dataclasses import dataclass
 
 from ...corpora import official_fold_roles
 
-__all__ = ["PUBLISHED", "PublishedFigure", "Source", "check_published_name", "published_figures"]
+__all__ = ["PUBLISHED", "PublishedResult", "Source", "check_published_name", "published_results"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where figures come from.
+    """Source of published results.
 
     Args:
-        name: Short form for a table.
-        citation: The publication, and where the figures were read.
-        brackets: What the number in brackets is, in units of 0.001.
+        name: Short name for a table.
+        citation: The publication, and where the results were read.
+        brackets: Meaning of the number in brackets, in units of 0.001.
     """
 
     name: str
@@ -28,17 +28,17 @@ class Source:
 
 
 @dataclass(frozen=True)
-class PublishedFigure:
-    """One figure.
+class PublishedResult:
+    """One published result.
 
     Args:
-        system: What the publication trained: the architecture, and its pretraining if there was one.
-        mode: Our word for how it was trained.
+        system: Architecture that was trained, with its pretraining if there was one.
+        mode: Mode, as in `evaluation.modes`.
         labels: Label set of PTB-XL.
         value: Macro AUROC.
-        brackets: The number in brackets, see `Source`; `None` where there is none.
-        source: Where it comes from.
-        evaluate_folds: The folds it was computed on.
+        brackets: Number in brackets, see `Source`; `None` where there is none.
+        source: Source of the result.
+        evaluate_folds: Folds it was computed on.
     """
 
     system: str
@@ -77,7 +77,7 @@ STORED_RUN = Source(
     "one run",
 )
 
-# The columns of section 12.2, and its rows.
+# Columns and rows of the benchmark's leaderboard.
 _LABEL_SETS = ("all", "diagnostic", "subclass", "superclass", "form", "rhythm")
 _BENCHMARK = {
     "inception1d": ((0.925, 8), (0.931, 9), (0.930, 10), (0.921, 6), (0.899, 22), (0.953, 13)),
@@ -88,7 +88,7 @@ _BENCHMARK = {
     "lstm": ((0.907, 8), (0.927, 8), (0.928, 10), (0.927, 5), (0.851, 15), (0.953, 9)),
     "Wavelet+NN": ((0.849, 13), (0.855, 15), (0.859, 16), (0.874, 7), (0.757, 29), (0.890, 24)),
 }
-# Section 12.1, all 71 statements: system, pretrained or not, fine-tuned (or from scratch), linear evaluation.
+# Mehari and Strodthoff 2022, all 71 statements: system, pretrained or not, fine-tuned (or from scratch), linear.
 _SELF_SUPERVISED = (
     ("xresnet1d50", False, (0.924, 5), (0.721, 16)),
     ("4FC+2LSTM+2FC", False, (0.932, 3), (0.711, 7)),
@@ -99,24 +99,24 @@ _SELF_SUPERVISED = (
     ("CPC, S4", True, (0.945, 2), None),
 )
 
-PUBLISHED: tuple[PublishedFigure, ...] = (
+PUBLISHED: tuple[PublishedResult, ...] = (
     *(
-        PublishedFigure(system, mode, "all", *figure, SELF_SUPERVISED)
+        PublishedResult(system, mode, "all", *result, SELF_SUPERVISED)
         for system, pretrained, fine_tuned, linear in _SELF_SUPERVISED
-        for mode, figure in (("fine_tune" if pretrained else "from_scratch", fine_tuned), ("linear_probe", linear))
-        if figure is not None
+        for mode, result in (("fine_tune" if pretrained else "from_scratch", fine_tuned), ("linear_probe", linear))
+        if result is not None
     ),
     *(
-        PublishedFigure(system, "from_scratch", labels, *figure, BENCHMARK)
+        PublishedResult(system, "from_scratch", labels, *result, BENCHMARK)
         for system, row in _BENCHMARK.items()
-        for labels, figure in zip(_LABEL_SETS, row, strict=True)
+        for labels, result in zip(_LABEL_SETS, row, strict=True)
     ),
-    PublishedFigure("xresnet1d101", "from_scratch", "all", 0.9280807631, None, STORED_RUN, (9,)),
+    PublishedResult("xresnet1d101", "from_scratch", "all", 0.9280807631, None, STORED_RUN, (9,)),
 )
 
 
 def check_published_name(system: str) -> None:
-    """Refuse a system of which nothing is known here.
+    """Refuse a system without published results.
 
     Raises:
         ArgumentsError: With the nearest known name.
@@ -124,20 +124,20 @@ def check_published_name(system: str) -> None:
     # Here, not above: the pipelines reach this file, and opening the package must not load the Trainer.
     from ...errors import check_names
 
-    check_names([system], {figure.system for figure in PUBLISHED}, where="published")
+    check_names([system], {result.system for result in PUBLISHED}, where="published")
 
 
-def published_figures(system: str | None, mode: str, *, corpus: str, labels: str) -> tuple[PublishedFigure, ...]:
-    """What is published of a system in a mode; nothing on another corpus than PTB-XL.
+def published_results(system: str | None, mode: str, *, corpus: str, labels: str) -> tuple[PublishedResult, ...]:
+    """Published results of a system in a mode; none on another corpus than PTB-XL.
 
     Args:
         system: A name of `PUBLISHED`, or `None`.
-        mode: How it was trained.
+        mode: Its mode.
         corpus: Name of the corpus.
         labels: Label set.
 
     Example:
-        >>> [str(figure) for figure in published_figures("xresnet1d50", "from_scratch", corpus="ptbxl", labels="all")]
+        >>> [str(result) for result in published_results("xresnet1d50", "from_scratch", corpus="ptbxl", labels="all")]
         ['0.924(05)']
     """
     if corpus != "ptbxl":

@@ -16,7 +16,7 @@ from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
 from .entries import ENCODING_FIELDS, metric_words
-from .predictions import FEW_POSITIVES, Predictions, other_figures, paired_difference, score_interval
+from .predictions import FEW_POSITIVES, Predictions, other_metrics, paired_difference, score_interval
 
 if TYPE_CHECKING:
     from ...features.extractor import EcgFeatureExtractor
@@ -187,7 +187,7 @@ def _values(interval: Interval, predictions: Predictions, min_positives: int) ->
         "unit": interval.unit,
         "resamples": interval.resamples,
         "resamples_with_vanished_label": interval.vanished,
-        **(other_figures(predictions) if min_positives == 1 else {}),
+        **(other_metrics(predictions) if min_positives == 1 else {}),
     }
 
 

@@ -37,8 +37,8 @@ class EcgAuroc(evaluate.Metric):
 
     def _compute(
         self,
-        predictions: list | np.ndarray,
-        references: list | np.ndarray,
+        predictions: list,
+        references: list,
         average: str | None = "macro",
         missing: Literal["skip", "half", "raise"] = "skip",
     ) -> dict:

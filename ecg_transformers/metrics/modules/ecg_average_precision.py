@@ -33,9 +33,7 @@ class EcgAveragePrecision(evaluate.Metric):
             ),
         )
 
-    def _compute(
-        self, predictions: list | np.ndarray, references: list | np.ndarray, average: str | None = "macro"
-    ) -> dict:
+    def _compute(self, predictions: list, references: list, average: str | None = "macro") -> dict:
         values = average_precision(np.asarray(references), np.asarray(predictions))
         value = values.tolist() if average is None else float(macro(values))
         return {"average_precision": value, "num_labels": int((~np.isnan(values)).sum())}

@@ -35,11 +35,7 @@ class EcgF1(evaluate.Metric):
         )
 
     def _compute(
-        self,
-        predictions: list | np.ndarray,
-        references: list | np.ndarray,
-        average: str | None = "macro",
-        thresholds: float | list = 0.5,
+        self, predictions: list, references: list, average: str | None = "macro", thresholds: float | list = 0.5
     ) -> dict:
         labels, scores = np.asarray(references), np.asarray(predictions)
         values = f1(labels, scores >= np.asarray(thresholds))

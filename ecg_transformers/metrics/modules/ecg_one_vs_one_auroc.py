@@ -39,7 +39,7 @@ class EcgOneVsOneAuroc(evaluate.Metric):
             ],
         )
 
-    def _compute(self, predictions: list | np.ndarray, references: list | np.ndarray) -> dict:
+    def _compute(self, predictions: list, references: list) -> dict:
         result = one_vs_one_auroc(np.asarray(references), np.asarray(predictions))
         return {
             "one_vs_one_auroc": result.value,

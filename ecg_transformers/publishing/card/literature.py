@@ -5,7 +5,7 @@ from typing import Any
 
 from ...errors import CheckpointError
 from ...evaluation.results.entries import mode_words
-from ...evaluation.results.published import PUBLISHED, published_figures
+from ...evaluation.results.published import PUBLISHED, published_results
 from .results import find_fold_role
 
 __all__ = ["literature_list"]
@@ -31,7 +31,7 @@ def literature_list(systems: Sequence[Mapping[str, str]], entries: Sequence[Mapp
             known = ", ".join(sorted({f"{score.system} ({score.mode})" for score in PUBLISHED}))
             raise CheckpointError(f"published names {system} ({mode}) in the head of the card; known are {known}.")
         for corpus, labels in dict.fromkeys((str(entry["corpus"]), str(entry["labels"])) for entry in entries):
-            for score in published_figures(system, mode, corpus=corpus, labels=labels):
+            for score in published_results(system, mode, corpus=corpus, labels=labels):
                 folds = list(score.evaluate_folds)
                 role = find_fold_role({"corpus": corpus, "evaluate_folds": folds})
                 where = f"{role} fold {', '.join(map(str, folds))}" if role in ("test", "validation") else role

@@ -250,7 +250,10 @@ def bench_training(part, task, clock, options):
     inputs = data.__getitems__(range(BATCH))
     order = np.random.default_rng(0).permutation(len(data))[:BATCH]
     other = Deepecgkit(options.deepecgkit, task.num_labels, options) if options.deepecgkit else None
-    print(f"training step, batch {BATCH}, {LEADS} x {SAMPLES}, {task.num_labels} labels; ratio: time over that of plain")
+    print(
+        f"training step, batch {BATCH}, {LEADS} x {SAMPLES}, {task.num_labels} labels; "
+        "ratio: time over that of plain PyTorch"
+    )
     print(f"  {sum(p.numel() for p in xresnet1d50(task).parameters()):,} parameters, torch {torch.__version__}")
     print(f"  deepecgkit: {other.introduction if other else 'left out; see --deepecgkit in --help'}")
     for name, bf16 in TYPES.items():

@@ -22,18 +22,8 @@ _PUBLIC = {
     "read_record": "signals.formats.readers",
     "register_reader": "signals.formats.readers",
 }
-_CLASSES = {
-    f"{architecture.prefix}{name}": (architecture, attribute)
-    for architecture in ARCHITECTURES.values()
-    for name, attribute in (
-        ("Config", "config"),
-        ("FeatureExtractor", "feature_extractor"),
-        ("Model", "model"),
-        ("ForPreTraining", "pretraining"),
-        ("ForSequenceClassification", "classifier"),
-    )
-    if attribute != "pretraining" or architecture.has_pretraining
-}
+_CLASSES = {row.class_name(kind): (row, kind) for row in ARCHITECTURES.values() for kind in row.kinds}
+_PARTS = ("pipelines", "viz", "publishing", "signals", "features", "corpora", "trainer", "evaluation")
 
 __all__ = ["__version__", *_PUBLIC, *_CLASSES]
 
@@ -42,9 +32,9 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
     if name in _CLASSES:
-        architecture, attribute = _CLASSES[name]
-        return getattr(architecture, attribute)
-    if name in ("pipelines", "viz", "publishing", "signals", "features", "corpora", "trainer", "evaluation"):
+        row, kind = _CLASSES[name]
+        return row.find(kind)
+    if name in _PARTS:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,84 +1,189 @@
-"""The one table of architectures, and their registration with Transformers' auto classes."""
+"""The table of architectures, and their registration with the auto classes of Transformers.
 
+A row of `ARCHITECTURES` says which classes a family has; registration, publishing, inspection, the scripts and the
+tests read it. Classes are imported on access. A family outside the package joins with `register_architecture`.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ARCHITECTURES", "Architecture", "register"]
+import transformers
+
+from .errors import CheckpointError
+
+__all__ = ["ARCHITECTURES", "CLASS_KINDS", "Architecture", "ClassKind", "register", "register_architecture"]
+
+
+@dataclass(frozen=True)
+class ClassKind:
+    """A kind of class that a family can have.
+
+    Args:
+        file: Prefix of the module that defines it: `modeling` for `modeling_<model_type>.py`.
+        suffix: Suffix of the class name: `Model` for `<Prefix>Model`.
+        auto_classes: Names of the auto classes of Transformers that it is registered with.
+    """
+
+    file: str
+    suffix: str
+    auto_classes: tuple[str, ...] = ()
+
+
+CLASS_KINDS: dict[str, ClassKind] = {
+    "config": ClassKind("configuration", "Config", ("AutoConfig",)),
+    "feature_extractor": ClassKind("feature_extraction", "FeatureExtractor", ("AutoFeatureExtractor",)),
+    "encoder": ClassKind("modeling", "Model", ("AutoModel",)),
+    "pretraining": ClassKind("pretraining", "ForPreTraining", ("AutoModelForPreTraining",)),
+    # Where Transformers puts its own classifiers of signals, and under the general name.
+    "classifier": ClassKind(
+        "modeling",
+        "ForSequenceClassification",
+        ("AutoModelForSequenceClassification", "AutoModelForAudioClassification"),
+    ),
+    "anomaly_detection": ClassKind("modeling", "ForAnomalyDetection"),
+    "patient_identification": ClassKind("modeling", "ForPatientIdentification"),
+}
+# Every family has these two; a row names its models.
+_ALWAYS = ("config", "feature_extractor")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family: where its classes are.
+    """One family of models.
 
     Args:
-        model_type: Name in `config.json`; also the folder under `models/`.
-        prefix: What its class names begin with.
-        builds_on: Families whose modules it may import.
-        has_pretraining: Whether it has an objective of its own; a purely supervised network has none.
+        model_type: Name in `config.json`, and suffix of its modules.
+        prefix: Prefix of its class names.
+        heads: Kinds of its model classes, names of `CLASS_KINDS`; any may be absent.
+        builds_on: Families whose modules it imports.
+        trainer: Class that runs its pretraining, as `module.Class`.
+        package: Package of its modules. Default: `ecg_transformers.models.<model_type>`.
     """
 
     model_type: str
     prefix: str
+    heads: tuple[str, ...] = ("encoder", "pretraining", "classifier")
     builds_on: tuple[str, ...] = ()
-    has_pretraining: bool = True
-
-    def _load(self, kind: str, name: str) -> type[Any]:
-        module = import_module(f"ecg_transformers.models.{self.model_type}.{kind}_{self.model_type}")
-        return getattr(module, f"{self.prefix}{name}")
+    trainer: str = "ecg_transformers.trainer.trainer.EcgTrainer"
+    package: str | None = None
 
     @property
-    def config(self) -> type[Any]:
-        """The configuration class."""
-        return self._load("configuration", "Config")
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of all its classes."""
+        return (*_ALWAYS, *self.heads)
+
+    def module_name(self, kind: str) -> str:
+        """Return the module of a kind of class.
+
+        Args:
+            kind: A name of `CLASS_KINDS`.
+        """
+        package = self.package or f"{__package__}.models.{self.model_type}"
+        return f"{package}.{CLASS_KINDS[kind].file}_{self.model_type}"
+
+    def class_name(self, kind: str) -> str:
+        """Return the name of a kind of class.
+
+        Args:
+            kind: A name of `CLASS_KINDS`.
+        """
+        return f"{self.prefix}{CLASS_KINDS[kind].suffix}"
+
+    def find(self, kind: str) -> type[Any] | None:
+        """Import a class of the family; `None` if the family has none of this kind.
+
+        Args:
+            kind: A name of `CLASS_KINDS`.
+
+        Raises:
+            CheckpointError: The row names the class, but its module does not define it.
+        """
+        if kind not in self.kinds:
+            return None
+        module, name = self.module_name(kind), self.class_name(kind)
+        found = getattr(import_module(module), name, None)
+        if found is None:
+            raise CheckpointError(
+                f"{module} defines no class {name}. Add it, or remove {kind!r} from the heads of {self.model_type!r}."
+            )
+        return found
 
     @property
-    def feature_extractor(self) -> type[Any]:
-        """The feature extractor class."""
-        return self._load("feature_extraction", "FeatureExtractor")
+    def config(self) -> Any:
+        """Configuration class."""
+        return self.find("config")
 
     @property
-    def model(self) -> type[Any]:
-        """The encoder."""
-        return self._load("modeling", "Model")
+    def feature_extractor(self) -> Any:
+        """Feature extractor class."""
+        return self.find("feature_extractor")
 
     @property
-    def classifier(self) -> type[Any]:
-        """The encoder with a classification head."""
-        return self._load("modeling", "ForSequenceClassification")
+    def encoder(self) -> Any:
+        """Encoder class, or `None`."""
+        return self.find("encoder")
 
     @property
-    def pretraining(self) -> type[Any] | None:
-        """The encoder with everything that pretraining needs; None if the architecture has no objective."""
-        return self._load("pretraining", "ForPreTraining") if self.has_pretraining else None
+    def pretraining(self) -> Any:
+        """Pretraining class, or `None`."""
+        return self.find("pretraining")
+
+    @property
+    def classifier(self) -> Any:
+        """Classifier class, or `None`."""
+        return self.find("classifier")
+
+    @property
+    def anomaly_detection(self) -> Any:
+        """Anomaly detection class, or `None`."""
+        return self.find("anomaly_detection")
+
+    @property
+    def patient_identification(self) -> Any:
+        """Patient identification class, or `None`."""
+        return self.find("patient_identification")
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """Its model classes by kind."""
+        return {kind: self.find(kind) for kind in self.heads}
+
+    @property
+    def trainer_class(self) -> Any:
+        """Class that runs its pretraining."""
+        module, _, name = self.trainer.rpartition(".")
+        return getattr(import_module(module), name)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    architecture.model_type: architecture
-    for architecture in (
-        Architecture("mae_moco", "MaeMoco"),
-        Architecture("xresnet1d", "Xresnet1d", has_pretraining=False),
+    row.model_type: row
+    for row in (
+        Architecture("mae_moco", "MaeMoco", heads=("encoder", "pretraining", "classifier")),
+        Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )
 }
 
 
-def register() -> None:
-    """Make every architecture known to `AutoConfig`, `AutoModel` and the other stock auto classes."""
-    from transformers import (
-        AutoConfig,
-        AutoFeatureExtractor,
-        AutoModel,
-        AutoModelForAudioClassification,
-        AutoModelForPreTraining,
-        AutoModelForSequenceClassification,
-    )
+def register_architecture(row: Architecture) -> None:
+    """Add a family to the table and register its classes with the auto classes of Transformers.
 
-    for architecture in ARCHITECTURES.values():
-        config = architecture.config
-        AutoConfig.register(architecture.model_type, config, exist_ok=True)
-        AutoFeatureExtractor.register(config, architecture.feature_extractor, exist_ok=True)
-        AutoModel.register(config, architecture.model, exist_ok=True)
-        if architecture.pretraining is not None:
-            AutoModelForPreTraining.register(config, architecture.pretraining, exist_ok=True)
-        for auto_class in (AutoModelForSequenceClassification, AutoModelForAudioClassification):
-            auto_class.register(config, architecture.classifier, exist_ok=True)
+    Args:
+        row: The family; its package must be importable.
+    """
+    ARCHITECTURES[row.model_type] = row
+    register([row])
+
+
+def register(rows: Iterable[Architecture] | None = None) -> None:
+    """Register families with the auto classes of Transformers; repeated registration has no effect.
+
+    Args:
+        rows: The families; all of the table by default.
+    """
+    for row in ARCHITECTURES.values() if rows is None else rows:
+        for kind in row.kinds:
+            for name in CLASS_KINDS[kind].auto_classes:
+                key = row.model_type if kind == "config" else row.config
+                getattr(transformers, name).register(key, row.find(kind), exist_ok=True)

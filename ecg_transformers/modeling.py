@@ -1,10 +1,12 @@
-"""What every model of the package has in common: outputs, the base class and the one classification head."""
+"""Base classes of all models: outputs, saving and loading, the encoder contract and the classification head."""
 
+import copy
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,9 +17,16 @@ from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
 from .layers.heads import classification_layers
-from .layers.pooling import AttentionPooling, Pooling
+from .layers.pooling import AttentionPooling, LayerTokens, Pooling
 
-__all__ = ["EcgClassifierOutput", "EcgForSequenceClassification", "EcgModelOutput", "EcgPreTrainedModel"]
+__all__ = [
+    "EcgClassifierOutput",
+    "EcgForSequenceClassification",
+    "EcgModelOutput",
+    "EcgPreTrainedModel",
+    "Encoder",
+    "Encoding",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -28,9 +37,10 @@ class EcgModelOutput(ModelOutput):
 
     Args:
         last_hidden_state: Token vectors `(batch, tokens, hidden_size)`.
-        pooler_output: The record embedding of the system `(batch, pooled_size)`.
-        hidden_states: Input of the first layer and output of each `(batch, tokens, hidden_size)`, if asked for.
-        attentions: Attention weights of each layer `(batch, heads, tokens, tokens)`, if asked for.
+        pooler_output: Embedding of each window `(batch, pooled_size)`, as the architecture defines it.
+        hidden_states: Input of the first layer and output of each layer that was run `(batch, tokens, width)`, if
+            requested; before any final norm.
+        attentions: Attention weights of each layer that was run `(batch, heads, tokens, tokens)`, if requested.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -57,24 +67,73 @@ class EcgClassifierOutput(ModelOutput):
 
 
 class EcgPreTrainedModel(PreTrainedModel):
-    """Base of every model: what the input is called, and how a checkpoint is saved."""
+    """Base class of all models: name and check of the input, window length, loading and saving."""
 
     main_input_name = "input_values"
     input_modalities = "audio"
-    has_cls_token: bool = False
-    # Convolutional encoders take any number of samples; `config.window_size` is then what they were trained on.
+    # True for convolutional encoders, which take any number of samples; `config.window_size` is the training length.
     takes_any_window: bool = False
     supports_gradient_checkpointing = True
     # Losses are means over the micro-batch: the Trainer must divide by the accumulation steps itself.
     accepts_loss_kwargs = False
     # Outputs that `golden.safetensors` stores; a class that names none is checked by its encoder's `pooler_output`.
     golden_outputs: tuple[str, ...] = ()
+    # A checkpoint may hold more than the class that opens it; an architecture adds the parts of its pretraining.
+    _keys_to_ignore_on_load_unexpected = [r"^(classifier|pooling)\."]
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, interpolate_positions: bool = False, **kwargs: Any
+    ) -> Any:
+        """Load a checkpoint, optionally for windows of another length.
+
+        Args:
+            pretrained_model_name_or_path: Folder or Hub name.
+            *args: As in Transformers.
+            interpolate_positions: With `window_size=...`: interpolate the position tables to the new number of tokens.
+            **kwargs: As in Transformers; config fields can be overridden.
+
+        Raises:
+            CheckpointError: Another `window_size` without `interpolate_positions=True`, although the architecture has
+                positions.
+            SignalError: `interpolate_positions=True` without `window_size`.
+        """
+        load = super().from_pretrained
+        path, config = pretrained_model_name_or_path, kwargs.get("config")
+        window_size = kwargs.get("window_size", getattr(config, "window_size", None))
+        if not interpolate_positions:
+            try:
+                return load(path, *args, **kwargs)
+            except RuntimeError as error:
+                stored = None if path is None else cls._stored_window(path, kwargs)
+                if window_size in (None, stored):
+                    raise
+                raise CheckpointError(
+                    f"{path} was trained on windows of {stored} samples, but window_size is {window_size}. Pass "
+                    "interpolate_positions=True to interpolate its position tables."
+                ) from error
+        if window_size is None:
+            raise SignalError("interpolate_positions=True needs the new length: pass window_size=... in samples.")
+        kwargs.pop("window_size", None)
+        if config is not None:
+            kwargs["config"] = copy.deepcopy(config)
+            kwargs["config"].window_size = cls._stored_window(path, kwargs)
+        loaded = load(path, *args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).resize_window(window_size)
+        return loaded
+
+    @classmethod
+    def _stored_window(cls, path: Any, kwargs: dict[str, Any]) -> int:
+        """Window length of a checkpoint, whatever the caller overrides."""
+        config_class: Any = cls.config_class
+        values, _ = config_class.get_config_dict(path, **kwargs)
+        return config_class.from_dict(values).window_size
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Start values of what every head may have; an architecture calls this and adds its own.
+        """Initialize the parts that every head may have; an architecture calls this and adds its own.
 
-        Not those of Transformers: its rule would replace every convolution's and every linear layer's start.
+        The rule of Transformers is not used: it would replace the initialization of every convolution and linear layer.
         """
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             if module.affine:
@@ -99,7 +158,14 @@ class EcgPreTrainedModel(PreTrainedModel):
         return {}
 
     def check_input(self, input_values: torch.Tensor) -> None:
-        """Raise `SignalError` unless the input is `(batch, num_leads, window_size)`, or any length where that fits."""
+        """Check the shape of the input.
+
+        Args:
+            input_values: Should be `(batch, num_leads, window_size)`; any number of samples if `takes_any_window`.
+
+        Raises:
+            SignalError: Another shape.
+        """
         if self.takes_any_window:
             if input_values.ndim != 3 or input_values.shape[1] != self.config.num_leads or not input_values.shape[2]:
                 raise SignalError(
@@ -116,23 +182,35 @@ class EcgPreTrainedModel(PreTrainedModel):
             )
 
     def resize_window(self, window_size: int) -> None:
-        """Make the model take windows of `window_size` samples.
+        """Adapt the model to windows of another length.
+
+        Args:
+            window_size: New length in samples.
 
         Raises:
-            CheckpointError: This architecture cannot.
+            CheckpointError: The architecture cannot be adapted.
         """
         if not self.takes_any_window:
             raise CheckpointError(
-                f"{type(self).__name__} takes windows of {self.config.window_size} samples and no others; got "
-                f"{window_size}. Leave the window as the checkpoint has it."
+                f"{type(self).__name__} takes windows of {self.config.window_size} samples only; got {window_size}. "
+                "Keep the window of the checkpoint."
             )
         self.config.window_size = window_size
 
-    def save_pretrained(self, save_directory, **kwargs):
-        """Save weights and config; code that was loaded with the checkpoint is saved with it, else `auto_map` goes.
+    def published_model(self) -> "EcgPreTrainedModel":
+        """Return the model to publish: this one, unless it only wraps a backbone of another family."""
+        return self
 
-        `auto_map` in a config promises source files beside it. A model that came from such files copies them and
-        promises only what is there; every other save drops the entry (`ecg_transformers.publishing` bundles anew).
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Save weights and config, and the source files that were loaded with the checkpoint.
+
+        `auto_map` in a config refers to source files in the same folder. A model that came from such files copies them
+        and keeps the entries that they serve; every other save drops `auto_map`, and `ecg_transformers.publishing`
+        bundles the sources anew.
+
+        Args:
+            save_directory: Target folder.
+            **kwargs: As in Transformers.
         """
         super().save_pretrained(save_directory, **kwargs)
         if not (kwargs.get("is_main_process", True) and getattr(self.config, "auto_map", None)):
@@ -140,7 +218,7 @@ class EcgPreTrainedModel(PreTrainedModel):
         folder = Path(save_directory)
         kept = {}
         if type(self).__module__.startswith("transformers_modules."):
-            source = Path(sys.modules[type(self).__module__].__file__).parent
+            source = Path(str(sys.modules[type(self).__module__].__file__)).parent
             for file in source.glob("*.py"):
                 if file.name != "__init__.py":
                     shutil.copyfile(file, folder / file.name)
@@ -149,15 +227,20 @@ class EcgPreTrainedModel(PreTrainedModel):
                 for auto_class, reference in self.config.auto_map.items()
                 if (folder / f"{reference.partition('.')[0]}.py").is_file()
             }
-        # The attribute is taken away, not set to None: Transformers cannot read `"auto_map": null`.
+        # The attribute is removed, not set to None: Transformers cannot read `"auto_map": null`.
         promised = vars(self.config).pop("auto_map")
         if kept:
             self.config.auto_map = kept
         self.config.save_pretrained(folder)
         self.config.auto_map = promised
 
-    def push_to_hub(self, *args, **kwargs):
-        """Send weights and config to the Hub, as in Transformers; says what that leaves out."""
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Push weights and config to the Hub, as in Transformers; logs what is not pushed.
+
+        Args:
+            *args: As in Transformers.
+            **kwargs: As in Transformers.
+        """
         logger.warning_once(
             "push_to_hub sends weights and config only. ecg_transformers.publishing.publish sends the preprocessing, "
             "the card and the code with them."
@@ -165,30 +248,193 @@ class EcgPreTrainedModel(PreTrainedModel):
         return super().push_to_hub(*args, **kwargs)
 
 
-class EcgForSequenceClassification(EcgPreTrainedModel):
-    """An encoder, a pooling and linear layers: the head of every architecture.
+class Encoding(NamedTuple):
+    """Result of `Encoder.encode`.
 
-    Subclasses set `encoder_class`; the encoder stands under `base_model_prefix`, so that an encoder checkpoint loads
-    into a classifier and back. The output is one logit per entry of `config.id2label`. The head is one linear layer
-    unless the config asks for hidden layers, dropout or BatchNorm.
-
-    An encoder offers `token_mask(attention_mask)`, the mask over its tokens, and `pool(tokens)`, its own pooled vector
-    of the tokens of any layer.
+    Args:
+        layers: Tokens of each requested layer, in the order requested.
+        outputs: Output of the forward pass; hidden states and attentions up to the last layer that was run.
     """
 
-    encoder_class: type[EcgPreTrainedModel]
+    layers: tuple[LayerTokens, ...]
+    outputs: EcgModelOutput
 
-    def __init__(self, config):
+
+class Encoder(EcgPreTrainedModel):
+    """Contract of the encoders (`XModel`), on which heads, probes, pipelines and fine-tuning rely.
+
+    An architecture implements `num_layers`, `token_mask`, `pool`, `layer_groups` and `_drop_layers`, and where they
+    differ from the defaults `has_cls_token`, `takes_any_window`, `resize_window`, `layer_size` and `normalize_layer`.
+    Its `forward` takes `input_values`, `attention_mask`, `lead_mask`, `record_index`, `output_hidden_states`,
+    `output_attentions`, `return_dict` and `last_layer`: with `last_layer=k` the layers above k are not run, and the
+    output is that of `truncate(k)`.
+
+    Layers are numbered like the hidden states: 0 is the input of the first layer, k the output of layer k; negative
+    numbers count from the end, so that -1 (and `num_layers`) is the output of the model.
+    """
+
+    # Whether the first token is a [CLS] token.
+    has_cls_token: bool = False
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers (blocks or stages)."""
+        raise NotImplementedError
+
+    def token_mask(self, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Compute the mask over the tokens.
+
+        Args:
+            attention_mask: `(batch, samples)`, 1 = signal.
+
+        Returns:
+            Bool `(batch, tokens)`, true = the token holds signal; `None` if all do.
+        """
+        raise NotImplementedError
+
+    def pool(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pool the tokens of any layer as the architecture does for its `pooler_output`.
+
+        Args:
+            tokens: `(batch, tokens, width)`.
+            token_mask: As returned by `token_mask`.
+
+        Returns:
+            `(batch, pooled width)`.
+        """
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Name the submodules that share a learning rate, group by group from the input on."""
+        raise NotImplementedError
+
+    def layer_size(self, layer: int) -> int:
+        """Return the width of the tokens of a layer.
+
+        Args:
+            layer: Number of the layer.
+        """
+        return self.config.hidden_size
+
+    def normalize_layer(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Normalize the output of an inner layer before it is pooled; transformers use a parameter-free LayerNorm.
+
+        Args:
+            tokens: `(batch, tokens, width)`.
+        """
+        return tokens
+
+    def _drop_layers(self, kept: int) -> None:
+        """Remove the layers above `kept` and the final norm from this model and from its config."""
+        raise NotImplementedError
+
+    def layer_numbers(self, layer: int | Sequence[int]) -> list[int]:
+        """Resolve the setting `layer` to layer numbers from 0 to `num_layers`.
+
+        Args:
+            layer: One number or several; negative numbers count from the end.
+
+        Raises:
+            CheckpointError: There is no such layer, or one is named twice.
+        """
+        last = self.num_layers
+        asked = [layer] if isinstance(layer, int) else list(layer)
+        if not asked or not all(-last - 1 <= number <= last for number in asked):
+            raise CheckpointError(
+                f"layer is {layer}; expected one number, or a list of numbers, from {-last - 1} to {last}: 0 is the "
+                f"input of the first layer, {last} or -1 the output of the encoder."
+            )
+        numbers = [number % (last + 1) for number in asked]
+        if len(set(numbers)) < len(numbers):
+            raise CheckpointError(f"layer is {layer}, which names a layer twice; name each layer once.")
+        return numbers
+
+    def make_pooling(self, kind: str, layer: int | Sequence[int] = -1) -> Pooling:
+        """Build the pooling module for the tokens of one or several layers.
+
+        Args:
+            kind: `"cls"`, `"mean"`, `"max"`, `"cls_mean"` or `"attention"`.
+            layer: One layer number or several.
+
+        Raises:
+            CheckpointError: Attention pooling of several layers.
+        """
+        widths = [self.layer_size(number) for number in self.layer_numbers(layer)]
+        if kind == "attention" and len(widths) > 1:
+            raise CheckpointError(
+                f"pooling is 'attention' and layer {layer}; attention pools the tokens of one layer. Name one layer, "
+                "or choose another pooling."
+            )
+        config = self.config
+        pooled = [config.pooled_size * width // config.hidden_size for width in widths]
+        return Pooling(kind, sum(widths), cls_token=self.has_cls_token, pooled_size=sum(pooled))
+
+    def encode(
+        self, *, layer: int | Sequence[int] = -1, output_hidden_states: bool | None = None, **inputs: Any
+    ) -> Encoding:
+        """Compute the tokens of one or several layers; the layers above the last one named are not run.
+
+        Everything that reads an encoder (classifier, probes, pipelines, probe curve) calls this method.
+
+        Args:
+            layer: One layer number or several.
+            output_hidden_states: As in `forward`.
+            **inputs: Tensors and further arguments for `forward`.
+        """
+        numbers = self.layer_numbers(layer)
+        last = max(numbers)
+        outputs = self(
+            **inputs,
+            output_hidden_states=True if len(numbers) > 1 else output_hidden_states,
+            last_layer=None if last == self.num_layers else last,
+            return_dict=True,
+        )
+        mask = self.token_mask(inputs.get("attention_mask"))
+        layers = []
+        for number in numbers:
+            if number == last:
+                layers.append(LayerTokens(outputs.last_hidden_state, mask, outputs.pooler_output))
+            else:
+                tokens = self.normalize_layer(outputs.hidden_states[number])
+                layers.append(LayerTokens(tokens, mask, self.pool(tokens, mask)))
+        return Encoding(tuple(layers), outputs)
+
+    def truncate(self, layer: int) -> "Encoder":
+        """Return a copy without the layers above `layer`; it saves and loads like any encoder.
+
+        Its output is the one that `encode(layer=layer)` pools, at the cost of the layers that are left.
+
+        Args:
+            layer: Number of the last layer to keep, at least 1.
+
+        Raises:
+            CheckpointError: There is no such layer, or none would be left.
+        """
+        [kept] = self.layer_numbers(layer)
+        if not kept:
+            raise CheckpointError(f"layer is {layer}, and no layer would be left; keep at least layer 1.")
+        model = copy.deepcopy(self)
+        if kept < self.num_layers:
+            model._drop_layers(kept)
+        return model
+
+
+class EcgForSequenceClassification(EcgPreTrainedModel):
+    """Classifier of every architecture: encoder, pooling, linear layers.
+
+    Subclasses set `encoder_class`. The encoder is the attribute `base_model_prefix`, so that an encoder checkpoint
+    loads into a classifier and the other way round. There is one logit per entry of `config.id2label`. The head is a
+    single linear layer unless the config has hidden layers, dropout or BatchNorm.
+    """
+
+    encoder_class: type[Encoder]
+
+    def __init__(self, config: Any):
         super().__init__(config)
         self.num_labels = config.num_labels
-        setattr(self, self.base_model_prefix, self.encoder_class(config))
-        width = config.layer_size(config.layer)
-        self.pooling = Pooling(
-            config.pooling,
-            width,
-            cls_token=self.encoder_class.has_cls_token,
-            pooled_size=config.pooled_size * width // config.hidden_size,
-        )
+        encoder = self.encoder_class(config)
+        setattr(self, self.base_model_prefix, encoder)
+        self.pooling = encoder.make_pooling(config.pooling, config.layer)
         self.classifier = classification_layers(
             self.pooling.output_size,
             config.num_labels,
@@ -210,60 +456,48 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> EcgClassifierOutput | tuple:
-        """Score records.
+        """Classify windows.
 
         Args:
             input_values: `(batch, leads, samples)`, prepared by the feature extractor.
             attention_mask: `(batch, samples)`, 1 = signal, 0 = padding.
             lead_mask: `(batch, leads)`, 1 = present.
-            patches: `(batch, patches, leads * patch_size)` instead of `input_values`, where the encoder has patches.
-            labels: `(batch,)` class numbers, `(batch, num_labels)` 0/1 for multi-label, or floats for regression.
-            record_index: Accepted and ignored, so that an extractor's whole output can be passed.
-            output_hidden_states: Return the hidden states of every layer.
-            output_attentions: Return the attention weights of every layer (eager attention).
+            patches: `(batch, patches, leads * patch_size)` instead of `input_values`, for encoders with patches.
+            labels: Class numbers `(batch,)`, 0/1 `(batch, num_labels)` for multi-label, or floats for regression.
+            record_index: Accepted and ignored, so that the whole output of an extractor can be passed.
+            output_hidden_states: Return the hidden states of the layers that are run.
+            output_attentions: Return their attention weights (eager attention).
             return_dict: Return a tuple if False.
         """
         encoder: Any = self.base_model
-        outputs = encoder(
+        encoding = encoder.encode(
+            layer=self.config.layer,
             input_values=input_values,
             attention_mask=attention_mask,
             lead_mask=lead_mask,
             **({} if patches is None else {"patches": patches}),
-            output_hidden_states=output_hidden_states if self.config.layer == -1 else True,
+            output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
-            return_dict=True,
         )
-        logits = self.classifier(self.pooling(*self.pooling_input(outputs, attention_mask)))
+        logits = self.classifier(self.pooling.join(encoding.layers))
         loss = None if labels is None else self.classification_loss(logits, labels)
         want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         result = EcgClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states if want_states else None,
-            attentions=outputs.attentions,
+            hidden_states=encoding.outputs.hidden_states if want_states else None,
+            attentions=encoding.outputs.attentions,
         )
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return result if use_dict else result.to_tuple()
 
-    def pooling_input(
-        self, outputs: EcgModelOutput, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Tokens, their mask and the encoder's own pooled vector at the layer that `config.layer` names."""
-        encoder: Any = self.base_model
-        token_mask = encoder.token_mask(attention_mask)
-        layer = self.config.layer
-        if layer == -1:
-            return outputs["last_hidden_state"], token_mask, outputs.pooler_output
-        states = outputs["hidden_states"]
-        if not 0 <= layer < len(states):
-            raise CheckpointError(
-                f"layer is {layer}; this encoder has the hidden states 0 to {len(states) - 1}, and -1 is its output. "
-                "Set config.layer to one of them."
-            )
-        return states[layer], token_mask, encoder.pool(states[layer])
-
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss by `config.problem_type`, found from the labels at first use if it is not set."""
+        """Compute the mean loss for `config.problem_type`, which is inferred from the labels at first use if not set.
+
+        Args:
+            logits: `(batch, num_labels)`.
+            labels: As in `forward`.
+        """
         if self.config.problem_type is None:
             if self.num_labels == 1:
                 self.config.problem_type = "regression"

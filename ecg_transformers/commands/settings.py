@@ -1,8 +1,7 @@
 """From a YAML file, a command line and perhaps a checkpoint to everything a pretraining run is made of."""
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -11,8 +10,10 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraini
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES, Architecture
+from ..backbone import EcgBackboneConfig
 from ..errors import ArgumentsError, CheckpointError, check_names
 from ..features.agreement import CONTRACT_FIELDS, check_contract
+from ..inference.loading import quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
 from .command_line import convert, field_types, parse_command_line, read_yaml
 from .pretraining_options import PretrainingArguments
@@ -80,16 +81,18 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     checkpoint = options.get("model", from_file.get("model"))
     base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
     architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
-    if not architecture.has_pretraining:
-        able = ", ".join(name for name, other in ARCHITECTURES.items() if other.has_pretraining)
+    if "pretraining" not in architecture.heads:
+        able = ", ".join(name for name, other in ARCHITECTURES.items() if "pretraining" in other.heads)
         raise ArgumentsError(
             f"{architecture.model_type} is a supervised network without an objective of pretraining; expected one of "
             f"{able}. Train it on labels: finetune.py CONFIG.yaml --corpus DIR --labels SET --output_dir DIR."
         )
+    given = {**from_file, **options}.get("backbone_config") if base is None else getattr(base, "backbone_config", None)
+    backbone = convert("backbone_config", given, dict) if isinstance(given, str) else given
     owners = {
         "run": field_types(PretrainingArguments),
         "training": field_types(EcgTrainingArguments),
-        **architecture_owners(architecture),
+        **architecture_owners(architecture, backbone),
     }
     known = {name: kind for kinds in reversed(owners.values()) for name, kind in kinds.items()}
     check_names(from_file, known, where=positional[0])
@@ -132,12 +135,19 @@ def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None
     return ARCHITECTURES[model_type]
 
 
-def architecture_owners(architecture: Architecture) -> dict[str, dict[str, Any]]:
-    """Names and types of what its config (`"config"`) and its feature extractor (`"extractor"`) take."""
-    own = field_types(architecture.config).keys() - field_types(PreTrainedConfig).keys()
-    config_types = field_types(architecture.config)
+def architecture_owners(architecture: Architecture, backbone_config: Any = None) -> dict[str, dict[str, Any]]:
+    """Return names and types of what its config (`"config"`) and its feature extractor (`"extractor"`) take.
+
+    Args:
+        architecture: The row of the table.
+        backbone_config: Backbone of a family that pretrains any encoder; its fields are among those of the config.
+    """
+    kinds = [architecture.config]
+    if issubclass(architecture.config, EcgBackboneConfig):
+        kinds.insert(0, architecture.config.read_backbone(backbone_config)[0])
+    config_types = {name: kind for owner in kinds for name, kind in field_types(owner).items()}
     return {
-        "config": {name: config_types[name] for name in own},
+        "config": {name: config_types[name] for name in config_types.keys() - field_types(PreTrainedConfig).keys()},
         "extractor": _constructor_types(architecture.feature_extractor),
     }
 
@@ -171,7 +181,7 @@ def config_and_extractor(
     Raises:
         CheckpointError: The two contradict each other.
     """
-    owners = architecture_owners(architecture)
+    owners = architecture_owners(architecture, values.get("backbone_config"))
     config = architecture.config(**_of(owners["config"], values))
     names = owners["extractor"]
     shared = {name: getattr(config, name) for name in CONTRACT_FIELDS if name in names and hasattr(config, name)}
@@ -233,7 +243,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
         options["attn_implementation"] = settings.run.attn_implementation
     if settings.run.model is None:
         return AutoModelForPreTraining.from_config(settings.config, **options)
-    with _without_load_report():
+    with quiet_loading():
         trained, report = AutoModelForPreTraining.from_pretrained(
             settings.run.model, config=settings.config, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -254,18 +264,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
         f"continuing from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} are reinitialized"
         + (f", and so are {', '.join(absent)}, which it lacks." if absent else ".")
     )
-    with _without_load_report():
+    with quiet_loading():
         return type(trained).from_pretrained(
             None, config=trained.config, state_dict=kept, dtype=torch.float32, **options
         )
-
-
-@contextlib.contextmanager
-def _without_load_report() -> Iterator[None]:
-    """Silence Transformers' table of missing tensors: what is missing is meant to be, and said in one sentence."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

@@ -1,22 +1,20 @@
-"""A checkpoint as a classifier for a task: built from an encoder, given the head of a probe, saved as a folder."""
+"""Classifiers for a task: built from a checkpoint's encoder, given the head of a probe, saved as a folder."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSequenceClassification
-from transformers.utils import logging
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
-from ..auto import ARCHITECTURES
 from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
+from ..inference.loading import quiet_loading
 from .probes.attentive import AttentiveHead
 from .probes.linear import LinearProbe
 from .results.store import read_results
@@ -42,13 +40,13 @@ _HEAD = ("classifier.", "pooling.")
 def load_extractor(
     checkpoint: str | Path, *, window_seconds: float | None = None, window_stride_seconds: float | None = None
 ) -> "EcgFeatureExtractor":
-    """The checkpoint's feature extractor, checked against its config; with other windows if they are asked for.
+    """Load the checkpoint's feature extractor, checked against its config, with other windows if requested.
 
     Args:
         checkpoint: Folder or Hub name.
-        window_seconds: Length of a window; the checkpoint's own if not given.
-        window_stride_seconds: Distance of two windows in evaluation; if only the length is given, the same share of a
-            window as the checkpoint has it.
+        window_seconds: Window length (s). Default: that of the checkpoint.
+        window_stride_seconds: Stride between windows in evaluation (s). Default: that of the checkpoint, in proportion
+            to the window.
 
     Raises:
         CheckpointError: Rate, window or leads differ between the two files.
@@ -71,44 +69,45 @@ def build_classifier(
     task: Task,
     *,
     pooling: str | None = None,
-    layer: int = -1,
+    layer: int | Sequence[int] = -1,
     linear_head: bool = False,
     window_size: int | None = None,
     initialization: Literal["pretrained", "random"] = "pretrained",
     seed: int = 0,
-    **options: object,
+    **options: Any,
 ) -> "EcgForSequenceClassification":
-    """A classifier for a task on the encoder of a checkpoint, its head freshly initialized.
+    """Build a classifier for a task on the encoder of a checkpoint, with a newly initialized head.
 
     Args:
-        checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier). For
-            new weights everywhere its `config.json` is enough.
-        task: What is predicted: labels, names, kind.
-        pooling: What the head reads; `"cls_mean"` for an encoder with [CLS], `"cls"` (its joined poolings) for another,
-            when `None`.
-        layer: Whose tokens it reads.
-        linear_head: One linear layer, whatever head the config asks for.
-        window_size: Samples of a window; the checkpoint's own if not given.
-        initialization: `"random"` builds the same architecture with new weights everywhere.
-        seed: Of the new weights.
+        checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier); for
+            `initialization="random"` its `config.json` is sufficient.
+        task: Labels, names and kind of the task.
+        pooling: Pooling before the classification head. Default: `"cls_mean"` for an encoder with [CLS], `"cls"` (its
+            own pooling) for another.
+        layer: Layer whose tokens are pooled, or several, whose vectors are concatenated. Default: -1, the output.
+        linear_head: A single linear layer, whatever head the config has. Default: no.
+        window_size: Window in samples. Default: that of the checkpoint.
+        initialization: `"random"` for new weights in the whole architecture. Default: `"pretrained"`.
+        seed: Seed of the new weights. Default: 0.
         **options: For `from_pretrained`, such as `attn_implementation`.
 
     Raises:
-        CheckpointError: The checkpoint lacks tensors of the encoder, or cannot take the window.
+        CheckpointError: The checkpoint lacks tensors of the encoder, or cannot be adapted to the window.
     """
     config = AutoConfig.from_pretrained(checkpoint)
     if pooling is None:
-        pooling = "cls_mean" if ARCHITECTURES[config.model_type].model.has_cls_token else "cls"
+        with torch.device("meta"):
+            pooling = "cls_mean" if AutoModel.from_config(config).has_cls_token else "cls"
     config.id2label = dict(enumerate(task.codes))
     config.label2id = {code: number for number, code in enumerate(task.codes)}
     config.label_names = list(task.names)
     config.label_system = task.system
     config.problem_type = task.problem_type
     config.thresholds = None
-    config.pooling, config.layer = pooling, layer
+    config.pooling, config.layer = pooling, layer if isinstance(layer, int) else list(layer)
     if linear_head:
         config.head_hidden_sizes, config.head_dropout, config.head_batch_norm = [], 0.0, False
-    # New weights are drawn from torch's generator; the caller's state is left as it was.
+    # New weights are drawn from torch's generator; the caller's state is restored.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **options).eval()
@@ -119,10 +118,10 @@ def build_classifier(
 
 
 def _with_encoder(
-    checkpoint: str | Path, fresh: "EcgForSequenceClassification", **options: object
+    checkpoint: str | Path, fresh: "EcgForSequenceClassification", **options: Any
 ) -> "EcgForSequenceClassification":
-    """The checkpoint's encoder with the head of a new model: a head of another task is no start for this one."""
-    with _quiet_loading():
+    """The checkpoint's encoder with the head of a new model: a head for another task is no start for this one."""
+    with quiet_loading():
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, config=fresh.config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
             output_loading_info=True, **options,
@@ -140,37 +139,37 @@ def _with_encoder(
     return model
 
 
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Without the library's table of tensors that pretraining has more and the head has less: both are checked here."""
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
 @torch.no_grad()
 def set_linear_head(model: "EcgForSequenceClassification", probe: LinearProbe) -> None:
-    """Give the classifier the linear layer of a probe."""
-    model.classifier.weight.copy_(probe.weight)
-    model.classifier.bias.copy_(probe.bias)
+    """Set the classification head to the linear layer of a probe.
+
+    Args:
+        model: A classifier with a linear head.
+        probe: The fitted probe.
+    """
+    linear: Any = model.classifier
+    linear.weight.copy_(probe.weight)
+    linear.bias.copy_(probe.bias)
 
 
 @torch.no_grad()
 def set_attentive_head(model: "EcgForSequenceClassification", head: AttentiveHead) -> None:
-    """Give the classifier the attention pooling and linear layer of an attentive probe."""
+    """Set pooling and classification head to those of an attentive probe.
+
+    Args:
+        model: A classifier with attention pooling and a linear head.
+        head: The fitted probe's head.
+    """
     model.pooling.attention.load_state_dict(head.attention.state_dict())
     model.classifier.load_state_dict(head.classifier.state_dict())
 
 
 def classifier_codes(checkpoint: str | Path) -> tuple[str, ...] | None:
-    """The codes that a checkpoint predicts, in its order; `None` if it is no classifier."""
+    """Return the codes that a checkpoint predicts, in its order; `None` if it is no classifier.
+
+    Args:
+        checkpoint: Folder or Hub name.
+    """
     config = AutoConfig.from_pretrained(checkpoint)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return None
@@ -184,13 +183,13 @@ def save_classifier(
     *,
     thresholds: np.ndarray | None,
 ) -> None:
-    """Write a checkpoint folder that `AutoModelForSequenceClassification` opens; each file appears whole.
+    """Save a checkpoint folder that `AutoModelForSequenceClassification` opens; each file is written atomically.
 
     Args:
         model: The classifier.
         extractor: Its feature extractor.
-        folder: Where to; other files there stay.
-        thresholds: `(labels,)`, one decision threshold per label, kept in the config.
+        folder: Target folder; other files in it are kept.
+        thresholds: Decision threshold of each label `(labels,)`, saved in the config; `None` for none.
     """
     folder = Path(folder)
     model.config.thresholds = None if thresholds is None else [float(value) for value in thresholds]
@@ -205,12 +204,13 @@ def save_classifier(
 
 
 def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
-    """What is known of a checkpoint's pretraining: records, epochs, steps, hardware, hours, and its config file.
+    """Return records, epochs, steps, hardware, hours and config file of a checkpoint's pretraining.
 
-    `labels` is the label set where the checkpoint was trained on labels (empty for a self-supervised one).
+    Read from the `run.json` of a pretraining run or the `results.json` of a fine-tuned folder; zeros without either.
+    `labels` is the label set of a supervised checkpoint and empty for a self-supervised one.
 
-    Read from `run.json`, which a pretraining run leaves, or from the `results.json` of a fine-tuned folder; zeros where
-    neither is there.
+    Args:
+        checkpoint: Folder or Hub name.
     """
     facts: dict[str, Any] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
     facts |= {"config": "", "labels": ""}

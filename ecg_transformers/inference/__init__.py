@@ -1,1 +1,1 @@
-"""A corpus through an encoder or a classifier: windows, embeddings, scores of records."""
+"""Inference: windows of records through an encoder or a classifier, and back to records."""

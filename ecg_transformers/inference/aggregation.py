@@ -1,4 +1,4 @@
-"""From the windows of a record to the record: one function for evaluation and for the pipelines."""
+"""Aggregation of window results to records, for evaluation and pipelines."""
 
 from typing import Literal
 
@@ -12,18 +12,18 @@ Aggregate = Literal["mean", "max"]
 
 
 def aggregate_windows(values: np.ndarray, record_index: np.ndarray, *, aggregate: Aggregate = "mean") -> np.ndarray:
-    """The mean or the largest value over the windows of each record.
+    """Compute the mean or maximum over the windows of each record.
 
-    The literature takes the mean of probabilities over windows (ecg-selfsupervised; the PTB-XL benchmark the maximum).
-    Hand in probabilities, not logits: the mean of logits is another quantity.
+    Published evaluations take the mean of the window probabilities (ecg-selfsupervised) or their maximum (PTB-XL
+    benchmark). Pass probabilities, not logits.
 
     Args:
         values: `(windows, ...)`, for example probabilities `(windows, labels)`.
-        record_index: `(windows,)`: the number of the record that each window is of, from 0.
-        aggregate: `"mean"` or `"max"`.
+        record_index: `(windows,)`: number of each window's record, from 0.
+        aggregate: `"mean"` (default) or `"max"`.
 
     Returns:
-        `(records, ...)` in float64, records in the order of their numbers.
+        float64 `(records, ...)`, in the order of the record numbers.
 
     Raises:
         EcgError: Lengths differ, a record has no window, or `aggregate` is unknown.

@@ -1,11 +1,11 @@
-"""A corpus through an encoder: every window of every record, prepared by the encoder's own feature extractor.
+"""Windows of a corpus through an encoder or a classifier, prepared by the checkpoint's own feature extractor.
 
-Whatever has `name`, `extractor` and `embed` can be probed; `CheckpointEncoder` is that for the package's checkpoints,
-and a foreign encoder joins by an object with the same three (`Encoder`).
+Whatever has `name`, `extractor` and `embed` can be probed (`Embedder`): `CheckpointEncoder` is that for the checkpoints
+of the package, and an encoder from elsewhere takes part as an object with these three attributes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -20,13 +20,14 @@ from .noise import WindowNoise, window_numbers
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
-    from ..modeling import EcgForSequenceClassification
+    from ..modeling import EcgForSequenceClassification, Encoder
 
 __all__ = [
     "CheckpointEncoder",
+    "Embedder",
     "Embeddings",
-    "Encoder",
     "EncoderOutput",
+    "embed_windows",
     "encode_corpus",
     "iterate_windows",
     "predict_records",
@@ -38,12 +39,12 @@ logger = logging.get_logger(__name__)
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What an encoder gives for a batch of windows.
+    """Output of an embedder for a batch of windows.
 
     Args:
-        pooled: `(batch, pooled)`: one vector per window under the pooling that is probed.
-        tokens: `(batch, tokens, hidden)`.
-        token_mask: `(batch, tokens)` bool, true = carries signal; `None` = all do.
+        pooled: `(batch, pooled)`: one vector per window, by the pooling that is probed.
+        tokens: `(batch, tokens, hidden)`; of the last layer where several are read.
+        token_mask: Bool `(batch, tokens)`, true = carries signal; `None` if all do.
     """
 
     pooled: torch.Tensor
@@ -52,26 +53,50 @@ class EncoderOutput:
 
 
 @runtime_checkable
-class Encoder(Protocol):
-    """What a probe needs to know of an encoder: a name, its preprocessing, and how to embed what that gives."""
+class Embedder(Protocol):
+    """What can be probed: a name, a feature extractor, and an embedding of what it prepares."""
 
     name: str
     extractor: "EcgFeatureExtractor"
 
     def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
-        """Embed a batch of the extractor's output, already on the encoder's device, without gradient."""
+        """Embed a batch without gradient.
+
+        Args:
+            inputs: Output of the extractor, on the device of the embedder.
+        """
+
+
+def embed_windows(
+    encoder: "Encoder", inputs: Mapping[str, torch.Tensor], *, pooling: str = "cls", layer: int | Sequence[int] = -1
+) -> torch.Tensor:
+    """Embed a batch of windows by a pooling without parameters.
+
+    Args:
+        encoder: The encoder.
+        inputs: Output of the extractor, on the device of the encoder.
+        pooling: `"cls"` (the encoder's own pooling), `"mean"`, `"max"` or `"cls_mean"`.
+        layer: Layer whose tokens are pooled, or several, whose vectors are concatenated; see `Encoder`.
+
+    Returns:
+        `(batch, pooled)`.
+
+    Raises:
+        CheckpointError: There is no such layer.
+    """
+    named: dict[str, Any] = dict(inputs)
+    return encoder.make_pooling(pooling, layer).join(encoder.encode(layer=layer, **named).layers)
 
 
 class CheckpointEncoder:
-    """The encoder inside a classifier of the package, frozen: no gradient, evaluation mode, BatchNorm statistics fixed.
+    """The frozen encoder of a classifier: no gradient, evaluation mode.
 
-    Pooling and layer are those of the classifier's config, so that a probe and the checkpoint that it is saved as
-    compute the same.
+    Pooling and layer are those of the classifier's config, so that a probe and the saved classifier agree.
 
     Args:
         model: The classifier; its head is not used.
         extractor: The checkpoint's feature extractor.
-        name: What tables call it.
+        name: Name in tables.
     """
 
     def __init__(self, model: "EcgForSequenceClassification", extractor: "EcgFeatureExtractor", name: str) -> None:
@@ -81,30 +106,32 @@ class CheckpointEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.model.device
 
     @torch.inference_mode()
     def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
-        """Embed a batch: tokens of the chosen layer and the pooled vector (zero-size for the attention pooling)."""
+        """Embed a batch; the pooled vector has width 0 for the attention pooling, which a probe learns.
+
+        Args:
+            inputs: Output of the extractor, on the device of the model.
+        """
         model = self.model.eval()
-        outputs = model.base_model(**inputs, output_hidden_states=model.config.layer != -1, return_dict=True)
-        tokens, token_mask, pooled = model.pooling_input(outputs, inputs.get("attention_mask"))
-        if model.config.pooling == "attention":
-            vector = tokens[:, 0, :0]
-        else:
-            vector = model.pooling(tokens, token_mask, pooled)
-        return EncoderOutput(vector, tokens, token_mask)
+        encoder: Any = model.base_model
+        layers = encoder.encode(layer=model.config.layer, **inputs).layers
+        tokens, token_mask, _ = layers[-1]
+        attentive = model.config.pooling == "attention"
+        return EncoderOutput(tokens[:, 0, :0] if attentive else model.pooling.join(layers), tokens, token_mask)
 
 
 @dataclass
 class Embeddings:
-    """A corpus embedded once: what a probe is fitted on.
+    """Embedding of a corpus, to which a probe is fitted.
 
     Args:
         features: `(windows, pooled)` float32.
-        record_index: `(windows,)` int64: position of the record in the corpus.
-        tokens: `(windows, tokens, hidden)` bfloat16, if asked for.
+        record_index: int64 `(windows,)`: position of the record in the corpus.
+        tokens: `(windows, tokens, hidden)` bfloat16, if requested.
         token_mask: `(windows, tokens)` bool, if any token is padding.
     """
 
@@ -115,14 +142,14 @@ class Embeddings:
 
     @property
     def num_records(self) -> int:
-        """Records that were embedded."""
+        """Number of embedded records."""
         return int(self.record_index[-1]) + 1
 
     def select(self, records: np.ndarray) -> "Embeddings":
-        """The windows of some records, numbered anew in ascending order.
+        """Select the windows of some records, which are renumbered in ascending order.
 
         Args:
-            records: bool `(records,)`.
+            records: Bool `(records,)`.
         """
         windows = np.flatnonzero(records[self.record_index])
         number = np.cumsum(records) - 1
@@ -143,20 +170,20 @@ def iterate_windows(
     noise_level: int = 0,
     seed: int = 0,
 ) -> Iterator[tuple[dict[str, torch.Tensor], np.ndarray]]:
-    """All windows of all records in order, in batches of the extractor's output.
+    """Iterate over the windows of all records in order, in batches of the extractor's output.
 
     Args:
         corpus: The records.
-        extractor: Prepares them; cuts long records as it was saved to do.
-        batch_size: Windows per batch at most.
-        noise_level: 0 = the recordings as they are; 1 to 6: with noise (`noise_robustness`).
-        seed: Of the noise.
+        extractor: The checkpoint's feature extractor, which also cuts long records.
+        batch_size: Maximum number of windows per batch. Default: 256.
+        noise_level: 0 for the recordings without added noise (default), 1 to 6 for noise robustness.
+        seed: Seed of the noise. Default: 0.
 
     Yields:
-        The model's inputs (a mask without any zero is left out), and the record of each window, int64.
+        The model's inputs (a mask without zeros is left out), and the record of each window, int64 `(windows,)`.
 
     Raises:
-        SignalError: There is no such level, or the contract leaves no place for noise.
+        SignalError: The level is unknown, or the contract does not support added noise.
     """
     noise = WindowNoise(extractor, corpus, level=noise_level, seed=seed) if noise_level else None
     prepare = extractor if noise is None else noise.extractor
@@ -170,12 +197,12 @@ def iterate_windows(
             batch = {name: value[rows] for name, value in inputs.items()}
             if noise is not None:
                 batch = noise.add(batch, record_index[rows], numbers[rows])
-            # All-one masks say nothing, and without them attention takes its faster form.
+            # Attention is faster without a mask; one without zeros has no effect.
             yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, record_index[rows]
 
 
 def _groups(corpus: "Corpus", seconds: float) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Records as the extractor takes them, about so many seconds at a time: bounded memory for long recordings."""
+    """Records in groups of about the given length, to bound memory for long recordings."""
     first, held = 0, 0.0
     items: list[dict[str, Any]] = []
     for position in range(len(corpus)):
@@ -189,7 +216,7 @@ def _groups(corpus: "Corpus", seconds: float) -> Iterator[tuple[int, list[dict[s
 
 @torch.inference_mode()
 def encode_corpus(
-    encoder: Encoder,
+    encoder: Embedder,
     corpus: "Corpus",
     *,
     tokens: bool = False,
@@ -197,18 +224,18 @@ def encode_corpus(
     bf16: bool = False,
     device: torch.device | str = "cpu",
 ) -> Embeddings:
-    """Embed every window of a corpus once.
+    """Embed every window of a corpus.
 
     Args:
-        encoder: The encoder.
-        corpus: Records that its extractor takes.
-        tokens: Keep the tokens (bfloat16) for an attentive probe.
-        batch_size: Windows per pass.
-        bf16: Encode under bfloat16 autocast: twice as fast where the processor has it.
-        device: Where the encoder is.
+        encoder: The embedder.
+        corpus: Records that its extractor accepts.
+        tokens: Keep the tokens (bfloat16) for an attentive probe. Default: no.
+        batch_size: Inference batch size in windows. Default: 256.
+        bf16: bfloat16 autocast: twice as fast if the processor supports it. Default: no.
+        device: Device of the encoder. Default: CPU.
 
     Returns:
-        Features, and which record each window is of.
+        Features, and the record of each window.
 
     Raises:
         CorpusError: The corpus is empty.
@@ -251,17 +278,17 @@ def predict_records(
     noise_level: int = 0,
     seed: int = 0,
 ) -> np.ndarray:
-    """The classifier's scores of each record: probabilities (the prediction itself for regression).
+    """Compute the classifier's scores of each record: probabilities, or predicted values for regression.
 
     Args:
-        model: The classifier; put into evaluation mode.
-        corpus: Records that the extractor takes.
+        model: The classifier; it is set to evaluation mode.
+        corpus: Records that the extractor accepts.
         extractor: The checkpoint's feature extractor.
-        aggregate: How the windows of a record are joined.
-        batch_size: Windows per pass.
-        bf16: Compute under bfloat16 autocast.
-        noise_level: 0 = the recordings as they are; 1 to 6: with noise, as in `iterate_windows`.
-        seed: Of the noise.
+        aggregate: Aggregation over the windows of a record. Default: mean.
+        batch_size: Inference batch size in windows. Default: 256.
+        bf16: bfloat16 autocast. Default: no.
+        noise_level: As in `iterate_windows`. Default: 0.
+        seed: Seed of the noise. Default: 0.
 
     Returns:
         `(records, labels)` float64.
@@ -278,11 +305,16 @@ def predict_records(
 
 
 def probabilities(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """Logits as probabilities: sigmoid (multi-label), softmax (single-label), unchanged (regression)."""
+    """Convert logits to probabilities: sigmoid (multi-label), softmax (single-label), unchanged (regression).
+
+    Args:
+        logits: `(..., labels)`.
+        problem_type: As in the config.
+    """
     if problem_type == "regression":
         return logits
     return logits.softmax(dim=-1) if problem_type == "single_label_classification" else logits.sigmoid()
 
 
-def _autocast(enabled: bool, device: torch.device | str):
+def _autocast(enabled: bool, device: torch.device | str) -> AbstractContextManager:
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16) if enabled else nullcontext()

@@ -1,14 +1,14 @@
-"""Noise robustness: the six published levels of noise on the windows of an evaluation, before normalization.
+"""Noise robustness: six published noise levels, added to evaluation windows before normalization.
 
-Specification of the self-supervised systems on xresnet1d, section 10: baseline wander, powerline noise, muscle noise
-and shifts of the baseline, in this order, on the signal in mV at the model's rate; then the contract's normalization
-(the published evaluation leaves it out, Q19). At test time only.
+Baseline wander, power-line interference, muscle noise and baseline shifts, in this order, on the signal in mV at the
+rate of the model; the contract's normalization follows (the published evaluation omits it). Source: Mehari & Strodthoff
+2022, noise robustness experiment, and its code ecg-selfsupervised. Evaluation only.
 
-The noise of a window is a pure function of (seed, record id, number of the window in its record, level): windows of one
-record get independent noise, and neither the batch size nor the model changes it, so that two models with the same
-leads, rate and windows see the same noisy signal and can be compared pair by pair. Two models with different windows
-(10 s and 2.5 s) necessarily see different windows, and so different noise of the same distribution; at different rates
-the waves and shifts of a window are the same and the muscle noise has the same density.
+The noise of a window is a pure function of (seed, record id, number of the window in its record, level). Windows of one
+record get independent noise, and neither batch size nor model changes it, so that two models with the same leads, rate
+and windows see the same noisy signal and can be compared pairwise. Models with different windows (10 s and 2.5 s) get
+different noise of the same distribution; at different rates, waves and shifts of a window are the same and the muscle
+noise has the same density.
 """
 
 import copy
@@ -20,6 +20,7 @@ import torch
 
 from ..augmentations.noise import PhysiologicalNoise
 from ..errors import SignalError
+from ..hashing import integer_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NOISE_LEVELS", "WindowNoise", "check_noise_level", "check_noise_place", "noise_of_level", "window_numbers"]
 
-# Largest C in mV: baseline wander, muscle noise, powerline noise, baseline shift. From one level to the next not every
-# component grows.
+# Maximum amplitudes in mV: baseline wander, muscle noise, power-line interference, baseline shift. Not every component
+# grows from one level to the next.
 NOISE_LEVELS: "Mapping[int, tuple[float, float, float, float]]" = MappingProxyType(
     {
         1: (0.05, 0.25, 0.1, 0.5),
@@ -44,7 +45,10 @@ NOISE_LEVELS: "Mapping[int, tuple[float, float, float, float]]" = MappingProxyTy
 
 
 def check_noise_level(level: int) -> int:
-    """The level itself.
+    """Return the level, checked.
+
+    Args:
+        level: 1 to 6.
 
     Raises:
         SignalError: It is not one of the six.
@@ -55,11 +59,11 @@ def check_noise_level(level: int) -> int:
 
 
 def noise_of_level(level: int, sampling_rate: float) -> PhysiologicalNoise:
-    """The noise of a level.
+    """Return the noise of a level.
 
     Args:
         level: 1 to 6.
-        sampling_rate: Hz of the windows.
+        sampling_rate: Sampling rate of the windows in Hz.
 
     Raises:
         SignalError: There is no such level.
@@ -75,7 +79,7 @@ def noise_of_level(level: int, sampling_rate: float) -> PhysiologicalNoise:
 
 
 def window_numbers(record_index: np.ndarray) -> np.ndarray:
-    """The number of each window in its record, from 0; the windows of a record stand behind one another.
+    """Number the windows of each record from 0.
 
     Args:
         record_index: Record of each window, int64 `(windows,)`, ascending.
@@ -88,7 +92,7 @@ def window_numbers(record_index: np.ndarray) -> np.ndarray:
 
 
 def check_noise_place(extractor: "EcgFeatureExtractor", corpus: "Corpus") -> None:
-    """Refuse a contract or a corpus that leaves no place for noise between cutting and normalizing.
+    """Refuse a contract or a corpus that does not support noise between cutting and normalization.
 
     Args:
         extractor: The checkpoint's feature extractor.
@@ -102,29 +106,28 @@ def check_noise_place(extractor: "EcgFeatureExtractor", corpus: "Corpus") -> Non
         return
     if "normalize" in (corpus.info.get("preprocessed_by") or {}).get("steps", ()):
         raise SignalError(
-            f"the corpus {corpus.name} is stored normalized, and noise comes in mV before normalization; expected a "
-            "corpus in mV. Prepare it without normalization."
+            f"the corpus {corpus.name} is stored normalized, but noise is added in mV before normalization; expected "
+            "a corpus in mV. Prepare it without normalization."
         )
     if contract.order_of("normalize") < contract.order_of("window"):
         raise SignalError(
-            "this checkpoint normalizes whole recordings before it cuts windows, and the noise of a window comes "
-            "before normalization; expected a contract that cuts first. Leave out noise_levels."
+            "this checkpoint normalizes whole recordings before it cuts windows and does not support added noise, "
+            "which precedes normalization; expected a contract that cuts first. Omit noise_levels."
         )
 
 
 class WindowNoise:
-    """Noise of one level on the windows of a corpus, between cutting and normalizing.
+    """Noise of one level for the windows of a corpus, between cutting and normalization.
 
-    `extractor` prepares records up to windows in mV; `add` gives them their noise and normalizes them by the saved
-    contract. A lead that the contract masks (absent, or flat in the recording) stays zero; a flat lead that it keeps
-    carries the noise alone. A band-pass or notch of the contract comes before the noise, since windows are cut behind
-    it.
+    `extractor` prepares records up to windows in mV; `add` adds the noise and normalizes by the saved contract. A lead
+    that the contract masks (absent, or flat in the recording) stays zero; a flat lead that it keeps consists of noise
+    only. Filters of the contract precede the noise, since windows are cut after them.
 
     Args:
         extractor: The checkpoint's feature extractor.
         corpus: The records, for their ids.
         level: 1 to 6.
-        seed: Of the noise.
+        seed: Seed of the noise. Default: 0.
 
     Raises:
         SignalError: There is no such level, or the signal is normalized before its windows are cut.
@@ -144,12 +147,15 @@ class WindowNoise:
     def add(
         self, inputs: "Mapping[str, torch.Tensor]", record_index: np.ndarray, numbers: np.ndarray
     ) -> dict[str, torch.Tensor]:
-        """A batch of windows in mV as the model's input with noise.
+        """Add the noise to a batch of windows and normalize it.
 
         Args:
-            inputs: What `extractor` gave: `input_values (windows, leads, samples)` and the masks.
+            inputs: Output of `extractor`: `input_values (windows, leads, samples)` in mV, and the masks.
             record_index: Record of each window in the corpus, int64 `(windows,)`.
             numbers: Number of each window in its record, int64 `(windows,)`.
+
+        Returns:
+            The model's inputs.
         """
         windows = inputs["input_values"]
         noisy = self.noise.apply(windows, self.draws(windows.shape[1], windows.shape[2], record_index, numbers))
@@ -159,10 +165,14 @@ class WindowNoise:
     def draws(
         self, num_leads: int, num_samples: int, record_index: np.ndarray, numbers: np.ndarray
     ) -> dict[str, torch.Tensor]:
-        """The draws of some windows; the arguments are those of `add`."""
-        # Here, not above: the pipelines import this file, and opening the package must not load the Trainer.
-        from ..hashing import integer_hash
+        """Draw the noise of some windows.
 
+        Args:
+            num_leads: Number of leads.
+            num_samples: Samples per window.
+            record_index: As in `add`.
+            numbers: As in `add`.
+        """
         seeds = integer_hash(self.seed, self.record_ids[record_index], numbers, self.level)
         generator = torch.Generator()
         own = (generator.manual_seed(int(seed)) for seed in seeds)

@@ -1,24 +1,40 @@
-"""Poolings: from the tokens of an encoder to one vector per window.
+"""Poolings: one vector per window from the tokens of one or several layers of an encoder.
 
-Every pooling leaves out tokens without signal (`token_mask`), and mean and max leave out the [CLS] token: it is no
-place in time.
+Every pooling ignores tokens without signal (`token_mask`); mean and max ignore the [CLS] token, which has no position
+in time.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-__all__ = ["POOLINGS", "AttentionPooling", "Pooling", "masked_max", "masked_mean"]
+__all__ = ["POOLINGS", "AttentionPooling", "LayerTokens", "Pooling", "masked_max", "masked_mean"]
 
 POOLINGS = ("cls", "mean", "max", "cls_mean", "attention")
 
-# The attention pooling splits its one query into this many heads (fewer where the hidden size is not divisible by it).
+# Heads of the attention pooling; fewer if the hidden size is not divisible by 8.
 _NUM_HEADS = 8
 
 
+class LayerTokens(NamedTuple):
+    """Tokens of one layer, ready to be pooled.
+
+    Args:
+        tokens: `(batch, tokens, hidden)`.
+        token_mask: Bool `(batch, tokens)`, true = present; `None` if all are present.
+        pooled: `(batch, pooled)`: the encoder's own pooling of these tokens.
+    """
+
+    tokens: torch.Tensor
+    token_mask: torch.Tensor | None
+    pooled: torch.Tensor
+
+
 def masked_mean(tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """The mean over the tokens that carry signal.
+    """Mean over the tokens with signal.
 
     Args:
         tokens: `(batch, tokens, hidden)`.
@@ -34,7 +50,7 @@ def masked_mean(tokens: torch.Tensor, token_mask: torch.Tensor | None = None) ->
 
 
 def masked_max(tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """The largest value of each feature over the tokens that carry signal.
+    """Maximum of each feature over the tokens with signal.
 
     Args:
         tokens: `(batch, tokens, hidden)`.
@@ -51,14 +67,14 @@ def masked_max(tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> 
 
 
 class AttentionPooling(nn.Module):
-    """One learned query that attends over the tokens: `concat_h(V_h · sum_t softmax_t(x_t · q_h / sqrt(d/H)) x_t)`.
+    """Attention of one learned query over the tokens: `concat_h(V_h · sum_t softmax_t(x_t · q_h / sqrt(d/H)) x_t)`.
 
-    A key projection would only be absorbed by the query (`q' W_k x` is linear in `x`), so each head has its score
-    vector `q_h` over the whole width, and the value projection is applied after the weighted mean, where it costs one
-    product per window instead of one per token. A zero query weighs all tokens alike: the start is the mean.
+    A key projection would be absorbed by the query (`q' W_k x` is linear in `x`), so each head has a score vector `q_h`
+    over the whole width. The value projection follows the weighted mean, where it costs one product per window instead
+    of one per token. The initial query is zero, which weights all tokens equally.
 
     Args:
-        hidden_size: Width of a token.
+        hidden_size: Width of the tokens.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -69,36 +85,41 @@ class AttentionPooling(nn.Module):
         self.value = nn.Linear(hidden_size, hidden_size)
 
     def weights(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The attention of each head on each token, `(batch, heads, tokens)`; each row sums to 1."""
+        """Compute the attention weights `(batch, heads, tokens)`; each row sums to 1.
+
+        Args:
+            tokens: `(batch, tokens, hidden)`.
+            token_mask: `(batch, tokens)`, true = present; `None` = all present.
+        """
         scores = torch.einsum("bth,nh->bnt", tokens, self.query.to(tokens.dtype)).float() / math.sqrt(self.head_size)
         if token_mask is not None:
             scores = scores.masked_fill(~token_mask.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1)
 
     def forward(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Gives `(batch, hidden)` for tokens `(batch, tokens, hidden)`; `token_mask` true = present."""
+        """Pool `(batch, tokens, hidden)` to `(batch, hidden)`; for the arguments see `weights`."""
         pooled = self.weights(tokens, token_mask).to(tokens.dtype) @ tokens  # (batch, heads, hidden)
         kernel = self.value.weight.view(self.num_heads, self.head_size, -1).to(pooled.dtype)
         return torch.einsum("bnh,nsh->bns", pooled, kernel).flatten(1) + self.value.bias.to(pooled.dtype)
 
     def extra_repr(self) -> str:
-        """What a printed model says about this layer."""
+        """Describe the layer in a printed model."""
         return f"num_heads={self.num_heads}"
 
 
 class Pooling(nn.Module):
-    """Turns the output of an encoder into one vector per window.
+    """Pooling of tokens to one vector per window.
 
     Args:
-        kind: `"cls"` hands on the encoder's own `pooler_output` (the [CLS] token of a transformer, the joined
-            poolings of a convolutional encoder); `"mean"` and `"max"` run over the tokens with signal, without [CLS];
-            `"cls_mean"` joins the first two; `"attention"` is one learned query over all tokens, [CLS] among them.
-        hidden_size: Width of a token.
+        kind: `"cls"`: the encoder's own pooling (the [CLS] token of a transformer, the concatenated poolings of a
+            convolutional encoder); `"mean"`, `"max"`: over the tokens with signal, without [CLS]; `"cls_mean"`: the
+            first two concatenated; `"attention"`: one learned query over all tokens, [CLS] included.
+        hidden_size: Width of the tokens; for several layers the sum of their widths.
         cls_token: Whether the first token is a [CLS] token.
-        pooled_size: Width of `pooler_output`; `hidden_size` when `None`.
+        pooled_size: Width of the encoder's own pooling, for several layers their sum; `hidden_size` by default.
 
     Raises:
-        ValueError: `kind` is none of the five.
+        ValueError: `kind` is unknown.
 
     Example:
         >>> pooling = Pooling("cls_mean", hidden_size=8, cls_token=True)
@@ -122,40 +143,44 @@ class Pooling(nn.Module):
 
     def forward(
         self,
-        last_hidden_state: torch.Tensor,
+        tokens: torch.Tensor,
         token_mask: torch.Tensor | None = None,
-        pooler_output: torch.Tensor | None = None,
+        pooled: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Pools a batch of windows.
+        """Pool the tokens of one layer.
 
         Args:
-            last_hidden_state: `(batch, tokens, hidden)`, [CLS] first where there is one.
-            token_mask: `(batch, tokens)` with a place for [CLS] where there is one, true = present; `None` = all
-                present.
-            pooler_output: `(batch, pooled)`, needed by `"cls"` and `"cls_mean"`.
+            tokens: `(batch, tokens, hidden)`, [CLS] first if there is one.
+            token_mask: `(batch, tokens)`, [CLS] included, true = present; `None` = all present.
+            pooled: `(batch, pooled)`, the encoder's own pooling; needed by `"cls"` and `"cls_mean"`.
 
         Returns:
             `(batch, output_size)`.
 
         Raises:
-            ValueError: The pooling needs `pooler_output` and got none.
+            ValueError: The pooling needs `pooled` and got none.
         """
         if self.kind == "attention":
-            return self.attention(last_hidden_state, token_mask)
+            return self.attention(tokens, token_mask)
         first = int(self.cls_token)
-        tokens = last_hidden_state[:, first:]
+        tokens = tokens[:, first:]
         mask = None if token_mask is None else token_mask[:, first:]
         if self.kind == "max":
             return masked_max(tokens, mask)
         if self.kind == "mean":
             return masked_mean(tokens, mask)
-        if pooler_output is None:
+        if pooled is None:
             raise ValueError(
                 f"pooling {self.kind!r} got no pooler_output; expected one from the encoder. "
                 "Choose mean, max or attention."
             )
-        return pooler_output if self.kind == "cls" else torch.cat([pooler_output, masked_mean(tokens, mask)], dim=-1)
+        return pooled if self.kind == "cls" else torch.cat([pooled, masked_mean(tokens, mask)], dim=-1)
+
+    def join(self, layers: Sequence[LayerTokens]) -> torch.Tensor:
+        """Pool the tokens of each layer and concatenate the vectors in order: `(batch, output_size)`."""
+        vectors = [self(*layer) for layer in layers]
+        return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
 
     def extra_repr(self) -> str:
-        """What a printed model says about this layer."""
+        """Describe the layer in a printed model."""
         return f"kind={self.kind!r}, cls_token={self.cls_token}"

@@ -4,6 +4,7 @@ Attention uses Transformers' attention interface: `attn_implementation` selects 
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,7 +14,21 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-__all__ = ["TransformerLayer", "TransformerStack", "additive_attention_mask", "eager_attention"]
+__all__ = [
+    "PLAIN_NORM_EPS",
+    "TransformerLayer",
+    "TransformerStack",
+    "additive_attention_mask",
+    "eager_attention",
+    "plain_layer_norm",
+]
+
+PLAIN_NORM_EPS = 1e-6
+
+
+def plain_layer_norm(tokens: torch.Tensor) -> torch.Tensor:
+    """Parameter-free LayerNorm over the last axis, for the output of an inner layer."""
+    return nn.functional.layer_norm(tokens, tokens.shape[-1:], eps=PLAIN_NORM_EPS)
 
 
 def eager_attention(
@@ -164,13 +179,14 @@ class TransformerStack(nn.Module):
         )
 
     def forward(
-        self, hidden: torch.Tensor, token_mask: torch.Tensor | None = None
+        self, hidden: torch.Tensor, token_mask: torch.Tensor | None = None, num_layers: int | None = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor | None, ...]]:
         """Apply all layers.
 
         Args:
             hidden: `(batch, tokens, hidden)`.
             token_mask: Bool `(batch, tokens)`, True = attend. Default: all.
+            num_layers: Number of layers to run, from the first on. Default: all.
 
         Returns:
             Output of the last layer; input of the first layer and output of every layer; attention weights of every
@@ -179,7 +195,7 @@ class TransformerStack(nn.Module):
         mask = additive_attention_mask(token_mask, hidden.dtype)
         states: tuple[torch.Tensor, ...] = (hidden,)
         attentions: tuple[torch.Tensor | None, ...] = ()
-        for layer in self.layer:
+        for layer in islice(self.layer, num_layers):
             hidden, weights = layer(hidden, mask)
             states += (hidden,)
             attentions += (weights,)

@@ -10,10 +10,11 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from torch import nn
 
-from ..auto import Architecture
+from ..auto import ARCHITECTURES, Architecture
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
 from ..features.extractor import EcgFeatureExtractor
+from ..inference.loading import quiet_loading
 from ..modeling import EcgPreTrainedModel
 from .bundle import bundle
 from .folder import (
@@ -22,8 +23,6 @@ from .folder import (
     auto_classes,
     check_shapes,
     find_class,
-    model_classes,
-    quiet_load_report,
     read_json,
 )
 
@@ -65,7 +64,7 @@ def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened
             "Save it with extractor.save_pretrained(folder)."
         )
     architecture, saved = find_class(checkpoint, read_json(checkpoint / CONFIG_FILE))
-    classes = model_classes(architecture)
+    classes = architecture.models
     check_shapes(checkpoint, classes[saved], architecture.config.from_pretrained(checkpoint))
     if with_pretraining_state and saved != "pretraining":
         raise CheckpointError(f"{checkpoint} is a {classes[saved].__name__} and has no pretraining state to publish.")
@@ -75,6 +74,9 @@ def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened
     model = _load_whole(checkpoint, classes[head])
     if head == "classifier":
         _check_labels(checkpoint, model)
+    # A family that trains a backbone publishes the backbone under its own type, with its own extractor.
+    model = model.published_model().eval()
+    architecture = ARCHITECTURES[str(model.config.model_type)]
     extractor = architecture.feature_extractor.from_pretrained(checkpoint)
     check_contract(model.config, extractor)
     return Opened(architecture, head, model, extractor)
@@ -110,7 +112,7 @@ def write_checkpoint(
 
 
 def _load_whole(checkpoint: Path, model_class: type[EcgPreTrainedModel]) -> EcgPreTrainedModel:
-    with quiet_load_report():
+    with quiet_loading():
         loaded: Any = model_class.from_pretrained(
             checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
@@ -154,7 +156,7 @@ def _write_code(folder: Path, opened: Opened) -> dict[str, str]:
     """Writes the bundled source and returns the `auto_map` that names its classes."""
     row = opened.architecture
     classes = {"AutoConfig": row.config, "AutoFeatureExtractor": row.feature_extractor}
-    for head, model_class in model_classes(row).items():
+    for head, model_class in row.models.items():
         if head != "pretraining" or head == opened.head:
             classes |= dict.fromkeys(auto_classes(head, model_class), model_class)
     source = bundle((one.__module__ for one in classes.values()), with_pretraining=opened.head == "pretraining")

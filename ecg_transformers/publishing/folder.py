@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers.utils import logging
 
-from ..auto import ARCHITECTURES, Architecture
+from ..auto import ARCHITECTURES, CLASS_KINDS, Architecture
 from ..configuration import EcgConfig
 from ..errors import CheckpointError
 from ..modeling import EcgPreTrainedModel
@@ -21,8 +19,6 @@ __all__ = [
     "check_shapes",
     "find_class",
     "find_row",
-    "model_classes",
-    "quiet_load_report",
     "read_json",
     "read_weights_header",
 ]
@@ -32,13 +28,6 @@ EXTRACTOR_FILE = "preprocessor_config.json"
 CARD_FILE = "README.md"
 LICENSE_FILE = "LICENSE"
 WEIGHTS_FILE = "model.safetensors"
-
-# The stock auto classes that open each head of a family.
-AUTO_CLASSES = {
-    "encoder": ("AutoModel",),
-    "classifier": ("AutoModelForSequenceClassification", "AutoModelForAudioClassification"),
-    "pretraining": ("AutoModelForPreTraining",),
-}
 
 # JSON files of a checkpoint hold some kilobytes; a larger one is damaged or hostile.
 MAX_JSON_BYTES = 16 * 2**20
@@ -60,15 +49,6 @@ def find_row(folder: Path, facts: Mapping[str, Any]) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
-def model_classes(architecture: Architecture) -> dict[str, type[EcgPreTrainedModel]]:
-    """Returns the model classes that a family has, by head."""
-    if hasattr(architecture, "models"):
-        return architecture.models
-    attributes = {"encoder": "model", "classifier": "classifier", "pretraining": "pretraining"}
-    found = {head: getattr(architecture, attribute) for head, attribute in attributes.items()}
-    return {head: one for head, one in found.items() if one is not None}
-
-
 def auto_classes(head: str, model_class: type[EcgPreTrainedModel]) -> tuple[str, ...]:
     """Returns the keys of a class in `auto_map`: its stock auto classes, or its own name where there is none.
 
@@ -76,7 +56,7 @@ def auto_classes(head: str, model_class: type[EcgPreTrainedModel]) -> tuple[str,
         head: Head of the class.
         model_class: The class.
     """
-    return AUTO_CLASSES.get(head) or (model_class.__name__,)
+    return CLASS_KINDS[head].auto_classes or (model_class.__name__,)
 
 
 def find_class(folder: Path, facts: Mapping[str, Any]) -> tuple[Architecture, str]:
@@ -90,7 +70,7 @@ def find_class(folder: Path, facts: Mapping[str, Any]) -> tuple[Architecture, st
         CheckpointError: If either is not registered.
     """
     architecture = find_row(folder, facts)
-    heads = {one.__name__: head for head, one in model_classes(architecture).items()}
+    heads = {one.__name__: head for head, one in architecture.models.items()}
     names = facts.get("architectures")
     name = str(names[0]) if isinstance(names, list) and names else "none"
     if name not in heads:
@@ -124,17 +104,6 @@ def check_shapes(folder: Path, model_class: type[EcgPreTrainedModel], config: Ec
     if not set(expected) & set(stored):
         raise CheckpointError(f"{folder} holds no tensor of {model_class.__name__}.")
     return stored
-
-
-@contextmanager
-def quiet_load_report() -> Iterator[None]:
-    """Suppresses the load report of Transformers: callers check the missing tensors themselves."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 from ..errors import CheckpointError
 from ..features.extractor import EcgFeatureExtractor
+from ..inference.loading import quiet_loading
 from ..modeling import EcgPreTrainedModel
 from ..signals.record import EcgRecord
 from .clean_load import METADATA_KEY, golden_differences, read_recording
-from .folder import auto_classes, find_class, model_classes, quiet_load_report, read_json
+from .folder import auto_classes, find_class, read_json
 
 __all__ = ["GOLDEN_FILE", "GoldenReport", "compare_golden", "describe_golden", "read_golden_record", "write_golden"]
 
@@ -70,7 +71,7 @@ def golden_head(folder: Path) -> tuple[type[EcgPreTrainedModel], str, Sequence[s
         CheckpointError: If its class declares no golden outputs and its family has no encoder.
     """
     architecture, head = find_class(folder, read_json(folder / "config.json"))
-    classes = model_classes(architecture)
+    classes = architecture.models
     outputs = classes[head].golden_outputs
     if outputs:
         return classes[head], auto_classes(head, classes[head])[0], outputs
@@ -174,5 +175,5 @@ def compare_golden(folder: str | Path, extractor: EcgFeatureExtractor) -> Golden
 
 
 def _load(folder: Path, model_class: type[EcgPreTrainedModel]) -> EcgPreTrainedModel:
-    with quiet_load_report():
+    with quiet_loading():
         return model_class.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from ..configuration import EcgConfig
 from ..features.agreement import check_contract
-from .folder import CONFIG_FILE, EXTRACTOR_FILE, check_shapes, find_class, model_classes, read_json
+from .folder import CONFIG_FILE, EXTRACTOR_FILE, check_shapes, find_class, read_json
 from .golden import GOLDEN_FILE, GoldenReport, compare_golden
 
 __all__ = ["Inspection", "inspect_checkpoint"]
@@ -40,7 +40,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
     """
     folder = Path(folder)
     architecture, head = find_class(folder, read_json(folder / CONFIG_FILE))
-    model_class = model_classes(architecture)[head]
+    model_class = architecture.models[head]
     config = architecture.config.from_pretrained(folder)
     shapes = check_shapes(folder, model_class, config)
     lines = [

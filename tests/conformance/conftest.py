@@ -2,26 +2,22 @@
 
 import pytest
 
-from ecg_transformers.auto import ARCHITECTURES
-
-from .testers import TESTERS, EcgModelTester, model_kinds
+from ..testers.tester import EcgModelTester, find_tester, rows_with_tester
 
 
 def pytest_generate_tests(metafunc):
     """Once per architecture; with `model_class`, once per class that the architecture has."""
     if "model_class" in metafunc.fixturenames:
-        pairs = [(name, kind) for name, architecture in ARCHITECTURES.items() for kind in model_kinds(architecture)]
+        pairs = [(name, kind) for name, row in rows_with_tester().items() for kind in row.heads]
         metafunc.parametrize(("tester", "model_class"), pairs, indirect=True)
     elif "tester" in metafunc.fixturenames:
-        metafunc.parametrize("tester", ARCHITECTURES, indirect=True)
+        metafunc.parametrize("tester", rows_with_tester(), indirect=True)
 
 
 @pytest.fixture
 def tester(request) -> EcgModelTester:
     """The tester of one architecture."""
-    if request.param not in TESTERS:
-        pytest.fail(f"architecture {request.param!r} has no tester; add one to tests/conformance/testers.py")
-    return TESTERS[request.param]()
+    return find_tester(rows_with_tester()[request.param])()
 
 
 @pytest.fixture
@@ -36,3 +32,11 @@ def pretraining(tester) -> type:
     if tester.architecture.pretraining is None:
         pytest.skip(f"{tester.model_type} is a supervised network: it has no objective of pretraining")
     return tester.architecture.pretraining
+
+
+@pytest.fixture
+def classifier(tester) -> type:
+    """The classifier of the architecture; without one the test is skipped."""
+    if tester.architecture.classifier is None:
+        pytest.skip(f"{tester.model_type} has no classifier")
+    return tester.architecture.classifier

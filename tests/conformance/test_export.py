@@ -7,7 +7,7 @@ import torch
 def exported(tester, kernel: str, dynamic_shapes=None):
     if kernel == "sdpa" and not tester.has_attentions:
         pytest.skip("this architecture has no attention: there is no other kernel")
-    model = tester.trained(tester.architecture.model)
+    model = tester.trained(tester.architecture.encoder)
     if tester.has_attentions:
         model.set_attn_implementation(kernel)
     inputs = tester.signal_inputs()

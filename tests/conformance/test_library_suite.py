@@ -12,8 +12,8 @@ from transformers.models.auto import modeling_auto
 
 from ecg_transformers.auto import ARCHITECTURES, Architecture
 
+from ..testers.tester import find_tester, rows_with_tester
 from .library_suite import load_library_suite
-from .testers import TESTERS
 
 suite = load_library_suite()
 
@@ -52,7 +52,7 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
         # The mixins find out what a class is for from the library's static name tables.
         architecture = self.architecture
         tables = (
-            (modeling_auto.MODEL_MAPPING_NAMES, architecture.model),
+            (modeling_auto.MODEL_MAPPING_NAMES, architecture.encoder),
             (modeling_auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES, architecture.pretraining),
             (modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
             (modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
@@ -61,7 +61,7 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
             if model_class is not None:
                 self._enter(mock.patch.dict(table, {architecture.model_type: model_class.__name__}))
         self._enter(mock.patch.object(suite.modeling, "set_config_for_less_flaky_test", _set_known_fields))
-        self.model_tester = TESTERS[architecture.model_type](self)
+        self.model_tester = find_tester(architecture)(self)
         self.all_model_classes = self.model_tester.model_classes
         self.has_attentions = self.model_tester.has_attentions
         self.config_tester = suite.configuration.ConfigTester(
@@ -128,10 +128,10 @@ class _FeatureExtractorTests(suite.feature_extraction.FeatureExtractionSavingTes
 
     def setUp(self):
         self.feature_extraction_class = self.architecture.feature_extractor
-        self.feat_extract_dict = TESTERS[self.architecture.model_type].feature_extractor_fields
+        self.feat_extract_dict = find_tester(self.architecture).feature_extractor_fields
 
 
-for _architecture in ARCHITECTURES.values():
+for _architecture in (row for name, row in rows_with_tester().items() if name in ARCHITECTURES):
     for _kind, _tests in (("Model", _ModelTests), ("FeatureExtractor", _FeatureExtractorTests)):
         _name = f"{_architecture.prefix}{_kind}Test"
         globals()[_name] = type(

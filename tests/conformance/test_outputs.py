@@ -52,7 +52,7 @@ def test_hidden_states_begin_with_the_tokens_and_have_one_entry_per_layer(tester
 
 
 def test_the_encoder_gives_one_vector_per_token_and_per_record(tester):
-    model = tester.trained(tester.architecture.model)
+    model = tester.trained(tester.architecture.encoder)
     output = run(model, tester.signal_inputs())
     assert output.last_hidden_state.shape == (tester.batch_size, tester.seq_length, tester.hidden_size)
     assert output.pooler_output.shape == (tester.batch_size, model.config.pooled_size)
@@ -81,7 +81,7 @@ def test_tuples_hold_the_same_values_as_named_outputs(tester, model_class):
 def test_padding_changes_nothing(tester):
     if not tester.takes_attention_mask:
         pytest.skip("this architecture takes no attention mask")
-    model = tester.trained(tester.architecture.model)
+    model = tester.trained(tester.architecture.encoder)
     inputs = tester.signal_inputs()
     other = {**inputs, "input_values": inputs["input_values"].masked_fill(inputs["attention_mask"][:, None] == 0, 7.0)}
     assert not torch.equal(other["input_values"], inputs["input_values"])
@@ -89,7 +89,7 @@ def test_padding_changes_nothing(tester):
 
 
 def test_an_absent_lead_counts_as_zero(tester):
-    model = tester.trained(tester.architecture.model)
+    model = tester.trained(tester.architecture.encoder)
     inputs = tester.signal_inputs()
     lead_mask = torch.ones(tester.batch_size, tester.input_shape[0], dtype=torch.long)
     lead_mask[1, 0] = 0
@@ -100,16 +100,16 @@ def test_an_absent_lead_counts_as_zero(tester):
     torch.testing.assert_close(masked.pooler_output, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_in_evaluation_the_loss_of_a_batch_is_the_mean_over_its_records(tester):
-    model = tester.trained(tester.architecture.classifier)
-    inputs = tester.inputs_for(tester.architecture.classifier)
+def test_in_evaluation_the_loss_of_a_batch_is_the_mean_over_its_records(tester, classifier):
+    model = tester.trained(classifier)
+    inputs = tester.inputs_for(classifier)
     rows = range(tester.batch_size)
     losses = [run(model, {name: value[row : row + 1] for name, value in inputs.items()}).loss for row in rows]
     torch.testing.assert_close(torch.stack(losses).mean(), run(model, inputs).loss, rtol=1e-5, atol=1e-6)
 
 
 def test_in_training_a_record_sees_its_batch_only_through_batchnorm(tester):
-    model = tester.trained(tester.architecture.model).train()
+    model = tester.trained(tester.architecture.encoder).train()
     inputs = tester.signal_inputs()
     first = {name: value[:2] for name, value in inputs.items()}
     alike = torch.allclose(run(model, inputs).pooler_output[:2], run(model, first).pooler_output, rtol=1e-5, atol=1e-5)
@@ -119,12 +119,15 @@ def test_in_training_a_record_sees_its_batch_only_through_batchnorm(tester):
 
 
 def test_windows_of_any_length_where_the_architecture_takes_them(tester, model_class):
-    assert model_class.takes_any_window == tester.takes_any_window
+    model, inputs = tester.trained(model_class), tester.inputs_for(model_class)
+    assert model.takes_any_window == tester.takes_any_window
     if not tester.takes_any_window:
         pytest.skip("this architecture takes windows of one length; that others are refused is tested below")
-    model, inputs = tester.trained(model_class), tester.inputs_for(model_class)
     for samples in (1, tester.input_shape[1] - 1, 3 * tester.input_shape[1]):
         signal = torch.randn(tester.batch_size, tester.input_shape[0], samples)
+        if model_class is tester.architecture.pretraining:
+            model.resize_window(samples)
+            inputs = model.apply_draws(signal, model.draw(len(signal), torch.Generator().manual_seed(0), "cpu"))
         output = run(model, {**inputs, "input_values": signal})
         assert all(value.isfinite().all() for value in output.values())
 
@@ -147,7 +150,7 @@ def test_a_model_takes_everything_that_its_extractor_gives(tester, model_class):
 def test_a_misfit_is_an_error_that_names_both_shapes(tester):
     from ecg_transformers.errors import SignalError
 
-    model = tester.trained(tester.architecture.model)
+    model = tester.trained(tester.architecture.encoder)
     leads, samples = tester.input_shape
     shapes = [(2, leads + 1, samples), (leads, samples), (2, samples, leads)]
     shapes += [(2, leads, 0)] if tester.takes_any_window else [(2, leads, samples + 1)]

@@ -9,7 +9,7 @@ from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.inference.aggregation import aggregate_windows
 from ecg_transformers.inference.encode import (
     CheckpointEncoder,
-    Encoder,
+    Embedder,
     encode_corpus,
     iterate_windows,
     predict_records,
@@ -85,7 +85,7 @@ def test_a_foreign_encoder_joins_with_three_members(single_corpus, extractor):
             return EncoderOutput(values.std(dim=2), values.transpose(1, 2), None)
 
     encoder = MeanOfSignal()
-    assert isinstance(encoder, Encoder)
+    assert isinstance(encoder, Embedder)
     embeddings = encode_corpus(encoder, single_corpus, tokens=True)
     assert embeddings.features.shape == (75, 12)
     assert embeddings.tokens.shape == (75, 100, 12)

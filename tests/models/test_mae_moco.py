@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from ecg_transformers import MaeMocoConfig, MaeMocoForPreTraining, MaeMocoForSequenceClassification, MaeMocoModel
 from ecg_transformers.augmentations.row_generator import RowGenerator
@@ -353,15 +354,33 @@ def test_another_window_needs_interpolation_on_request(tmp_path):
     whole = MaeMocoForPreTraining.from_pretrained(tmp_path, window_size=400, interpolate_positions=True)
     x = torch.randn(2, 12, 400)
     assert whole(x).reconstruction.shape == (2, 16, 300)
-    with pytest.raises((RuntimeError, ValueError)):
-        MaeMocoModel.from_pretrained(tmp_path, window_size=400)
+    for load in (MaeMocoModel.from_pretrained, AutoModel.from_pretrained):
+        with pytest.raises(CheckpointError, match=r"windows of 200 samples.*400.*interpolate_positions=True"):
+            load(tmp_path, window_size=400)
+    classifier = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path, window_size=400, interpolate_positions=True, num_labels=7
+    )
+    assert classifier(x).logits.shape == (2, 7)
+
+
+def test_only_pretraining_needs_a_visible_patch(tmp_path):
+    # A quarter of 2 patches: none would stay visible.
+    config = MaeMocoConfig(**{**TINY, "window_size": 50})
+    assert MaeMocoModel(config)(torch.zeros(1, 12, 50)).pooler_output.shape == (1, 32)
+    with pytest.raises(CheckpointError, match="keeps int"):
+        MaeMocoForPreTraining(config)
+    tiny().mae_moco.save_pretrained(tmp_path)
+    short = AutoModel.from_pretrained(tmp_path, window_size=50, interpolate_positions=True)
+    assert short(torch.zeros(1, 12, 50)).last_hidden_state.shape == (1, 3, 32)
+    tiny().save_pretrained(tmp_path / "pretraining")
+    with pytest.raises(CheckpointError, match="keeps int"):
+        MaeMocoForPreTraining.from_pretrained(tmp_path / "pretraining", window_size=50, interpolate_positions=True)
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"window_size": 1010}, "1000 or 1025"),
-        ({"mask_ratio": 0.9, "window_size": 250}, "keeps int"),
         ({"mask_ratio": 1.0}, "mask_ratio"),
         ({"num_attention_heads": 7}, "divisible"),
         ({"temperature": 0.0}, "temperature"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_hidden_states_are_what_stem_and_stages_hand_on():
     ]  # fmt: skip
     assert output.hidden_states[-1] is output.last_hidden_state
     assert model.config.hidden_size == 8
-    widths = [model.config.layer_size(layer) for layer in range(7)]
+    widths = [model.layer_size(layer) for layer in range(7)]
     assert widths == [state.shape[2] for state in output.hidden_states]
     assert torch.equal(output.pooler_output[:, :8], output.last_hidden_state.amax(1))
     torch.testing.assert_close(output.pooler_output[:, 8:], output.last_hidden_state.mean(1))
@@ -192,7 +193,7 @@ def test_encoder_to_classifier_and_back_by_key_and_value(tmp_path):
     classifier.save_pretrained(tmp_path / "classifier")
     again, info = Xresnet1dModel.from_pretrained(tmp_path / "classifier", output_loading_info=True)
     assert not info["missing_keys"]
-    assert {name.split(".")[0] for name in info["unexpected_keys"]} == {"classifier"}
+    assert not info["unexpected_keys"]
     assert again.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
 
@@ -275,8 +276,6 @@ def test_other_types_of_numbers():
         ({"kernel_size": 4}, "odd"),
         ({"stem_kernel_size": 0}, "odd"),
         ({"hidden_size": 512}, "256 channels"),
-        ({"layer": 5}, "layer is 5"),
-        ({"layer": -2}, "layer is -2"),
         ({"head_hidden_sizes": (0,)}, "head_hidden_sizes"),
         ({"head_dropout": 1.0}, "head_dropout"),
         ({"block": "inverted"}, "bottleneck"),
@@ -293,8 +292,9 @@ def test_a_configuration_that_cannot_be_is_refused(fields, reason):
 
 def test_a_layer_that_is_set_on_loading_is_checked_too(tmp_path):
     tiny().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="layer is 5"):
-        Xresnet1dForSequenceClassification.from_pretrained(tmp_path, layer=5)
+    for layer in (5, -6, [1, 5], [2, 2], [-1, 4], []):
+        with pytest.raises(CheckpointError, match=re.escape(f"layer is {layer}")):
+            Xresnet1dForSequenceClassification.from_pretrained(tmp_path, layer=layer)
 
 
 def test_a_depth_that_was_never_published_is_refused():

@@ -40,7 +40,10 @@ def test_poolings_and_layers_leave_padding_out(embed, encoder_folder, make_recor
     extractor, model = AutoFeatureExtractor.from_pretrained(encoder_folder), AutoModel.from_pretrained(encoder_folder)
     with torch.no_grad():
         outputs = model(**extractor(record, return_tensors="pt"), output_hidden_states=True)
-    tokens = (outputs.last_hidden_state if layer == -1 else outputs.hidden_states[layer])[0]
+    tokens = outputs.last_hidden_state[0]
+    if layer != -1:
+        # Inner layers go through a LayerNorm without parameters.
+        tokens = torch.nn.functional.layer_norm(outputs.hidden_states[layer][0], (16,), eps=1e-6)
     patches = tokens[1 : 1 + 4 * 100 // 25]  # 4 s of 10 are signal
     expected = {
         "cls": tokens[0],

@@ -1,4 +1,4 @@
-"""The linear-probe curve over a pretraining run: a contrastive model that collapses is seen in time."""
+"""Linear-probe curve over a pretraining run, which reveals a collapsing model early."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from transformers.utils import logging
 from ...errors import CorpusError
 from ...files import write_text
 from ...hashing import integer_hash
+from ...inference.encode import Embeddings, embed_windows
 from ...trainer.data import WindowDataset
 from ...trainer.run_record import SpeedCallback
 
@@ -30,22 +31,19 @@ def encode(
     pooling: str = "cls_mean",
     batch_size: int = 256,
 ) -> torch.Tensor:
-    """Encode records with the frozen encoder.
+    """Embed records with the frozen encoder, one window each.
 
     Args:
-        encoder: The downstream part of a pretraining model.
-        data: Where the records are.
-        records: Their numbers.
-        pooling: `"cls"` (the encoder's `pooler_output`), `"mean"`, `"max"` or `"cls_mean"` of its tokens.
-        batch_size: Records at a time.
+        encoder: Encoder of a pretraining model.
+        data: The records.
+        records: Their numbers in `data`.
+        pooling: `"cls"` (the encoder's `pooler_output`), `"mean"`, `"max"` or `"cls_mean"` (default).
+        batch_size: Inference batch size in records. Default: 256.
 
     Returns:
-        Features `(records, width)` float32, on the CPU.
+        Features `(records, width)` float32 on the CPU.
     """
-    from ...layers.pooling import Pooling
-
     device = next(encoder.parameters()).device
-    pool = Pooling(pooling, encoder.config.hidden_size, cls_token=encoder.has_cls_token)
     was_training = encoder.training
     encoder.eval()
     features = []
@@ -53,10 +51,8 @@ def encode(
         batch = {
             name: value.to(device) for name, value in data.__getitems__(records[first : first + batch_size]).items()
         }
-        masks = {name: batch[name] for name in ("attention_mask", "lead_mask") if name in batch}
-        outputs = encoder(batch["input_values"], **masks, return_dict=True)
-        token_mask = encoder.token_mask(masks.get("attention_mask"))
-        features.append(pool(outputs.last_hidden_state, token_mask, outputs.pooler_output).float().cpu())
+        inputs = {name: batch[name] for name in batch if name in ("input_values", "attention_mask", "lead_mask")}
+        features.append(embed_windows(encoder, inputs, pooling=pooling).float().cpu())
     encoder.train(was_training)
     return torch.cat(features)
 
@@ -64,22 +60,22 @@ def encode(
 class ProbeCallback(TrainerCallback):
     """Fits a linear probe on a fixed subset before the first step, every N steps, and at the end.
 
-    Each result goes to the log as `probe_macro_auroc` and to `probe.json`; the entry of step 0 is the random encoder,
-    the figure every later one has to be compared with.
+    Results are logged as `probe_macro_auroc` and written to `probe.json`; the entry of step 0 is the random encoder,
+    the reference of all later ones.
 
     Args:
         path: `probe.json` of the run.
-        train: Records the probe is fitted on.
-        test: Records it is judged on.
+        train: Training records of the probe.
+        test: Evaluation records of the probe.
         label_set: Label set of the corpus.
         every_steps: Optimizer steps between two probes.
-        max_records: Most records of each side, chosen once by a hash of their ids.
-        pooling: Features, see `encode`.
-        l2: Regularization.
-        seed: Seed of the choice of records.
-        speed: Its clock is stopped meanwhile.
-        resumed: Keep the earlier entries of the file.
-        log: Called with the result; the Trainer's `log`.
+        max_records: Maximum number of records of each side, selected once by a hash of their ids. Default: 4000.
+        pooling: Pooling, see `encode`. Default: `"cls_mean"`.
+        l2: L2 regularization of the probe. Default: 1e-2.
+        seed: Seed of the selection of records. Default: 0.
+        speed: Speed measurement, paused during a probe.
+        resumed: Keep the earlier entries of the file. Default: no.
+        log: Called with the result: the Trainer's `log`.
     """
 
     def __init__(
@@ -114,7 +110,7 @@ class ProbeCallback(TrainerCallback):
         labels = data.corpus.label_matrix(self.label_set)
         if labels.problem_type == "regression":
             raise CorpusError(
-                f"{self.label_set!r} are numbers to predict; a probe needs a label set. Set probe_labels."
+                f"{self.label_set!r} is a regression target; a probe needs a label set. Set probe_labels."
             )
         labeled = np.flatnonzero(labels.has_label)
         if not len(labeled):
@@ -125,23 +121,23 @@ class ProbeCallback(TrainerCallback):
         chosen = np.sort(labeled[order[:max_records]])
         return data, chosen, labels.values[chosen]
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Probe the encoder before the first step; forget entries beyond the checkpoint that is resumed."""
         self.entries = [entry for entry in self.entries if entry["step"] <= state.global_step]
         if state.global_step == 0:
             self._probe(args, state, model)
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        """Probe if it is time."""
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Probe every `every_steps` steps."""
         if state.global_step % self.every_steps == 0 and state.global_step < state.max_steps:
             self._probe(args, state, model)
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Probe the final encoder."""
         if not self.entries or self.entries[-1]["step"] != state.global_step:
             self._probe(args, state, model)
 
-    def _probe(self, args, state, model) -> None:
+    def _probe(self, args: Any, state: Any, model: Any) -> None:
         if state.is_world_process_zero:
             with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
                 features = [encode(model.encoder, data, chosen, pooling=self.pooling) for data, chosen, _ in self.parts]
@@ -155,13 +151,12 @@ class ProbeCallback(TrainerCallback):
 
     def _judge(self, train_features: torch.Tensor, test_features: torch.Tensor) -> float:
         """Macro AUROC over the test records of a linear probe on the training records."""
-        from ...inference.encode import Embeddings
         from ...metrics.metrics import macro_auroc
         from .linear import fit_linear_probe
 
         train, test = (Embeddings(features, np.arange(len(features))) for features in (train_features, test_features))
         labels, test_labels = self.parts[0][2], self.parts[1][2]
-        # Each label for itself, whatever the kind of task: the curve needs one comparable number, not the best head.
+        # Independent labels whatever the task: the curve needs one comparable number, not the best head.
         probe = fit_linear_probe(
             train, labels, problem_type="multi_label_classification", num_labels=labels.shape[1], l2=self.l2
         )[0]

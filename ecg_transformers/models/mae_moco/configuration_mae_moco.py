@@ -12,53 +12,65 @@ __all__ = ["MaeMocoConfig"]
 
 @strict
 class MaeMocoConfig(EcgConfig):
-    """Every number of MAE-MoCo; the defaults are the published model ("paper"), or our choice where it is silent.
+    """Configuration of MAE-MoCo. Defaults: the published model ("paper"), or our choice where the paper has none.
 
-    Shared fields (leads, rate, window, labels) are described in `EcgConfig`.
+    Shared fields (leads, rate, window, labels, head) are described in `EcgConfig` and `EcgBaseConfig`.
 
     Args:
-        patch_size: Samples per patch (25, paper); a window is a whole number of patches.
-        patch_embedding: `"linear"` (paper) or `"convolution"` (ours: small convolutions inside each patch).
-        hidden_size: Width of the encoder (512, paper).
-        num_hidden_layers: Blocks of the encoder (6, paper).
-        num_attention_heads: Heads of the encoder (16, paper).
-        intermediate_size: Width of the MLP (1024 = ratio 2, paper).
-        hidden_act: Activation of the MLP (exact GELU, paper).
-        qkv_bias: Biases of query, key and value (ours).
-        layer_norm_eps: Epsilon of every LayerNorm (1e-6, ours, as the public MAE code).
-        hidden_dropout_prob: Dropout after attention and MLP (0, ours).
-        attention_probs_dropout_prob: Dropout of attention weights (0, ours).
-        initializer_range: Deviation of tokens and tables at the start (0.02, ours, as the public MAE code).
-        position_initialization: Start of the learnable position tables: `"normal"` or `"sincos"` (ours).
-        decoder_hidden_size: Width of the MAE decoder (256, paper).
-        decoder_num_hidden_layers: Its blocks (1, paper).
-        decoder_num_attention_heads: Its heads (8, paper).
-        decoder_intermediate_size: Its MLP (512 = ratio 2, paper).
-        mask_ratio: Share of removed patches (0.75, ours: the sources name none; default of the public MAE code).
-        mae_use_cls_token: Whether [CLS] attends in the masked pass (False: reading A of the paper).
-        reconstruction_scope: `"masked"`: loss over removed patches; `"all"`: over every patch (the printed formula).
-        normalize_patches: Compare with standardized patches (False: the formula has none).
-        exclude_padded_patches: Patches without a valid sample do not count in the reconstruction loss (ours).
-        projector_num_layers: Layers of the projection head (3, paper).
-        projector_hidden_size: Its hidden width (128, paper).
-        projection_size: Its output width (128, paper).
-        projector_bias: Biases of its linear layers (False, ours, the MoCo v3 pattern).
-        projector_last_relu: ReLU after its last layer (False; True is the literal text and keeps all outputs >= 0).
-        projector_last_norm_affine: Scale and shift of its last BatchNorm (False, ours).
-        momentum: EMA rate of the momentum encoder (0.99, paper).
-        temperature: Temperature of the contrastive loss (0.2, paper).
-        queue_size: Keys in the queue (65,536, paper).
-        queue_ignore_unfilled: Leave random start columns out of the negatives (False: official code counts them).
-        exclude_same_source: Keys of the same patient (or record) are no negatives; on in our training configs.
-        shuffle_bn: `"auto"`: shuffle key inputs between processes if the projector has plain BatchNorm; True; False.
-        contrastive_weight: Factor of the contrastive loss (1). With 0 neither projector, momentum encoder nor queue is
-            built.
-        reconstruction_weight: Factor alpha of the reconstruction loss (40, paper). With 0 no decoder is built.
-        view_policy: `"all"` or `"pick_k"`, see `augmentations.views.MaeMocoViews`.
-        view_probability: Chance of each view operation (0.5, ours).
+        patch_size (`int`, default 25, paper): Samples per patch; a window is a whole number of patches.
+        patch_embedding (`str`, default `"linear"`, paper): `"linear"`, or `"convolution"` (ours: small convolutions
+            inside each patch).
+        hidden_size (`int`, default 512, paper): Width of the encoder.
+        num_hidden_layers (`int`, default 6, paper): Number of encoder blocks.
+        num_attention_heads (`int`, default 16, paper): Attention heads of the encoder.
+        intermediate_size (`int`, default 1024, paper: ratio 2): Width of the MLP.
+        hidden_act (`str`, default `"gelu"`, paper): Activation of the MLP.
+        qkv_bias (`bool`, default `True`, ours): Biases of query, key and value.
+        layer_norm_eps (`float`, default 1e-6, ours, as the public MAE code): Epsilon of every LayerNorm.
+        final_norm (`bool`, default `True`): LayerNorm after the last block. `False` for a truncated encoder, which ends
+            with a parameter-free LayerNorm.
+        hidden_dropout_prob (`float`, default 0, ours): Dropout after attention and MLP.
+        attention_probs_dropout_prob (`float`, default 0, ours): Dropout of attention weights.
+        initializer_range (`float`, default 0.02, ours, as the public MAE code): Initial standard deviation of tokens
+            and position tables.
+        position_initialization (`str`, default `"normal"`, ours): Initialization of the learnable position tables:
+            `"normal"` or `"sincos"`.
+        decoder_hidden_size (`int`, default 256, paper): Width of the MAE decoder.
+        decoder_num_hidden_layers (`int`, default 1, paper): Number of decoder blocks.
+        decoder_num_attention_heads (`int`, default 8, paper): Attention heads of the decoder.
+        decoder_intermediate_size (`int`, default 512, paper: ratio 2): Width of the decoder's MLP.
+        mask_ratio (`float`, default 0.75, ours, as the public MAE code): Fraction of masked patches in pretraining.
+        mae_use_cls_token (`bool`, default `False`, paper): Whether [CLS] attends in the masked pass.
+        reconstruction_scope (`str`, default `"masked"`): Patches of the reconstruction loss: `"masked"`, or `"all"`
+            (the formula as printed in the paper).
+        normalize_patches (`bool`, default `False`, paper): Standardize each target patch.
+        exclude_padded_patches (`bool`, default `True`, ours): Exclude patches without a valid sample from the
+            reconstruction loss.
+        projector_num_layers (`int`, default 3, paper): Number of projection head layers.
+        projector_hidden_size (`int`, default 128, paper): Hidden width of the projection head.
+        projection_size (`int`, default 128, paper): Output width of the projection head.
+        projector_bias (`bool`, default `False`, ours, as MoCo v3): Biases of the projection head.
+        projector_last_relu (`bool`, default `False`, ours): ReLU after the last layer of the projection head; `True`
+            follows the text of the paper literally and makes all outputs non-negative.
+        projector_last_norm_affine (`bool`, default `False`, ours): Scale and shift of its last BatchNorm.
+        momentum (`float`, default 0.99, paper): EMA rate of the momentum encoder.
+        temperature (`float`, default 0.2, paper): Temperature of the contrastive loss.
+        queue_size (`int`, default 65536, paper): Number of keys in the queue.
+        queue_ignore_unfilled (`bool`, default `False`, as the public MoCo code): Exclude random initial columns of the
+            queue from the negatives.
+        exclude_same_source (`bool`, default `False`): Exclude keys of the same patient (or record) from the negatives;
+            on in our training configs.
+        shuffle_bn (`bool` or `"auto"`, default `"auto"`): Shuffle key inputs between processes; `"auto"`: if the
+            projection head has plain BatchNorm.
+        contrastive_weight (`float`, default 1): Weight of the contrastive loss. With 0 neither projection head,
+            momentum encoder nor queue is built.
+        reconstruction_weight (`float`, default 40, paper: alpha): Weight of the reconstruction loss. With 0 no decoder
+            is built.
+        view_policy (`str`, default `"all"`): `"all"` or `"pick_k"`, see `augmentations.views.MaeMocoViews`.
+        view_probability (`float`, default 0.5, ours): Probability of each view operation.
 
     Raises:
-        CheckpointError: If the fields contradict each other.
+        CheckpointError: The fields contradict each other.
     """
 
     model_type = "mae_moco"
@@ -71,6 +83,7 @@ class MaeMocoConfig(EcgConfig):
     hidden_act: str = "gelu"
     qkv_bias: bool = True
     layer_norm_eps: float = 1e-6
+    final_norm: bool = True
     hidden_dropout_prob: float | int = 0.0
     attention_probs_dropout_prob: float | int = 0.0
     initializer_range: float = 0.02
@@ -122,12 +135,6 @@ class MaeMocoConfig(EcgConfig):
                 )
         if not 0 <= self.mask_ratio < 1:
             raise CheckpointError(f"mask_ratio is {self.mask_ratio}; set it from 0 up to, not including, 1.")
-        if int(self.num_patches * (1 - self.mask_ratio)) < 1:
-            raise CheckpointError(
-                f"mask_ratio {self.mask_ratio} keeps int({self.num_patches} * (1 - {self.mask_ratio})) = "
-                f"{int(self.num_patches * (1 - self.mask_ratio))} of {self.num_patches} patches; at least one must "
-                "stay visible. Set a smaller mask_ratio."
-            )
         if self.temperature <= 0 or not 0 <= self.momentum <= 1:
             raise CheckpointError(
                 f"temperature is {self.temperature} and momentum {self.momentum}; expected a positive temperature and "
@@ -136,5 +143,18 @@ class MaeMocoConfig(EcgConfig):
 
     @property
     def num_patches(self) -> int:
-        """Patches in a window."""
+        """Number of patches in a window."""
         return self.window_size // self.patch_size
+
+    def check_visible_patches(self) -> None:
+        """Refuse a mask that removes every patch; only pretraining masks, so only its class calls this.
+
+        Raises:
+            CheckpointError: No patch would stay visible.
+        """
+        visible = int(self.num_patches * (1 - self.mask_ratio))
+        if visible < 1:
+            raise CheckpointError(
+                f"mask_ratio {self.mask_ratio} keeps int({self.num_patches} * (1 - {self.mask_ratio})) = {visible} of "
+                f"{self.num_patches} patches; pretraining needs at least one visible patch. Set a smaller mask_ratio."
+            )

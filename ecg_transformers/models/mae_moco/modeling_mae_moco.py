@@ -1,7 +1,7 @@
-"""MAE-MoCo: the one-dimensional vision transformer that is kept after pretraining, and its classifier.
+"""MAE-MoCo: one-dimensional vision transformer (the encoder that is kept after pretraining) and its classifier.
 
-Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialization, masking as in
-masked autoencoders (He et al. 2021), in one dimension.
+Source: "MAE-MoCo / MAE-NextClip" (OpenReview iTjqAWYw2K), hyper-parameter table; block, initialization and masking as
+in masked autoencoders (He et al. 2021), in one dimension. See `docs/systems/mae_moco.md`.
 """
 
 import math
@@ -15,8 +15,8 @@ from ...errors import SignalError
 from ...features.steps import patchify
 from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding
 from ...layers.positions import interpolate_positions, sincos_positions
-from ...layers.transformer import TransformerStack
-from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel
+from ...layers.transformer import PLAIN_NORM_EPS, TransformerStack, plain_layer_norm
+from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_mae_moco import MaeMocoConfig
 
 __all__ = ["MaeMocoForSequenceClassification", "MaeMocoModel", "MaeMocoPreTrainedModel"]
@@ -26,7 +26,11 @@ logger = logging.get_logger(__name__)
 
 
 class MaeMocoEmbeddings(nn.Module):
-    """Patches to tokens: patch embedding, learnable positions, [CLS]."""
+    """Patch embedding with learnable positions and a [CLS] token.
+
+    Args:
+        config: Configuration of the model.
+    """
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__()
@@ -37,11 +41,11 @@ class MaeMocoEmbeddings(nn.Module):
         self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + config.num_patches, config.hidden_size))
 
     def forward(self, patches: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed patches at their places.
+        """Embed patches and add their positions.
 
         Args:
             patches: `(batch, patches, patch_size * leads)`.
-            ids: Place of each patch in the record `(batch, patches)`; all places in order if not given.
+            ids: Position of each patch in the window `(batch, patches)`; all positions in order by default.
         """
         positions = self.position_embeddings[:, 1:]
         if ids is not None:
@@ -50,55 +54,42 @@ class MaeMocoEmbeddings(nn.Module):
         return tokens + positions.to(tokens.dtype)
 
     def prepend_cls(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Put [CLS], with its position, before `(batch, patches, hidden)`."""
+        """Prepend [CLS], with its position, to `(batch, patches, hidden)`."""
         cls = (self.cls_token + self.position_embeddings[:, :1]).to(tokens.dtype)
         return torch.cat([cls.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
 class MaeMocoPreTrainedModel(EcgPreTrainedModel):
-    """Base of the MAE-MoCo family: initialization and loading with another window."""
+    """Base of the MAE-MoCo family: initialization, windows of another length."""
 
     config_class = MaeMocoConfig
     base_model_prefix = "mae_moco"
-    has_cls_token = True
     _supports_sdpa = True
     _no_split_modules = ["TransformerLayer"]
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, interpolate_positions: bool = False, **kwargs):
-        """Load a checkpoint; optionally for windows of another length.
-
-        Args:
-            pretrained_model_name_or_path: Folder or Hub name.
-            *args: As in Transformers.
-            interpolate_positions: With `window_size=...`: stretch the position tables to the new number of patches.
-                Without it, another window is an error, since positions would be meaningless.
-            **kwargs: As in Transformers; fields of the config can be overridden.
-        """
-        if not interpolate_positions:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        window_size = kwargs.pop("window_size", None)
-        config = kwargs.pop("config", None)
-        if window_size is None:
-            window_size = getattr(config, "window_size", None)
-        if window_size is None:
-            raise SignalError("interpolate_positions=True needs the new length: pass window_size=... in samples.")
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).resize_window(window_size)
-        return loaded
+    _keys_to_ignore_on_load_unexpected = [
+        *EcgPreTrainedModel._keys_to_ignore_on_load_unexpected,
+        r"^(decoder|projector|momentum_encoder|momentum_projector|queue)\.",
+    ]
 
     @torch.no_grad()
     def resize_window(self, window_size: int) -> None:
-        """Make the model take windows of `window_size` samples by stretching its position tables in time."""
-        # Validates that the new window is a whole number of patches before anything is touched.
-        config = type(self.config)(**{**self.config.to_dict(), "window_size": window_size})
+        """Adapt the model to windows of another length by interpolating its position tables in time.
+
+        Args:
+            window_size: New length in samples, a multiple of `patch_size`.
+        """
+        # Validates that the new window is a whole number of patches before anything is changed.
+        config = self._resized_config(window_size)
         for module in self.modules():
             table = getattr(module, "position_embeddings", None)
             if isinstance(table, nn.Parameter):
-                has_cls = table.shape[1] == self.config.num_patches + 1
+                has_cls = isinstance(module, MaeMocoEmbeddings)
                 resized = interpolate_positions(table, config.num_patches, cls_token=has_cls)
                 module.position_embeddings = nn.Parameter(resized, requires_grad=table.requires_grad)
         self.config.window_size = window_size
+
+    def _resized_config(self, window_size: int) -> MaeMocoConfig:
+        return type(self.config)(**{**self.config.to_dict(), "window_size": window_size})
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -115,8 +106,9 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.GroupNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
+            if module.weight is not None:
+                init.ones_(module.weight)
+                init.zeros_(module.bias)
         elif isinstance(module, MaeMocoEmbeddings):
             init.normal_(module.cls_token, std=std)
             self._init_positions(module.position_embeddings, cls_token=True)
@@ -129,11 +121,13 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
             init.copy_(table, sincos_positions(rows, table.shape[2], cls_token=cls_token)[None])
 
 
-class MaeMocoModel(MaeMocoPreTrainedModel):
-    """The encoder of MAE-MoCo: patch tokens and [CLS] through pre-norm transformer blocks.
+class MaeMocoModel(Encoder, MaeMocoPreTrainedModel):
+    """Encoder of MAE-MoCo: patch tokens and [CLS] through pre-norm transformer blocks.
 
-    `pooler_output` is [CLS] after the final norm, the record embedding that the contrastive loss trains.
+    `pooler_output` is [CLS] after the final norm, the embedding that the contrastive loss trains.
     """
+
+    has_cls_token = True
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
@@ -145,38 +139,73 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
             num_heads=config.num_attention_heads,
             intermediate_size=config.intermediate_size,
         )
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layernorm = self._final_norm()
         self.post_init()
+
+    def _final_norm(self) -> nn.LayerNorm:
+        """The final norm, or the parameter-free one of a truncated encoder."""
+        config = self.config
+        eps = config.layer_norm_eps if config.final_norm else PLAIN_NORM_EPS
+        return nn.LayerNorm(config.hidden_size, eps=eps, elementwise_affine=config.final_norm)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the patch embedding."""
         return self.embeddings.patch_embeddings
 
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks."""
+        return self.config.num_hidden_layers
+
     def patch_weight(self, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Turn `(batch, samples)` into booleans `(batch, patches)`: does a patch hold a valid sample."""
+        """Compute which patches hold a valid sample.
+
+        Args:
+            attention_mask: `(batch, samples)`, 1 = signal.
+
+        Returns:
+            Bool `(batch, patches)`; `None` without a mask.
+        """
         if attention_mask is None:
             return None
         return attention_mask.unflatten(1, (-1, self.config.patch_size)).amax(dim=2).bool()
 
     def token_mask(self, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Booleans `(batch, 1 + patches)`: which tokens may be attended to; [CLS] always."""
+        """Compute which tokens may be attended to, bool `(batch, 1 + patches)`; [CLS] always."""
         patches = self.patch_weight(attention_mask)
         return None if patches is None else nn.functional.pad(patches, (1, 0), value=True)
 
-    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        """[CLS]: `(batch, 1 + patches, hidden)` to `(batch, hidden)`."""
+    def pool(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return [CLS]: `(batch, 1 + patches, hidden)` to `(batch, hidden)`."""
         return tokens[:, 0]
 
     def layer_groups(self) -> list[tuple[str, ...]]:
-        """Names of the parts that share a learning rate, from the input on: the embedding, then block after block."""
-        return [("embeddings",), *((f"encoder.layer.{number}",) for number in range(self.config.num_hidden_layers))]
+        """Name the parts that share a learning rate: the embedding, then each block."""
+        return [("embeddings",), *((f"encoder.layer.{number}",) for number in range(self.num_layers))]
+
+    def normalize_layer(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply a parameter-free LayerNorm to the output of an inner block (MoCo v3 with SRCL, layer study)."""
+        return plain_layer_norm(tokens)
+
+    def _drop_layers(self, kept: int) -> None:
+        self.config.num_hidden_layers, self.config.final_norm = kept, False
+        self.encoder.layer = self.encoder.layer[:kept]
+        self.layernorm = self._final_norm()
 
     def to_patches(self, input_values: torch.Tensor, lead_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Check and cut `(batch, leads, samples)` into `(batch, patches, patch_size * leads)`; absent leads are 0."""
+        """Check the input and cut it into patches.
+
+        Args:
+            input_values: `(batch, leads, samples)`.
+            lead_mask: `(batch, leads)`, 1 = present; an absent lead is set to 0.
+
+        Returns:
+            `(batch, patches, patch_size * leads)`.
+        """
         self.check_input(input_values)
         if lead_mask is not None:
             input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        return patchify(input_values.to(self.layernorm.weight.dtype), self.config.patch_size)
+        return patchify(input_values.to(self.dtype), self.config.patch_size)
 
     def forward(
         self,
@@ -188,26 +217,29 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        last_layer: int | None = None,
     ) -> EcgModelOutput | tuple:
-        """Encode records: the full, unmasked pass.
+        """Encode windows without masking of patches.
 
         Args:
             input_values: `(batch, leads, samples)`, prepared by the feature extractor.
             attention_mask: `(batch, samples)`, 1 = signal; patches without a valid sample are no attention keys.
             lead_mask: `(batch, leads)`, 1 = present; an absent lead is set to 0.
-            patches: `(batch, patches, patch_size * leads)` instead of `input_values`; gives the same result.
-            record_index: Accepted and ignored, so that an extractor's whole output can be passed.
-            output_hidden_states: Return the hidden states of every layer.
-            output_attentions: Return attention weights of every layer; needs `attn_implementation="eager"`.
+            patches: `(batch, patches, patch_size * leads)` instead of `input_values`, with the same result.
+            record_index: Accepted and ignored, so that the whole output of an extractor can be passed.
+            output_hidden_states: Return the hidden states of the layers that are run.
+            output_attentions: Return their attention weights; needs `attn_implementation="eager"`.
             return_dict: Return a tuple if False.
+            last_layer: Last block to run; by default all, with the final norm.
         """
         if (input_values is None) == (patches is None):
             raise SignalError("Pass exactly one of input_values and patches.")
         if input_values is not None:
             patches = self.to_patches(input_values, lead_mask)
         tokens = self.embeddings.prepend_cls(self.embeddings(patches))
-        last, states, attentions = self.encoder(tokens, self.token_mask(attention_mask))
-        last = self.layernorm(last)
+        mask = self.token_mask(attention_mask)
+        last, states, attentions = self.encoder(tokens, mask, last_layer)
+        last = self.layernorm(last) if last_layer in (None, self.num_layers) else self.normalize_layer(last)
         want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if want_attentions and None in attentions:
@@ -217,7 +249,7 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
             )
         result = EcgModelOutput(
             last_hidden_state=last,
-            pooler_output=self.pool(last),
+            pooler_output=self.pool(last, mask),
             hidden_states=states if want_states else None,
             attentions=tuple(a for a in attentions if a is not None) if want_attentions else None,
         )
@@ -227,12 +259,12 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
     def encode_visible(
         self, patches: torch.Tensor, ids_keep: torch.Tensor, patch_weight: torch.Tensor | None, use_cls_token: bool
     ) -> torch.Tensor:
-        """The masked pass: only visible patches are embedded and attended to.
+        """Encode the visible patches only: the pass of the masked autoencoder.
 
         Args:
             patches: Visible patches `(batch, kept, patch_size * leads)`.
-            ids_keep: Their places in the record `(batch, kept)`.
-            patch_weight: Booleans `(batch, kept)`, False = padding; None = all valid.
+            ids_keep: Their positions in the window `(batch, kept)`.
+            patch_weight: Bool `(batch, kept)`, False = padding; `None` = all valid.
             use_cls_token: Whether [CLS] attends too; it is removed from the result.
 
         Returns:
@@ -248,6 +280,6 @@ class MaeMocoModel(MaeMocoPreTrainedModel):
 
 
 class MaeMocoForSequenceClassification(EcgForSequenceClassification, MaeMocoPreTrainedModel):
-    """MAE-MoCo with one linear layer on [CLS] (or another pooling of its tokens)."""
+    """MAE-MoCo encoder with a linear layer on [CLS] or on another pooling of its tokens."""
 
     encoder_class = MaeMocoModel

@@ -124,6 +124,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
+        config.check_visible_patches()
         self.mae_moco = MaeMocoModel(config)
         # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
         self.register_buffer("start_marker", torch.zeros(()), persistent=False)
@@ -159,6 +160,11 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
     def has_reconstruction(self) -> bool:
         """Whether the reconstruction task was built."""
         return "reconstruction_loss" in self.loss_weights
+
+    def _resized_config(self, window_size: int) -> MaeMocoConfig:
+        config = super()._resized_config(window_size)
+        config.check_visible_patches()
+        return config
 
     @staticmethod
     def _projection_head(config: MaeMocoConfig) -> ProjectionHead:

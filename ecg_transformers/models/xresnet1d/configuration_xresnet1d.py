@@ -24,27 +24,29 @@ _FULL_WIDTH_STAGES = 4
 
 @strict
 class Xresnet1dConfig(EcgConfig):
-    """Every number of xresnet1d; the defaults are the xresnet1d50 of the PTB-XL benchmark with its head.
+    """Configuration of xresnet1d; the defaults are the xresnet1d50 of the PTB-XL benchmark with its head.
 
-    Shared fields (leads, rate, window, labels, head) are described in `EcgConfig`. Source: Strodthoff et al. 2021
-    (ecg_ptbxl_benchmarking) and Mehari & Strodthoff 2022 (ecg-selfsupervised).
+    Shared fields (leads, rate, window, labels, head) are described in `EcgConfig` and `EcgBaseConfig`. Sources:
+    Strodthoff et al. 2021 (ecg_ptbxl_benchmarking), Mehari & Strodthoff 2022 (ecg-selfsupervised).
 
     Args:
-        stem_sizes: Channels of the three convolutions of the stem; the last is the input of the first stage.
-        stem_kernel_size: Their kernel, odd; the first has stride 2.
-        block: `"basic"` (two convolutions) or `"bottleneck"` (1x1, kernel, 1x1 with four times the width).
-        depths: Blocks of each stage. `Xresnet1dConfig.of_depth(101)` has those of the published depths.
-        width: Channels inside a block, the same in the first four stages and half of it in any further one.
-        kernel_size: Kernel of the convolutions in the blocks, odd.
-        zero_init_residual: Start the last norm of every branch at scale 0, as xresnet does; the supervised benchmark
-            undoes it (False).
-        stem_bias: The first convolution has a bias (the self-supervised encoders).
-        stem_initialization: Start of the first convolution: `"kaiming"`, or `"torch"`, the framework's uniform one (the
-            self-supervised encoders).
-        hidden_size: Channels of the last stage; computed, and checked if it is given.
+        stem_sizes (`list[int]`, default `[32, 32, 64]`): Channels of the convolutions of the stem.
+        stem_kernel_size (`int`, default 5): Their kernel in samples, odd; the first has stride 2.
+        block (`str`, default `"bottleneck"`): `"basic"` (two convolutions) or `"bottleneck"` (1x1, kernel, 1x1 with
+            four times the width).
+        depths (`list[int]`, default `[3, 4, 6, 3]`): Number of blocks of each stage; `Xresnet1dConfig.of_depth(101)`
+            has those of the published depths.
+        width (`int`, default 64): Channels inside a block in the first four stages; half of it in any further stage.
+        kernel_size (`int`, default 5): Kernel of the blocks in samples, odd.
+        zero_init_residual (`bool`, default `True`): Initialize the scale of the last norm of every branch with 0, as
+            xresnet does; `False` for the supervised benchmark.
+        stem_bias (`bool`, default `False`): Bias of the first convolution; `True` in the self-supervised encoders.
+        stem_initialization (`str`, default `"kaiming"`): Initialization of the first convolution: `"kaiming"`, or
+            `"torch"` (uniform, PyTorch's default) in the self-supervised encoders.
+        hidden_size (`int`, *optional*): Channels of the last stage; computed, and checked if given.
 
     Raises:
-        CheckpointError: If the fields contradict each other.
+        CheckpointError: The fields contradict each other.
     """
 
     model_type = "xresnet1d"
@@ -65,7 +67,7 @@ class Xresnet1dConfig(EcgConfig):
     stem_bias: bool = False
     stem_initialization: Literal["kaiming", "torch"] = "kaiming"
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.stem_sizes, self.depths = list(self.stem_sizes), list(self.depths)
         for name in ("stem_sizes", "depths"):
             values = getattr(self, name)
@@ -87,15 +89,14 @@ class Xresnet1dConfig(EcgConfig):
             )
         self.hidden_size = channels
         super().__post_init__(**kwargs)
-        self.layer_size(self.layer)
 
     @classmethod
     def of_depth(cls, depth: int, **fields: Any) -> "Xresnet1dConfig":
-        """The configuration of a published depth.
+        """Return the configuration of a published depth.
 
         Args:
             depth: 18, 34, 50, 101 or 152.
-            **fields: Further fields.
+            **fields: Further config fields.
 
         Raises:
             CheckpointError: Another depth.
@@ -118,23 +119,10 @@ class Xresnet1dConfig(EcgConfig):
 
     @property
     def stage_sizes(self) -> list[int]:
-        """Channels that each stage hands on."""
+        """Output channels of each stage."""
         return [width * _EXPANSION[self.block] for width in self.stage_widths]
 
     @property
     def pooled_size(self) -> int:
-        """Width of `pooler_output`: maximum and mean over time."""
+        """Width of `pooler_output`: maximum and mean over time, concatenated."""
         return 2 * self.stage_sizes[-1]
-
-    def layer_size(self, layer: int) -> int:
-        """Width of the hidden state of a layer: the stem's for 0, a stage's for the others.
-
-        Raises:
-            CheckpointError: There is no such layer.
-        """
-        if not -1 <= layer <= len(self.depths):
-            raise CheckpointError(
-                f"layer is {layer}; expected 0 (what the stem hands on), 1 to {len(self.depths)} (a stage), or -1 "
-                "(the output)."
-            )
-        return [self.stem_sizes[-1], *self.stage_sizes][layer]

@@ -1,10 +1,12 @@
-"""xresnet1d: a one-dimensional residual network with an xresnet stem, and its classifier.
+"""xresnet1d: one-dimensional residual network with an xresnet stem, and its classifier.
 
 Source: He et al. 2019 ("Bag of tricks"), in one dimension and with one width for all stages as in the PTB-XL benchmark
-(Strodthoff et al. 2021, ecg_ptbxl_benchmarking) and in ecg-selfsupervised (Mehari & Strodthoff 2022).
+(Strodthoff et al. 2021, ecg_ptbxl_benchmarking) and in ecg-selfsupervised (Mehari & Strodthoff 2022). See
+`docs/systems/xresnet1d.md`.
 """
 
 import math
+from itertools import islice
 
 import torch
 from torch import nn
@@ -12,25 +14,26 @@ from torch.nn import functional
 from transformers import initialization as init
 
 from ...errors import SignalError
-from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel
+from ...layers.pooling import masked_max, masked_mean
+from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_xresnet1d import Xresnet1dConfig
 
 __all__ = ["Xresnet1dForSequenceClassification", "Xresnet1dModel", "Xresnet1dPreTrainedModel"]
 
 
 class ConvLayer(nn.Module):
-    """Convolution, BatchNorm and perhaps ReLU; `(batch, channels, 1, samples)`.
+    """Convolution, BatchNorm and optional ReLU on `(batch, channels, 1, samples)`.
 
-    The network is one-dimensional, and so are its weights. It is computed with an axis of length 1 in between, because
-    libraries know the channels-last layout for images only, and it is up to 1.5 times as fast.
+    The network and its weights are one-dimensional. It is computed with an additional axis of length 1: libraries
+    support the channels-last layout for images only, and it is up to 1.5 times as fast.
 
     Args:
-        inputs: Channels of the input.
-        outputs: Channels of the output.
-        kernel_size: Odd; the signal is padded so that stride 1 keeps its length.
-        stride: Of the convolution.
-        bias: Whether the convolution has a bias.
-        activation: Whether ReLU follows.
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel_size: Kernel in samples, odd; the signal is padded so that stride 1 keeps its length.
+        stride: Stride of the convolution in samples. Default: 1.
+        bias: Bias of the convolution. Default: none.
+        activation: ReLU after the norm. Default: yes.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class ConvLayer(nn.Module):
         self.activation = activation
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
+        """Map `(batch, inputs, 1, samples)` to `(batch, outputs, 1, ceil(samples / stride))`."""
         conv = self.conv
         stride, padding = (1, *conv.stride), (0, *conv.padding)
         signal = self.norm(functional.conv2d(signal, conv.weight.unsqueeze(2), conv.bias, stride, padding))
@@ -57,16 +60,16 @@ class ConvLayer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """A branch of convolutions added to its shortcut.
+    """Convolutional branch with a shortcut.
 
-    The shortcut averages two samples where the stride is 2 (a last single sample stays as it is), and only then changes
-    the channels by a 1x1 convolution, if they change.
+    With stride 2 the shortcut averages pairs of samples (a single last sample is kept); a 1x1 convolution follows if
+    the number of channels changes.
 
     Args:
-        config: Kind of block and kernel.
-        inputs: Channels of the input.
+        config: Configuration of the model: kind of block and kernel.
+        inputs: Input channels.
         width: Channels inside the branch.
-        outputs: Channels of the output.
+        outputs: Output channels.
         stride: 1 or 2.
     """
 
@@ -90,7 +93,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if inputs == outputs else ConvLayer(inputs, outputs, 1, activation=False)
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Gives `(batch, outputs, 1, ceil(samples / stride))`."""
+        """Map `(batch, inputs, 1, samples)` to `(batch, outputs, 1, ceil(samples / stride))`."""
         branch = signal
         for layer in self.convs:
             branch = layer(branch)
@@ -102,7 +105,7 @@ class ResidualBlock(nn.Module):
 
 
 class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
-    """Base of the xresnet1d family: initialization, windows of any length."""
+    """Base of the xresnet1d family: initialization; windows of any length."""
 
     config_class = Xresnet1dConfig
     base_model_prefix = "xresnet1d"
@@ -127,11 +130,11 @@ class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
             init.zeros_(module.weight)
 
 
-class Xresnet1dModel(Xresnet1dPreTrainedModel):
-    """The convolutional encoder: stem, max pooling, residual stages.
+class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
+    """Convolutional encoder: stem, max pooling, residual stages.
 
     Tokens are time steps: `last_hidden_state` is the last stage `(batch, steps, hidden_size)`, one step per 320 ms at
-    100 Hz. `pooler_output (batch, 2 * hidden_size)` is the maximum over time joined with the mean, in this order.
+    100 Hz. `pooler_output (batch, 2 * hidden_size)` is the maximum over time followed by the mean.
     """
 
     def __init__(self, config: Xresnet1dConfig):
@@ -165,10 +168,24 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         """Return the first layer."""
         return self.stem[0]
 
-    def layer_groups(self) -> list[tuple[str, ...]]:
-        """Names of the parts that share a learning rate, from the input on: first convolution, stem, pairs of stages.
+    @property
+    def num_layers(self) -> int:
+        """Number of stages."""
+        return len(self.config.depths)
 
-        With a factor of 0.25 per group these are the discriminative rates of ecg-selfsupervised (specification, 8.2).
+    def layer_size(self, layer: int) -> int:
+        """Return the channels of the stem (layer 0) or of a stage.
+
+        Args:
+            layer: Number of the layer.
+        """
+        [number] = self.layer_numbers(layer)
+        return [self.config.stem_sizes[-1], *self.config.stage_sizes][number]
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Name the parts that share a learning rate: first convolution, rest of the stem, pairs of stages.
+
+        With a factor of 0.25 per group these are the discriminative rates of ecg-selfsupervised.
         """
         count = len(self.stages)
         first = count % 2
@@ -177,16 +194,28 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         return [("stem.0",), stem + (("stages.0",) if first else ()), *pairs]
 
     def token_mask(self, attention_mask: torch.Tensor | None) -> None:
-        """None: every time step counts. Raises `SignalError` for a mask that hides samples."""
+        """Return `None`: every time step counts.
+
+        Args:
+            attention_mask: `(batch, samples)`; must not hide any sample.
+
+        Raises:
+            SignalError: The mask hides samples.
+        """
         if attention_mask is not None and not bool(attention_mask.all()):
             raise SignalError(
                 f"{type(self).__name__} got an attention_mask that hides samples; it is convolutional and takes none. "
                 "Pass whole windows without padding (the checkpoint's feature extractor cuts them)."
             )
 
-    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Maximum and mean over time: `(batch, steps, hidden)` to `(batch, 2 * hidden)`."""
-        return torch.cat([tokens.amax(dim=1), tokens.mean(dim=1)], dim=1)
+    def pool(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Concatenate maximum and mean over time: `(batch, steps, width)` to `(batch, 2 * width)`."""
+        return torch.cat([masked_max(tokens, token_mask), masked_mean(tokens, token_mask)], dim=1)
+
+    def _drop_layers(self, kept: int) -> None:
+        self.config.hidden_size = self.layer_size(kept)
+        self.config.depths = self.config.depths[:kept]
+        self.stages = self.stages[:kept]
 
     def forward(
         self,
@@ -197,6 +226,7 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        last_layer: int | None = None,
     ) -> EcgModelOutput | tuple:
         """Encode windows of any length.
 
@@ -204,10 +234,12 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
             input_values: `(batch, leads, samples)`, prepared by the feature extractor.
             attention_mask: Not needed; one that hides samples is an error.
             lead_mask: `(batch, leads)`, 1 = present; an absent lead is set to 0.
-            record_index: Accepted and ignored, so that an extractor's whole output can be passed.
-            output_hidden_states: Return what the stem and each stage hand on, `(batch, steps, channels)` each.
-            output_attentions: Accepted; there is no attention, so the output has none.
+            record_index: Accepted and ignored, so that the whole output of an extractor can be passed.
+            output_hidden_states: Return the output of the stem and of each stage that is run, `(batch, steps,
+                channels)` each.
+            output_attentions: Accepted and ignored: there is no attention.
             return_dict: Return a tuple if False.
+            last_layer: Last stage to run; all by default.
         """
         if input_values is None:
             raise SignalError(f"{type(self).__name__} got no input_values; expected (batch, leads, samples).")
@@ -220,7 +252,7 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
             signal = layer(signal)
         signal = functional.max_pool2d(signal, (1, 3), stride=(1, 2), padding=(0, 1))
         states = [signal.squeeze(2).transpose(1, 2)]
-        for stage in self.stages:
+        for stage in islice(self.stages, last_layer):
             # Through the hidden state itself (views, no copies): its gradient can be kept.
             signal = stage(states[-1].transpose(1, 2).unsqueeze(2))
             states.append(signal.squeeze(2).transpose(1, 2))
@@ -235,6 +267,6 @@ class Xresnet1dModel(Xresnet1dPreTrainedModel):
 
 
 class Xresnet1dForSequenceClassification(EcgForSequenceClassification, Xresnet1dPreTrainedModel):
-    """xresnet1d with the benchmark's head on the joined maximum and mean (or another pooling of its time steps)."""
+    """xresnet1d with the head of the PTB-XL benchmark on maximum and mean over time, or on another pooling."""
 
     encoder_class = Xresnet1dModel

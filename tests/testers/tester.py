@@ -1,8 +1,10 @@
-"""What the conformance tests must know of each architecture: a tiny configuration and inputs with every draw fixed.
+"""What the tests know of an architecture: a tiny configuration, and inputs with every draw fixed.
 
-A new architecture joins all tests of this folder by an entry in `TESTERS`.
+A family joins all conformance tests by one file, `tests/testers/<model_type>.py`, with the class `<Prefix>Tester`.
 """
 
+import importlib
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -10,10 +12,31 @@ import torch
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.auto import ARCHITECTURES, Architecture
 
+from ..toys import TOYS
 
-def model_kinds(architecture: Architecture) -> list[str]:
-    """Names of the model classes that an architecture has: a purely supervised one has none for pretraining."""
-    return [kind for kind in ("model", "pretraining", "classifier") if getattr(architecture, kind) is not None]
+# Families of the table, and those that exist in the tests only.
+ROWS: dict[str, Architecture] = {**ARCHITECTURES, **TOYS}
+
+
+def missing_tester(row: Architecture) -> str | None:
+    """What a family lacks to be tested, as a sentence for the contributor; None if it has a tester."""
+    name = f"{row.prefix}Tester"
+    file = Path(__file__).with_name(f"{row.model_type}.py")
+    if not file.is_file():
+        return f"{row.model_type!r} has no tester: add tests/testers/{file.name} with the class {name}(EcgModelTester)."
+    if not hasattr(importlib.import_module(f"{__package__}.{row.model_type}"), name):
+        return f"tests/testers/{file.name} has no class {name}; add it, as a subclass of EcgModelTester."
+    return None
+
+
+def find_tester(row: Architecture) -> "type[EcgModelTester]":
+    """The tester of a family that has one."""
+    return getattr(importlib.import_module(f"{__package__}.{row.model_type}"), f"{row.prefix}Tester")
+
+
+def rows_with_tester() -> dict[str, Architecture]:
+    """The families with a tester; `tests/auto` fails for those without, and says what to add."""
+    return {name: row for name, row in ROWS.items() if missing_tester(row) is None}
 
 
 class EcgModelTester:
@@ -27,10 +50,10 @@ class EcgModelTester:
         hidden_size: Their width.
         num_attention_heads: Heads; 0 without attention.
         has_attentions: Whether there is attention.
-        takes_attention_mask: Whether padded records are accepted (DESIGN: convolutions and LSTMs take none).
+        takes_attention_mask: Whether padded records are accepted; convolutions and LSTMs take none.
         takes_any_window: Whether windows of other lengths than the configuration's are accepted.
         records_are_independent: Whether, in training mode too, a record's output is its own: not with BatchNorm.
-        twins: Momentum twins of the pretraining class: name of the twin, name of what it follows.
+        twins: Momentum encoders of the pretraining class: name, and name of what it follows.
         feature_extractor_fields: Non-default fields of the extractor.
     """
 
@@ -53,12 +76,12 @@ class EcgModelTester:
     def __init__(self, parent: Any = None):
         self.parent = parent
         self.encoder_seq_length = self.key_length = self.seq_length
-        self.base_model_class = self.architecture.model
+        self.base_model_class = self.architecture.encoder
 
     @property
     def architecture(self) -> Architecture:
         """The row of the table."""
-        return ARCHITECTURES[self.model_type]
+        return ROWS[self.model_type]
 
     @property
     def has_attentions(self) -> bool:
@@ -68,7 +91,7 @@ class EcgModelTester:
     @property
     def model_classes(self) -> tuple[type, ...]:
         """Every registered model class."""
-        return tuple(getattr(self.architecture, kind) for kind in model_kinds(self.architecture))
+        return tuple(self.architecture.models.values())
 
     @property
     def hidden_state_shapes(self) -> list[tuple[int, int]]:
@@ -125,58 +148,3 @@ class EcgModelTester:
             for _ in range(3):
                 model(**self.inputs_for(model_class))
         return model.eval()
-
-
-class MaeMocoTester(EcgModelTester):
-    """MAE-MoCo with two blocks on 10 patches; the library's tests pad by two samples: one patch."""
-
-    model_type = "mae_moco"
-    config_fields: ClassVar = {
-        "window_size": 20,
-        "patch_size": 2,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "decoder_hidden_size": 16,
-        "decoder_num_attention_heads": 2,
-        "decoder_intermediate_size": 32,
-        "projector_hidden_size": 16,
-        "projection_size": 8,
-        # No multiple of the batch, so that the queue wraps round inside a batch.
-        "queue_size": 10,
-    }
-    input_shape = (12, 20)
-    num_hidden_layers = 2
-    seq_length = 11
-    hidden_size = 32
-    num_attention_heads = 4
-    twins: ClassVar = {"momentum_encoder": "mae_moco", "momentum_projector": "projector"}
-    feature_extractor_fields: ClassVar = {"sampling_rate": 100, "window_size": 1000}
-
-
-class Xresnet1dTester(EcgModelTester):
-    """xresnet1d with two stages of one and two blocks; 49 samples make 13 steps, then 7."""
-
-    model_type = "xresnet1d"
-    config_fields: ClassVar = {
-        "window_size": 49,
-        "stem_sizes": [4, 4, 8],
-        "depths": [1, 2],
-        "width": 4,
-        "head_hidden_sizes": [6],
-        # Two passes in training mode draw two masks; what a dropout does is tested with the head.
-        "head_dropout": 0.0,
-    }
-    input_shape = (12, 49)
-    num_hidden_layers = 2
-    seq_length = 7
-    hidden_size = 16
-    hidden_state_shapes: ClassVar = [(13, 8), (13, 16), (7, 16)]
-    takes_attention_mask = False
-    takes_any_window = True
-    records_are_independent = False
-    feature_extractor_fields: ClassVar = {"sampling_rate": 250, "window_size": 625, "normalization": "record"}
-
-
-TESTERS: dict[str, type[EcgModelTester]] = {tester.model_type: tester for tester in (MaeMocoTester, Xresnet1dTester)}

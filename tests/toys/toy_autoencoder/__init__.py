@@ -1,0 +1,1 @@
+"""A denoising autoencoder: a family with encoder and pretraining, and no classifier."""

@@ -1,0 +1,68 @@
+"""Pretraining of the toy autoencoder: remove noise."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss
+
+from .modeling_toy_autoencoder import ToyAutoencoderModel, ToyAutoencoderPreTrainedModel
+
+
+@dataclass
+class ToyAutoencoderForPreTrainingOutput(ModelOutput):
+    """Loss, its term, the signal without noise, and the hidden states."""
+
+    loss: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    denoised: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class ToyAutoencoderForPreTraining(ToyAutoencoderPreTrainedModel):
+    """Encoder and decoder."""
+
+    shared_draws = ()
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.toy_autoencoder = ToyAutoencoderModel(config)
+        self.decoder = nn.Conv1d(config.hidden_size, config.num_leads, 5, padding=2)
+        self.loss_weights = {"reconstruction_loss": 1.0}
+        self.post_init()
+
+    @property
+    def encoder(self):
+        return self.toy_autoencoder
+
+    def draw(self, batch_size, generator=None, device=None):
+        config, device = self.config, self.device if device is None else device
+        return {
+            "noise": torch.randn(batch_size, config.num_leads, config.window_size, generator=generator, device=device)
+        }
+
+    def apply_draws(self, input_values, draws, attention_mask=None):
+        return {"noise": self.config.noise * draws["noise"].to(input_values.dtype)}
+
+    def momentum_update(self, momentum=None):
+        """There is no momentum encoder."""
+
+    def forward(
+        self, input_values, noise=None, attention_mask=None, lead_mask=None, record_index=None, patient_ids=None,
+        record_ids=None, return_loss=True, output_hidden_states=None, output_attentions=None, return_dict=None,
+    ):  # fmt: skip
+        if noise is None:
+            noise = self.config.noise * torch.randn_like(input_values)
+        encoded = self.toy_autoencoder(
+            input_values + noise, attention_mask=attention_mask, lead_mask=lead_mask,
+            output_hidden_states=output_hidden_states, return_dict=True,
+        )  # fmt: skip
+        denoised = self.decoder(encoded.last_hidden_state.transpose(1, 2))
+        everything = torch.ones(denoised.shape[:2], device=denoised.device)
+        loss = masked_reconstruction_loss(denoised, input_values.to(denoised.dtype), everything)
+        result = ToyAutoencoderForPreTrainingOutput(
+            self.loss_weights["reconstruction_loss"] * loss, loss, denoised, encoded.hidden_states
+        )
+        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()

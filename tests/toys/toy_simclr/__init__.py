@@ -1,0 +1,1 @@
+"""SimCLR in a hundred lines, over any registered encoder."""

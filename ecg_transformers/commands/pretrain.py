@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,6 @@ from .settings import RunSettings, build_model
 __all__ = ["PretrainingRun"]
 
 logger = logging.get_logger(__name__)
-
-# Settings that are places on this machine, or how a run was started.
-_NOT_RECORDED = ("corpus", "output_dir", "model", "resume")
 
 
 class PretrainingRun:
@@ -168,10 +166,12 @@ class _Plan:
 def _facts(settings: RunSettings) -> dict[str, Any]:
     """What `run.json` says of the settings."""
     options = settings.run
+    # Places on this machine, and how the run was started.
+    left_out = {"output_dir", *(field.name for field in fields(options) if not field.metadata["recorded"])}
     return {
         "model_type": settings.config.model_type,
         "config": settings.config_file,
-        "settings": {name: value for name, value in settings.values.items() if name not in _NOT_RECORDED},
+        "settings": {name: value for name, value in settings.values.items() if name not in left_out},
         "continued_from": Path(options.model).name if options.model else None,
         "commit": find_commit(),
         "seed": settings.training.seed,

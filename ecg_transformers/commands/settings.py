@@ -260,9 +260,10 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     ]
     kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
     absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
+    initialized = [*fresh, *(f"{name} (not in the checkpoint)" for name in absent)]
     logger.warning(
-        f"continuing from {settings.run.model}: its encoder is loaded; {', '.join(fresh)} are reinitialized"
-        + (f", and so are {', '.join(absent)}, which it lacks." if absent else ".")
+        f"continuing from {settings.run.model}: its encoder is loaded"
+        + (f"; newly initialized: {', '.join(initialized)}." if initialized else ".")
     )
     with quiet_loading():
         return type(trained).from_pretrained(

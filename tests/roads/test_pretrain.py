@@ -272,7 +272,7 @@ def test_compile_compiles_each_block(pretrain, corpus, tmp_path, monkeypatch):
 
 
 def test_help_names_every_kind_of_setting(pretrain, capsys):
-    pretrain(["--help"])
+    pretrain([str(CONFIG), "--help"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("--learning_rate", "--probe_labels", "mask_ratio", "normalization_std"))
 

@@ -236,7 +236,7 @@ def test_several_seeds_are_averaged_on_the_records_and_on_every_resample(two_sys
     assert probe.difference[0] == pytest.approx(probe.value - net.value)
     assert probe.difference[1] < probe.difference[0] < probe.difference[2]
     assert random.difference[0] < probe.difference[0] < 0
-    assert "mean of theirs" in table.text()
+    assert "a value is their mean" in table.text()
 
 
 def test_the_table_says_what_is_missing_and_what_failed(two_systems):

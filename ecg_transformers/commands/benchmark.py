@@ -89,7 +89,7 @@ class Benchmark:
             {
                 "run": number,
                 "system": run.system.name,
-                "protocol": run.system.mode.words,
+                "protocol": run.system.mode.title,
                 "labels": run.labels,
                 "train folds": run.folds_words,
                 "seed": run.seed,

@@ -134,7 +134,7 @@ class System:
     @property
     def key(self) -> str:
         """Name and mode, different for any two systems."""
-        return f"{self.name}, {self.mode.words}"
+        return f"{self.name}, {self.mode.title}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..corpora import official_fold_roles
 from ..evaluation.modes import find_mode
-from ..evaluation.results.entries import metric_words
+from ..evaluation.results.entries import metric_title
 from ..evaluation.results.predictions import Predictions, score_interval
 from ..evaluation.results.published import PublishedResult, published_results
 from ..evaluation.results.store import format_table
@@ -109,9 +109,9 @@ class Row:
         mode = find_mode(self.mode)
         # A mode that always starts from random weights need not say so.
         return (
-            mode.words
+            mode.title
             if self.initialization in ("supervised", mode.initialization)
-            else f"{mode.words}, random weights"
+            else f"{mode.title}, random weights"
         )
 
     @property
@@ -250,14 +250,14 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
     version = f" {corpus.info['version']}" if corpus.info.get("version") else ""
     title = f"{corpus.name}{version}, {corpus.describe_folds(benchmark.evaluate_folds)}"
     return BenchmarkTable(
-        _metric_words(rows), title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples)
+        _metric_title(rows), title, rows, problems, _notes(rows, unit=arguments.unit, resamples=arguments.resamples)
     )
 
 
-def _metric_words(rows: Sequence[Row]) -> str:
+def _metric_title(rows: Sequence[Row]) -> str:
     """The metrics of the results, as a heading."""
     names = {entry["metric"] for row in rows for cell in row.cells.values() for entry in cell.entries}
-    words = ", ".join(map(metric_words, sorted(names))) or "results"
+    words = ", ".join(map(metric_title, sorted(names))) or "results"
     return words[0].upper() + words[1:]
 
 

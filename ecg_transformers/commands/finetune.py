@@ -13,7 +13,7 @@ from ..corpora.prepared import Corpus, load_corpus
 from ..errors import ArgumentsError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
 from ..evaluation.modes import MODES, Mode
-from ..evaluation.outcomes import Outcome, recorded, run_with_baseline, selection_words
+from ..evaluation.outcomes import Outcome, recorded, run_with_baseline, selection_text
 from ..evaluation.results.predictions import label_table
 from ..evaluation.results.report import Evaluation, summary_line
 from ..evaluation.results.store import merge_results
@@ -174,7 +174,7 @@ class DownstreamRun:
             "corpus": {"name": corpus.name, "version": corpus.info.get("version"), "hash": corpus.hash},
             "labels": splits.task.label_set,
             "train_folds": list(splits.train_folds),
-            "selection": selection_words(mode, splits, learning),
+            "selection": selection_text(mode, splits, learning),
             "records": len(splits.train),
             "patients": len(set(corpus.patient_ids.tolist())),
         }
@@ -225,7 +225,7 @@ def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSett
     kind = task.problem_type.removesuffix("_classification").replace("_", "-")
     left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
     corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {splits.reported_folds}"
-    selection = selection_words(mode, splits, learning)
+    selection = selection_text(mode, splits, learning)
     choice = selection if selection.startswith("nothing") else f"chosen on {selection}"
     return (
         f"{mode.name} of {name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels\n"

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from ..corpora.prepared import load_corpus
 from ..corpora.protocol import default_folds
 from ..errors import ArgumentsError
-from ..evaluation.results.entries import metric_words, mode_words, noise_level, num_train_folds
-from ..evaluation.results.report import interval_words
+from ..evaluation.results.entries import metric_title, mode_title, noise_level, num_train_folds
+from ..evaluation.results.report import format_interval
 from ..evaluation.results.store import format_table, merge_results
 from .downstream import DownstreamArguments
 from .finetune import is_main_process
@@ -98,13 +98,13 @@ def _table(entries: Sequence[dict[str, Any]]) -> str:
         {
             "training folds": len(entry["train_folds"]),
             "records": f"{entry['train_records']:,}",
-            "system": f"{entry['checkpoint']}, {mode_words(entry['mode'])}, {entry['initialisation']}",
-            metric_words(entry["metric"]): interval_words(entry),
+            "system": f"{entry['checkpoint']}, {mode_title(entry['mode'])}, {entry['initialisation']}",
+            metric_title(entry["metric"]): format_interval(entry),
         }
         for entry in shown
     ]
     if any("difference" in entry for entry in shown):
         for row, entry in zip(rows, shown, strict=True):
             difference = entry.get("difference")
-            row["difference"] = interval_words(difference, sign="+") if difference else ""
+            row["difference"] = format_interval(difference, sign="+") if difference else ""
     return format_table(rows)

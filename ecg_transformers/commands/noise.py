@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..corpora.protocol import Splits
 from ..errors import ArgumentsError
 from ..evaluation.outcomes import Outcome
-from ..evaluation.results.entries import metric_words, noise_level
+from ..evaluation.results.entries import metric_title, noise_level
 from ..evaluation.results.predictions import Predictions
-from ..evaluation.results.report import Evaluation, interval_words
+from ..evaluation.results.report import Evaluation, format_interval
 from ..evaluation.results.store import format_table
 from ..evaluation.settings import ReportSettings
 from ..inference.encode import predict_records
@@ -133,10 +133,10 @@ def noise_table(entries: Sequence[Mapping[str, Any]]) -> str:
     own, *others = systems.values()
     rows = []
     for level, entry in own.items():
-        row = {"noise": level or "clean", metric_words(entry["metric"]): interval_words(entry)}
+        row = {"noise": level or "clean", metric_title(entry["metric"]): format_interval(entry)}
         for other in others:
-            row[str(entry["difference"]["against"]).replace("_", " ")] = interval_words(other[level])
-            row["difference"] = interval_words(entry["difference"], sign="+")
+            row[str(entry["difference"]["against"]).replace("_", " ")] = format_interval(other[level])
+            row["difference"] = format_interval(entry["difference"], sign="+")
         rows.append(row)
     return format_table(rows)
 

@@ -16,7 +16,7 @@ from ..evaluation.classifier import classifier_codes, load_extractor, pretrainin
 from ..evaluation.modes import MODES, Mode, find_mode
 from ..evaluation.outcomes import evaluate_as_is, recorded, run_with_baseline
 from ..evaluation.results.predictions import paired_difference
-from ..evaluation.results.report import Evaluation, interval_words, summary_line
+from ..evaluation.results.report import Evaluation, format_interval, summary_line
 from ..evaluation.results.store import add_to_card, format_table, merge_results, read_results
 from ..metrics.bootstrap import Difference, holm
 from .downstream import ScoreArguments, unused_settings
@@ -221,7 +221,7 @@ class Scoring:
                 "leads": config.num_leads,
                 "parameters": f"{entry['parameters'] / 1e6:.2f} M",
                 "pretraining records": f"{_pretraining_records(one.checkpoint):,}",
-                "score": interval_words(entry),
+                "score": format_interval(entry),
                 "random": f"{one.of_baseline[0]['value']:.3f}" if one.of_baseline else "-",
             }
             if len(scored) > 1:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..errors import EcgError
 
-__all__ = ["MODES", "Initialization", "Mode", "find_mode", "mode_words"]
+__all__ = ["MODES", "Initialization", "Mode", "find_mode", "mode_title"]
 
 Initialization = Literal["pretrained", "random"]
 
@@ -25,20 +25,20 @@ class Mode:
 
     Args:
         name: Name on the command line and in `results.json`.
-        words: Name in tables and plots.
-        learned: What is learned, in words.
+        title: Name in tables and plots.
+        learned: What is learned, in one line.
         fitted_by: Module of this package and function that fits it, `"module:function"`; it takes an
             `outcomes.Fitting` and returns what was chosen and the scores of the reported records.
-        uses: Groups of settings that it uses: `learning` (pooling, folds, class weights), `training` (the Trainer's
+        uses: Groups of settings that it uses: `learning` (folds, head, class weights), `training` (the Trainer's
             arguments, epochs), `fine_tuning` (layer-wise rates, epochs of the head alone).
         initialization: Weights of the encoder it starts from.
         baseline: Name of the mode it is compared with, run from random weights; `None` = it has no baseline.
         linear_head: Whether the head is one linear layer, whatever the checkpoint's config asks for.
-        attentive: Whether the head attends over the tokens, whatever pooling is set.
+        attentive: Whether the head attends over the tokens, whatever is set.
     """
 
     name: str
-    words: str
+    title: str
     learned: str
     fitted_by: str
     uses: frozenset[str]
@@ -69,7 +69,7 @@ MODES: dict[str, Mode] = {
     for mode in (
         Mode(
             "linear_probe",
-            words="linear probe",
+            title="linear probe",
             learned="a linear layer on the pooled features of the frozen encoder",
             fitted_by="fit_probe:fit_probe",
             uses=frozenset({LEARNING}),
@@ -78,7 +78,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "attentive_probe",
-            words="attentive probe",
+            title="attentive probe",
             learned="one query over the tokens of the frozen encoder, then a linear layer",
             fitted_by="fit_probe:fit_probe",
             uses=frozenset({LEARNING}),
@@ -88,7 +88,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "fine_tune",
-            words="fine-tuned",
+            title="fine-tuned",
             learned="encoder and head, from the pretrained encoder",
             fitted_by="fine_tune:fit_classifier",
             uses=frozenset({LEARNING, TRAINING, FINE_TUNING}),
@@ -96,7 +96,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "from_scratch",
-            words="from scratch",
+            title="from scratch",
             learned="encoder and head, from random weights, by the supervised recipe of the architecture",
             fitted_by="fine_tune:fit_classifier",
             uses=frozenset({LEARNING, TRAINING}),
@@ -117,6 +117,6 @@ def find_mode(name: str) -> Mode:
     return MODES[name]
 
 
-def mode_words(name: str) -> str:
-    """A mode's name in tables and plots; one that is not registered in its own words."""
-    return MODES[name].words if name in MODES else name.replace("_", " ")
+def mode_title(name: str) -> str:
+    """A mode's name in tables and plots; one that is not registered: its name with blanks."""
+    return MODES[name].title if name in MODES else name.replace("_", " ")

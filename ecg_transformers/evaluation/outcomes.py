@@ -30,7 +30,7 @@ __all__ = [
     "recorded",
     "run_mode",
     "run_with_baseline",
-    "selection_words",
+    "selection_text",
 ]
 
 # Class weights are balanced below this number of training records, unless the settings say.
@@ -50,7 +50,7 @@ class Outcome:
         seconds: Wall-clock time of training, choice and prediction.
         initialization: `pretrained` or `random`.
         mode: The mode.
-        selection: On which records it was chosen, in words.
+        selection: Records on which it was chosen, for results and the screen.
         settings: Every setting of mode and training that made it, by name.
         history: Held-out score of every value tried (epochs, regularizations).
     """
@@ -168,7 +168,7 @@ def run_mode(
         time.monotonic() - started,
         initialization,
         mode,
-        selection=selection_words(mode, splits, settings),
+        selection=selection_text(mode, splits, settings),
         settings={"mode": mode.name, **recorded(settings, mode), **_recorded_training(fitting)},
         history=dict(held_out.scores),
     )
@@ -221,8 +221,14 @@ def _resolved(settings: LearningSettings, splits: Splits, device: torch.device) 
     return replace(settings, balanced=balanced, training=training)
 
 
-def selection_words(mode: Mode, splits: Splits, settings: LearningSettings) -> str:
-    """On which records it was chosen, in words."""
+def selection_text(mode: Mode, splits: Splits, settings: LearningSettings) -> str:
+    """Records on which epoch, regularization and thresholds are chosen, for results and the screen.
+
+    Args:
+        mode: The mode.
+        splits: The protocol.
+        settings: The settings.
+    """
     if mode.trains and settings.choose_epoch == "last":
         splits = splits.without_selection()
     return splits.selection_of(trains_once=mode.trains or mode.attentive)

@@ -96,9 +96,10 @@ class LearningSettings(FineTuneSettings):
         "encoder's own.",
         **_HEAD,
     )
-    layer: int = option(
+    layer: int | list[int] = option(
         -1,
-        help="Layer whose tokens are pooled: -1 the output, 0 the input of layer 1, k the output of layer k.",
+        help="Layer whose tokens are pooled: -1 the output, 0 the input of layer 1, k the output of layer k; several "
+        "(1,2,3) are concatenated.",
         **_HEAD,
     )
     head_first: bool = option(

@@ -1,4 +1,4 @@
-"""The table of metrics: name in `results.json`, function, words, the Hub's name, direction, where it is reported.
+"""The table of metrics: name in `results.json`, title, function, the Hub's name, direction, where it is reported.
 
 A new metric is one row here: the bootstrap, the entries, tables, plots and the card read it.
 """
@@ -22,7 +22,7 @@ from .metrics import (
     root_mean_square_error,
 )
 
-__all__ = ["METRICS", "Metric", "find_metric", "main_metric", "metric_words", "reported_values"]
+__all__ = ["METRICS", "Metric", "find_metric", "main_metric", "metric_title", "reported_values"]
 
 MULTI_LABEL, SINGLE_LABEL = "multi_label_classification", "single_label_classification"
 CLASSIFICATION, REGRESSION = (MULTI_LABEL, SINGLE_LABEL), ("regression",)
@@ -34,7 +34,7 @@ class Metric:
 
     Args:
         name: Name in `results.json`.
-        words: Name in tables and plots.
+        title: Name in tables and plots.
         function: From labels and scores (decisions, where `from_decisions`) to a value per label, pair or target,
             whose mean over those that have one is the metric. With `weights (records, resamples)` it gives
             `(resamples, labels)`; see `metrics.metrics`.
@@ -46,7 +46,7 @@ class Metric:
     """
 
     name: str
-    words: str
+    title: str
     function: Callable[..., np.ndarray]
     hub_type: str | None = None
     higher_is_better: bool = True
@@ -112,9 +112,9 @@ def main_metric(problem_type: str) -> Metric:
     return next(metric for metric in METRICS.values() if problem_type in metric.main_of)
 
 
-def metric_words(name: Any) -> str:
-    """A metric's name in tables and plots; one that is not in the table in its own words."""
-    return METRICS[name].words if name in METRICS else str(name).replace("_", " ")
+def metric_title(name: Any) -> str:
+    """A metric's name in tables and plots; one that is not in the table: its name with blanks."""
+    return METRICS[name].title if name in METRICS else str(name).replace("_", " ")
 
 
 def reported_values(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.results.entries import Curves, label_words, metric_words
+from ..evaluation.results.entries import Curves, label_set_title, metric_title
 from .page import new_figure
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def _frame(axes: "Axes", entry: Mapping[str, Any]) -> None:
     """Draw grid, title and vertical axis of a panel."""
     corpus = f"{entry.get('corpus') or ''} {entry.get('corpus_version') or ''}".strip()
     folds = ", ".join(map(str, entry.get("evaluate_folds") or ()))
-    words = [corpus, label_words(entry), f"fold {folds}" if folds else ""]
+    words = [corpus, label_set_title(entry), f"fold {folds}" if folds else ""]
     axes.set_title(", ".join(filter(None, words)), fontsize=9, parse_math=False)
-    axes.set_ylabel(metric_words(entry["metric"]))
+    axes.set_ylabel(metric_title(entry["metric"]))
     axes.grid(True, color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -38,6 +38,7 @@ def test_every_option_reaches_the_object_that_uses_it():
     learning = read_now.learning
     assert (learning.pooling, learning.layer, learning.one_cycle) == ("max", 2, True)
     assert learning.training == {"learning_rate": 1e-3}
+    assert read("--layer", "1,2,3").learning.layer == [1, 2, 3]
     assert learning.scratch == {"learning_rate": 1e-2, "one_cycle": True}
     assert (read_now.protocol.train_folds, read_now.protocol.evaluate_folds) == ([1, 2, 3], [9])
     assert (read_now.report.unit, read_now.mode, read_now.window_seconds) == ("patient", "fine_tune", 2.0)

@@ -1,6 +1,6 @@
 """What entries are about, where pictures and tables must not mistake one system for another."""
 
-from ecg_transformers.evaluation.results.entries import label_efficiency_curves, label_words, noise_curves
+from ecg_transformers.evaluation.results.entries import label_efficiency_curves, label_set_title, noise_curves
 
 
 def curve(**changes):
@@ -45,7 +45,7 @@ def test_without_noise_there_is_no_curve_under_noise():
 
 
 def test_labels_are_told_with_what_is_known_of_them():
-    assert label_words({"labels": "all", "num_labels": 50, "min_positives": 10}) == (
+    assert label_set_title({"labels": "all", "num_labels": 50, "min_positives": 10}) == (
         "all (50 labels, 10 positives or more)"
     )
-    assert label_words({"labels": "all"}) == "all"
+    assert label_set_title({"labels": "all"}) == "all"

@@ -5,20 +5,20 @@ import pytest
 
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import EcgError
-from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_words
+from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_title
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.results.predictions import other_metrics
 from ecg_transformers.evaluation.results.report import Evaluation, summary_line
 from ecg_transformers.evaluation.settings import LearningSettings, ReportSettings
 from ecg_transformers.metrics.metrics import auroc
-from ecg_transformers.metrics.table import METRICS, Metric, main_metric, metric_words
+from ecg_transformers.metrics.table import METRICS, Metric, main_metric, metric_title
 
 
 @pytest.fixture
 def new_mode(monkeypatch):
     """A mode that is one registration: a linear probe under another name, compared with a random one."""
     mode = Mode(
-        "nearest_class", words="nearest class", learned="class means", fitted_by="fit_probe:fit_probe",
+        "nearest_class", title="nearest class", learned="class means", fitted_by="fit_probe:fit_probe",
         uses=frozenset({LEARNING}), baseline="nearest_class", linear_head=True,
     )  # fmt: skip
     monkeypatch.setitem(MODES, mode.name, mode)
@@ -48,7 +48,7 @@ def test_a_new_mode_is_one_row(new_mode, checkpoint, corpus, extractor):
 def test_an_unknown_mode_names_the_known_ones(new_mode):
     with pytest.raises(EcgError, match=r"linear_prob.*nearest_class"):
         find_mode("linear_prob")
-    assert mode_words("of_another_package") == "of another package"
+    assert mode_title("of_another_package") == "of another package"
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -93,8 +93,8 @@ def test_a_kind_of_task_is_judged_by_one_metric_that_rises():
     for kind in kinds:
         assert [metric.name for metric in METRICS.values() if kind in metric.main_of] == [main_metric(kind).name]
         assert main_metric(kind).higher_is_better
-    assert metric_words("macro_auroc") == "macro AUROC"
-    assert metric_words("of_another_package") == "of another package"
+    assert metric_title("macro_auroc") == "macro AUROC"
+    assert metric_title("of_another_package") == "of another package"
 
 
 def test_accuracy_can_be_resampled():

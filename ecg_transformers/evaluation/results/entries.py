@@ -1,4 +1,4 @@
-"""Names for the entries of `results.json`: labels, metrics and modes in words, systems by name, curves.
+"""Names for the entries of `results.json`: titles of labels, metrics and modes, names of systems, curves.
 
 Writers, tables and plots of entries share these names; so this file imports none of the three.
 """
@@ -7,16 +7,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...metrics.table import metric_words
-from ..modes import mode_words
+from ...metrics.table import metric_title
+from ..modes import mode_title
 
 __all__ = [
     "ENCODING_FIELDS",
     "KEY_FIELDS",
     "label_efficiency_curves",
-    "label_words",
-    "metric_words",
-    "mode_words",
+    "label_set_title",
+    "metric_title",
+    "mode_title",
     "noise_curves",
     "noise_level",
     "num_train_folds",
@@ -40,7 +40,7 @@ Entry = Mapping[str, Any]
 Curves = dict[str, list[Entry]]
 
 
-def label_words(entry: Entry) -> str:
+def label_set_title(entry: Entry) -> str:
     """The label set, with the number of labels that count and how many positives they have at least."""
     least = entry.get("min_positives") or 1
     words = [f"{entry['num_labels']} labels"] if entry.get("num_labels") else []
@@ -114,7 +114,7 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
         of_encoder = random and (entry["checkpoint"] in pretrained or entry.get("mode") != "from_scratch")
         checkpoint = str(entry["checkpoint"])
         starts[key] = [f"encoder of {checkpoint} with new weights" if of_encoder else checkpoint]
-        starts[key] += [mode_words(entry["mode"])] if entry.get("mode") else []
+        starts[key] += [mode_title(entry["mode"])] if entry.get("mode") else []
         alike.setdefault(", ".join(starts[key]), []).append(entry)
     names = {}
     for key, start in starts.items():

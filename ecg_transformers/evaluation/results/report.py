@@ -15,7 +15,7 @@ from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
-from .entries import ENCODING_FIELDS, metric_words
+from .entries import ENCODING_FIELDS, metric_title
 from .predictions import FEW_POSITIVES, Predictions, other_metrics, paired_difference, score_interval
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = [
     "Evaluation",
     "compared",
     "difference_entry",
-    "interval_words",
+    "format_interval",
     "summary_line",
 ]
 
@@ -104,7 +104,7 @@ class Evaluation:
         pooled, layer = (getattr(config, name) for name in ENCODING_FIELDS)
         words = [self.name.replace("/", "-"), splits.evaluate.corpus.name, outcome.mode.name, outcome.initialization]
         words += [splits.task.label_set, pooled]
-        words += [f"layer{layer}"] if layer != -1 else []
+        words += [f"layer{layer if isinstance(layer, int) else '-'.join(map(str, layer))}"] if layer != -1 else []
         words += [f"trained{'-'.join(map(str, splits.train_folds))}"]
         words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
         words += [f"folds{'-'.join(map(str, splits.evaluate_folds))}", f"seed{self.seed}"]
@@ -222,19 +222,21 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         role: Role of the reported folds, see `Splits.reported_folds`.
     """
     first = entries[0]
-    line = f"{role} {metric_words(first['metric'])} {interval_words(first)}  {first['num_labels']} labels"
+    line = f"{role} {metric_title(first['metric'])} {format_interval(first)}  {first['num_labels']} labels"
     if len(entries) > 1:
         second = entries[1]
-        line += f", {second['num_labels']} with >= {second['min_positives']} positives: {interval_words(second)}"
+        line += f", {second['num_labels']} with >= {second['min_positives']} positives: {format_interval(second)}"
     if baseline:
         word = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
-        line += f"   {word} {interval_words(baseline[0])}   difference {interval_words(first['difference'], sign='+')}"
+        line += (
+            f"   {word} {format_interval(baseline[0])}   difference {format_interval(first['difference'], sign='+')}"
+        )
     if first["records"] < FEW_RECORDS:
         line += f"\nonly {first['records']} records are reported: value and interval are unreliable"
     return line
 
 
-def interval_words(entry: Mapping[str, Any], *, sign: str = "") -> str:
+def format_interval(entry: Mapping[str, Any], *, sign: str = "") -> str:
     """A value with its interval, e.g. `0.912 [0.901, 0.923]`.
 
     Args:

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult
 from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
 from ...errors import CheckpointError
-from ...evaluation.results.entries import ENCODING_FIELDS, metric_words, mode_words
+from ...evaluation.results.entries import ENCODING_FIELDS, metric_title, mode_title
 from ...metrics.table import METRICS
 
 __all__ = [
@@ -161,7 +161,7 @@ def setting_words(entry: Entry, entries: Sequence[Entry]) -> str:
         entry: Of `results.json`.
         entries: Those that are shown with it.
     """
-    words = [mode_words(entry["mode"])]
+    words = [mode_title(entry["mode"])]
     for field in varying_fields([other for other in entries if other["labels"] == entry["labels"]]):
         if field == "train_fraction" and entry.get("train_records"):
             words.append(f"{entry['train_records']:,} labeled records")
@@ -211,7 +211,7 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
                 metric_type=_hub_type(entry["metric"]),
-                metric_name=f"{metric_words(entry['metric'])}, {setting_words(entry, found)}{rare}",
+                metric_name=f"{metric_title(entry['metric'])}, {setting_words(entry, found)}{rare}",
                 metric_value=round(entry["value"], DIGITS),
                 metric_args=details,
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpora import official_fold_roles
 from ...evaluation.modes import MODES
-from ...evaluation.results.entries import label_words, metric_words
+from ...evaluation.results.entries import label_set_title, metric_title
 from .results import (
     NAMED_FIELDS,
     SETTING_FIELDS,
@@ -99,13 +99,13 @@ def _columns(
     shown = [entry for row in rows for entry in row.values()]
     firsts = [next(iter(row.values())) for row in rows]
     columns = {
-        "labels": [label_words(one) for one in firsts],
+        "labels": [label_set_title(one) for one in firsts],
         "protocol": [setting_words(one, shown) for one in firsts],
     }
     if published and any(entry not in published for entry in shown):
         columns["weights"] = ["published" if one in published else "another training" for one in firsts]
     if len({entry["metric"] for entry in shown}) > 1:
-        columns["metric"] = [metric_words(one["metric"]) for one in firsts]
+        columns["metric"] = [metric_title(one["metric"]) for one in firsts]
     found = list(dict.fromkeys(map(find_fold_role, shown)))
     standard = ["validation", "test"] if {"validation", "test"} & set(found) else []
     for role in dict.fromkeys([*standard, *found]):
@@ -156,7 +156,7 @@ def _source(entry: Entry) -> str:
 def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
     corpora = dict.fromkeys(f"{entry['corpus']} {entry['corpus_version']}".strip() for entry in entries)
     resamples = ", ".join(dict.fromkeys(f"{entry['resamples']:,}" for entry in entries))
-    metrics = list(dict.fromkeys(metric_words(entry["metric"]) for entry in entries))
+    metrics = list(dict.fromkeys(metric_title(entry["metric"]) for entry in entries))
     what = f"{metrics[0][0].upper()}{metrics[0][1:]} on" if len(metrics) == 1 else "On"
     notes = [f"{what} {', '.join(corpora)} with 95 % bootstrap interval over records ({resamples} resamples)."]
     if any(entry.get("difference") for entry in entries):

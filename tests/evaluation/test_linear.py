@@ -150,6 +150,15 @@ def test_the_attentive_probe_finds_the_token_that_knows(mask):
     np.testing.assert_allclose(again.scores(embeddings), probe.scores(embeddings), atol=1e-4)
 
 
+def test_an_attentive_probe_ends_when_the_held_out_score_no_longer_rises():
+    embeddings, labels = token_problem()
+    settings = AttentiveSettings(learning_rate=0.0, epochs=15, patience=2)
+    probe, chosen = fit_attentive_probe(
+        embeddings, labels, np.arange(300) % 5 == 3, problem_type=MULTI, num_labels=1, settings=settings
+    )
+    assert (len(probe.history), chosen.chosen) == (3, 1.0)
+
+
 def test_an_attentive_probe_without_tokens_is_refused():
     embeddings, labels = problem(records=50)
     with pytest.raises(EcgError, match="tokens=True"):

@@ -111,6 +111,12 @@ def test_a_model_writes_sections_of_its_own(facts):
     assert "### Heat maps" not in text
 
 
+def test_the_method_that_pretrained_a_backbone_is_named(facts):
+    assert "Pretrained by" not in render_card(facts)
+    text = render_card(dataclasses.replace(facts, config=config(pretrained_by="toy_simclr")))
+    assert "Pretrained by `toy_simclr`." in text
+
+
 def test_a_folder_without_code_is_not_opened_by_remote_code(facts):
     assert "trust_remote_code=True)\n" in render_card(facts)
     text = render_card(dataclasses.replace(facts, hashes={"config.json": "00"}))

@@ -1,6 +1,8 @@
 """The checkpoints in `hub/`: complete, without code; published, they open by remote code alone; sizes; sources."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,13 @@ def test_scores_of_its_card_are_given_once_and_rounded(folder):
     assert not [entry for entry in results if str(entry["value"]) in card and len(str(entry["value"])) > 8]
     rows = [line for line in card.splitlines() if line.startswith("| ")][2:]
     assert 0 < len(rows) <= 10
+
+
+def test_hashes_of_its_card_are_those_of_its_files(folder):
+    listed = re.findall(r"^- `([\w.]+)`: `([0-9a-f]{64})`$", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    assert {name for name, _ in listed} >= {"config.json", "preprocessor_config.json", "model.safetensors"}
+    for name, value in listed:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == value, name
 
 
 def test_what_was_filled_in_by_hand_is_marked(folder):

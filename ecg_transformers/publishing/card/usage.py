@@ -27,10 +27,11 @@ def summary(facts: CardFacts) -> str:
     output = f"one embedding of {config.pooled_size} numbers per window"
     if facts.head == "classifier":
         output = f"one logit for each of {len(facts.labels)} labels"
+    method = f" Pretrained by `{config.pretrained_by}`." if config.pretrained_by else ""
     return (
         f"`{facts.architecture}`, {facts.parameters / 1e6:.2f} million parameters. Input: {leads} at "
         f"{config.sampling_rate:g} Hz, windows of {config.window_size} samples "
-        f"({config.window_size / config.sampling_rate:g} s). Output: {output}."
+        f"({config.window_size / config.sampling_rate:g} s). Output: {output}.{method}"
     )
 
 

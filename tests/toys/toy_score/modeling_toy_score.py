@@ -1,44 +1,26 @@
-"""A family outside the package whose only model returns a score and a reconstruction: no encoder, no classifier."""
+"""An autoencoder over leads that scores windows by the error of their reconstruction."""
 
 from dataclasses import dataclass
 
 import torch
-from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers.utils import ModelOutput
 
-from ecg_transformers.configuration import EcgConfig
-from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.modeling import EcgPreTrainedModel
 
-
-@strict
-class ToyScoreConfig(EcgConfig):
-    """Twelve leads, 100 samples."""
-
-    model_type = "toy_score"
-    sampling_rate: int | float = 100
-    window_size: int = 100
-    hidden_size: int = 4
-
-
-class ToyScoreFeatureExtractor(EcgFeatureExtractor):
-    """Windows of one second."""
-
-    def __init__(self, sampling_rate: float = 100, window_size: int = 100, **kwargs):
-        super().__init__(sampling_rate=sampling_rate, window_size=window_size, **kwargs)
+from .configuration_toy_score import ToyScoreConfig
 
 
 @dataclass
 class ToyScoreOutput(ModelOutput):
-    """Score and reconstruction of each window."""
+    """Score `(batch,)` and reconstruction `(batch, leads, samples)`."""
 
     score: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None
 
 
 class ToyScoreForAnomalyDetection(EcgPreTrainedModel):
-    """An autoencoder over leads."""
+    """Two linear layers."""
 
     config_class = ToyScoreConfig
     golden_outputs = ("score", "reconstruction")
@@ -56,6 +38,6 @@ class ToyScoreForAnomalyDetection(EcgPreTrainedModel):
             "score": "Larger is more abnormal.",
         }
 
-    def forward(self, input_values=None, record_index=None, attention_mask=None, lead_mask=None):
+    def forward(self, input_values, attention_mask=None, lead_mask=None, record_index=None):
         rebuilt = self.up(self.down(input_values.transpose(1, 2))).transpose(1, 2)
         return ToyScoreOutput(score=(rebuilt - input_values).square().mean(dim=(1, 2)), reconstruction=rebuilt)

@@ -58,7 +58,7 @@ class Architecture:
         prefix: Prefix of its class names.
         heads: Kinds of its model classes, names of `CLASS_KINDS`; any may be absent.
         builds_on: Families whose modules it imports.
-        trainer: Class that runs its pretraining, as `module.Class`.
+        trainer: Class that runs its pretraining, as `module.Class`. Default: `PretrainingTrainer`.
         package: Package of its modules. Default: `ecg_transformers.models.<model_type>`.
     """
 
@@ -66,7 +66,7 @@ class Architecture:
     prefix: str
     heads: tuple[str, ...] = ("encoder", "pretraining", "classifier")
     builds_on: tuple[str, ...] = ()
-    trainer: str = "ecg_transformers.trainer.trainer.EcgTrainer"
+    trainer: str = "ecg_transformers.trainer.pretraining.PretrainingTrainer"
     package: str | None = None
 
     @property

@@ -101,7 +101,7 @@ def test_a_family_without_heads_is_published_and_opens_without_them(data_dir, tm
     assert not [name for name in names if name.startswith(("pretraining", "objectives"))]
     with pytest.raises(ValueError, match="ToyAutoencoderConfig"):
         AutoModelForSequenceClassification.from_pretrained(publication.folder)
-    with pytest.raises(CheckpointError, match="no state of pretraining"):
+    with pytest.raises(CheckpointError, match="no pretraining state"):
         publish(tmp_path / "run", output_dir=tmp_path / "state", with_pretraining_state=True)
 
 

@@ -12,11 +12,11 @@ from transformers import PreTrainedConfig, TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
+from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
-from ..trainer.pretraining import PretrainingTrainer
 from ..trainer.resume import checkpoint_folders, newest_complete_checkpoint
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, peak_memory
 from ..trainer.schedules import ScheduleCallback
@@ -69,7 +69,7 @@ class PretrainingRun:
         self.speed = SpeedCallback()
         self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
         probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
-        self.trainer = PretrainingTrainer(
+        self.trainer = ARCHITECTURES[settings.config.model_type].trainer_class(
             model,
             training,
             train_dataset=self.data.train,

@@ -1,4 +1,4 @@
-"""`pipeline("ecg-classification", ...)` and `pipeline("ecg-feature-extraction", ...)`, tables and long recordings."""
+"""Pipelines `ecg-classification` and `ecg-feature-extraction`, their tables, and streams of long recordings."""
 
 from .classification import EcgClassificationPipeline
 from .feature_extraction import EcgFeatureExtractionPipeline
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def register() -> None:
-    """Makes the tasks known to `transformers.pipeline`; a second call changes nothing."""
+    """Register the tasks with `transformers.pipeline`; repeated registration has no effect."""
     from transformers import AutoModel, AutoModelForAudioClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -1,9 +1,8 @@
 """Model input from a long recording, block by block, equal to that of the whole recording.
 
-A block is handed to the feature extractor with so much signal on either side that resampling and filters have settled,
-and begins at a window's start that falls on a whole sample before and after resampling; of the windows that come back,
-those of the block are kept. Everything that the extractor does to a whole recording it therefore does here, and to the
-same samples.
+A block is prepared with a margin on either side in which resampling and filters settle, and starts at a window whose
+start is a whole sample before and after resampling; only the windows of the block are kept. The feature extractor
+therefore processes the same samples in the same way as for the whole recording.
 """
 
 from collections.abc import Iterator
@@ -27,21 +26,21 @@ __all__ = ["FeatureStream", "FeatureWindow"]
 logger = logging.get_logger(__name__)
 
 BLOCK_SECONDS = 300.0
-# a block for rates of an awkward ratio may become longer, so that it begins on a whole sample; not beyond this
+# Upper limit of a block, which is longer for rates without a simple ratio so that it starts on a whole sample.
 LONGEST_BLOCK_SECONDS = 3600.0
-# what the start of a piece leaves behind in a filter is then below the rounding of float32
+# Remaining transient of a filter, below the rounding of float32.
 SETTLED = 1e-9
 
 
 @dataclass(frozen=True)
 class FeatureWindow:
-    """A window ready for the model, or the reason why there is none.
+    """A prepared window, or the reason why it cannot be used.
 
     Args:
-        start: Its first second.
-        end: The second at which its signal ends.
+        start: Start in seconds.
+        end: End of its signal in seconds.
         features: Tensors of the feature extractor `(1, ...)`, or None.
-        note: The reason, where there are none.
+        note: The reason, if there are none.
     """
 
     start: float
@@ -51,44 +50,44 @@ class FeatureWindow:
 
 
 class FeatureStream:
-    """The windows that an extractor would slide over a whole recording, from block after block of it.
+    """The windows of a whole recording, prepared block by block.
 
     Args:
         recording: The recording.
-        extractor: Prepares the blocks; must cut windows before it normalizes.
-        start: Second from which windows are wanted; they stay on the lattice of the whole recording.
+        extractor: Feature extractor, which must cut windows before it normalizes.
+        start: Position (s) of the first window, on the grid of the whole recording. Default: 0.
     """
 
     def __init__(self, recording: LongRecording, extractor: EcgFeatureExtractor, *, start: float = 0.0) -> None:
         self.recording, self.extractor = recording, extractor
         self.rate = extractor.sampling_rate
-        # exact, as the decimal numbers that the rates were written as
+        # Exact: the decimal numbers as which the rates were written.
         self._ratio = Fraction(repr(float(self.rate))) / Fraction(repr(float(recording.sampling_rate)))
         total = resampled_length(recording.num_samples, recording.sampling_rate, self.rate)
         self.starts = slide_starts(extractor, total)
         self._wanted = int(np.searchsorted(self.starts, start * self.rate - 0.5))
         stride = extractor.window_stride
         self._source_stride = stride / self._ratio
-        # so many windows are a whole number of source samples; for rates of no simple ratio a block begins up to half a
-        # source sample beside its window's place
+        # Number of windows that span a whole number of source samples; for rates without a simple ratio a block starts
+        # up to half a source sample away from its window.
         unit = self._ratio.numerator // gcd(self._ratio.numerator, stride * self._ratio.denominator)
         self._unit = unit if unit * stride <= LONGEST_BLOCK_SECONDS * self.rate else 1
         self._margin = ceil(_margin_seconds(extractor, recording.sampling_rate) * self.rate)
         self._before = max(1, ceil(self._margin / (stride * self._unit))) * self._unit
 
     def __len__(self) -> int:
-        """The number of windows from `start` on."""
+        """Number of windows from `start` on."""
         return len(self.starts) - self._wanted
 
     def __iter__(self) -> Iterator[FeatureWindow]:
-        """The windows in order; those of a block that cannot be prepared are tried one by one."""
+        """Iterate over the windows; those of a block that cannot be prepared are tried one by one."""
         group = max(1, int(BLOCK_SECONDS * self.rate / (self.extractor.window_stride * self._unit))) * self._unit
         for first in range(self._wanted, len(self.starts), group):
             stop = min(first + group, len(self.starts))
             try:
                 features = self._block(first, stop)
             except SignalError as error:
-                # too short for a window: no other window would do better
+                # Too short for a window: trying windows one by one would not help.
                 if len(self.starts) == 1:
                     raise
                 logger.info(f"{self.recording.name}, windows {first} to {stop - 1} are tried one by one: {error}")
@@ -98,7 +97,7 @@ class FeatureStream:
                 yield self._window(number, {name: values[row : row + 1] for name, values in features.items()})
 
     def _block(self, first: int, stop: int) -> dict[str, torch.Tensor]:
-        """Features of the windows `first` to `stop`, out of a piece that reaches beyond them."""
+        """Features of the windows `first` to `stop`, from a piece with margins."""
         lattice = max(0, first - self._before) // self._unit * self._unit
         end = self.recording.num_samples
         if stop < len(self.starts):
@@ -108,7 +107,7 @@ class FeatureStream:
         return {name: values[rows] for name, values in features.items()}
 
     def _tried(self, number: int) -> FeatureWindow:
-        """One window on its own, so that a gap beside it does not count; or the reason why it cannot be used."""
+        """One window alone, without the margins that may hold a gap; or the reason why it cannot be used."""
         begin = int(self.starts[number])
         end = self.recording.num_samples
         if number < len(self.starts) - 1:
@@ -133,12 +132,12 @@ class FeatureStream:
         return FeatureWindow(begin, end, features, note)
 
     def _source_sample(self, sample: int) -> int:
-        """The first sample of the recording at or behind a sample of the model's rate."""
+        """The first sample of the recording at or after a sample at the model's rate."""
         return ceil(sample / self._ratio)
 
 
 def _margin_seconds(extractor: EcgFeatureExtractor, source_rate: float) -> float:
-    """So much signal on either side makes a piece come out of resampling and filters like the whole."""
+    """Margin on either side after which resampling and filters of a piece equal those of the whole."""
     seconds = (HALF_WIDTH + 2) / min(source_rate, extractor.sampling_rate)
     contract = extractor.contract
     rate = extractor.sampling_rate if contract.order_of("resample") < contract.order_of("filter") else source_rate

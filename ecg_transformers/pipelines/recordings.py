@@ -1,4 +1,4 @@
-"""Recordings of which pieces can be read, however long they are."""
+"""Piecewise access to recordings of any length."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ logger = logging.get_logger(__name__)
 
 @dataclass(frozen=True)
 class LongRecording:
-    """A recording of which pieces can be read.
+    """A recording that is read piece by piece.
 
     Args:
-        name: Its name.
-        sampling_rate: Hz.
-        num_samples: Samples of each lead.
-        start_time: When it began, where the header says so.
-        piece: Reads the samples from the first to before the second number.
+        name: Name of the recording.
+        sampling_rate: Sampling rate in Hz.
+        num_samples: Samples per lead.
+        start_time: Start, if the header has a date.
+        piece: Reads the samples from the first number up to, not including, the second.
     """
 
     name: str
@@ -38,19 +38,24 @@ class LongRecording:
 
     @property
     def duration(self) -> float:
-        """The length in seconds."""
+        """Length in seconds."""
         return self.num_samples / self.sampling_rate
 
     def place(self, start: float, end: float) -> dict[str, Any]:
-        """Name, seconds and time of day of a stretch."""
+        """Return name, start, end and time of day of a window.
+
+        Args:
+            start: Start in seconds.
+            end: End in seconds.
+        """
         begin = None if self.start_time is None else self.start_time + timedelta(seconds=start)
         return {"record": self.name, "start": start, "end": end, "time": begin}
 
 
 def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecording:
-    """Makes pieces of a recording readable without taking all of it into memory.
+    """Open a recording for piecewise reading.
 
-    WFDB records are read piece by piece; every other format is read whole first.
+    WFDB records are read piece by piece; every other format is read into memory first.
 
     Args:
         source: Path of a recording, or an EcgRecord.
@@ -65,7 +70,7 @@ def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecord
         return _wfdb_recording(header, header.num_samples, reading)
     else:
         record = read_record(source, **reading)
-        logger.warning_once(f"{record.name} is read into memory whole: only WFDB records are read piece by piece.")
+        logger.warning_once(f"{record.name} is read into memory: only WFDB records are read piece by piece.")
 
     def cut(start: int, stop: int) -> EcgRecord:
         return EcgRecord(record.signal[:, start:stop], record.sampling_rate, leads=record.leads, name=record.name)
@@ -74,21 +79,21 @@ def open_recording(source: str | Path | EcgRecord, **reading: Any) -> LongRecord
 
 
 def _wfdb_recording(header: WfdbHeader, num_frames: int, reading: dict[str, Any]) -> LongRecording:
-    """A WFDB record of which only the header is in memory."""
+    """A WFDB record; only its header is in memory."""
     reading = {name: value for name, value in reading.items() if value is not None}
 
     def read(start: int, stop: int) -> EcgRecord:
         return read_wfdb(header.path, start=start, stop=stop, annotator=None, **reading)
 
     probe = read(0, min(num_frames, 64))
-    # a header states frames; a frame may hold several samples of a lead
+    # A header states frames; a frame may hold several samples of a lead.
     factor = round(probe.sampling_rate / header.sampling_rate)
     began = _start_time(header.base_date, header.base_time)
     return LongRecording(header.name, probe.sampling_rate, num_frames * factor, began, read)
 
 
 def _wfdb_header(path: Path, reading: dict[str, Any]) -> WfdbHeader | None:
-    """The header of a WFDB record whose pieces can be read; None for what has to be read whole."""
+    """Header of a WFDB record that can be read piece by piece; None for any other input."""
     if any(reading.get(name) is not None for name in ("treat_as", "key", "index")):
         return None
     if not (
@@ -104,7 +109,7 @@ def _wfdb_header(path: Path, reading: dict[str, Any]) -> WfdbHeader | None:
 
 
 def _start_time(day: date | None, clock: str | None) -> datetime | None:
-    """Date and time of day of a header as one moment; None without a date or with a time that is none."""
+    """Start from date and time of a header; None without a date or with an invalid time."""
     if day is None:
         return None
     hours, minutes, seconds = (*(clock or "0:0:0").split(":"), "0")[:3]

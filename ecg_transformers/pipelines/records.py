@@ -1,4 +1,4 @@
-"""What may be handed to a pipeline, and its way through the feature extractor, one window at a time."""
+"""Inputs of the pipelines and their preparation by the feature extractor, window by window."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ __all__ = [
     "window_chunks",
 ]
 
-# what a caller may say about a file, and about a bare array
+# Arguments about a file, and about an array.
 READING = ("sampling_rate", "units", "gain", "leads", "treat_as", "key", "index")
 _ARRAY_READING = ("sampling_rate", "units", "leads")
 
 
 @dataclass(frozen=True)
 class PreparedWindows:
-    """The windows of one record, ready for the model.
+    """Prepared windows of one record.
 
     Args:
         features: Tensors of the feature extractor, each `(windows, ...)`.
-        name: The record's name.
-        starts: Second of the record at which each window begins `(windows,)`; NaN where it was drawn at random.
+        name: Name of the record.
+        starts: Start of each window in seconds `(windows,)`; NaN for a random window.
     """
 
     features: dict[str, torch.Tensor]
@@ -50,12 +50,16 @@ class PreparedWindows:
 
     @property
     def num_windows(self) -> int:
-        """The number of windows."""
+        """Number of windows."""
         return len(self.starts)
 
 
 def check_parts(model: PreTrainedModel, extractor: EcgFeatureExtractor | None) -> None:
-    """Stops unless model and feature extractor describe the same input.
+    """Check that model and feature extractor describe the same input.
+
+    Args:
+        model: The model.
+        extractor: The feature extractor that was loaded with it.
 
     Raises:
         CheckpointError: There is no feature extractor, or rate, leads, window or patches differ.
@@ -69,10 +73,11 @@ def check_parts(model: PreTrainedModel, extractor: EcgFeatureExtractor | None) -
 
 
 def several_inputs(inputs: Any) -> Any:
-    """Tells one record from several, for `Pipeline.__call__`: lists stay lists, other collections become generators.
+    """Distinguish one record from several for `Pipeline.__call__`: lists stay lists, other collections are iterated.
 
-    A stack `(records, leads, samples)` is a list of records. Prepared corpora, `map` objects and whatever else can be
-    walked through are read as they are needed.
+    Args:
+        inputs: Input of a pipeline. A stack `(records, leads, samples)` is a list of records; corpora, generators and
+            other iterables are read lazily.
     """
     if isinstance(inputs, tuple):
         return list(inputs)
@@ -86,7 +91,11 @@ def several_inputs(inputs: Any) -> Any:
 
 
 def stored_steps(source: Any) -> dict[str, Any]:
-    """What a prepared corpus says about steps that its signals already went through, as a keyword; else nothing."""
+    """Return the preprocessing that a prepared corpus has stored, as a keyword; an empty dictionary without any.
+
+    Args:
+        source: Input of a pipeline.
+    """
     info = getattr(source, "info", None)
     steps = info.get("preprocessed_by") if isinstance(info, dict) else None
     return {} if steps is None else {"preprocessed_by": steps}
@@ -100,18 +109,18 @@ def prepare_windows(
     preprocessed_by: dict[str, Any] | None = None,
     **reading: Any,
 ) -> PreparedWindows:
-    """One record from a path, EcgRecord, array or mapping to its windows.
+    """Prepare the windows of one record.
 
     Args:
         item: Path of a recording, EcgRecord, array or tensor `(leads, samples)`, mapping with `signal` and
-            `sampling_rate`, or what this function made before.
+            `sampling_rate`, or a result of this function.
         extractor: The checkpoint's feature extractor.
         window: As in the extractor's call.
         preprocessed_by: As in the extractor's call.
-        **reading: For paths what `read_record` takes; for arrays `sampling_rate`, `units`, `leads`.
+        **reading: For paths as in `read_record`; for arrays `sampling_rate`, `units`, `leads`.
 
     Raises:
-        SignalError: The item is no record, or an argument does not fit it.
+        SignalError: The item is no record, or an argument does not apply to it.
     """
     if isinstance(item, PreparedWindows):
         return item
@@ -123,7 +132,7 @@ def prepare_windows(
             f"{', '.join(unfit)} is for files and the record is {type(item).__name__}; expected a path with it. "
             f"For arrays set {', '.join(_ARRAY_READING)}."
         )
-    # one item of the pipeline is one record: a list inside a list would be several
+    # One item of the pipeline is one record; a list inside a list would be several.
     if isinstance(item, list | tuple) or getattr(item, "ndim", 2) != 2:
         raise SignalError(
             f"a record is {type(item).__name__} of shape {np.shape(item)}; expected a path, an EcgRecord, an array "
@@ -149,7 +158,12 @@ def prepare_windows(
 
 
 def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray:
-    """First samples of all windows that the extractor slides over so many samples at its rate."""
+    """Return the first sample of each window of a recording.
+
+    Args:
+        extractor: The feature extractor.
+        num_samples: Samples of the recording at the rate of the extractor.
+    """
     contract = extractor.contract
     return window_starts(
         num_samples,
@@ -161,16 +175,22 @@ def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray
 
 
 def window_chunks(prepared: PreparedWindows) -> Iterator[dict[str, Any]]:
-    """One dictionary for each window, as `ChunkPipeline` wants them: tensors `(1, ...)` and `is_last`."""
+    """Iterate over windows in the form of `ChunkPipeline`: tensors `(1, ...)` and `is_last`.
+
+    Args:
+        prepared: Windows of a record.
+    """
     for index in range(prepared.num_windows):
         rows = {name: values[index : index + 1] for name, values in prepared.features.items()}
         yield {"is_last": index == prepared.num_windows - 1, **rows}
 
 
 def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The tensors of a batch as the model takes them.
+    """Return the tensors of a batch in the type of the model, without masks that mask nothing (attention is faster).
 
-    A mask of ones says nothing, and without it attention takes its faster form.
+    Args:
+        batch: Dictionary of a pipeline.
+        model: The model.
     """
     tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
     return {
@@ -181,7 +201,7 @@ def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, tor
 
 
 def _facts(item: Any, sampling_rate: Any) -> tuple[str, int, Any]:
-    """Name, samples and rate of a record that the extractor has accepted."""
+    """Name, samples and rate of a record that the extractor accepted."""
     if isinstance(item, EcgRecord):
         return item.name, item.num_samples, item.sampling_rate
     if isinstance(item, dict):
@@ -192,7 +212,7 @@ def _facts(item: Any, sampling_rate: Any) -> tuple[str, int, Any]:
 
 
 def _starts(extractor: EcgFeatureExtractor, mode: str, num_samples: int) -> np.ndarray:
-    """Seconds at which the windows begin."""
+    """Start of each window in seconds."""
     surplus = max(0, num_samples - extractor.window_size)
     first = {"crop": 0.0, "center": float(surplus // 2), "random": np.nan if surplus else 0.0}
     starts = slide_starts(extractor, num_samples) if mode == "slide" else np.array([first[mode]])

@@ -1,4 +1,4 @@
-"""Sliding over recordings of any length: raw windows, and a pipeline's result for each window."""
+"""Streams over recordings of any length: raw windows, and the result of a pipeline for each window."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ BLOCK_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class StreamedWindow:
-    """A stretch of a long recording as it was recorded.
+    """A window of a long recording, as recorded.
 
     Args:
-        start: Its first second.
-        end: The second at which it ends.
-        time: When it began, where the header says so.
-        record: The stretch.
+        start: Start in seconds.
+        end: End in seconds.
+        time: Date and time of the start, if the header has a date.
+        record: The signal of the window.
     """
 
     start: float
@@ -46,7 +46,13 @@ class StreamedWindow:
 
 @dataclass(frozen=True)
 class StreamedResult:
-    """What a pipeline says about a window: `place` in the recording, `result`, and a `note` where there is none."""
+    """Result of a pipeline for a window.
+
+    Args:
+        place: Record, start and end in seconds, date and time.
+        result: The result; `None` if the window could not be used.
+        note: The reason, if there is no result.
+    """
 
     place: dict[str, Any]
     result: Any
@@ -62,21 +68,21 @@ def stream_windows(
     start: float = 0.0,
     **reading: Any,
 ) -> Iterator[StreamedWindow]:
-    """Slides over a recording of any length, holding a block of it at a time.
+    """Slide over a recording of any length, one block in memory at a time.
 
-    Windows lie on the lattice of whole samples nearest to the stride; the last one is as long as what is left, and lies
-    at the end if that were less than a second.
+    Window starts are whole samples at multiples of the stride. The last window is shorter if the recording ends first;
+    if less than a second were left, it is aligned to the end.
 
     Args:
         source: Path of a recording, or an EcgRecord.
-        window_seconds: Length of a window.
-        stride_seconds: Distance of two windows, at most their length; that length by default.
-        block_seconds: How much is read at a time.
-        start: Second from which windows are wanted, on the same lattice.
+        window_seconds: Window length (s). Default: 10.
+        stride_seconds: Stride between windows (s), at most the window length. Default: the window length.
+        block_seconds: Length of a block (s). Default: 300.
+        start: Position (s) of the first window, on the same grid. Default: 0.
         **reading: As in `read_record`.
 
     Raises:
-        SignalError: A length that is not positive, or a stride that leaves gaps.
+        SignalError: A length is not positive, or the stride leaves gaps.
     """
     recording = open_recording(source, **reading)
     rate = recording.sampling_rate
@@ -109,20 +115,20 @@ def stream_results(
     progress: bool,
     options: dict[str, Any],
 ) -> Iterator[StreamedResult]:
-    """Runs a pipeline over a long recording; for the arguments see `stream` of the pipelines.
+    """Run a pipeline over a long recording.
 
     Args:
-        pipeline: A pipeline that takes `PreparedWindows`.
+        pipeline: The pipeline.
         source: Path of a recording, or an EcgRecord.
-        window_seconds: Length of a window, if the caller named one.
-        stride_seconds: Distance of two windows.
-        batch_size: Windows per pass.
-        start: Second from which windows are wanted.
+        window_seconds: Window length (s), if the caller specified one.
+        stride_seconds: Stride between windows (s).
+        batch_size: Inference batch size in windows.
+        start: Position (s) of the first window.
         progress: Show a progress bar.
-        options: Arguments of the pipeline's call; those of `read_record` are used for reading.
+        options: Call arguments of the pipeline; those of `read_record` are used for reading.
 
     Raises:
-        SignalError: The window is not the checkpoint's, or the contract cannot be kept block by block.
+        SignalError: The window is not the checkpoint's, or the contract does not permit block-wise processing.
     """
     reading = {name: value for name, value in options.items() if name in READING}
     options = {name: value for name, value in options.items() if name not in READING}
@@ -131,44 +137,46 @@ def stream_results(
     windows = FeatureStream(recording, extractor, start=start)
     waiting: deque[FeatureWindow] = deque()
 
-    def ready() -> Iterator[PreparedWindows]:
+    def prepared() -> Iterator[PreparedWindows]:
         for window in windows:
             waiting.append(window)
             if window.features is not None:
                 yield PreparedWindows(window.features, recording.name, np.array([window.start]))
 
-    def told(window: FeatureWindow, result: Any = None) -> StreamedResult:
+    def to_result(window: FeatureWindow, result: Any = None) -> StreamedResult:
         return StreamedResult(recording.place(window.start, window.end), result, window.note)
 
     with logging.tqdm(total=len(windows), desc=recording.name, unit="window", disable=not progress) as bar:
-        for result in pipeline(ready(), batch_size=batch_size, **options):
+        for result in pipeline(prepared(), batch_size=batch_size, **options):
             while waiting[0].features is None:
                 bar.update()
-                yield told(waiting.popleft())
+                yield to_result(waiting.popleft())
             bar.update()
-            yield told(waiting.popleft(), result)
+            yield to_result(waiting.popleft(), result)
         while waiting:
             bar.update()
-            yield told(waiting.popleft())
+            yield to_result(waiting.popleft())
 
 
 def _sliding(
     extractor: EcgFeatureExtractor, window_seconds: float | None, stride_seconds: float | None
 ) -> EcgFeatureExtractor:
-    """The extractor with the wanted stride, after a look at whether a stream can keep its contract."""
+    """The extractor with another stride; checks that its contract permits streaming."""
     contract = extractor.contract
     if contract.order_of("normalize") < contract.order_of("window"):
         raise SignalError(
-            "this checkpoint normalizes a whole recording before it cuts windows, which a stream cannot; expected "
-            "windows first. Cut the recording with stream_windows and pass each window on its own."
+            "this checkpoint normalizes a whole recording before it cuts windows, which a stream cannot; expected a "
+            "contract that cuts first. Cut the recording with stream_windows and pass each window separately."
         )
     if window_seconds is not None and round(window_seconds * extractor.sampling_rate) != extractor.window_size:
         raise SignalError(
             f"window_seconds is {window_seconds:g}; this checkpoint's windows last {extractor.window_seconds:g} s. "
-            "Leave window_seconds out."
+            "Omit window_seconds."
         )
     if contract.resampling == "linear":
-        logger.warning_once("Linear resampling depends on a recording's length: streamed windows lie within a sample.")
+        logger.warning_once(
+            "Linear resampling depends on the recording's length: streamed windows may be shifted by up to a sample."
+        )
     extractor = copy(extractor)
     if stride_seconds is not None:
         extractor.window_stride = round(stride_seconds * extractor.sampling_rate)

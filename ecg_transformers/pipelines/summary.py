@@ -1,4 +1,4 @@
-"""A day in a few lines: how much of it each label covers, and its longest run."""
+"""Summary of long recordings: burden and longest run of each label."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class LabelSummary:
     """One label over a recording.
 
     Args:
-        label: Its code.
-        windows: Windows in which it is positive.
-        burden_percent: Share of the read time that these windows cover.
-        runs: Stretches of positive windows without a break.
-        longest_run_seconds: Length of the longest of them.
-        longest_run_start: Its first second.
-        longest_run_time: When it began, where the rows know the time.
+        label: Code of the label.
+        windows: Number of positive windows.
+        burden_percent: Percentage of the classified time covered by positive windows.
+        runs: Number of runs (contiguous positive windows).
+        longest_run_seconds: Length of the longest run (s).
+        longest_run_start: Its start (s).
+        longest_run_time: Date and time of its start, if the rows have it.
     """
 
     label: str
@@ -35,14 +35,14 @@ class LabelSummary:
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """A long recording in a few lines; `str()` prints them.
+    """Summary of a long recording; `str()` formats it.
 
     Args:
-        record: The recording's name.
-        windows: Windows of the stream.
-        read_seconds: Time covered by windows that were classified.
-        unread_seconds: Time that only windows without a result cover (missing samples, no signal).
-        labels: Labels that are positive somewhere, the largest burden first.
+        record: Name of the recording.
+        windows: Number of windows.
+        read_seconds: Classified time (s).
+        unread_seconds: Time covered only by windows without a result (s): missing samples, no signal.
+        labels: Labels with a positive window, the largest burden first.
     """
 
     record: str
@@ -66,7 +66,7 @@ class StreamSummary:
 
 
 class _Spans:
-    """Joins stretches of time that touch or overlap, in the order of their starts."""
+    """Joins time spans that touch or overlap, in the order of their starts."""
 
     def __init__(self) -> None:
         self.windows, self.runs, self.seconds = 0, 0, 0.0
@@ -75,8 +75,8 @@ class _Spans:
         self._time: datetime | None = None
 
     def add(self, start: float, end: float, time: datetime | None) -> None:
-        """Takes the next stretch."""
-        # a millisecond: starts and ends are sums of fractions
+        """Add the next span."""
+        # A tolerance of a millisecond: starts and ends are sums of fractions.
         if start > self._end + 1e-3:
             self.runs += 1
             self._start, self._end, self._time = start, start, time
@@ -88,13 +88,13 @@ class _Spans:
 
 
 def summarize(rows: Iterable[Mapping[str, Any]]) -> StreamSummary:
-    """What a stream of classified windows says about the whole recording.
+    """Summarize a stream of classified windows.
 
-    The burden of a label is the share of the read time that its positive windows cover; a run is a stretch of positive
-    windows that touch or overlap.
+    The burden of a label is the percentage of the classified time covered by its positive windows; a run consists of
+    positive windows that touch or overlap.
 
     Args:
-        rows: Rows of `classify.stream(...)`, in order; they are not kept.
+        rows: Rows of `classify.stream(...)`, in order; they are not kept in memory.
 
     Raises:
         SignalError: There is no row.
@@ -131,6 +131,6 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> StreamSummary:
 
 
 def _clock(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds."""
+    """Format seconds as hours, minutes and seconds."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

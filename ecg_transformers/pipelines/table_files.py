@@ -1,4 +1,4 @@
-"""Tables and their parts on disk: Parquet and CSV, each file whole or not at all."""
+"""Tables and their parts on disk: Parquet and CSV, written atomically."""
 
 import csv
 import io
@@ -41,11 +41,11 @@ class WrittenTable:
     """A finished table.
 
     Args:
-        path: The table.
-        rows: Rows of it.
-        records: Records that were asked for.
-        refused: Records that could not be used.
-        refused_path: The list of these with reasons, where there are any.
+        path: Path of the table.
+        rows: Number of rows.
+        records: Number of records requested.
+        refused: Number of records that could not be used.
+        refused_path: List of these with reasons, if there are any.
     """
 
     path: Path
@@ -86,7 +86,16 @@ def finished_table(output: Path, job: dict[str, Any], overwrite: bool) -> Writte
 
 
 def open_parts(output: Path, job: dict[str, Any], overwrite: bool) -> Path:
-    """The folder of the parts: an empty one, or that of the same job."""
+    """Open the folder of the parts: a new one, or that of the same job.
+
+    Args:
+        output: Path of the table.
+        job: Description of the job.
+        overwrite: Replace the parts of another job.
+
+    Raises:
+        CheckpointError: There are parts of another job.
+    """
     folder = _parts_folder(output)
     sheet = folder / "job.json"
     if folder.exists() and overwrite and not (sheet.is_file() and json.loads(sheet.read_text()) == job):
@@ -96,7 +105,7 @@ def open_parts(output: Path, job: dict[str, Any], overwrite: bool) -> Path:
         if differ := [name for name in job if stored.get(name) != job[name]]:
             raise CheckpointError(
                 f"{folder} holds parts of another job, which differs in {', '.join(differ)}; expected the same "
-                "checkpoint, options and records. Pass overwrite=True to begin anew, or another output."
+                "checkpoint, options and records. Pass overwrite=True to start over, or another output."
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +118,16 @@ def _parts_folder(output: Path) -> Path:
 
 
 def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
-    """Makes the table of the parts, writes down what was refused, and clears the parts away."""
+    """Join the parts into the table, list the refused records, and delete the parts.
+
+    Args:
+        output: Path of the table.
+        folder: Folder of the parts.
+        job: Description of the job.
+
+    Raises:
+        RecordFileError: No record could be used.
+    """
     _, parquet = load_pyarrow()
     reports = [json.loads(path.read_text()) for path in sorted(folder.glob("part-*.json"))]
     refused = [entry for report in reports for entry in report["refused"]]
@@ -135,12 +153,20 @@ def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
 
 
 def refused_path(output: Path) -> Path:
-    """Where the records that could not be used are listed."""
+    """Return the path of the list of refused records.
+
+    Args:
+        output: Path of the table.
+    """
     return output.with_name(f"{output.stem}{REFUSED}")
 
 
 def as_table(columns: list[dict[str, Any]]) -> "pyarrow.Table":
-    """The columns of many records as one table; a two-dimensional column becomes lists of fixed length."""
+    """Concatenate the columns of many records; a two-dimensional column becomes lists of fixed length.
+
+    Args:
+        columns: Columns of each record by name.
+    """
     arrow, _ = load_pyarrow()
     arrays = {}
     for name in columns[0]:
@@ -157,7 +183,16 @@ def as_table(columns: list[dict[str, Any]]) -> "pyarrow.Table":
 
 
 def write_parquet(path: Path, tables: Iterable["pyarrow.Table"], metadata: dict[bytes, bytes]) -> int:
-    """Writes tables behind one another, whole or not at all; gives the number of rows."""
+    """Write tables one after another into one file, atomically.
+
+    Args:
+        path: Path of the file.
+        tables: The tables, with the same columns.
+        metadata: Metadata of the file.
+
+    Returns:
+        Number of rows.
+    """
     _, parquet = load_pyarrow()
     tables, count = iter(tables), 0
     first = next(tables)
@@ -172,7 +207,7 @@ def write_parquet(path: Path, tables: Iterable["pyarrow.Table"], metadata: dict[
 
 
 def _write_csv(path: Path, tables: Iterable["pyarrow.Table"]) -> int:
-    """The same as text: a column for each number of a vector, numbers with all their digits."""
+    """Write the same as CSV: one column per component of a vector, numbers in full precision."""
     count = 0
     with replace_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -193,13 +228,13 @@ def _flat_columns(table: "pyarrow.Table") -> dict[str, list[Any]]:
             columns[name] = values.to_pylist()
             continue
         vectors = values.combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-        # as text: the shortest digits that give the same float32 again
+        # As text: the shortest digits that give the same float32 again.
         columns |= {f"{name}_{index}": vectors[:, index].astype(str).tolist() for index in range(vectors.shape[1])}
     return columns
 
 
 def load_pyarrow() -> tuple[Any, Any]:
-    """`pyarrow` and `pyarrow.parquet`, or an error that names what to install."""
+    """Import `pyarrow` and `pyarrow.parquet`; the error of a missing package names what to install."""
     try:
         import pyarrow
         import pyarrow.csv

@@ -1,8 +1,8 @@
-"""A folder of recordings to one table, in order and in bounded memory, going on where it was stopped.
+"""Tables of many recordings: in order, in bounded memory, resumable.
 
-The work is cut into parts of some hundred records. A part is written beside the table when it is complete; at the end
-the parts become the table, which appears whole, and vanish. What belongs to a job (checkpoint, options, list of
-records) is written down with the parts: parts of another job are not continued.
+A job is divided into parts of several hundred records. Completed parts are saved next to the table; at the end they
+are joined into the table, which is written atomically, and deleted. The parts record their job (checkpoint, options,
+list of records): parts of another job are not resumed.
 """
 
 import hashlib
@@ -42,11 +42,16 @@ SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .xml .dcm .scp .e
 
 
 def checkpoint_hash(model: PreTrainedModel, extractor: EcgFeatureExtractor) -> str:
-    """16 hexadecimal digits over the weights as they are loaded and the preprocessing: what made these numbers."""
+    """Return a hash of weights and preprocessing, 16 hexadecimal digits.
+
+    Args:
+        model: The model.
+        extractor: Its feature extractor.
+    """
     digest = hashlib.sha256(extractor.contract_hash().encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        # as bytes: bfloat16 has no numpy type
+        # As bytes: bfloat16 has no numpy type.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
@@ -63,18 +68,18 @@ def write_table(
     progress: bool,
     records_per_part: int = RECORDS_PER_PART,
 ) -> WrittenTable:
-    """Runs a pipeline over records and writes a table; for the other arguments see `to_table` of the pipelines.
+    """Run a pipeline over records and write a table.
 
     Args:
-        pipeline: A pipeline that takes `PreparedWindows`.
+        pipeline: The pipeline.
         source: A folder, or a sequence of paths, EcgRecords or mappings.
-        output: The table, `.parquet` or `.csv`.
-        rows: The columns that hold the pipeline's result `(rows, ...)` for a record.
-        options: Arguments of the pipeline's call.
-        batch_size: Windows per pass.
+        output: Path of the table, `.parquet` or `.csv`.
+        rows: Converts the pipeline's result `(rows, ...)` for a record to columns.
+        options: Call arguments of the pipeline.
+        batch_size: Inference batch size in windows.
         overwrite: Replace a table or parts of another job.
         progress: Show a progress bar.
-        records_per_part: Records that are lost at most when the work is stopped.
+        records_per_part: Records per part, which are lost at most if the job is interrupted. Default: 512.
 
     Raises:
         SignalError: The suffix is unknown, or a single record was passed.
@@ -108,13 +113,13 @@ def write_table(
             columns = part.columns(rows, options, batch_size=batch_size)
             if columns:
                 write_parquet(folder / f"part-{number:06d}.parquet", [as_table(columns)], {})
-            # written after the rows, so that it stands for a complete part
+            # Written after the rows: it marks a complete part.
             write_text(report, json.dumps({"refused": part.refused}))
     return join_parts(output, folder, job)
 
 
 class _Part:
-    """Some records of a job on their way through the pipeline."""
+    """A part of a job."""
 
     def __init__(
         self,
@@ -134,7 +139,7 @@ class _Part:
     def columns(
         self, rows: Callable[[np.ndarray], dict[str, Any]], options: dict[str, Any], *, batch_size: int
     ) -> list[dict[str, Any]]:
-        """The columns of each record that can be used; the others are in `refused` afterwards."""
+        """Compute the columns of each usable record; the others are in `refused` afterwards."""
         reading = {name: value for name, value in options.items() if name in PREPARING}
         options = {name: value for name, value in options.items() if name not in PREPARING}
         columns = []
@@ -155,7 +160,7 @@ class _Part:
         return columns
 
     def _prepared(self, reading: dict[str, Any]) -> Iterator[PreparedWindows]:
-        """The records that can be read and prepared; their names wait until the result comes."""
+        """Prepare the usable records; their names wait for the results."""
         for index in self.span:
             try:
                 item = self.items[index]
@@ -170,9 +175,12 @@ class _Part:
 
 
 def find_recordings(folder: Path) -> list[Path]:
-    """Every recording below a folder, in the order of the paths.
+    """Return every recording in a folder and its subfolders, sorted by path.
 
-    A `.mat` beside a header is that record's signal file; hidden folders are left out.
+    A `.mat` with a header of the same name is that record's signal file; hidden folders are ignored.
+
+    Args:
+        folder: The folder.
     """
     paths = [
         path
@@ -186,7 +194,7 @@ def find_recordings(folder: Path) -> list[Path]:
 
 
 def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
-    """The records and a name for each."""
+    """The records and their names."""
     if isinstance(source, str | Path):
         folder = Path(source)
         if not folder.is_dir():
@@ -197,8 +205,8 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
         return paths, [path.relative_to(folder).as_posix().removesuffix(".hea") for path in paths]
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, dict | np.ndarray):
         raise SignalError(
-            f"the source is {type(source).__name__}; expected a folder, or a list of paths or records: only what has a "
-            "length can be taken up again."
+            f"the source is {type(source).__name__}; expected a folder, or a list of paths or records: only a source "
+            "with a length can be resumed."
         )
     if len(source) == 0:
         raise SignalError("the list of records is empty; expected at least one.")

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ecg_transformers.augmentations.row_generator import RowGenerator
+
 
 def run(model, inputs, **keywords):
     with torch.no_grad():
@@ -127,7 +129,7 @@ def test_windows_of_any_length_where_the_architecture_takes_them(tester, model_c
         signal = torch.randn(tester.batch_size, tester.input_shape[0], samples)
         if model_class is tester.architecture.pretraining:
             model.resize_window(samples)
-            inputs = model.apply_draws(signal, model.draw(len(signal), torch.Generator().manual_seed(0), "cpu"))
+            inputs = model.apply_draws({"input_values": signal}, model.draw(RowGenerator(len(signal), seed=0)))
         output = run(model, {**inputs, "input_values": signal})
         assert all(value.isfinite().all() for value in output.values())
 

@@ -89,7 +89,7 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
         self.config.window_size = window_size
 
     def _resized_config(self, window_size: int) -> MaeMocoConfig:
-        return type(self.config)(**{**self.config.to_dict(), "window_size": window_size})
+        return MaeMocoConfig(**{**self.config.to_dict(), "window_size": window_size})
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

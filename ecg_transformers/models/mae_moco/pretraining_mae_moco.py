@@ -124,7 +124,6 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
-        config.check_visible_patches()
         self.mae_moco = MaeMocoModel(config)
         # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
         self.register_buffer("start_marker", torch.zeros(()), persistent=False)
@@ -132,6 +131,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         if config.contrastive_weight:
             self._build_contrast(config)
         if config.reconstruction_weight:
+            config.check_visible_patches()
             self.decoder = MaeMocoDecoder(config)
             self.loss_weights["reconstruction_loss"] = float(config.reconstruction_weight)
         if not self.loss_weights:
@@ -163,7 +163,8 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
 
     def _resized_config(self, window_size: int) -> MaeMocoConfig:
         config = super()._resized_config(window_size)
-        config.check_visible_patches()
+        if self.has_reconstruction:
+            config.check_visible_patches()
         return config
 
     @staticmethod

@@ -24,8 +24,6 @@ class ToyAutoencoderForPreTrainingOutput(ModelOutput):
 class ToyAutoencoderForPreTraining(ToyAutoencoderPreTrainedModel):
     """Encoder and decoder."""
 
-    shared_draws = ()
-
     def __init__(self, config):
         super().__init__(config)
         self.toy_autoencoder = ToyAutoencoderModel(config)
@@ -37,17 +35,11 @@ class ToyAutoencoderForPreTraining(ToyAutoencoderPreTrainedModel):
     def encoder(self):
         return self.toy_autoencoder
 
-    def draw(self, batch_size, generator=None, device=None):
-        config, device = self.config, self.device if device is None else device
-        return {
-            "noise": torch.randn(batch_size, config.num_leads, config.window_size, generator=generator, device=device)
-        }
+    def draw(self, generator):
+        return {"noise": generator.normal(self.config.num_leads, self.config.window_size)}
 
-    def apply_draws(self, input_values, draws, attention_mask=None):
-        return {"noise": self.config.noise * draws["noise"].to(input_values.dtype)}
-
-    def momentum_update(self, momentum=None):
-        """There is no momentum encoder."""
+    def apply_draws(self, inputs, draws):
+        return {"noise": self.config.noise * draws["noise"].to(inputs["input_values"].dtype)}
 
     def forward(
         self, input_values, noise=None, attention_mask=None, lead_mask=None, record_index=None, patient_ids=None,

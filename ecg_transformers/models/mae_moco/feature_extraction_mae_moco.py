@@ -1,4 +1,4 @@
-"""The signal contract of MAE-MoCo (specification, section 1)."""
+"""The signal contract of MAE-MoCo (see `docs/systems/mae_moco.md`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,20 @@ __all__ = ["MaeMocoFeatureExtractor"]
 
 
 class MaeMocoFeatureExtractor(EcgFeatureExtractor):
-    """Twelve leads, 10 s at 360 Hz = 3600 samples = 144 patches of 25, each lead of each window z-scored.
+    """Twelve leads, 10 s at 360 Hz = 3600 samples = 144 patches of 25; each lead of each window is z-scored.
 
-    Patch length and number are the publication's; it says "z-score" without an axis and gives no sampling rate (all
-    three of its corpora hold mostly 10 s). The encoder takes an attention mask, so short recordings are padded.
+    Length and number of patches are those of the publication, which states "z-score" without an axis and no sampling
+    rate (its three corpora consist mostly of 10-s recordings). Short recordings are padded: the encoder takes an
+    attention mask.
 
     Args:
-        lead_names: the twelve standard leads.
-        sampling_rate: 360 Hz.
-        window_size: 3600 samples.
-        patch_size: 25 samples, MAE-MoCo's hyper-parameter table.
-        normalization: "record_lead"; the publication leaves the axis open.
-        allow_short: True.
-        **kwargs: the other fields of `EcgFeatureExtractor`.
+        lead_names: Lead names in order. Default: the twelve standard leads.
+        sampling_rate: Sampling rate in Hz. Default: 360.
+        window_size: Window in samples. Default: 3600.
+        patch_size: Patch in samples. Default: 25 (hyper-parameter table of the publication).
+        normalization: Normalization. Default: `"record_lead"`.
+        allow_short: Pad recordings shorter than a window. Default: yes.
+        **kwargs: Further fields of `EcgFeatureExtractor`.
 
     Example:
         >>> print(MaeMocoFeatureExtractor().describe().splitlines()[2])

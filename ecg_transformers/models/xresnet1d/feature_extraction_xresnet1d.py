@@ -1,4 +1,4 @@
-"""The signal contract of xresnet1d on PTB-XL (specification of ecg-selfsupervised, sections 1.2, 1.3, 8.1)."""
+"""The signal contract of xresnet1d on PTB-XL (see `docs/systems/xresnet1d.md`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,28 +8,28 @@ from ...signals.leads import STANDARD_LEADS
 
 __all__ = ["Xresnet1dFeatureExtractor"]
 
-# One mean and one deviation (mV) for all leads: the scaler that is stored with the published supervised models.
+# Mean and standard deviation (mV) for all leads: the scaler stored with the published supervised models.
 _BENCHMARK_MEAN = -0.00077717
 _BENCHMARK_STD = 0.23895642
 
 
 class Xresnet1dFeatureExtractor(EcgFeatureExtractor):
-    """Twelve leads, windows of 2.5 s at 100 Hz = 250 samples, one every 1.25 s, scaled by one mean and deviation.
+    """Twelve leads, windows of 2.5 s at 100 Hz = 250 samples, stride 1.25 s, scaled by a constant mean and deviation.
 
-    That is the supervised benchmark's preprocessing. The network has no attention mask: a recording shorter than a
-    window is an error, and the last of its windows ends with the recording.
+    This is the preprocessing of the PTB-XL benchmark (Strodthoff et al. 2021). The network takes no attention mask: a
+    recording shorter than a window is an error, and the last window is aligned to the end of the recording.
 
     Args:
-        lead_names: the twelve standard leads.
-        sampling_rate: 100 Hz.
-        window_size: 250 samples.
-        window_stride: 125 samples: seven windows in ten seconds.
-        normalization: "constants": the stored mean (-0.00077717 mV) and deviation (0.23895642 mV) of PTB-XL, the same
-            for every lead. The self-supervised encoders of ecg-selfsupervised take raw millivolts ("none").
-        normalization_mean: mV per lead; the benchmark's if not given.
-        normalization_std: mV per lead; the benchmark's if not given.
-        return_attention_mask: False.
-        **kwargs: the other fields of `EcgFeatureExtractor`.
+        lead_names: Lead names in order. Default: the twelve standard leads.
+        sampling_rate: Sampling rate in Hz. Default: 100.
+        window_size: Window in samples. Default: 250.
+        window_stride: Stride between windows in samples. Default: half a window, i.e. seven windows in 10 s.
+        normalization: Normalization. Default: `"constants"`, with the mean (-0.00077717 mV) and standard deviation
+            (0.23895642 mV) of PTB-XL for every lead. The encoders of ecg-selfsupervised take raw millivolts (`"none"`).
+        normalization_mean: Mean of each lead in mV. Default: that of the benchmark.
+        normalization_std: Standard deviation of each lead in mV. Default: that of the benchmark.
+        return_attention_mask: Return an attention mask. Default: no.
+        **kwargs: Further fields of `EcgFeatureExtractor`.
 
     Example:
         >>> print(Xresnet1dFeatureExtractor().describe().splitlines()[2])

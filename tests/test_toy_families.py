@@ -4,6 +4,7 @@ A SimCLR over two backbones, and a family with encoder and pretraining but no cl
 package.
 """
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -117,3 +118,24 @@ def test_a_family_from_elsewhere_is_published_with_its_pretraining_state(data_di
     text = (publication.folder / "modeling_toy_autoencoder.py").read_text()
     assert text.startswith("# tests/toys/toy_autoencoder/modeling_toy_autoencoder.py")
     assert "from .modeling import EcgModelOutput" in text
+
+
+def test_the_pretraining_command_takes_a_family_over_a_backbone(corpus_folder, tmp_path):
+    from ecg_transformers.commands.pretrain import PretrainingRun
+    from ecg_transformers.commands.settings import read_settings
+
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model_type: toy_simclr\nbackbone_config: {model_type: mae_moco, num_hidden_layers: 2}\npatch_size: 10\n"
+        "hidden_size: 16\nnum_attention_heads: 2\nintermediate_size: 32\nwindow_size: 100\nsampling_rate: 50\n"
+        "per_device_train_batch_size: 8\nmax_steps: 4\nprobe_labels: all\nprobe_steps: 2\nnormalization: none\n"
+    )
+    words = [str(file), "--corpus", str(corpus_folder), "--output_dir", str(tmp_path / "run"), "--use_cpu"]
+    run = PretrainingRun(read_settings([*words, "--train_folds", "1-6", "--validation_folds", "7,8"]))
+    assert "encoder" in run.introduction()
+    run.train()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["settings"]["backbone_config"] == {"model_type": "mae_moco", "num_hidden_layers": 2}
+    assert [entry["step"] for entry in json.loads((tmp_path / "run" / "probe.json").read_text())["probes"]] == [0, 2, 4]
+    encoder = AutoModel.from_pretrained(tmp_path / "run")
+    assert (encoder.num_layers, encoder.config.patch_size) == (2, 10)

@@ -276,5 +276,5 @@ class EcgBackboneForSequenceClassification(EcgForSequenceClassification):
         with torch.device("meta"):
             published = classifier_class(config)
         setattr(published, published.base_model_prefix, backbone)
-        published.pooling, published.classifier = self.pooling, self.classifier
+        published.take_head(self)
         return published

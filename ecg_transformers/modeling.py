@@ -17,7 +17,8 @@ from transformers.utils import ModelOutput, logging
 
 from .errors import CheckpointError, SignalError
 from .layers.heads import classification_layers
-from .layers.pooling import AttentionPooling, LayerTokens, Pooling
+from .layers.pooling import LayerTokens, Pooling
+from .layers.token_reductions import AttentionPooling
 
 __all__ = [
     "EcgClassifierOutput",
@@ -443,6 +444,14 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
             batch_norm=config.head_batch_norm,
         )
         self.post_init()
+
+    def take_head(self, other: "EcgForSequenceClassification") -> None:
+        """Replace pooling and classification layers by those of another classifier of an encoder of the same width.
+
+        Args:
+            other: The classifier whose head is taken.
+        """
+        self.pooling, self.classifier = other.pooling, other.classifier
 
     def forward(
         self,

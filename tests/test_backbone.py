@@ -184,7 +184,7 @@ def test_probes_and_classifiers_read_it_like_the_backbone(checkpoint, single_cor
         windows = model.classifier(embeddings.features).sigmoid().numpy()
     scores = aggregate_windows(windows, embeddings.record_index)
     np.testing.assert_allclose(predict_records(model, single_corpus, extractor), scores, atol=1e-6)
-    features = encode(model.base_model, WindowDataset(single_corpus, extractor), [1])
+    features = encode(model.base_model, WindowDataset(single_corpus, extractor), [1], pooling="cls_mean")
     inputs = {"input_values": extractor(single_corpus[1], return_tensors="pt")["input_values"]}
     with torch.no_grad():
         want = embed_windows(model.base_model.backbone, inputs, pooling="cls_mean")

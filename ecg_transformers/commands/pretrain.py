@@ -15,6 +15,7 @@ from transformers.utils import logging
 from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
+from ..evaluation.results.entries import ENCODING_FIELDS
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.resume import checkpoint_folders, newest_complete_checkpoint
@@ -246,6 +247,7 @@ def _probe(
 ) -> ProbeCallback | None:
     if options.probe_labels is None or data.validation is None:
         return None
+    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (options.probe_pooling, -1), strict=True))
     return ProbeCallback(
         folder / "probe.json",
         train=data.train,
@@ -253,7 +255,7 @@ def _probe(
         label_set=options.probe_labels,
         every_steps=options.probe_steps or max(1, round((options.probe_epochs or 1.0) * plan.steps_per_epoch)),
         max_records=options.probe_records,
-        pooling=options.probe_pooling,
+        **encoding,
         l2=options.probe_l2,
         seed=data.train.seed,
         speed=speed,

@@ -135,7 +135,7 @@ def _with_encoder(
     mismatched = [item[0] for item in report["mismatched_keys"] if not item[0].startswith(_HEAD)]
     if mismatched:
         raise CheckpointError(f"{checkpoint} has {mismatched[0]} in another shape than its config says.")
-    model.pooling, model.classifier = fresh.pooling, fresh.classifier
+    model.take_head(fresh)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Recurrent networks over tokens, and the pooling of their states."""
+"""Recurrent networks over tokens, and vectors of their states."""
 
 from collections.abc import Callable
 

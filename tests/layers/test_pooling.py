@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ecg_transformers.layers.pooling import POOLINGS, AttentionPooling, Pooling
+from ecg_transformers.layers.pooling import POOLINGS, Pooling
+from ecg_transformers.layers.token_reductions import AttentionPooling
 
 
 @pytest.fixture

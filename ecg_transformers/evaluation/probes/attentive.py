@@ -16,7 +16,7 @@ from transformers.utils import logging
 from ...errors import EcgError
 from ...inference.aggregation import Aggregate, aggregate_windows
 from ...inference.encode import Embeddings, probabilities
-from ...layers.pooling import AttentionPooling
+from ...layers.token_reductions import AttentionPooling
 from ...metrics.selection import selection_score
 from ...objectives.class_weights import class_weights, weighted_losses, window_weights
 from .linear import HeldOut
@@ -50,7 +50,7 @@ class AttentiveSettings:
 
 
 class AttentiveHead(nn.Module):
-    """Attention pooling and a linear layer, under the names that they have in a classifier of the package."""
+    """Attention over the tokens and a linear layer, under the names that they have in a classifier of the package."""
 
     def __init__(self, hidden_size: int, num_labels: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class AttentiveProbe:
     """A fitted head on the encoder's own tokens (standardization folded in).
 
     Args:
-        head: Attention pooling and linear layer.
+        head: Attention and linear layer.
         problem_type: Transformers' `problem_type`.
         history: Selection score of each epoch.
     """

@@ -28,8 +28,8 @@ def encode(
     data: WindowDataset,
     records: Sequence[int] | np.ndarray,
     *,
-    pooling: str = "cls_mean",
     batch_size: int = 256,
+    **encoding: Any,
 ) -> torch.Tensor:
     """Embed records with the frozen encoder, one window each.
 
@@ -37,8 +37,8 @@ def encode(
         encoder: Encoder of a pretraining model.
         data: The records.
         records: Their numbers in `data`.
-        pooling: `"cls"` (the encoder's `pooler_output`), `"mean"`, `"max"` or `"cls_mean"` (default).
         batch_size: Inference batch size in records. Default: 256.
+        **encoding: For `embed_windows`.
 
     Returns:
         Features `(records, width)` float32 on the CPU.
@@ -52,7 +52,7 @@ def encode(
             name: value.to(device) for name, value in data.__getitems__(records[first : first + batch_size]).items()
         }
         inputs = {name: batch[name] for name in batch if name in ("input_values", "attention_mask", "lead_mask")}
-        features.append(embed_windows(encoder, inputs, pooling=pooling).float().cpu())
+        features.append(embed_windows(encoder, inputs, **encoding).float().cpu())
     encoder.train(was_training)
     return torch.cat(features)
 
@@ -70,12 +70,12 @@ class ProbeCallback(TrainerCallback):
         label_set: Label set of the corpus.
         every_steps: Optimizer steps between two probes.
         max_records: Maximum number of records of each side, selected once by a hash of their ids. Default: 4000.
-        pooling: Pooling, see `encode`. Default: `"cls_mean"`.
         l2: L2 regularization of the probe. Default: 1e-2.
         seed: Seed of the selection of records. Default: 0.
         speed: Speed measurement, paused during a probe.
         resumed: Keep the earlier entries of the file. Default: no.
         log: Called with the result: the Trainer's `log`.
+        **encoding: For `embed_windows`: what the probe is given of the encoder.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class ProbeCallback(TrainerCallback):
         label_set: str,
         every_steps: int,
         max_records: int = 4000,
-        pooling: str = "cls_mean",
         l2: float = 1e-2,
         seed: int = 0,
         speed: SpeedCallback | None = None,
         resumed: bool = False,
         log: Callable[[dict[str, float]], None] | None = None,
-    ):
+        **encoding: Any,
+    ) -> None:
         self.path = Path(path)
         self.label_set = label_set
         self.every_steps = every_steps
-        self.pooling = pooling
+        self.encoding = encoding
         self.l2 = l2
         self.speed = speed
         self.log = log
@@ -140,7 +140,7 @@ class ProbeCallback(TrainerCallback):
     def _probe(self, args: Any, state: Any, model: Any) -> None:
         if state.is_world_process_zero:
             with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
-                features = [encode(model.encoder, data, chosen, pooling=self.pooling) for data, chosen, _ in self.parts]
+                features = [encode(model.encoder, data, chosen, **self.encoding) for data, chosen, _ in self.parts]
             score = self._judge(*features)
             self.entries.append({"step": state.global_step, "epoch": state.epoch or 0.0, "macro_auroc": score})
             self._write()
@@ -165,7 +165,7 @@ class ProbeCallback(TrainerCallback):
     def _write(self) -> None:
         facts = {
             "labels": self.label_set,
-            "pooling": self.pooling,
+            **self.encoding,
             "l2": self.l2,
             "train_records": len(self.parts[0][1]),
             "test_records": len(self.parts[1][1]),

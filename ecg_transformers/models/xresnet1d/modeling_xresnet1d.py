@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import initialization as init
 
 from ...errors import SignalError
-from ...layers.pooling import masked_max, masked_mean
+from ...layers.token_reductions import masked_max, masked_mean
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_xresnet1d import Xresnet1dConfig
 
@@ -131,7 +131,7 @@ class Xresnet1dPreTrainedModel(EcgPreTrainedModel):
 
 
 class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
-    """Convolutional encoder: stem, max pooling, residual stages.
+    """Convolutional encoder: stem, strided maximum, residual stages.
 
     Tokens are time steps: `last_hidden_state` is the last stage `(batch, steps, hidden_size)`, one step per 320 ms at
     100 Hz. `pooler_output (batch, 2 * hidden_size)` is the maximum over time followed by the mean.
@@ -267,6 +267,6 @@ class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
 
 
 class Xresnet1dForSequenceClassification(EcgForSequenceClassification, Xresnet1dPreTrainedModel):
-    """xresnet1d with the head of the PTB-XL benchmark on maximum and mean over time, or on another pooling."""
+    """xresnet1d with the head of the PTB-XL benchmark on maximum and mean over time, or on another vector."""
 
     encoder_class = Xresnet1dModel

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import initialization as init
 
 from ecg_transformers.errors import SignalError
-from ecg_transformers.layers.pooling import masked_mean
+from ecg_transformers.layers.token_reductions import masked_mean
 from ecg_transformers.modeling import EcgModelOutput, EcgPreTrainedModel, Encoder
 
 from .configuration_toy_autoencoder import ToyAutoencoderConfig

@@ -260,7 +260,7 @@ def test_other_ways_to_compute_give_the_same_run_to_their_precision(make_trainer
     plain.train()
     other = make_trainer(folder="b", **settings)
     other.train()
-    assert losses_of(plain) == pytest.approx(losses_of(other), rel=2e-2 if "bf16" in settings else 1e-6)
+    assert losses_of(plain) == pytest.approx(losses_of(other), rel=5e-2 if "bf16" in settings else 1e-5)
     assert other.model.queue.keys.dtype == torch.float32
     norms = other.model.queue.keys.norm(dim=0)
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-6)

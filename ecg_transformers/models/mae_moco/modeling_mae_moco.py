@@ -62,6 +62,7 @@ class MaeMocoEmbeddings(nn.Module):
 class MaeMocoPreTrainedModel(EcgPreTrainedModel):
     """Base of the MAE-MoCo family: initialization, windows of another length."""
 
+    config: MaeMocoConfig
     config_class = MaeMocoConfig
     base_model_prefix = "mae_moco"
     _supports_sdpa = True

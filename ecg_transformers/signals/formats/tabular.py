@@ -101,7 +101,7 @@ def _meaning(table: Table, notes: list[str], *, where: str) -> tuple[list[int], 
         else:
             keep.append(index)
     if not keep:
-        raise RecordFileError(f"{where} has only columns of times and counts; expected one per lead.")
+        raise RecordFileError(f"{where} has no column of values, only times and counts; expected one per lead.")
     return keep, rate
 
 

@@ -59,24 +59,26 @@ class PretrainingRun:
             segments=getattr(settings.config, "num_segments", 1),
             device=training.device if options.data_on_device else None,
         )
-        model = build_model(settings)
         self.plan = _Plan(training, len(self.data.train), settings.full_run)
         _check_queue(settings.config, len(self.data.train))
+        resumed = self.checkpoint is not None
+        self.speed = SpeedCallback()
+        self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
+        callbacks = [self.speed, self.record, *_limits(options, started)]
+        probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
+        callbacks += [] if probe is None else [probe]
+        model = build_model(settings)
         if options.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
                     module.compile(dynamic=False)
-        resumed = self.checkpoint is not None
-        self.speed = SpeedCallback()
-        self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
-        probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
         self.trainer = ARCHITECTURES[settings.config.model_type].trainer_class(
             model,
             training,
             train_dataset=self.data.train,
             eval_dataset=self.data.validation,
             processing_class=extractor,
-            callbacks=[self.speed, self.record, *_limits(options, started), *([] if probe is None else [probe])],
+            callbacks=callbacks,
         )
         if probe is not None:
             probe.log = self.trainer.log

@@ -6,7 +6,6 @@ import torch
 
 from ..corpora.prepared import Corpus, load_corpus
 from ..corpora.pretraining_split import split_for_pretraining
-from ..corpora.splits import nested_fraction
 from ..features.extractor import EcgFeatureExtractor
 from ..trainer.data import WindowDataset
 from .pretraining_options import PretrainingArguments
@@ -75,11 +74,14 @@ def load_data(
         train_folds=options.train_folds,
         validation_folds=options.validation_folds,
         validation_fraction=options.validation_fraction,
+        data_fraction=options.data_fraction,
         exclude_downstream_test=options.exclude_downstream_test,
         validate=evaluated or options.probe_labels is not None,
         seed=seed,
     )
-    parts = [nested_fraction(split.train, options.data_fraction, seed=seed)]
-    parts += [] if split.validation is None else [split.validation]
-    train, *validation = (WindowDataset(part, extractor, seed=seed, segments=segments, device=device) for part in parts)
-    return PretrainingData(split.corpus, train, validation[0] if validation else None, split.test_records_left_out)
+
+    def windows(part: Corpus) -> WindowDataset:
+        return WindowDataset(part, extractor, seed=seed, segments=segments, device=device)
+
+    validation = None if split.validation is None else windows(split.validation)
+    return PretrainingData(split.corpus, windows(split.train), validation, split.test_records_left_out)

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import CorpusError
 from .join import join_corpora
 from .prepared import Corpus
-from .splits import check_disjoint, split_off_patients
+from .splits import check_disjoint, nested_fraction, split_off_patients
 
 __all__ = ["PretrainingSplit", "split_for_pretraining"]
 
@@ -36,6 +36,7 @@ def split_for_pretraining(
     train_folds: Sequence[int] | None = None,
     validation_folds: Sequence[int] | None = None,
     validation_fraction: float = 0.05,
+    data_fraction: float = 1.0,
     exclude_downstream_test: bool = True,
     validate: bool = True,
     seed: int = 0,
@@ -51,6 +52,7 @@ def split_for_pretraining(
         train_folds: Training folds; default: all that are neither validation nor test folds.
         validation_folds: Validation folds; default: by role.
         validation_fraction: Share of the patients held out of a corpus without validation folds.
+        data_fraction: Share of each corpus's training records that is used, see `nested_fraction`.
         exclude_downstream_test: Leave the records of test folds out of a training set that is not named by folds.
         validate: Whether validation records are needed.
         seed: Seed of the choice of patients.
@@ -82,7 +84,7 @@ def split_for_pretraining(
                 training, held = split_off_patients(training, validation_fraction, seed=seed)
             check_disjoint({"training": training, "validation": held})
             validation.append(held)
-        train.append(training)
+        train.append(nested_fraction(training, data_fraction, seed=seed))
     return PretrainingSplit(
         join_corpora(corpora), join_corpora(train), join_corpora(validation) if validate else None, left_out
     )

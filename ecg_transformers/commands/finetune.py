@@ -19,7 +19,7 @@ from ..evaluation.results.report import Evaluation, summary_line
 from ..evaluation.results.store import merge_results
 from ..evaluation.settings import LearningSettings
 from ..files import write_csv
-from ..trainer.run_record import RunRecord, SpeedCallback, find_commit
+from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, portable_path
 from .downstream import FineTuneArguments, unused_settings
 from .noise import check_noise_levels, noise_report
 from .own_table import corpus_of_table, split_table
@@ -106,7 +106,15 @@ class DownstreamRun:
         if not is_main_process():
             return []
         evaluation = Evaluation(
-            name, checkpoint, extractor, splits, outcome, baseline, learning.seed, arguments.config, settings
+            name,
+            checkpoint,
+            extractor,
+            splits,
+            outcome,
+            baseline,
+            learning.seed,
+            portable_path(arguments.config),
+            settings,
         )
         return self._report(evaluation)
 
@@ -167,7 +175,7 @@ class DownstreamRun:
         corpus = splits.train.corpus
         facts = {
             "model_type": self.arguments.model_type,
-            "config": self.arguments.config,
+            "config": portable_path(self.arguments.config),
             "settings": {**settings, **recorded(learning, mode), **learning.training},
             "commit": find_commit(),
             "seed": learning.seed,

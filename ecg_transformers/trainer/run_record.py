@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from ..files import write_text
 
-__all__ = ["RunRecord", "SpeedCallback", "describe_hardware", "find_commit", "peak_memory"]
+__all__ = ["RunRecord", "SpeedCallback", "describe_hardware", "find_commit", "peak_memory", "portable_path"]
 
 logger = logging.get_logger(__name__)
 
@@ -37,6 +37,20 @@ def find_commit() -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
     return result.stdout.strip()
+
+
+def portable_path(path: str | Path | None) -> str | None:
+    """How records name a file: from the source tree or the working directory if it is there, else its name alone.
+
+    Records are published with a checkpoint and hold no paths of a machine.
+    """
+    if path is None:
+        return None
+    resolved = Path(path).resolve()
+    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if resolved.is_relative_to(root):
+            return resolved.relative_to(root).as_posix()
+    return resolved.name
 
 
 def describe_hardware(world_size: int = 1) -> str:

@@ -291,7 +291,7 @@ def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tm
     entries = script("finetune").main([str(recipe), "--corpus", str(corpus), "--output_dir", str(tmp_path)])
     first = entries[0]
     assert (first["mode"], first["initialisation"], first["checkpoint"]) == ("from_scratch", "random", "tiny_xresnet1d")
-    assert first["config"] == str(recipe)
+    assert first["config"] == recipe.name
     assert (first["window_seconds"], first["window_stride_seconds"], first["pooling"]) == (1.0, 0.5, "cls")
     assert first["chosen"]["epoch"] == 3
     assert "nothing is chosen (last epoch); thresholds on folds 9, which are reported" in capsys.readouterr().out

@@ -392,7 +392,7 @@ def test_a_card_with_other_systems_does_not_mislabel_a_published_checkpoint(corp
     options = ["--labels", "all", "--resamples", "50"]
     entries = script("score").main(["--model", str(published), *words, str(tmp_path / "scored"), *options])
     assert (entries[0]["mode"], entries[0]["initialisation"], entries[0]["config"]) == (
-        "from_scratch", "random", str(recipe),
+        "from_scratch", "random", recipe.name,
     )  # fmt: skip
 
 

@@ -161,6 +161,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
         Architecture("mae_moco", "MaeMoco", heads=("encoder", "pretraining", "classifier")),
+        Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco",)),
         Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )
 }

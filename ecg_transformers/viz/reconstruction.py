@@ -1,6 +1,7 @@
 """Reconstruction of a masked model, over the recorded signal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .paper import lead_names as names_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_reconstruction"]
+__all__ = ["Overlay", "plot_overlay", "plot_reconstruction"]
 
 MASKED = "#5b7fb0"
 REBUILT = "#1146c7"
@@ -63,34 +64,78 @@ def plot_reconstruction(
     names = names_of(record) if lead_names is None else tuple(lead_names)
     original, reconstruction, removed = _checked(original, reconstruction, patch_mask, names)
     rate = record.sampling_rate if sampling_rate is None else sampling_rate
-    rows = lead_rows(names, leads)
     samples, patches = original.shape[1], removed.size
-    times, seconds = np.arange(samples) / rate, samples / rate
     hidden = np.repeat(removed, samples // patches)
-    # both are shifted by the median of the original, so that an offset of the reconstruction remains visible
+    difference = (original - reconstruction)[lead_rows(names, leads)][:, hidden]
+    error = float(np.sqrt(np.nanmean(difference**2))) if hidden.any() else 0.0
+    drawing = Overlay(
+        drawn=reconstruction if show_visible else np.where(hidden, reconstruction, np.nan),
+        shaded=[(first * samples // patches, last * samples // patches) for first, last in _runs(removed)],
+        note=f"{removed.sum()} of {patches} patches masked; RMS error {error:.3f} mV",
+        legend=("reconstructed", "masked"),
+        name="reconstruction",
+    )
+    scale = {"sampling_rate": rate, "start": start, "speed": speed, "gain": gain}
+    return plot_overlay(record, original, drawing, names, leads=leads, title=title, **scale)
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What a model says about a window.
+
+    Args:
+        drawn: In mV `(leads, samples)`, NaN where nothing is drawn.
+        shaded: First sample and end (exclusive) of the stretches that are shaded.
+        note: Remark in the header.
+        legend: Names of the curve and of the shade.
+        name: Prefix of the ids of the curves.
+    """
+
+    drawn: np.ndarray
+    shaded: list[tuple[int, int]]
+    note: str
+    legend: tuple[str, str]
+    name: str
+
+
+def plot_overlay(
+    record: EcgRecord,
+    original: np.ndarray,
+    drawing: Overlay,
+    names: Sequence[str],
+    *,
+    leads: Sequence[str] | None = None,
+    sampling_rate: float,
+    start: float,
+    speed: float,
+    gain: float,
+    title: str | None,
+) -> "Figure":
+    """Plot what a model says about a window over the window; for the arguments see `plot_reconstruction`."""
+    rows = lead_rows(names, leads)
+    times, seconds = np.arange(original.shape[1]) / sampling_rate, original.shape[1] / sampling_rate
+    # both are shifted by the median of the original, so that an offset of what is drawn remains visible
     middle = medians(original)
-    original, reconstruction = (original - middle)[rows], (reconstruction - middle)[rows]
-    drawn = reconstruction if show_visible else np.where(hidden, reconstruction, np.nan)
+    original, drawn = (original - middle)[rows], (drawing.drawn - middle)[rows]
     shown = [names[row] for row in rows]
     page = page_of_leads(shown, np.stack([original, drawn], axis=1), times, seconds=seconds, speed=speed, gain=gain)
-    for first, last in _runs(removed):
-        page.shade(first * seconds / patches, last * seconds / patches, color=MASKED, alpha=0.16)
+    for first, last in drawing.shaded:
+        page.shade(first / sampling_rate, last / sampling_rate, color=MASKED, alpha=0.16)
     style = {"linewidth": 1.0, "color": REBUILT, "zorder": 4}
     clipped = []
     for index, name in enumerate(shown):
         over = page.trace(index, times, original[index], linewidth=0.6, gid=f"original {name}")
-        over |= page.trace(index, times, drawn[index], gid=f"reconstruction {name}", **style)
+        over |= page.trace(index, times, drawn[index], gid=f"{drawing.name} {name}", **style)
         clipped += [name] if over else []
-    error = float(np.sqrt(np.nanmean((original - reconstruction)[:, hidden] ** 2))) if hidden.any() else 0.0
     remark = f"clipped at {PEN_LIMIT_MV:g} mV: {', '.join(clipped)}" if clipped else ""
     page.header(
         title if title is not None else record.name or "ECG",
         below="   ".join(filter(None, (describe_patient(record), remark))),
-        right=f"{removed.sum()} of {patches} patches masked; RMS error {error:.3f} mV",
+        right=drawing.note,
     )
     page.time_axis(start)
-    page.footer(f"{speed:g} mm/s   {gain:g} mm/mV   {rate:g} Hz")
-    _legend(page)
+    page.footer(f"{speed:g} mm/s   {gain:g} mm/mV   {sampling_rate:g} Hz")
+    _legend(page, *drawing.legend)
     return page.figure
 
 
@@ -120,15 +165,15 @@ def _runs(removed: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 
 
-def _legend(page: Page) -> None:
+def _legend(page: Page, curve: str, shade: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     page.axes.legend(
         handles=[
             Line2D([], [], color=INK, linewidth=0.8, label="recorded"),
-            Line2D([], [], color=REBUILT, linewidth=1.2, label="reconstructed"),
-            Patch(color=MASKED, alpha=0.16, label="masked"),
+            Line2D([], [], color=REBUILT, linewidth=1.2, label=curve),
+            Patch(color=MASKED, alpha=0.16, label=shade),
         ],
         loc="lower right",
         bbox_to_anchor=(page.right, 0.4),

@@ -89,12 +89,12 @@ def our_name(name):
     """Name in the fixture `mae_moco_step_ours` to name in the state dict."""
     part, _, rest = name.partition(".")
     part = {"encoder": "mae_moco"}.get(part, part)
-    if part in ("mae_moco", "momentum_encoder", "decoder"):
+    if part in ("mae_moco", "momentum_encoder", "decoder", "nextclip_decoder"):
         rest = rest.replace("norm_before", "layernorm_before").replace("norm_after", "layernorm_after")
         rest = rest.replace(".intermediate.", ".intermediate.dense.").replace("layers.", "layer.")
         if ".attention." not in rest:
             rest = rest.replace(".output.", ".output.dense.")
-        if part != "decoder":
+        if "decoder" not in part:
             rest = rest.replace("layer.", "encoder.layer.", 1) if rest.startswith("layer.") else rest
             if rest.split(".")[0] in ("patch_embeddings", "cls_token", "position_embeddings"):
                 rest = f"embeddings.{rest}"

@@ -1,4 +1,4 @@
-"""The parts of one recorded MAE-NextClip step that need no model, in float64."""
+"""One recorded MAE-NextClip step in float64: its parts that need no model, and the model."""
 
 from pathlib import Path
 
@@ -6,9 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ecg_transformers import MaeNextclipConfig, MaeNextclipForPreTraining
 from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask
 from ecg_transformers.objectives.nextclip import clip_loss, cut_clip
+
+from .test_mae_moco_fixtures import SMALL, our_name
 
 DATA = Path(__file__).parent / "data"
 
@@ -53,3 +56,29 @@ def test_recorded_query_and_key_of_the_clip_decoder_get_no_gradient(step):
         for kind in ("weight", "bias"):
             assert not step[f"grad.nextclip_decoder.layers.0.attention.{part}.{kind}"].any()
     assert step["grad.nextclip_decoder.layers.0.attention.value.weight"].any()
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_model_repeats_the_step(step, attention):
+    small = {name: value for name, value in SMALL.items() if not name.startswith(("projec", "queue"))}
+    config = MaeNextclipConfig(**small, nextclip_size=50, nextclip_context_size=25, attn_implementation=attention)
+    model = MaeNextclipForPreTraining(config).double().train()
+    other = load_file(DATA / "mae_moco_step_ours.safetensors")
+    parts = tuple(f"weights.{part}." for part in ("encoder", "decoder", "nextclip_decoder"))
+    weights = {name: value for name, value in other.items() if name.startswith(parts)}
+    model.load_state_dict({our_name(name.removeprefix("weights.")): value for name, value in weights.items()})
+    output = model(step["x"], patch_noise=step["noise"], nextclip_starts=step["starts"], nextclip_sizes=step["lengths"])
+    for ours in ("nextclip", "reconstruction"):
+        if ours in step:
+            assert_near(output[ours], step[ours], 1e-10)
+    for ours, theirs in (("nextclip_loss", "loss_nextclip"), ("reconstruction_loss", "loss_reconstruction")):
+        assert_near(output[ours], step[theirs])
+    assert_near(output.loss, step["loss"])
+    output.loss.backward()
+    gradients = {our_name(n.removeprefix("grad.")): value for n, value in step.items() if n.startswith("grad.")}
+    parameters = dict(model.named_parameters())
+    assert set(gradients) == set(parameters)
+    for name, gradient in gradients.items():
+        assert_near(parameters[name].grad, gradient, 1e-10)
+        if name.startswith("nextclip_decoder") and (".query." in name or ".key." in name):
+            assert not parameters[name].grad.any(), name

@@ -1,4 +1,4 @@
-"""Configuration of MAE-MoCo."""
+"""Configuration of MAE-MoCo, and of the masked autoencoder that it shares with MAE-NextClip."""
 
 from typing import Any, Literal
 
@@ -7,14 +7,15 @@ from huggingface_hub.dataclasses import strict
 from ...configuration import EcgConfig
 from ...errors import CheckpointError
 
-__all__ = ["MaeMocoConfig"]
+__all__ = ["MaeMocoConfig", "MaskedAutoencoderConfig"]
 
 
 @strict
-class MaeMocoConfig(EcgConfig):
-    """Configuration of MAE-MoCo. Defaults: the published model ("paper"), or our choice where the paper has none.
+class MaskedAutoencoderConfig(EcgConfig):
+    """Encoder and masked reconstruction: the fields that MAE-MoCo and MAE-NextClip share.
 
-    Shared fields (leads, rate, window, labels, head) are described in `EcgConfig` and `EcgBaseConfig`.
+    Defaults: the published model ("paper"), or our choice where the paper has none. Shared
+    fields (leads, rate, window, labels, head) are described in `EcgConfig` and `EcgBaseConfig`.
 
     Args:
         patch_size (`int`, default 25, paper): Samples per patch; a window is a whole number of patches.
@@ -46,6 +47,80 @@ class MaeMocoConfig(EcgConfig):
         normalize_patches (`bool`, default `False`, paper): Standardize each target patch.
         exclude_padded_patches (`bool`, default `True`, ours): Exclude patches without a valid sample from the
             reconstruction loss.
+
+    Raises:
+        CheckpointError: The fields contradict each other.
+    """
+
+    patch_size: int = 25
+    patch_embedding: Literal["linear", "convolution"] = "linear"
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 16
+    intermediate_size: int = 1024
+    hidden_act: str = "gelu"
+    qkv_bias: bool = True
+    layer_norm_eps: float = 1e-6
+    final_norm: bool = True
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    initializer_range: float = 0.02
+    position_initialization: Literal["normal", "sincos"] = "normal"
+    decoder_hidden_size: int = 256
+    decoder_num_hidden_layers: int = 1
+    decoder_num_attention_heads: int = 8
+    decoder_intermediate_size: int = 512
+    mask_ratio: float | int = 0.75
+    mae_use_cls_token: bool = False
+    reconstruction_scope: Literal["masked", "all"] = "masked"
+    normalize_patches: bool = False
+    exclude_padded_patches: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.window_size % self.patch_size:
+            below = self.window_size // self.patch_size * self.patch_size
+            near = f"{below} or {below + self.patch_size}" if below else f"{self.patch_size}"
+            raise CheckpointError(
+                f"window_size {self.window_size} is not a whole number of patches of {self.patch_size} samples. "
+                f"Set window_size to {near}, or another patch_size."
+            )
+        for width, heads in (
+            ("hidden_size", "num_attention_heads"),
+            ("decoder_hidden_size", "decoder_num_attention_heads"),
+        ):
+            if getattr(self, width) % getattr(self, heads):
+                raise CheckpointError(
+                    f"{width} {getattr(self, width)} is not divisible by {heads} {getattr(self, heads)}."
+                )
+        if not 0 <= self.mask_ratio < 1:
+            raise CheckpointError(f"mask_ratio is {self.mask_ratio}; set it from 0 up to, not including, 1.")
+
+    @property
+    def num_patches(self) -> int:
+        """Number of patches in a window."""
+        return self.window_size // self.patch_size
+
+    def check_visible_patches(self) -> None:
+        """Refuse a mask that removes every patch; only pretraining masks, so only its class calls this.
+
+        Raises:
+            CheckpointError: No patch would stay visible.
+        """
+        visible = int(self.num_patches * (1 - self.mask_ratio))
+        if visible < 1:
+            raise CheckpointError(
+                f"mask_ratio {self.mask_ratio} keeps int({self.num_patches} * (1 - {self.mask_ratio})) = {visible} of "
+                f"{self.num_patches} patches; pretraining needs at least one visible patch. Set a smaller mask_ratio."
+            )
+
+
+@strict
+class MaeMocoConfig(MaskedAutoencoderConfig):
+    """Configuration of MAE-MoCo. Defaults: the published model ("paper"), or our choice where the paper has none.
+
+    The fields of the encoder and of its masked reconstruction are described in `MaskedAutoencoderConfig`.
+
+    Args:
         projector_num_layers (`int`, default 3, paper): Number of projection head layers.
         projector_hidden_size (`int`, default 128, paper): Hidden width of the projection head.
         projection_size (`int`, default 128, paper): Output width of the projection head.
@@ -75,28 +150,6 @@ class MaeMocoConfig(EcgConfig):
 
     model_type = "mae_moco"
 
-    patch_size: int = 25
-    patch_embedding: Literal["linear", "convolution"] = "linear"
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 16
-    intermediate_size: int = 1024
-    hidden_act: str = "gelu"
-    qkv_bias: bool = True
-    layer_norm_eps: float = 1e-6
-    final_norm: bool = True
-    hidden_dropout_prob: float | int = 0.0
-    attention_probs_dropout_prob: float | int = 0.0
-    initializer_range: float = 0.02
-    position_initialization: Literal["normal", "sincos"] = "normal"
-    decoder_hidden_size: int = 256
-    decoder_num_hidden_layers: int = 1
-    decoder_num_attention_heads: int = 8
-    decoder_intermediate_size: int = 512
-    mask_ratio: float | int = 0.75
-    mae_use_cls_token: bool = False
-    reconstruction_scope: Literal["masked", "all"] = "masked"
-    normalize_patches: bool = False
-    exclude_padded_patches: bool = True
     projector_num_layers: int = 3
     projector_hidden_size: int = 128
     projection_size: int = 128
@@ -118,43 +171,8 @@ class MaeMocoConfig(EcgConfig):
         # A setting of the run that older checkpoints hold.
         kwargs.pop("momentum_update_in_forward", None)
         super().__post_init__(**kwargs)
-        if self.window_size % self.patch_size:
-            below = self.window_size // self.patch_size * self.patch_size
-            near = f"{below} or {below + self.patch_size}" if below else f"{self.patch_size}"
-            raise CheckpointError(
-                f"window_size {self.window_size} is not a whole number of patches of {self.patch_size} samples. "
-                f"Set window_size to {near}, or another patch_size."
-            )
-        for width, heads in (
-            ("hidden_size", "num_attention_heads"),
-            ("decoder_hidden_size", "decoder_num_attention_heads"),
-        ):
-            if getattr(self, width) % getattr(self, heads):
-                raise CheckpointError(
-                    f"{width} {getattr(self, width)} is not divisible by {heads} {getattr(self, heads)}."
-                )
-        if not 0 <= self.mask_ratio < 1:
-            raise CheckpointError(f"mask_ratio is {self.mask_ratio}; set it from 0 up to, not including, 1.")
         if self.temperature <= 0 or not 0 <= self.momentum <= 1:
             raise CheckpointError(
                 f"temperature is {self.temperature} and momentum {self.momentum}; expected a positive temperature and "
                 "a momentum from 0 to 1."
-            )
-
-    @property
-    def num_patches(self) -> int:
-        """Number of patches in a window."""
-        return self.window_size // self.patch_size
-
-    def check_visible_patches(self) -> None:
-        """Refuse a mask that removes every patch; only pretraining masks, so only its class calls this.
-
-        Raises:
-            CheckpointError: No patch would stay visible.
-        """
-        visible = int(self.num_patches * (1 - self.mask_ratio))
-        if visible < 1:
-            raise CheckpointError(
-                f"mask_ratio {self.mask_ratio} keeps int({self.num_patches} * (1 - {self.mask_ratio})) = {visible} of "
-                f"{self.num_patches} patches; pretraining needs at least one visible patch. Set a smaller mask_ratio."
             )

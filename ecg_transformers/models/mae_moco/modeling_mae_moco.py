@@ -5,6 +5,7 @@ in masked autoencoders (He et al. 2021), in one dimension. See `docs/systems/mae
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding
 from ...layers.positions import interpolate_positions, sincos_positions
 from ...layers.transformer import PLAIN_NORM_EPS, TransformerStack, plain_layer_norm
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
-from .configuration_mae_moco import MaeMocoConfig
+from .configuration_mae_moco import MaeMocoConfig, MaskedAutoencoderConfig
 
 __all__ = ["MaeMocoForSequenceClassification", "MaeMocoModel", "MaeMocoPreTrainedModel"]
 
@@ -32,7 +33,7 @@ class MaeMocoEmbeddings(nn.Module):
         config: Configuration of the model.
     """
 
-    def __init__(self, config: MaeMocoConfig):
+    def __init__(self, config: MaskedAutoencoderConfig):
         super().__init__()
         self.config = config
         embedding = LinearPatchEmbedding if config.patch_embedding == "linear" else ConvolutionPatchEmbedding
@@ -62,14 +63,13 @@ class MaeMocoEmbeddings(nn.Module):
 class MaeMocoPreTrainedModel(EcgPreTrainedModel):
     """Base of the MAE-MoCo family: initialization, windows of another length."""
 
-    config: MaeMocoConfig
-    config_class = MaeMocoConfig
+    config_class: type[MaskedAutoencoderConfig] = MaeMocoConfig
     base_model_prefix = "mae_moco"
     _supports_sdpa = True
     _no_split_modules = ["TransformerLayer"]
     _keys_to_ignore_on_load_unexpected = [
         *EcgPreTrainedModel._keys_to_ignore_on_load_unexpected,
-        r"^(decoder|projector|momentum_encoder|momentum_projector|queue)\.",
+        r"^(decoder|nextclip_decoder|projector|momentum_encoder|momentum_projector|queue)\.",
     ]
 
     @torch.no_grad()
@@ -89,8 +89,8 @@ class MaeMocoPreTrainedModel(EcgPreTrainedModel):
                 module.position_embeddings = nn.Parameter(resized, requires_grad=table.requires_grad)
         self.config.window_size = window_size
 
-    def _resized_config(self, window_size: int) -> MaeMocoConfig:
-        return MaeMocoConfig(**{**self.config.to_dict(), "window_size": window_size})
+    def _resized_config(self, window_size: int) -> Any:
+        return type(self.config)(**{**self.config.to_dict(), "window_size": window_size})
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -130,7 +130,7 @@ class MaeMocoModel(Encoder, MaeMocoPreTrainedModel):
 
     has_cls_token = True
 
-    def __init__(self, config: MaeMocoConfig):
+    def __init__(self, config: MaskedAutoencoderConfig):
         super().__init__(config)
         self.embeddings = MaeMocoEmbeddings(config)
         self.encoder = TransformerStack(
@@ -281,6 +281,6 @@ class MaeMocoModel(Encoder, MaeMocoPreTrainedModel):
 
 
 class MaeMocoForSequenceClassification(EcgForSequenceClassification, MaeMocoPreTrainedModel):
-    """MAE-MoCo encoder with a linear layer on [CLS] or on another vector of its tokens."""
+    """MAE-MoCo encoder with a linear layer on [CLS] or on another pooling of its tokens."""
 
     encoder_class = MaeMocoModel

@@ -12,20 +12,17 @@ from transformers.utils import ModelOutput
 
 from ...augmentations.row_generator import RowGenerator
 from ...augmentations.views import MaeMocoViews
-from ...errors import CheckpointError
 from ...layers.heads import ProjectionHead
-from ...layers.transformer import TransformerStack, additive_attention_mask
 from ...objectives.gather import all_gather, shuffled_key_pass, world_size
 from ...objectives.infonce import info_nce
-from ...objectives.masking import random_patch_mask, restore_patches, select_patches
 from ...objectives.momentum import copy_and_freeze, ema_update
 from ...objectives.precision import at_least_float32
 from ...objectives.progress import Progress
 from ...objectives.queue import KeyQueue
-from ...objectives.reconstruction import masked_reconstruction_loss
 from ...objectives.sources import source_numbers
 from .configuration_mae_moco import MaeMocoConfig
-from .modeling_mae_moco import MaeMocoModel, MaeMocoPreTrainedModel
+from .masked_autoencoder import MaskedAutoencoderPreTrainedModel
+from .modeling_mae_moco import MaeMocoModel
 
 __all__ = ["MaeMocoForPreTraining", "MaeMocoForPreTrainingOutput"]
 
@@ -70,38 +67,7 @@ class MaeMocoMomentumEncoder(MaeMocoModel):
     """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
-class MaeMocoDecoder(nn.Module):
-    """Visible tokens back to patches: map, mask tokens, positions, blocks, norm, "size matcher" (paper)."""
-
-    def __init__(self, config: MaeMocoConfig):
-        super().__init__()
-        width = config.decoder_hidden_size
-        self.embed = nn.Linear(config.hidden_size, width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position_embeddings = nn.Parameter(torch.zeros(1, config.num_patches, width))
-        self.layer = TransformerStack(
-            config,
-            num_layers=config.decoder_num_hidden_layers,
-            hidden_size=width,
-            num_heads=config.decoder_num_attention_heads,
-            intermediate_size=config.decoder_intermediate_size,
-        ).layer
-        self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.head = nn.Linear(width, config.patch_size * config.num_leads)
-
-    def forward(
-        self, visible: torch.Tensor, ids_restore: torch.Tensor, patch_weight: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Decode `(batch, kept, hidden)` to `(batch, patches, patch_size * leads)`; padding is not attended to."""
-        tokens = restore_patches(self.embed(visible), self.mask_token, ids_restore)
-        tokens = tokens + self.position_embeddings.to(tokens.dtype)
-        attention_mask = additive_attention_mask(patch_weight, tokens.dtype)
-        for layer in self.layer:
-            tokens, _ = layer(tokens, attention_mask)
-        return self.head(self.layernorm(tokens))
-
-
-class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
+class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
     """Encoder, MAE decoder, projection head, momentum encoder and key queue: `L = L_MoCo + alpha * L_MAE`.
 
     `loss_weights`, `momentum` and `temperature` start at the values of the config and may be set at any time, e.g. by a
@@ -120,6 +86,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         CheckpointError: If both tasks have weight 0.
     """
 
+    config: MaeMocoConfig
     start_marker: torch.Tensor
 
     def __init__(self, config: MaeMocoConfig):
@@ -130,14 +97,7 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         self.loss_weights: dict[str, float] = {}
         if config.contrastive_weight:
             self._build_contrast(config)
-        if config.reconstruction_weight:
-            config.check_visible_patches()
-            self.decoder = MaeMocoDecoder(config)
-            self.loss_weights["reconstruction_loss"] = float(config.reconstruction_weight)
-        if not self.loss_weights:
-            raise CheckpointError(
-                "contrastive_weight and reconstruction_weight are both 0: nothing is left to learn. Set one above 0."
-            )
+        self._build_reconstruction(config)
         self.post_init()
 
     def _build_contrast(self, config: MaeMocoConfig) -> None:
@@ -156,17 +116,6 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         """Whether the contrastive task was built."""
         return "contrastive_loss" in self.loss_weights
 
-    @property
-    def has_reconstruction(self) -> bool:
-        """Whether the reconstruction task was built."""
-        return "reconstruction_loss" in self.loss_weights
-
-    def _resized_config(self, window_size: int) -> MaeMocoConfig:
-        config = super()._resized_config(window_size)
-        if self.has_reconstruction:
-            config.check_visible_patches()
-        return config
-
     @staticmethod
     def _projection_head(config: MaeMocoConfig) -> ProjectionHead:
         hidden = [config.projector_hidden_size] * (config.projector_num_layers - 1)
@@ -177,18 +126,10 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
             last_affine=config.projector_last_norm_affine,
         )
 
-    @property
-    def encoder(self) -> MaeMocoModel:
-        """The part that is kept for downstream use."""
-        return self.mae_moco
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, MaeMocoDecoder):
-            init.normal_(module.mask_token, std=self.config.initializer_range)
-            self._init_positions(module.position_embeddings, cls_token=False)
-        elif isinstance(module, KeyQueue):
+        if isinstance(module, KeyQueue):
             module.reset_state()
         elif module is self:
             init.zeros_(self.start_marker)
@@ -320,38 +261,9 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
                 {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions},
             )
         terms = {**contrasted, **reconstructed}
-        loss = sum(weight * terms[name] for name, weight in self.loss_weights.items() if name in terms)
-        result = MaeMocoForPreTrainingOutput(loss=loss, **terms)
+        result = MaeMocoForPreTrainingOutput(loss=self._total(terms), **terms)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return result if use_dict else result.to_tuple()
-
-    def _reconstruct(
-        self, patches: torch.Tensor, patch_noise: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> dict[str, torch.Tensor]:
-        """Masked reconstruction: the loss term and the output fields of this task."""
-        mask = random_patch_mask(patch_noise, self.config.mask_ratio)
-        valid = self.mae_moco.patch_weight(attention_mask)
-        visible = self.mae_moco.encode_visible(
-            select_patches(patches, mask.ids_keep),
-            mask.ids_keep,
-            None if valid is None else valid.gather(1, mask.ids_keep),
-            self.config.mae_use_cls_token,
-        )
-        reconstruction = self.decoder(visible, mask.ids_restore, valid)
-        counted = mask.patch_mask if self.config.reconstruction_scope == "masked" else torch.ones_like(mask.patch_mask)
-        loss = masked_reconstruction_loss(
-            reconstruction,
-            patches,
-            counted,
-            valid if self.config.exclude_padded_patches else None,
-            self.config.normalize_patches,
-        )
-        return {
-            "reconstruction_loss": loss,
-            "reconstruction": reconstruction,
-            "patch_mask": mask.patch_mask,
-            "ids_restore": mask.ids_restore,
-        }
 
     def _contrast(
         self,
@@ -426,16 +338,4 @@ class MaeMocoForPreTraining(MaeMocoPreTrainedModel):
         Returns:
             Matplotlib figures by file name.
         """
-        if outputs.reconstruction is None or outputs.patch_mask is None:
-            return {}
-        extractor = example.extractor
-        window = extractor.unpatchify(outputs.reconstruction.float().cpu())[0]
-        plot = plots.plot_reconstruction(
-            example.record,
-            example.signal,
-            example.to_millivolts(window),
-            outputs.patch_mask[0].cpu(),
-            sampling_rate=extractor.sampling_rate,
-            lead_names=extractor.lead_names,
-        )
-        return {"reconstruction": plot}
+        return self._reconstruction_figure(outputs, example, plots)

@@ -1,0 +1,56 @@
+"""`training/pretrain.py` with the recipes of further architectures: started, interrupted and resumed bit for bit."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from .test_pretrain import SCRIPT, make_corpus
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+# 24 records in folds 1 to 3 make 3 batches of 8; the run is interrupted in the middle of an epoch.
+RUN = "--max_steps 14 --save_strategy steps --save_steps 2 --save_total_limit 20 --eval_strategy steps --eval_steps 5"
+RUN += " --logging_steps 3 --per_device_train_batch_size 8 --train_folds 1-3 --validation_folds 4 --disable_tqdm"
+RUN += " --use_cpu --load_best_model_at_end false"
+# What makes a published recipe small enough; its optimization, objective and signal stay.
+SMALL = "--hidden_size 16 --num_hidden_layers 2 --num_attention_heads 2 --intermediate_size 32"
+SMALL_DECODER = "--decoder_hidden_size 16 --decoder_num_attention_heads 2 --decoder_intermediate_size 32"
+RECIPES = {
+    "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
+    "mae_nextclip_published": (f"{SMALL} {SMALL_DECODER}", {"reconstruction.png", "nextclip.png"}),
+}
+
+
+@pytest.fixture(scope="module")
+def pretrain():
+    """The script's main function."""
+    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_starts_and_resumes_bit_for_bit(recipe, pretrain, corpus, tmp_path):
+    more, plots = RECIPES[recipe]
+
+    def words(folder, *extra):
+        common = [str(CONFIGS / f"{recipe}.yaml"), "--corpus", str(corpus), "--output_dir", str(tmp_path / folder)]
+        return [*common, *RUN.split(), *more.split(), *extra]
+
+    pretrain(words("straight"))
+    pretrain(words("resumed", "--max_seconds", "0"))
+    assert [path.name for path in (tmp_path / "resumed").glob("checkpoint-*")] == ["checkpoint-1"]
+    pretrain(words("resumed", "--resume"))
+    straight, resumed = (tmp_path / folder / "checkpoint-14" for folder in ("straight", "resumed"))
+    assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    states = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in (straight, resumed)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+    assert {*plots, "loss.png"} <= {path.name for path in (tmp_path / "straight").iterdir()}

@@ -160,8 +160,9 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
-        Architecture("mae_moco", "MaeMoco", heads=("encoder", "pretraining", "classifier")),
-        Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco",)),
+        Architecture("ecg_vit", "EcgVit", heads=("encoder", "classifier")),
+        Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
+        Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),
         Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )
 }

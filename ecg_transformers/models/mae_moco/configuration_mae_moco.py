@@ -4,34 +4,24 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 
-from ...configuration import EcgConfig
 from ...errors import CheckpointError
+from ..ecg_vit.configuration_ecg_vit import EcgVitConfig
 
 __all__ = ["MaeMocoConfig", "MaskedAutoencoderConfig"]
 
 
 @strict
-class MaskedAutoencoderConfig(EcgConfig):
+class MaskedAutoencoderConfig(EcgVitConfig):
     """Encoder and masked reconstruction: the fields that MAE-MoCo and MAE-NextClip share.
 
-    Defaults: the published model ("paper"), or our choice where the paper has none. Shared
-    fields (leads, rate, window, labels, head) are described in `EcgConfig` and `EcgBaseConfig`.
+    Defaults: the published model ("paper"), or our choice where the paper has none. The other fields of the
+    encoder are described in `EcgVitConfig`, those of input and head in `EcgConfig`.
 
     Args:
-        patch_size (`int`, default 25, paper): Samples per patch; a window is a whole number of patches.
-        patch_embedding (`str`, default `"linear"`, paper): `"linear"`, or `"convolution"` (ours: small convolutions
-            inside each patch).
         hidden_size (`int`, default 512, paper): Width of the encoder.
         num_hidden_layers (`int`, default 6, paper): Number of encoder blocks.
         num_attention_heads (`int`, default 16, paper): Attention heads of the encoder.
         intermediate_size (`int`, default 1024, paper: ratio 2): Width of the MLP.
-        hidden_act (`str`, default `"gelu"`, paper): Activation of the MLP.
-        qkv_bias (`bool`, default `True`, ours): Biases of query, key and value.
-        layer_norm_eps (`float`, default 1e-6, ours, as the public MAE code): Epsilon of every LayerNorm.
-        final_norm (`bool`, default `True`): LayerNorm after the last block. `False` for a truncated encoder, which ends
-            with a parameter-free LayerNorm.
-        hidden_dropout_prob (`float`, default 0, ours): Dropout after attention and MLP.
-        attention_probs_dropout_prob (`float`, default 0, ours): Dropout of attention weights.
         initializer_range (`float`, default 0.02, ours, as the public MAE code): Initial standard deviation of tokens
             and position tables.
         position_initialization (`str`, default `"normal"`, ours): Initialization of the learnable position tables:
@@ -52,17 +42,12 @@ class MaskedAutoencoderConfig(EcgConfig):
         CheckpointError: The fields contradict each other.
     """
 
-    patch_size: int = 25
-    patch_embedding: Literal["linear", "convolution"] = "linear"
+    model_type = ""
+
+    hidden_size: int = 512
     num_hidden_layers: int = 6
     num_attention_heads: int = 16
     intermediate_size: int = 1024
-    hidden_act: str = "gelu"
-    qkv_bias: bool = True
-    layer_norm_eps: float = 1e-6
-    final_norm: bool = True
-    hidden_dropout_prob: float | int = 0.0
-    attention_probs_dropout_prob: float | int = 0.0
     initializer_range: float = 0.02
     position_initialization: Literal["normal", "sincos"] = "normal"
     decoder_hidden_size: int = 256
@@ -77,28 +62,9 @@ class MaskedAutoencoderConfig(EcgConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if self.window_size % self.patch_size:
-            below = self.window_size // self.patch_size * self.patch_size
-            near = f"{below} or {below + self.patch_size}" if below else f"{self.patch_size}"
-            raise CheckpointError(
-                f"window_size {self.window_size} is not a whole number of patches of {self.patch_size} samples. "
-                f"Set window_size to {near}, or another patch_size."
-            )
-        for width, heads in (
-            ("hidden_size", "num_attention_heads"),
-            ("decoder_hidden_size", "decoder_num_attention_heads"),
-        ):
-            if getattr(self, width) % getattr(self, heads):
-                raise CheckpointError(
-                    f"{width} {getattr(self, width)} is not divisible by {heads} {getattr(self, heads)}."
-                )
+        self._check_heads("decoder_hidden_size", "decoder_num_attention_heads")
         if not 0 <= self.mask_ratio < 1:
             raise CheckpointError(f"mask_ratio is {self.mask_ratio}; set it from 0 up to, not including, 1.")
-
-    @property
-    def num_patches(self) -> int:
-        """Number of patches in a window."""
-        return self.window_size // self.patch_size
 
     def check_visible_patches(self) -> None:
         """Refuse a mask that removes every patch; only pretraining masks, so only its class calls this.
@@ -118,7 +84,8 @@ class MaskedAutoencoderConfig(EcgConfig):
 class MaeMocoConfig(MaskedAutoencoderConfig):
     """Configuration of MAE-MoCo. Defaults: the published model ("paper"), or our choice where the paper has none.
 
-    The fields of the encoder and of its masked reconstruction are described in `MaskedAutoencoderConfig`.
+    The fields of the encoder and of its masked reconstruction are described in `EcgVitConfig` and
+    `MaskedAutoencoderConfig`.
 
     Args:
         projector_num_layers (`int`, default 3, paper): Number of projection head layers.

@@ -17,8 +17,9 @@ _LONGEST_HALF_CYCLE = 0.75
 class MaeNextclipConfig(MaskedAutoencoderConfig):
     """Configuration of MAE-NextClip. Defaults: the published model ("paper"), or our choice where the paper has none.
 
-    The fields of the encoder and of its masked reconstruction are described in `MaskedAutoencoderConfig`. Width, blocks
-    and heads of the NextClip decoder are those of the MAE decoder (ours; the paper has no figures of it).
+    The fields of the encoder and of its masked reconstruction are described in `EcgVitConfig` and
+    `MaskedAutoencoderConfig`. Width, blocks and heads of the NextClip decoder are those of the MAE decoder (ours; the
+    paper has no figures of it).
 
     Args:
         nextclip_mode (`str`, default `"fixed"`, ours): Length of the predicted clip: `"fixed"`, `nextclip_size` for

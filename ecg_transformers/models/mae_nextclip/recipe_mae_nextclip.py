@@ -1,5 +1,5 @@
-"""How the encoder of MAE-NextClip is trained on labels from random weights: it is that of MAE-MoCo."""
+"""How the encoder of MAE-NextClip is trained on labels from random weights: it is a plain vision transformer."""
 
-from ..mae_moco.recipe_mae_moco import SUPERVISED_RECIPE
+from ..ecg_vit.recipe_ecg_vit import SUPERVISED_RECIPE
 
 __all__ = ["SUPERVISED_RECIPE"]

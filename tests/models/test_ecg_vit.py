@@ -1,0 +1,51 @@
+"""The plain vision transformer: sizes, and MAE-MoCo as its subclass with unchanged names."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ecg_transformers import EcgVitConfig, EcgVitModel, MaeMocoConfig, MaeMocoModel
+
+HUB = Path(__file__).parents[2] / "hub" / "mae-moco-ecg"
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_default_is_the_small_transformer_of_moco_v3():
+    model = EcgVitModel(EcgVitConfig())
+    assert count(model) == 21_465_984
+    assert count(model) - (model.embeddings.position_embeddings.numel()) == 21_410_304
+    assert count(model.embeddings.patch_embeddings) == 115_584
+    assert model.embeddings.cls_token.abs().max() < 1e-5
+
+
+def test_mae_moco_is_the_same_network_under_the_same_names():
+    fields = {"window_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    fields |= {"intermediate_size": 64, "position_initialization": "normal", "initializer_range": 0.02}
+    models = []
+    for model_class, config_class in ((EcgVitModel, EcgVitConfig), (MaeMocoModel, MaeMocoConfig)):
+        torch.manual_seed(0)
+        models.append(model_class(config_class(**fields)).eval())
+    assert isinstance(models[1], EcgVitModel)
+    states = [model.state_dict() for model in models]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    x = torch.randn(2, 12, 200)
+    with torch.no_grad():
+        outputs = [model(x).pooler_output for model in models]
+    torch.testing.assert_close(*outputs, rtol=1e-6, atol=1e-6)
+
+
+def test_the_shipped_checkpoint_of_mae_moco_keeps_its_names():
+    model, info = MaeMocoModel.from_pretrained(HUB, output_loading_info=True)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert set(load_file(HUB / "model.safetensors")) >= set(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["decoder_hidden_size", "mask_ratio", "queue_size"])
+def test_the_encoder_has_no_field_of_a_pretraining(name):
+    assert name not in EcgVitConfig().own_fields()

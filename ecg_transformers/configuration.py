@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -38,6 +38,9 @@ class EcgBaseConfig(PreTrainedConfig):
         CheckpointError: A keyword is a near miss of a field, or a size is out of range.
     """
 
+    # Sizes and counts that may be 0, which means: none.
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
+
     def __post_init__(self, **kwargs: Any) -> None:
         self._refuse_near_misses(kwargs)
         if type(self.dtype).__name__ not in ("NoneType", "str", "dtype"):
@@ -59,8 +62,10 @@ class EcgBaseConfig(PreTrainedConfig):
             if not isinstance(value, int) or not _SIZE_FIELD.fullmatch(name):
                 continue
             largest = _LARGEST_DEPTH if name.endswith("_layers") else _LARGEST_SIZE
-            if not 0 < value <= largest:
-                raise CheckpointError(f"{name} is {value:,}; it must be positive and at most {largest:,}.")
+            least = 0 if name in self.may_be_zero else 1
+            if not least <= value <= largest:
+                wanted = "at least 0" if least == 0 else "positive"
+                raise CheckpointError(f"{name} is {value:,}; it must be {wanted} and at most {largest:,}.")
 
     def _refuse_near_misses(self, unknown: Iterable[str]) -> None:
         """Refuse a misspelled field; log once a field that is neither ours nor the library's."""

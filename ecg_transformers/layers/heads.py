@@ -40,10 +40,10 @@ def classification_layers(
 
 
 class _ProjectionLayer(nn.Module):
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, affine: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, affine: bool, norm: bool) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs, bias=bias)
-        self.norm = nn.BatchNorm1d(outputs, affine=affine)
+        self.norm = nn.BatchNorm1d(outputs, affine=affine) if norm else nn.Identity()
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.norm(self.linear(hidden))
@@ -57,16 +57,25 @@ class ProjectionHead(nn.Module):
         bias: Whether the linear layers have a bias (redundant before BatchNorm). Default: False.
         last_relu: Whether ReLU follows the last layer, too. Default: False.
         last_affine: Whether the last BatchNorm has scale and shift. Default: False.
+        last_norm: Whether there is a BatchNorm after the last linear layer. Default: True.
     """
 
     def __init__(
-        self, sizes: list[int], *, bias: bool = False, last_relu: bool = False, last_affine: bool = False
+        self,
+        sizes: list[int],
+        *,
+        bias: bool = False,
+        last_relu: bool = False,
+        last_affine: bool = False,
+        last_norm: bool = True,
     ) -> None:
         super().__init__()
         last = len(sizes) - 2
         self.last_relu = last_relu
         self.layers = nn.ModuleList(
-            _ProjectionLayer(sizes[i], sizes[i + 1], bias=bias, affine=i < last or last_affine)
+            _ProjectionLayer(
+                sizes[i], sizes[i + 1], bias=bias, affine=i < last or last_affine, norm=i < last or last_norm
+            )
             for i in range(len(sizes) - 1)
         )
 

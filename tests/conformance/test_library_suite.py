@@ -1,5 +1,6 @@
 """Transformers' own common tests on every registered configuration, model and feature extractor."""
 
+import json
 import tempfile
 import unittest
 from types import SimpleNamespace
@@ -64,12 +65,17 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
         self.model_tester = find_tester(architecture)(self)
         self.all_model_classes = self.model_tester.model_classes
         self.has_attentions = self.model_tester.has_attentions
+        fields = self.model_tester.config_fields
+        if "backbone_config" in fields:
+            # As a file has them: fields of the backbone in its own entry, all of them.
+            whole = json.loads(architecture.config(**fields).to_json_string())
+            fields = {name: whole[name] for name in fields if name in whole}
         self.config_tester = suite.configuration.ConfigTester(
             self,
             config_class=architecture.config,
             has_text_modality=False,
             common_properties=["num_leads", "sampling_rate", "window_size", "hidden_size"],
-            **self.model_tester.config_fields,
+            **fields,
         )
 
     def _enter(self, patch):

@@ -19,6 +19,8 @@ SMALL_DECODER = "--decoder_hidden_size 16 --decoder_num_attention_heads 2 --deco
 RECIPES = {
     "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
     "mae_nextclip_published": (f"{SMALL} {SMALL_DECODER}", {"reconstruction.png", "nextclip.png"}),
+    "moco_v3_tiny": ("", set()),
+    "moco_v3_published": (f"{SMALL} --projector_hidden_size 32 --projection_size 16", set()),
 }
 
 

@@ -1,0 +1,308 @@
+"""MoCo v3 pretraining: each view predicts the key of the other, against the batch and, optionally, a queue.
+
+Source: Chen et al. 2021 (arXiv 2104.02057), algorithm 1, and its public code; queue as in MoCo v2; selection of
+positives: `objectives/selection.py`. See `docs/systems/moco_v3.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from ...augmentations.row_generator import RowGenerator
+from ...augmentations.views import MaeMocoViews
+from ...layers.heads import ProjectionHead
+from ...objectives.dictionary import batch_dictionary
+from ...objectives.gather import all_gather, process_slice
+from ...objectives.momentum import copy_and_freeze, ema_update
+from ...objectives.precision import at_least_float32
+from ...objectives.progress import Progress
+from ...objectives.queue import KeyQueue
+from ...objectives.selection import Contrast, SelectionRule, selective_info_nce
+from ...objectives.sources import same_source, source_numbers
+from .configuration_moco_v3 import MocoV3Config
+from .modeling_moco_v3 import MocoV3Model, MocoV3PreTrainedModel
+
+__all__ = ["MocoV3ForPreTraining", "MocoV3ForPreTrainingOutput"]
+
+
+@dataclass
+class MocoV3ForPreTrainingOutput(ModelOutput):
+    """Output of a pretraining step.
+
+    Args:
+        loss: Weighted sum of the terms.
+        contrastive_loss_1: First view as query, second as key; times 2 * temperature.
+        contrastive_loss_2: Second view as query, first as key; times 2 * temperature.
+        queries: Unit vectors of the first view `(batch, projection_size)`, from the predictor.
+        positive_keys: Unit vectors of the second view, from the momentum encoder.
+        num_positives: Mean number of extra positives of a query, over both terms.
+        positive_similarity: Mean cosine similarity of a query with its own key, over both terms.
+        sampling_active: 1 if positives are selected at this step, 0 before the warm-up of the sampling is over.
+        last_hidden_state: Tokens of the first view `(batch, tokens, hidden_size)`.
+        hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
+        attentions: Of the first view, as in `EcgModelOutput`, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    contrastive_loss_1: torch.Tensor | None = None
+    contrastive_loss_2: torch.Tensor | None = None
+    queries: torch.Tensor | None = None
+    positive_keys: torch.Tensor | None = None
+    num_positives: torch.Tensor | None = None
+    positive_similarity: torch.Tensor | None = None
+    sampling_active: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class MocoV3MomentumEncoder(MocoV3Model):
+    """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
+
+
+class MocoV3ForPreTraining(MocoV3PreTrainedModel):
+    """Backbone, projector, predictor and momentum encoder: `L = L(q1, k2) + L(q2, k1)`, each times 2 * temperature.
+
+    `loss_weights`, `momentum`, `temperature` and `rule` start at the values of the config and may be set at any time.
+    The momentum encoder moves once per optimizer step, before the keys are encoded. `PretrainingTrainer` does that
+    through `before_step`, which also starts the sampling when its warm-up is over; in any other loop `forward` moves
+    the momentum encoder in training mode, and the sampling is active from the start.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        CheckpointError: The fields of the sampling contradict each other.
+    """
+
+    config: MocoV3Config
+    logged_values = ("num_positives", "positive_similarity", "sampling_active")
+    start_marker: torch.Tensor
+
+    def __init__(self, config: MocoV3Config):
+        super().__init__(config)
+        self.moco_v3 = MocoV3Model(config)
+        # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
+        self.register_buffer("start_marker", torch.zeros(()), persistent=False)
+        self.projector = self._projector(config)
+        hidden = [config.projector_hidden_size] * (config.predictor_num_layers - 1)
+        sizes = [config.projection_size, *hidden, config.projection_size]
+        self.predictor = ProjectionHead(sizes, last_norm=config.predictor_last_norm)
+        self.momentum_encoder = MocoV3MomentumEncoder(config)
+        self.momentum_projector = self._projector(config)
+        self.queue = KeyQueue(config.projection_size, config.queue_size) if config.queue_size else None
+        self.views = MaeMocoViews(probability=config.view_probability, policy=config.view_policy)
+        self.loss_weights = {"contrastive_loss_1": 1.0, "contrastive_loss_2": 1.0}
+        self.momentum = config.momentum
+        self.temperature = config.temperature
+        self.rule = SelectionRule(**{field.name: getattr(config, field.name) for field in fields(SelectionRule)})
+        self._rule_in_force = self.rule
+        self._update_in_forward = True
+        self.post_init()
+
+    @staticmethod
+    def _projector(config: MocoV3Config) -> ProjectionHead:
+        hidden = [config.projector_hidden_size] * (config.projector_num_layers - 1)
+        return ProjectionHead([config.pooled_size, *hidden, config.projection_size])
+
+    @property
+    def encoder(self) -> MocoV3Model:
+        """The part that is kept for downstream use."""
+        return self.moco_v3
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, KeyQueue):
+            module.reset_state()
+        elif module is self:
+            init.zeros_(self.start_marker)
+            copy_and_freeze(self.momentum_encoder, self.moco_v3)
+            copy_and_freeze(self.momentum_projector, self.projector)
+            for parameter in self._fixed_parameters():
+                parameter.requires_grad_(False)
+
+    def _fixed_parameters(self) -> list[nn.Parameter]:
+        """Patch embedding and positions of a transformer, as far as the config fixes them."""
+        backbone, config = self.moco_v3.backbone, self.config
+        fixed = []
+        if config.freeze_patch_embedding and hasattr(backbone.config, "patch_size"):
+            fixed += list(backbone.get_input_embeddings().parameters())
+        if config.freeze_positions:
+            fixed += [value for name, value in backbone.named_parameters() if name.endswith("position_embeddings")]
+        return fixed
+
+    def resize_window(self, window_size: int) -> None:
+        """Adapt backbone and momentum encoder to windows of another length.
+
+        Args:
+            window_size: New length in samples.
+
+        Raises:
+            CheckpointError: The backbone cannot be adapted.
+        """
+        super().resize_window(window_size)
+        for parameter in self._fixed_parameters():
+            parameter.requires_grad_(False)
+
+    # ---- hooks of the Trainer --------------------------------------------------------------------------------------
+
+    def before_step(self, progress: Progress) -> None:
+        """Move the momentum encoder before the first micro-batch, and take the rule of the sampling for this step.
+
+        Args:
+            progress: Position in the run.
+        """
+        self._rule_in_force = self.rule.at_step(progress.global_step, progress.max_steps)
+        self.momentum_update()
+        self._update_in_forward = False
+
+    def after_step(self, progress: Progress) -> None:
+        """Leave the next move to whoever runs the next step.
+
+        Args:
+            progress: Position in the run; not used.
+        """
+        self._update_in_forward = True
+
+    def momentum_update(self, momentum: float | None = None) -> None:
+        """Move momentum encoder and momentum projector towards the online networks.
+
+        Args:
+            momentum: Share of the old weights. Default: the attribute `momentum`.
+        """
+        momentum = self.momentum if momentum is None else momentum
+        ema_update(self.momentum_encoder, self.moco_v3, momentum)
+        ema_update(self.momentum_projector, self.projector, momentum)
+
+    def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
+        """Draw two views for each record.
+
+        Args:
+            generator: Source of the numbers, one stream per record.
+
+        Returns:
+            Draws of both views, batch first.
+        """
+        draws: dict[str, torch.Tensor] = {}
+        for view in range(2):
+            drawn = self.views.draw(generator, self.config.num_leads, self.config.window_size)
+            draws |= {f"view{view}_{name}": value for name, value in drawn.items()}
+        return draws
+
+    def apply_draws(self, inputs: Mapping[str, Any], draws: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn draws into the keyword `views` of `forward`.
+
+        Args:
+            inputs: The batch; `input_values` and, if it is there, `attention_mask` are used.
+            draws: From `draw`.
+        """
+        views = []
+        for view in range(2):
+            prefix = f"view{view}_"
+            drawn = {name.removeprefix(prefix): value for name, value in draws.items() if name.startswith(prefix)}
+            views.append(self.views.apply(inputs["input_values"], drawn, inputs.get("attention_mask")))
+        return {"views": torch.stack(views, dim=1)}
+
+    # ---- the objective ---------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        views: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patient_ids: torch.Tensor | None = None,
+        record_ids: torch.Tensor | None = None,
+        record_index: torch.Tensor | None = None,
+        return_loss: bool = True,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MocoV3ForPreTrainingOutput | tuple:
+        """Compute the losses; in training mode also fill the queue.
+
+        Args:
+            input_values: The un-augmented record `(batch, leads, samples)`, normalized.
+            views: Two views `(batch, 2, leads, samples)`. Default: drawn from torch's global generator.
+            attention_mask: `(batch, samples)`, 1 = signal.
+            lead_mask: `(batch, leads)`, 1 = present.
+            patient_ids: int64 `(batch,)`, -1 = unknown; used by `same_source`.
+            record_ids: int64 `(batch,)`; compared instead for a row without a patient.
+            record_index: Accepted and ignored.
+            return_loss: Accepted so that the Trainer evaluates with a loss.
+            output_hidden_states: Return the hidden states of every layer for the first view.
+            output_attentions: Return its attention weights (eager attention).
+            return_dict: Return a tuple if False.
+        """
+        if views is None:
+            inputs = {"input_values": input_values, "attention_mask": attention_mask}
+            draws = self.draw(RowGenerator(len(input_values), device=input_values.device))
+            views = self.apply_draws(inputs, draws)["views"]
+        masks = {"attention_mask": attention_mask, "lead_mask": lead_mask, "return_dict": True}
+        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        first = self.moco_v3(views[:, 0], **masks, **wanted)
+        second = self.moco_v3(views[:, 1], **masks)
+        queries = [self._unit(self.predictor(self.projector(view.pooler_output))) for view in (first, second)]
+        keys = self._encode_keys(views, masks)
+        gathered = [all_gather(key) for key in keys]
+        sources = source_numbers(patient_ids, record_ids)
+        all_sources = None if sources is None else all_gather(sources)
+        contrasts = [self._contrast(queries[0], gathered[1], all_sources)]
+        contrasts += [self._contrast(queries[1], gathered[0], all_sources)]
+        if self.training and self.queue is not None:
+            # One key per record and step; the losses took copies of the queue.
+            self.queue.enqueue(gathered[1], all_sources)
+        terms = [2 * self.temperature * contrast.losses.mean() for contrast in contrasts]
+        cosines = [(query * key).sum(dim=1).mean() for query, key in zip(queries, keys[::-1], strict=True)]
+        weights = self.loss_weights
+        result = MocoV3ForPreTrainingOutput(
+            loss=weights["contrastive_loss_1"] * terms[0] + weights["contrastive_loss_2"] * terms[1],
+            contrastive_loss_1=terms[0],
+            contrastive_loss_2=terms[1],
+            queries=queries[0],
+            positive_keys=keys[1],
+            num_positives=torch.stack([contrast.num_positives for contrast in contrasts]).mean(),
+            positive_similarity=torch.stack(cosines).mean().detach(),
+            sampling_active=torch.full_like(terms[0], float(self._rule_in_force.is_active), requires_grad=False),
+            last_hidden_state=first.last_hidden_state,
+            hidden_states=first.hidden_states,
+            attentions=first.attentions,
+        )
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return result if use_dict else result.to_tuple()
+
+    @staticmethod
+    def _unit(projected: torch.Tensor) -> torch.Tensor:
+        # In float32: keys that were rounded to bfloat16 are no unit vectors.
+        (projected,) = at_least_float32(projected)
+        return functional.normalize(projected, dim=1)
+
+    @torch.no_grad()
+    def _encode_keys(self, views: torch.Tensor, masks: dict[str, Any]) -> list[torch.Tensor]:
+        """Keys of both views, each in a pass of its own, after the momentum encoder moved."""
+        if self.training and self._update_in_forward:
+            self.momentum_update()
+        pooled = [self.momentum_encoder(views[:, view], **masks).pooler_output for view in range(2)]
+        return [self._unit(self.momentum_projector(rows)) for rows in pooled]
+
+    def _contrast(self, queries: torch.Tensor, keys: torch.Tensor, sources: torch.Tensor | None) -> Contrast:
+        """Queries of this process against the keys of all processes, and those of the queue."""
+        own_rows = process_slice(torch.arange(len(keys), device=keys.device))
+        dictionary = batch_dictionary(keys, own_rows, sources, self.queue)
+        alike = None if sources is None else same_source(sources[own_rows], dictionary.sources)
+        return selective_info_nce(
+            queries,
+            keys[own_rows],
+            dictionary.candidates,
+            self.temperature,
+            self._rule_in_force,
+            same_source=alike,
+            left_out=dictionary.left_out,
+        )

@@ -2,22 +2,22 @@
 
 import pytest
 
-from ..testers.tester import EcgModelTester, find_tester, rows_with_tester
+from ..testers.tester import ROWS, EcgModelTester, testers
 
 
 def pytest_generate_tests(metafunc):
     """Once per architecture; with `model_class`, once per class that the architecture has."""
     if "model_class" in metafunc.fixturenames:
-        pairs = [(name, kind) for name, row in rows_with_tester().items() for kind in row.heads]
+        pairs = [(name, kind) for name, tester in testers().items() for kind in ROWS[tester.model_type].heads]
         metafunc.parametrize(("tester", "model_class"), pairs, indirect=True)
     elif "tester" in metafunc.fixturenames:
-        metafunc.parametrize("tester", rows_with_tester(), indirect=True)
+        metafunc.parametrize("tester", testers(), indirect=True)
 
 
 @pytest.fixture
 def tester(request) -> EcgModelTester:
     """The tester of one architecture."""
-    return find_tester(rows_with_tester()[request.param])()
+    return testers()[request.param]()
 
 
 @pytest.fixture

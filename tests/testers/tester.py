@@ -39,6 +39,16 @@ def rows_with_tester() -> dict[str, Architecture]:
     return {name: row for name, row in ROWS.items() if missing_tester(row) is None}
 
 
+def testers() -> "dict[str, type[EcgModelTester]]":
+    """The testers of all families by name, with those that a family has for further backbones (`OTHERS`)."""
+    found = {}
+    for name, row in rows_with_tester().items():
+        module = importlib.import_module(f"{__package__}.{row.model_type}")
+        others = getattr(module, "OTHERS", {})
+        found |= {name: find_tester(row), **{f"{name}-{other}": tester for other, tester in others.items()}}
+    return found
+
+
 class EcgModelTester:
     """A tiny instance of one architecture.
 

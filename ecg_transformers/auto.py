@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from .errors import CheckpointError
+from .errors import CheckpointError, check_names
 
 __all__ = ["ARCHITECTURES", "CLASS_KINDS", "Architecture", "ClassKind", "register", "register_architecture"]
 
@@ -60,6 +60,9 @@ class Architecture:
         builds_on: Families whose modules it imports.
         trainer: Class that runs its pretraining, as `module.Class`. Default: `PretrainingTrainer`.
         package: Package of its modules. Default: `ecg_transformers.models.<model_type>`.
+
+    Raises:
+        ArgumentsError: An unknown kind of head.
     """
 
     model_type: str
@@ -68,6 +71,9 @@ class Architecture:
     builds_on: tuple[str, ...] = ()
     trainer: str = "ecg_transformers.trainer.pretraining.PretrainingTrainer"
     package: str | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.heads, CLASS_KINDS.keys() - set(_ALWAYS), where=f"heads of {self.model_type!r}")
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -339,10 +339,10 @@ class Encoder(EcgPreTrainedModel):
             CheckpointError: There is no such layer, or one is named twice.
         """
         last = self.num_layers
-        asked = [layer] if isinstance(layer, int) else list(layer)
-        if not asked or not all(-last - 1 <= number <= last for number in asked):
+        asked: list[Any] = list(layer) if isinstance(layer, list | tuple) else [layer]
+        if not asked or not all(type(number) is int and -last - 1 <= number <= last for number in asked):
             raise CheckpointError(
-                f"layer is {layer}; expected one number, or a list of numbers, from {-last - 1} to {last}: 0 is the "
+                f"layer is {layer!r}; expected one number, or a list of numbers, from {-last - 1} to {last}: 0 is the "
                 f"input of the first layer, {last} or -1 the output of the encoder."
             )
         numbers = [number % (last + 1) for number in asked]

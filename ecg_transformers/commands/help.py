@@ -1,5 +1,6 @@
 """`--help` of the scripts, from the declarations that are read: grouped, with types, defaults and required marks."""
 
+import inspect
 import re
 import textwrap
 import types
@@ -9,7 +10,7 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
-from ..features.contract import SignalContract
+from ..features.contract import CHOICES, SignalContract
 from ..trainer.arguments import EcgTrainingArguments
 from .command_line import field_types, read_yaml
 from .options import Declared, declared_options
@@ -75,7 +76,7 @@ def _option_row(one: Declared) -> tuple[str, str]:
 
 
 def _default_words(default: Any, text: str) -> str:
-    if default is False or default in (None, MISSING, "", {}, []) or "Default:" in text:
+    if default is False or default in (None, MISSING, "", {}, [], ()) or "Default:" in text:
         return ""
     return f" (default: {str(default).lower() if default is True else default})"
 
@@ -124,12 +125,22 @@ def _architecture_blocks(config: str) -> list[str]:
     architecture = architecture_of(values.get("model_type"))
     blocks = []
     classes = {"config": architecture.config, "extractor": architecture.feature_extractor}
+    defaults = {
+        "config": {entry.name: entry.default for entry in fields(architecture.config)},
+        "extractor": {
+            name: parameter.default
+            for name, parameter in inspect.signature(architecture.feature_extractor.__init__).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        },
+    }
     for owner, kinds in architecture_owners(architecture).items():
         told = (_field_docs(SignalContract) if owner == "extractor" else {}) | _field_docs(classes[owner])
         rows = []
         for name in sorted(kinds):
             set_here = f" ({config.rpartition('/')[2]}: {values[name]})" if name in values else ""
-            rows.append((f"--{name} {_type_words(kinds[name])}".rstrip(), told.get(name, "") + set_here))
+            choices = f" One of {', '.join(map(str, CHOICES[name]))}." if name in CHOICES else ""
+            default = set_here or _default_words(defaults[owner].get(name), told.get(name, ""))
+            rows.append((f"--{name} {_type_words(kinds[name])}".rstrip(), told.get(name, "") + choices + default))
         title = "Architecture" if owner == "config" else "Signal"
         blocks.append(_block(f"{title} ({classes[owner].__name__})", rows))
     return blocks
@@ -142,10 +153,16 @@ def _field_docs(kind: type) -> dict[str, str]:
         section = re.search(r"Args:\n(.*?)(?:\n\n|\Z)", base.__doc__ or "", re.DOTALL)
         if section and base.__module__.startswith(__package__.split(".")[0]):
             text = textwrap.dedent(section[1])
-            for entry in re.finditer(r"^(\w+)[^:\n]*: (.*(?:\n[ ]+.*)*)", text, re.MULTILINE):
-                sentence = re.split(r"(?<=[a-z)`0-9])[.;] ", " ".join(entry[2].split()))[0]
-                found[entry[1]] = sentence.rstrip(".") + "."
+            for entry in re.finditer(r"^(\w+)(?: \(.*?\))?: (.*(?:\n[ ]+.*)*)", text, re.MULTILINE):
+                found[entry[1]] = _first_sentence(" ".join(entry[2].split()))
     return found
+
+
+def _first_sentence(text: str) -> str:
+    """A text up to its first full stop or semicolon outside parentheses, with a full stop."""
+    ends = (match.start() for match in re.finditer(r"[.;](?= |$)", text))
+    end = next((end for end in ends if text.count("(", 0, end) == text.count(")", 0, end)), len(text))
+    return text[:end] + "."
 
 
 def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:

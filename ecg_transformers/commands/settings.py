@@ -131,7 +131,8 @@ def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None
             logger.warning(f"the checkpoint is a {base.model_type}; model_type {model_type!r} of the YAML is not used.")
         model_type = base.model_type
     model_type = model_type or PretrainingArguments.model_type
-    check_names([model_type], ARCHITECTURES, where="model_type")
+    if model_type not in ARCHITECTURES:
+        raise ArgumentsError(f"model_type is {model_type!r}; expected one of {', '.join(ARCHITECTURES)}.")
     return ARCHITECTURES[model_type]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
+from ..auto import ARCHITECTURES
 from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
@@ -92,9 +93,14 @@ def build_classifier(
         **options: For `from_pretrained`, such as `attn_implementation`.
 
     Raises:
-        CheckpointError: The checkpoint lacks tensors of the encoder, or cannot be adapted to the window.
+        CheckpointError: The family has no classifier, the checkpoint lacks tensors of the encoder, or it cannot be
+            adapted to the window.
     """
     config = AutoConfig.from_pretrained(checkpoint)
+    if "classifier" not in ARCHITECTURES[config.model_type].heads:
+        raise CheckpointError(
+            f"{checkpoint} is a {config.model_type}, a family without a classifier; a probe or a fine-tuning needs one."
+        )
     if pooling is None:
         with torch.device("meta"):
             pooling = "cls_mean" if AutoModel.from_config(config).has_cls_token else "cls"
@@ -104,7 +110,7 @@ def build_classifier(
     config.label_system = task.system
     config.problem_type = task.problem_type
     config.thresholds = None
-    config.pooling, config.layer = pooling, layer if isinstance(layer, int) else list(layer)
+    config.pooling, config.layer = pooling, list(layer) if isinstance(layer, list | tuple) else layer
     if linear_head:
         config.head_hidden_sizes, config.head_dropout, config.head_batch_norm = [], 0.0, False
     # New weights are drawn from torch's generator; the caller's state is restored.

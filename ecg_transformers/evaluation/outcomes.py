@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from ..corpora.protocol import Splits
+from ..errors import EcgError
 from ..inference.aggregation import Aggregate
 from ..inference.encode import predict_records
 from ..metrics.metrics import fit_thresholds
@@ -138,12 +139,16 @@ def run_mode(
         Classifier, thresholds, predictions.
 
     Raises:
-        EcgError: An unknown mode, or a training without `output_dir`.
+        EcgError: An unknown mode, a linear probe with attention, or a training without `output_dir`.
     """
     mode = find_mode(name)
     started = time.monotonic()
     device = _device(device)
     settings = _resolved(settings or LearningSettings(), splits, device)
+    if settings.attentive and not (mode.trains or mode.attentive):
+        raise EcgError(
+            f"a {mode.title} learns no attention over the tokens: set --mode attentive_probe, or another pooling."
+        )
     initialization = "random" if mode.initialization == "random" else initialization
     # The backward pass of SDPA takes 40 % of a training step on a CPU.
     kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)

@@ -156,8 +156,9 @@ def _write_code(folder: Path, opened: Opened) -> dict[str, str]:
     """Writes the bundled source and returns the `auto_map` that names its classes."""
     row = opened.architecture
     classes = {"AutoConfig": row.config, "AutoFeatureExtractor": row.feature_extractor}
+    # Besides the published class, what can be put on an encoder: any other head would come without its weights.
     for head, model_class in row.models.items():
-        if head != "pretraining" or head == opened.head:
+        if head in ("encoder", "classifier", opened.head):
             classes |= dict.fromkeys(auto_classes(head, model_class), model_class)
     source = bundle((one.__module__ for one in classes.values()), with_pretraining=opened.head == "pretraining")
     for name, text in source.files.items():

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 import ecg_transformers
 from ecg_transformers.auto import ARCHITECTURES, CLASS_KINDS, Architecture, register, register_architecture
 from ecg_transformers.configuration import EcgBaseConfig
-from ecg_transformers.errors import CheckpointError
+from ecg_transformers.errors import ArgumentsError, CheckpointError
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.modeling import EcgForSequenceClassification, EcgPreTrainedModel, Encoder
 
@@ -177,3 +177,8 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = ecg_transformers.MaeMokoModel
     with pytest.raises(ImportError, match="MaeMokoModel"):
         from ecg_transformers import MaeMokoModel  # noqa: F401
+
+
+def test_an_unknown_kind_of_head_is_refused_by_name():
+    with pytest.raises(ArgumentsError, match=r"'clasifier'.*Did you mean classifier"):
+        Architecture("no_such_family", "NoSuchFamily", heads=("encoder", "clasifier"))

@@ -151,3 +151,18 @@ def test_a_yaml_of_settings_for_a_checkpoint_lists_no_family(tmp_path):
     path = tmp_path / "probe.yaml"
     path.write_text(json.dumps({"model": "m", "mode": "linear_probe"}))
     assert "Architecture (" not in command_help("usage", FineTuneArguments, [str(path)])
+
+
+@pytest.mark.parametrize("config", ["mae_moco_tiny", "moco_v3_tiny", "xresnet1d50_ptbxl"])
+def test_help_of_a_family_is_whole_and_lists_choices_and_defaults(config):
+    kind = FineTuneArguments if config.startswith("xresnet") else PretrainingArguments
+    text = " ".join(command_help("usage", kind, [str(CONFIGS / f"{config}.yaml")]).split())
+    assert text.count("(") == text.count(")")
+    assert "One of record_lead" in text or "One of none, record_lead" in text
+    assert "One of error, interpolate, mask_lead." in text
+    assert "--head_dropout" in text
+    if config == "mae_moco_tiny":
+        assert (
+            "--initializer_range NUMBER Initial standard deviation of tokens and position tables. (default: 0.02)"
+            in text
+        )

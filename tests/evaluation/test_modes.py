@@ -1,12 +1,14 @@
 """The four modes on a tiny checkpoint: what moves, what stays, what is learned, what is saved."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
+from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import CheckpointError, EcgError
 from ecg_transformers.evaluation.classifier import (
@@ -207,3 +209,15 @@ def test_facts_of_pretraining_are_read_from_the_run(checkpoint, tmp_path):
 def test_an_unknown_mode_is_refused(checkpoint, extractor, splits):
     with pytest.raises(EcgError, match="linear_probe"):
         run_mode("linear", checkpoint, extractor, splits)
+
+
+def test_attention_is_no_linear_probe(checkpoint, extractor, splits):
+    with pytest.raises(EcgError, match="set --mode attentive_probe"):
+        run_mode("linear_probe", checkpoint, extractor, splits, LearningSettings(pooling="attention"))
+
+
+def test_a_family_without_a_classifier_is_refused_by_name(checkpoint, splits, monkeypatch):
+    row = replace(ARCHITECTURES["mae_moco"], heads=("encoder", "pretraining"))
+    monkeypatch.setitem(ARCHITECTURES, "mae_moco", row)
+    with pytest.raises(CheckpointError, match="is a mae_moco, a family without a classifier"):
+        build_classifier(checkpoint, splits.task)

@@ -51,7 +51,10 @@ def test_a_layer_that_is_not_there_is_refused_alike(ptbxl_records):
     folder = HUB / "mae-moco-ecg"
     layers = AutoModel.from_pretrained(folder).num_layers
     piped = pipeline("ecg-feature-extraction", model=str(folder), device="cpu")
-    for layer in (layers + 1, -layers - 2, [1, 1]):
+    for layer in (1.5, "2", True):
+        with pytest.raises(CheckpointError, match="layer is"):
+            piped(ptbxl_records[0], layer=layer)
+    for layer in (layers + 1, -layers - 2, [1, 1], []):
         with pytest.raises(CheckpointError, match="layer is"):
             piped(ptbxl_records[0], layer=layer)
         with pytest.raises(CheckpointError, match="layer is"):

@@ -1,6 +1,8 @@
 """A family whose only model returns a score and a reconstruction: it names its golden outputs and card sections."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ecg_transformers.auto import ARCHITECTURES, Architecture
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing import publish
+from ecg_transformers.publishing import export, publish
 from ecg_transformers.publishing.inspection import inspect_checkpoint
 
 ROW = Architecture("toy_score", "ToyScore", heads=("anomaly_detection",), package="tests.toys.toy_score")
@@ -54,3 +56,16 @@ def test_a_model_that_names_no_output_and_has_no_encoder_is_refused(run, record_
         monkeypatch.setattr(model_class, "golden_outputs", outputs)
         with pytest.raises(CheckpointError, match=reason):
             publish(run, output_dir=tmp_path / "toy", golden_record=record_file, clean_process=False)
+
+
+def test_a_published_encoder_names_no_head_that_has_no_weights_there(tmp_path, monkeypatch):
+    from ecg_transformers.models.mae_moco import modeling_mae_moco
+
+    row = replace(ARCHITECTURES["mae_moco"], heads=("encoder", "classifier", "patient_identification"))
+    name = row.class_name("patient_identification")
+    head = type(name, (modeling_mae_moco.MaeMocoForSequenceClassification,), {"__module__": modeling_mae_moco.__name__})
+    monkeypatch.setattr(modeling_mae_moco, name, head, raising=False)
+    for published, named in (("encoder", False), ("patient_identification", True)):
+        auto_map = export._write_code(tmp_path, SimpleNamespace(architecture=row, head=published))
+        assert (name in auto_map) == named
+        assert {"AutoModel", "AutoModelForSequenceClassification"} <= auto_map.keys()

@@ -81,4 +81,5 @@ def test_the_model_repeats_the_step(step, attention):
     for name, gradient in gradients.items():
         assert_near(parameters[name].grad, gradient, 1e-10)
         if name.startswith("nextclip_decoder") and (".query." in name or ".key." in name):
-            assert not parameters[name].grad.any(), name
+            # Exactly zero where the products are written out; a fused kernel of another CPU rounds.
+            assert parameters[name].grad.abs().max() <= (0 if attention == "eager" else 1e-16), name

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ...augmentations.row_generator import RowGenerator
@@ -15,9 +14,8 @@ from ...augmentations.views import MaeMocoViews
 from ...layers.heads import ProjectionHead
 from ...objectives.gather import all_gather, shuffled_key_pass, world_size
 from ...objectives.infonce import info_nce
-from ...objectives.momentum import copy_and_freeze, ema_update
+from ...objectives.momentum import MomentumEncoderMixin
 from ...objectives.precision import at_least_float32
-from ...objectives.progress import Progress
 from ...objectives.queue import KeyQueue
 from ...objectives.sources import source_numbers
 from .configuration_mae_moco import MaeMocoConfig
@@ -67,7 +65,7 @@ class MaeMocoMomentumEncoder(MaeMocoModel):
     """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
-class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
+class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedModel):
     """Encoder, MAE decoder, projection head, momentum encoder and key queue: `L = L_MoCo + alpha * L_MAE`.
 
     `loss_weights`, `momentum` and `temperature` start at the values of the config and may be set at any time, e.g. by a
@@ -75,9 +73,8 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
     queue. Only this class holds the momentum encoder and the queue; `MaeMocoModel.from_pretrained` on its checkpoint
     gives the encoder.
 
-    The momentum encoder moves once per optimizer step, before the keys are encoded (He et al. 2020, algorithm 1).
-    `PretrainingTrainer` does that through `before_step`; in any other loop, `forward` in training mode does it itself,
-    which is right as long as every forward pass is followed by an optimizer step.
+    The momentum encoder moves once per optimizer step, before the keys are encoded (He et al. 2020, algorithm 1); see
+    `MomentumEncoderMixin`.
 
     Args:
         config: The configuration.
@@ -87,13 +84,10 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
     """
 
     config: MaeMocoConfig
-    start_marker: torch.Tensor
 
     def __init__(self, config: MaeMocoConfig):
         super().__init__(config)
         self.mae_moco = MaeMocoModel(config)
-        # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
-        self.register_buffer("start_marker", torch.zeros(()), persistent=False)
         self.loss_weights: dict[str, float] = {}
         if config.contrastive_weight:
             self._build_contrast(config)
@@ -109,7 +103,7 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
         self.loss_weights["contrastive_loss"] = float(config.contrastive_weight)
         self.momentum = config.momentum
         self.temperature = config.temperature
-        self._update_in_forward = True
+        self.momentum_parts = {"momentum_encoder": "mae_moco", "momentum_projector": "projector"}
 
     @property
     def has_contrast(self) -> bool:
@@ -131,41 +125,6 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, KeyQueue):
             module.reset_state()
-        elif module is self:
-            init.zeros_(self.start_marker)
-            if self.has_contrast:
-                copy_and_freeze(self.momentum_encoder, self.mae_moco)
-                copy_and_freeze(self.momentum_projector, self.projector)
-
-    # ---- hooks of the Trainer --------------------------------------------------------------------------------------
-
-    def before_step(self, progress: Progress) -> None:
-        """Move the momentum encoder before the first micro-batch; N accumulated moves would act as momentum**N.
-
-        Args:
-            progress: Position in the run; not used.
-        """
-        if self.has_contrast:
-            self.momentum_update()
-            self._update_in_forward = False
-
-    def after_step(self, progress: Progress) -> None:
-        """Leave the next move to whoever runs the next step.
-
-        Args:
-            progress: Position in the run; not used.
-        """
-        self._update_in_forward = True
-
-    def momentum_update(self, momentum: float | None = None) -> None:
-        """Move momentum encoder and momentum projector towards the online networks.
-
-        Args:
-            momentum: Share of the old weights. Default: the attribute `momentum`.
-        """
-        momentum = self.momentum if momentum is None else momentum
-        ema_update(self.momentum_encoder, self.mae_moco, momentum)
-        ema_update(self.momentum_projector, self.projector, momentum)
 
     def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
         """Draw everything random of one step.
@@ -278,8 +237,6 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
         encoded = self.mae_moco(views[:, 0], **masks, **wanted, return_dict=True)
         queries = self._unit_projection(self.projector, encoded.pooler_output)
         # ... keys from the momentum encoder, which moves before it encodes ...
-        if self.training and self._update_in_forward:
-            self.momentum_update()
         keys = self._encode_keys(views[:, 1], masks, shuffle_indices)
         # ... own key against the keys of earlier steps, ...
         negative_mask = self.queue.negative_mask(
@@ -315,7 +272,7 @@ class MaeMocoForPreTraining(MaskedAutoencoderPreTrainedModel):
         self, view: torch.Tensor, masks: dict[str, torch.Tensor | None], shuffle_indices: torch.Tensor | None
     ) -> torch.Tensor:
         # Only the projector has BatchNorm, so only it needs strangers in its batch: encode here, project elsewhere.
-        pooled = self.momentum_encoder(view, **masks, return_dict=True).pooler_output
+        [pooled] = self.encode_momentum(view, **masks)
         shuffle = self.config.shuffle_bn
         if shuffle == "auto":
             shuffle = any(type(module) is nn.BatchNorm1d for module in self.momentum_projector.modules())

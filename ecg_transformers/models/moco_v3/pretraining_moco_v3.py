@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from ...augmentations.row_generator import RowGenerator
@@ -19,7 +18,7 @@ from ...augmentations.views import MaeMocoViews
 from ...layers.heads import ProjectionHead
 from ...objectives.dictionary import batch_dictionary
 from ...objectives.gather import all_gather, process_slice
-from ...objectives.momentum import copy_and_freeze, ema_update
+from ...objectives.momentum import MomentumEncoderMixin
 from ...objectives.precision import at_least_float32
 from ...objectives.progress import Progress
 from ...objectives.queue import KeyQueue
@@ -66,13 +65,12 @@ class MocoV3MomentumEncoder(MocoV3Model):
     """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
-class MocoV3ForPreTraining(MocoV3PreTrainedModel):
+class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
     """Backbone, projector, predictor and momentum encoder: `L = L(q1, k2) + L(q2, k1)`, each times 2 * temperature.
 
     `loss_weights`, `momentum`, `temperature` and `rule` start at the values of the config and may be set at any time.
-    The momentum encoder moves once per optimizer step, before the keys are encoded. `PretrainingTrainer` does that
-    through `before_step`, which also starts the sampling when its warm-up is over; in any other loop `forward` moves
-    the momentum encoder in training mode, and the sampling is active from the start.
+    The momentum encoder moves once per optimizer step, before the keys are encoded (`MomentumEncoderMixin`). The hook
+    `before_step` also starts the sampling when its warm-up is over; without it the sampling is active from the start.
 
     Args:
         config: The configuration.
@@ -83,13 +81,10 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
 
     config: MocoV3Config
     logged_values = ("num_positives", "positive_similarity", "sampling_active")
-    start_marker: torch.Tensor
 
     def __init__(self, config: MocoV3Config):
         super().__init__(config)
         self.moco_v3 = MocoV3Model(config)
-        # Never in a checkpoint: makes sure that _init_weights runs for this module, whatever was loaded.
-        self.register_buffer("start_marker", torch.zeros(()), persistent=False)
         self.projector = self._projector(config)
         hidden = [config.projector_hidden_size] * (config.predictor_num_layers - 1)
         sizes = [config.projection_size, *hidden, config.projection_size]
@@ -103,7 +98,7 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
         self.temperature = config.temperature
         self.rule = SelectionRule(**{field.name: getattr(config, field.name) for field in fields(SelectionRule)})
         self._rule_in_force = self.rule
-        self._update_in_forward = True
+        self.momentum_parts = {"momentum_encoder": "moco_v3", "momentum_projector": "projector"}
         self.post_init()
 
     @staticmethod
@@ -122,9 +117,6 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
         if isinstance(module, KeyQueue):
             module.reset_state()
         elif module is self:
-            init.zeros_(self.start_marker)
-            copy_and_freeze(self.momentum_encoder, self.moco_v3)
-            copy_and_freeze(self.momentum_projector, self.projector)
             for parameter in self._fixed_parameters():
                 parameter.requires_grad_(False)
 
@@ -154,32 +146,13 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
     # ---- hooks of the Trainer --------------------------------------------------------------------------------------
 
     def before_step(self, progress: Progress) -> None:
-        """Move the momentum encoder before the first micro-batch, and take the rule of the sampling for this step.
+        """Take the rule of the sampling for this step, and move the momentum encoder.
 
         Args:
             progress: Position in the run.
         """
         self._rule_in_force = self.rule.at_step(progress.global_step, progress.max_steps)
-        self.momentum_update()
-        self._update_in_forward = False
-
-    def after_step(self, progress: Progress) -> None:
-        """Leave the next move to whoever runs the next step.
-
-        Args:
-            progress: Position in the run; not used.
-        """
-        self._update_in_forward = True
-
-    def momentum_update(self, momentum: float | None = None) -> None:
-        """Move momentum encoder and momentum projector towards the online networks.
-
-        Args:
-            momentum: Share of the old weights. Default: the attribute `momentum`.
-        """
-        momentum = self.momentum if momentum is None else momentum
-        ema_update(self.momentum_encoder, self.moco_v3, momentum)
-        ema_update(self.momentum_projector, self.projector, momentum)
+        super().before_step(progress)
 
     def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
         """Draw two views for each record.
@@ -245,10 +218,10 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
             inputs = {"input_values": input_values, "attention_mask": attention_mask}
             draws = self.draw(RowGenerator(len(input_values), device=input_values.device))
             views = self.apply_draws(inputs, draws)["views"]
-        masks = {"attention_mask": attention_mask, "lead_mask": lead_mask, "return_dict": True}
+        masks = {"attention_mask": attention_mask, "lead_mask": lead_mask}
         wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        first = self.moco_v3(views[:, 0], **masks, **wanted)
-        second = self.moco_v3(views[:, 1], **masks)
+        first = self.moco_v3(views[:, 0], **masks, **wanted, return_dict=True)
+        second = self.moco_v3(views[:, 1], **masks, return_dict=True)
         queries = [self._unit(self.predictor(self.projector(view.pooler_output))) for view in (first, second)]
         keys = self._encode_keys(views, masks)
         gathered = [all_gather(key) for key in keys]
@@ -287,9 +260,7 @@ class MocoV3ForPreTraining(MocoV3PreTrainedModel):
     @torch.no_grad()
     def _encode_keys(self, views: torch.Tensor, masks: dict[str, Any]) -> list[torch.Tensor]:
         """Keys of both views, each in a pass of its own, after the momentum encoder moved."""
-        if self.training and self._update_in_forward:
-            self.momentum_update()
-        pooled = [self.momentum_encoder(views[:, view], **masks).pooler_output for view in range(2)]
+        pooled = self.encode_momentum(views[:, 0], views[:, 1], **masks)
         return [self._unit(self.momentum_projector(rows)) for rows in pooled]
 
     def _contrast(self, queries: torch.Tensor, keys: torch.Tensor, sources: torch.Tensor | None) -> Contrast:

@@ -51,7 +51,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "logging_steps": 50,
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
-    "save_total_limit": 1,
+    # The newest and the best: at 1 the Trainer ends with the best alone, from which a killed run would train on.
+    "save_total_limit": 2,
     "load_best_model_at_end": True,
     "dataloader_drop_last": False,
     "no_decay": [*NO_DECAY, "attention.query"],

@@ -56,7 +56,7 @@ class LossCallback(TrainerCallback):
 
 
 class StepCallback(TrainerCallback):
-    """What `EcgTrainer` needs at fixed places: the epoch of the sampler, the micro-batch, the plateau's warm-up.
+    """What `EcgTrainer` needs at fixed places: its first step, epoch of the sampler, micro-batch, plateau's warm-up.
 
     Args:
         trainer: The Trainer to keep up to date.
@@ -64,6 +64,16 @@ class StepCallback(TrainerCallback):
 
     def __init__(self, trainer: "EcgTrainer"):
         self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """End a run that was resumed at its last step before it takes another one."""
+        self.trainer.first_step = state.global_step
+        if state.global_step >= state.max_steps:
+            logger.warning(f"all {state.max_steps} steps are done: nothing is left to train.")
+            control.should_training_stop = True
+        return control
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -166,8 +176,12 @@ class ResumedEarlyStopping(EarlyStoppingCallback):
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Take the count from the checkpoint's Trainer state."""
+    ) -> TrainerControl:
+        """Take the count from the checkpoint's Trainer state; a run that it had ended stays ended."""
         super().on_train_begin(args, state, control, **kwargs)
         saved = cast(dict[str, Any], state.stateful_callbacks).get(type(self).__name__, {})
         self.early_stopping_patience_counter = saved.get("attributes", {}).get("early_stopping_patience_counter", 0)
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            logger.warning(f"early stopping ended this run at step {state.global_step}: nothing is left to train.")
+            control.should_training_stop = True
+        return control

@@ -128,7 +128,7 @@ class RunRecord(TrainerCallback):
         folder: Output folder of the run.
         facts: Settings, corpus, folds, records.
         speed: Callback that measures the speed.
-        resumed: Add the hours of the interrupted run.
+        resumed: Take hours, speed and peak memory of the interrupted run into account.
     """
 
     folder: Path
@@ -138,15 +138,15 @@ class RunRecord(TrainerCallback):
 
     def __post_init__(self) -> None:
         self.path = Path(self.folder) / "run.json"
-        self._earlier = 0.0
+        self._earlier: dict[str, Any] = {}
         if self.resumed and self.path.is_file():
-            self._earlier = json.loads(self.path.read_text(encoding="utf-8")).get("hours", 0.0)
+            self._earlier = json.loads(self.path.read_text(encoding="utf-8"))
         self._started = time.monotonic()
 
     @property
     def hours(self) -> float:
         """Duration of the run (h), interrupted parts up to their last checkpoint included."""
-        return self._earlier + (time.monotonic() - self._started) / 3600
+        return self._earlier.get("hours", 0.0) + (time.monotonic() - self._started) / 3600
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -179,9 +179,12 @@ class RunRecord(TrainerCallback):
             "records_seen": state.global_step * batch_size,
             "batch_size": batch_size,
             "hours": round(self.hours, 5),
-            "records_per_second": None if seconds is None else round(batch_size / seconds, 2),
-            "step_seconds": None if seconds is None else round(seconds, 5),
-            "peak_memory_bytes": peak_memory(),
+            # A run that was resumed at its end has no step to measure.
+            "records_per_second": self._earlier.get("records_per_second")
+            if seconds is None
+            else round(batch_size / seconds, 2),
+            "step_seconds": self._earlier.get("step_seconds") if seconds is None else round(seconds, 5),
+            "peak_memory_bytes": max(peak_memory(), self._earlier.get("peak_memory_bytes", 0)),
             "hardware": describe_hardware(args.world_size),
             "world_size": args.world_size,
             "versions": versions(),

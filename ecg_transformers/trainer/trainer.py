@@ -58,6 +58,7 @@ class EcgTrainer(Trainer):
             checkpoint.
 
     Attributes:
+        first_step: Number of finished steps when this training began: 0, or that of the checkpoint.
         micro_step: Number of the micro-batch within the accumulated step, from 0.
         epoch_sampler: The sampler of the training records, once it is made.
         plateau_scheduler: The scheduler of `lr_scheduler_type="reduce_lr_on_plateau"`, once it is made.
@@ -80,6 +81,7 @@ class EcgTrainer(Trainer):
             kwargs.setdefault("data_collator", identity_collator)
         self.epoch_sampler: EpochSampler | None = None
         self.plateau_scheduler: PlateauAfterWarmup | None = None
+        self.first_step = 0
         self.micro_step = 0
         self._evaluation_batch = 0
         super().__init__(
@@ -269,6 +271,16 @@ class EcgTrainer(Trainer):
             discard_unfinished(self.output_dir)
         resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(resume, trial, ignore_keys_for_eval)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As in Transformers; nothing where a run was resumed at its end, inside an epoch or not."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as in Transformers, but no mean loss of a training without a step."""
+        if "train_loss" not in logs or self.state.global_step > self.first_step:
+            super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint under a temporary name, rename it, write its marker last."""

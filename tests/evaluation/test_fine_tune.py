@@ -182,6 +182,29 @@ def test_an_interrupted_one_cycle_goes_on_bit_for_bit(architecture, splits, tmp_
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
+@pytest.mark.parametrize("choose_epoch", ["best", "last"])
+def test_a_training_resumed_at_its_last_step_is_the_same(architecture, splits, tmp_path, choose_epoch):
+    """A kill after the last checkpoint, whose step is inside an epoch."""
+    extractor, found = load_extractor(architecture), []
+    settings = {"choose_epoch": choose_epoch, "max_shift_seconds": 0.0}
+    for resume in (False, True):
+        torch.manual_seed(0)
+        model = build_classifier(architecture, splits.task, initialization="random")
+        # The first epoch is the best one: the rate is far too high.
+        arguments = training_arguments(
+            tmp_path, **RECIPE | {"learning_rate": 0.5}, max_steps=9, load_best_model_at_end=choose_epoch == "best"
+        )
+        held_out = fine_tune(
+            model, extractor, splits, arguments=arguments, settings=FineTuneSettings(**settings, resume=resume)
+        )
+        found.append((model.state_dict(), held_out.chosen, held_out.scores))
+        assert [path.name for path in tmp_path.glob("checkpoint-9")]
+    (state, *choice), (again, *choice_again) = found
+    assert choice == choice_again
+    assert all(torch.equal(tensor, again[name]) for name, tensor in state.items())
+    assert choose_epoch == "last" or choice[0] < max(choice[1])
+
+
 def test_a_batch_of_one_record_is_left_to_another_epoch(architecture, splits, tmp_path):
     extractor = load_extractor(architecture)
     model = build_classifier(architecture, splits.task, initialization="random")

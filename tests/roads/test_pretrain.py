@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,27 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(pretrain,
     pretrain(words(corpus, run, "--resume"))
     assert not list(run.glob("*.unfinished"))
     assert_same_run(straight, run)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed before its end"])
+def test_a_run_at_its_last_step_is_not_trained_on(pretrain, corpus, straight, tmp_path, capsys, killed):
+    # The last of the 14 steps falls inside an epoch of 3.
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    if killed:
+        # The last checkpoint was written, the final folder was not.
+        for name in ("model.safetensors", "config.json", "trainer_state.json", "loss.png"):
+            (run / name).unlink()
+    resumed = pretrain(words(corpus, run, "--resume"))
+    assert resumed.trainer.state.global_step == 14
+    assert not [path.name for path in run.glob("checkpoint-15*")]
+    assert_same_run(straight, run)
+    assert not [entry for entry in history(run) if "train_loss" in entry]
+    assert "14 of 14 steps" in capsys.readouterr().out
+    before, after = (json.loads((folder / "run.json").read_text()) for folder in (straight, run))
+    for name in ("steps", "records_seen", "step_seconds", "records_per_second"):
+        assert before[name] == after[name], name
+    assert after["peak_memory_bytes"] >= before["peak_memory_bytes"]
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(pretrain, corpus, straight, tmp_path, caplog):

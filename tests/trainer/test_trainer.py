@@ -233,6 +233,21 @@ def test_early_stopping_goes_on_counting_after_a_resume(make_trainer):
     assert resumed.state.global_step == straight.state.global_step < 40
 
 
+def test_a_run_that_early_stopping_ended_stays_ended_when_resumed(make_trainer):
+    settings = {"evaluate": True, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    settings |= {"metric_for_best_model": "loss", "learning_rate": 0.0, "max_steps": 40}
+    ended = make_trainer(folder="a", callbacks=[ResumedEarlyStopping(2, 10.0)], **settings)
+    ended.train()
+    assert ended.state.global_step == 6
+    again = make_trainer(folder="a", callbacks=[ResumedEarlyStopping(2, 10.0)], **settings)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 6
+    # With more patience it goes on.
+    patient = make_trainer(folder="a", callbacks=[ResumedEarlyStopping(4, 10.0)], **settings)
+    patient.train(resume_from_checkpoint=True)
+    assert patient.state.global_step == 10
+
+
 def test_a_checkpoint_holds_no_pickled_arguments_and_loads_with_the_auto_classes(make_trainer):
     from transformers import AutoFeatureExtractor, AutoModel
 

@@ -157,6 +157,13 @@ class EcgConfig(EcgBaseConfig):
                 "positive widths and a probability from 0 up to, not including, 1."
             )
 
+    def _check_window(self, unit: int, parts: str) -> None:
+        """Refuse a window that is not a whole number of `unit` samples; the error names the nearest ones."""
+        if self.window_size % unit:
+            below = self.window_size // unit * unit
+            near = f"{below} or {below + unit}" if below else f"{unit}"
+            raise CheckpointError(f"window_size {self.window_size} is not a {parts}. Set window_size to {near}.")
+
     @property
     def pooled_size(self) -> int:
         """Width of `pooler_output`: `hidden_size`, unless an architecture concatenates several poolings."""

@@ -264,8 +264,8 @@ class Encoding(NamedTuple):
 class Encoder(EcgPreTrainedModel):
     """Contract of the encoders (`XModel`), on which heads, probes, pipelines and fine-tuning rely.
 
-    An architecture implements `num_layers`, `token_mask`, `pool`, `layer_groups` and `_drop_layers`, and where they
-    differ from the defaults `has_cls_token`, `takes_any_window`, `resize_window`, `layer_size` and `normalize_layer`.
+    An architecture implements `num_layers`, `pool`, `layer_groups` and `_drop_layers`, and where they differ from the
+    defaults `has_cls_token`, `takes_any_window`, `token_mask`, `resize_window`, `layer_size` and `normalize_layer`.
     Its `forward` takes `input_values`, `attention_mask`, `lead_mask`, `record_index`, `output_hidden_states`,
     `output_attentions`, `return_dict` and `last_layer`: with `last_layer=k` the layers above k are not run, and the
     output is that of `truncate(k)`.
@@ -283,15 +283,23 @@ class Encoder(EcgPreTrainedModel):
         raise NotImplementedError
 
     def token_mask(self, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Compute the mask over the tokens.
+        """Compute the mask over the tokens; an encoder that does not override this takes no padding.
 
         Args:
             attention_mask: `(batch, samples)`, 1 = signal.
 
         Returns:
             Bool `(batch, tokens)`, true = the token holds signal; `None` if all do.
+
+        Raises:
+            SignalError: The encoder takes no padding, and the mask hides samples.
         """
-        raise NotImplementedError
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise SignalError(
+                f"{type(self).__name__} got an attention_mask that hides samples; it takes no padding. Pass whole "
+                "windows (the checkpoint's feature extractor cuts them)."
+            )
+        return None
 
     def pool(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool the tokens of any layer as the architecture does for its `pooler_output`.
@@ -328,6 +336,60 @@ class Encoder(EcgPreTrainedModel):
     def _drop_layers(self, kept: int) -> None:
         """Remove the layers above `kept` and the final norm from this model and from its config."""
         raise NotImplementedError
+
+    def prepare_input(self, input_values: torch.Tensor, lead_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Check the input, set absent leads to 0 and convert to the type of the weights.
+
+        Args:
+            input_values: `(batch, leads, samples)`.
+            lead_mask: `(batch, leads)`, 1 = present.
+
+        Raises:
+            SignalError: Another shape, see `check_input`.
+        """
+        self.check_input(input_values)
+        if lead_mask is not None:
+            input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
+        return input_values.to(self.dtype)
+
+    def make_output(
+        self,
+        tokens: torch.Tensor,
+        states: tuple[torch.Tensor, ...],
+        attentions: tuple[torch.Tensor | None, ...] = (),
+        *,
+        token_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> EcgModelOutput | tuple:
+        """Pool the tokens and return what was asked for, by argument or, where it is None, by the config.
+
+        Args:
+            tokens: `(batch, tokens, hidden_size)`, of the last layer that was run.
+            states: Input of the first layer and output of each layer that was run.
+            attentions: Attention weights of each layer, None where the kernel gives none; empty without attention.
+            token_mask: As returned by `token_mask`.
+            output_hidden_states: Return `states`.
+            output_attentions: Return `attentions`.
+            return_dict: Return a tuple if False.
+        """
+        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if want_attentions and None in attentions:
+            logger.warning_once(
+                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
+                "empty. Call model.set_attn_implementation('eager') first."
+            )
+        weights = tuple(layer for layer in attentions if layer is not None)
+        result = EcgModelOutput(
+            last_hidden_state=tokens,
+            pooler_output=self.pool(tokens, token_mask),
+            hidden_states=states if want_states else None,
+            attentions=weights if want_attentions and attentions else None,
+        )
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return result if use_dict else result.to_tuple()
 
     def layer_numbers(self, layer: int | Sequence[int]) -> list[int]:
         """Resolve the setting `layer` to layer numbers from 0 to `num_layers`.

@@ -117,7 +117,7 @@ def test_a_family_from_elsewhere_is_published_with_its_pretraining_state(data_di
     assert publication.verification.opened["AutoModelForPreTraining"].endswith("pretraining_toy_autoencoder")
     text = (publication.folder / "modeling_toy_autoencoder.py").read_text()
     assert text.startswith("# tests/toys/toy_autoencoder/modeling_toy_autoencoder.py")
-    assert "from .modeling import EcgModelOutput" in text
+    assert "from .modeling import EcgPreTrainedModel" in text
 
 
 def test_the_pretraining_command_takes_a_family_over_a_backbone(corpus_folder, tmp_path):

@@ -15,20 +15,26 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 __all__ = [
-    "PLAIN_NORM_EPS",
     "TransformerLayer",
     "TransformerStack",
     "additive_attention_mask",
     "eager_attention",
+    "final_layer_norm",
     "plain_layer_norm",
 ]
 
-PLAIN_NORM_EPS = 1e-6
+_PLAIN_NORM_EPS = 1e-6
 
 
 def plain_layer_norm(tokens: torch.Tensor) -> torch.Tensor:
     """Parameter-free LayerNorm over the last axis, for the output of an inner layer."""
-    return nn.functional.layer_norm(tokens, tokens.shape[-1:], eps=PLAIN_NORM_EPS)
+    return nn.functional.layer_norm(tokens, tokens.shape[-1:], eps=_PLAIN_NORM_EPS)
+
+
+def final_layer_norm(config: PreTrainedConfig) -> nn.LayerNorm:
+    """LayerNorm after the last layer of an encoder; of a truncated one (`final_norm` False) the parameter-free one."""
+    eps = config.layer_norm_eps if config.final_norm else _PLAIN_NORM_EPS
+    return nn.LayerNorm(config.hidden_size, eps=eps, elementwise_affine=config.final_norm)
 
 
 def eager_attention(

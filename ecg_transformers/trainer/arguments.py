@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 __all__ = ["NO_DECAY", "EcgTrainingArguments", "option"]
 
 # Regular expressions for parameters without weight decay, besides norms and biases.
-NO_DECAY = ("position_embeddings", "cls_token", "mask_token")
+NO_DECAY = ("position_embeddings", "relative_position_bias", "cls_token", "mask_token")
 
 
 def option(
@@ -52,7 +52,7 @@ class EcgTrainingArguments(TrainingArguments):
 
     Args:
         no_decay: Regular expressions; parameters whose names match are exempt from weight decay, as norms and biases
-            always are. Default: position tables, [CLS] and mask tokens. An empty list decays them.
+            always are. Default: position tables and biases, [CLS] and mask tokens. An empty list decays them.
         decay_norms_and_biases: Weight decay for norms and biases too, as in some published runs. Default: False.
         warmup_epochs: Warm-up in epochs, instead of `warmup_steps`. Default: `warmup_steps` counts.
         remove_unused_columns: Drop batch entries that the model does not name. Default: False.

@@ -35,10 +35,9 @@ def test_attention_weights_are_distributions_over_tokens_with_signal(tester, mod
     model.set_attn_implementation("eager")
     inputs = tester.inputs_for(model_class)
     attentions = run(model, inputs, output_attentions=True).attentions
-    shape = (tester.batch_size, tester.num_attention_heads, tester.seq_length, tester.seq_length)
-    assert [tuple(weights.shape) for weights in attentions] == [shape] * tester.num_hidden_layers
+    assert [tuple(weights.shape) for weights in attentions] == tester.attention_shapes
     for weights in attentions:
-        torch.testing.assert_close(weights.sum(-1), torch.ones(shape[:3]))
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
         if tester.takes_attention_mask:
             absent = ~model.base_model.token_mask(inputs["attention_mask"])
             assert absent.any()

@@ -130,7 +130,7 @@ def test_settings_of_a_baseline_from_scratch_are_the_recipe_with_scratch_over_it
     assert probe.of_baseline(MODES["linear_probe"]) is probe
 
 
-@pytest.mark.parametrize("model_type", ["ecg_vit", "mae_moco", "mae_nextclip", "xresnet1d"])
+@pytest.mark.parametrize("model_type", ["ecg_vit", "mae_moco", "mae_nextclip", "swin1d", "xresnet1d"])
 def test_a_recipe_leaves_no_optimization_setting_to_the_fine_tuning_it_is_compared_with(model_type):
     """A name that a recipe lacks would have the value that was tuned for fine-tuning."""
     from types import SimpleNamespace

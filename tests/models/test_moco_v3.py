@@ -21,6 +21,10 @@ BACKBONES = {
         "model_type": "xresnet1d", "stem_sizes": [4, 8], "depths": [1, 2], "width": 4, "sampling_rate": 100,
         "window_size": 200,
     },
+    "swin1d": {
+        "model_type": "swin1d", "embedding_size": 8, "depths": [2, 2], "num_attention_heads": [2, 4],
+        "attention_window_size": 5, "patch_size": 5, "sampling_rate": 100, "window_size": 200,
+    },
 }  # fmt: skip
 HEADS = {"projector_hidden_size": 16, "projection_size": 8}
 
@@ -72,12 +76,9 @@ def test_a_step_trains_all_but_the_fixed_parts(backbone, tmp_path):
         optimizer.step()
         model.after_step(Progress(step, 5, 0.0))
     fixed = {name for name, value in model.moco_v3.named_parameters() if not value.requires_grad}
-    wanted = {
-        "embeddings.patch_embeddings.weight",
-        "embeddings.patch_embeddings.bias",
-        "embeddings.position_embeddings",
-    }
-    assert fixed == ({f"backbone.{name}" for name in wanted} if backbone == "ecg_vit" else set())
+    patches = {"backbone.embeddings.patch_embeddings.weight", "backbone.embeddings.patch_embeddings.bias"}
+    positions = {"backbone.embeddings.position_embeddings"}
+    assert fixed == {"ecg_vit": patches | positions, "swin1d": patches, "xresnet1d": set()}[backbone]
     for name, value in model.moco_v3.named_parameters():
         moved = not torch.equal(value, before[f"moco_v3.{name}"])
         assert moved == (name not in fixed), name

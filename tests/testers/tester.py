@@ -108,6 +108,12 @@ class EcgModelTester:
         """Tokens and width of each hidden state of the encoder, that of the first layer's input in front."""
         return [(self.seq_length, self.hidden_size)] * (self.num_hidden_layers + 1)
 
+    @property
+    def attention_shapes(self) -> list[tuple[int, int, int, int]]:
+        """Shape of the attention weights of each block."""
+        shape = (self.batch_size, self.num_attention_heads, self.seq_length, self.seq_length)
+        return [shape] * self.num_hidden_layers
+
     def get_config(self, **changes: Any) -> Any:
         """The tiny configuration."""
         return self.architecture.config(**{**self.config_fields, **changes})

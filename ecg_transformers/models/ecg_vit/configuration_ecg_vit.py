@@ -59,13 +59,7 @@ class EcgVitConfig(EcgConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if self.window_size % self.patch_size:
-            below = self.window_size // self.patch_size * self.patch_size
-            near = f"{below} or {below + self.patch_size}" if below else f"{self.patch_size}"
-            raise CheckpointError(
-                f"window_size {self.window_size} is not a whole number of patches of {self.patch_size} samples. "
-                f"Set window_size to {near}, or another patch_size."
-            )
+        self._check_window(self.patch_size, f"whole number of patches of {self.patch_size} samples (patch_size)")
         self._check_heads("hidden_size", "num_attention_heads")
 
     def _check_heads(self, width: str, heads: str) -> None:

@@ -10,20 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.utils import logging
 
 from ...errors import SignalError
 from ...features.steps import patchify
 from ...layers.patches import ConvolutionPatchEmbedding, LinearPatchEmbedding
 from ...layers.positions import interpolate_positions, sincos_positions
-from ...layers.transformer import PLAIN_NORM_EPS, TransformerStack, plain_layer_norm
+from ...layers.transformer import TransformerStack, final_layer_norm, plain_layer_norm
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_ecg_vit import EcgVitConfig
 
 __all__ = ["EcgVitForSequenceClassification", "EcgVitModel", "EcgVitPreTrainedModel"]
-
-
-logger = logging.get_logger(__name__)
 
 
 class EcgVitEmbeddings(nn.Module):
@@ -136,14 +132,8 @@ class EcgVitModel(Encoder, EcgVitPreTrainedModel):
             num_heads=config.num_attention_heads,
             intermediate_size=config.intermediate_size,
         )
-        self.layernorm = self._final_norm()
+        self.layernorm = final_layer_norm(config)
         self.post_init()
-
-    def _final_norm(self) -> nn.LayerNorm:
-        """The final norm, or the parameter-free one of a truncated encoder."""
-        config = self.config
-        eps = config.layer_norm_eps if config.final_norm else PLAIN_NORM_EPS
-        return nn.LayerNorm(config.hidden_size, eps=eps, elementwise_affine=config.final_norm)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the patch embedding."""
@@ -187,7 +177,7 @@ class EcgVitModel(Encoder, EcgVitPreTrainedModel):
     def _drop_layers(self, kept: int) -> None:
         self.config.num_hidden_layers, self.config.final_norm = kept, False
         self.encoder.layer = self.encoder.layer[:kept]
-        self.layernorm = self._final_norm()
+        self.layernorm = final_layer_norm(self.config)
 
     def to_patches(self, input_values: torch.Tensor, lead_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Check the input and cut it into patches.
@@ -199,10 +189,7 @@ class EcgVitModel(Encoder, EcgVitPreTrainedModel):
         Returns:
             `(batch, patches, patch_size * leads)`.
         """
-        self.check_input(input_values)
-        if lead_mask is not None:
-            input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        return patchify(input_values.to(self.dtype), self.config.patch_size)
+        return patchify(self.prepare_input(input_values, lead_mask), self.config.patch_size)
 
     def forward(
         self,
@@ -237,21 +224,15 @@ class EcgVitModel(Encoder, EcgVitPreTrainedModel):
         mask = self.token_mask(attention_mask)
         last, states, attentions = self.encoder(tokens, mask, last_layer)
         last = self.layernorm(last) if last_layer in (None, self.num_layers) else self.normalize_layer(last)
-        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        if want_attentions and None in attentions:
-            logger.warning_once(
-                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
-                "empty. Call model.set_attn_implementation('eager') first."
-            )
-        result = EcgModelOutput(
-            last_hidden_state=last,
-            pooler_output=self.pool(last, mask),
-            hidden_states=states if want_states else None,
-            attentions=tuple(a for a in attentions if a is not None) if want_attentions else None,
+        return self.make_output(
+            last,
+            states,
+            attentions,
+            token_mask=mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
 
 
 class EcgVitForSequenceClassification(EcgForSequenceClassification, EcgVitPreTrainedModel):

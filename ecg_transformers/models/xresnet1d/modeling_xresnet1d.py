@@ -193,21 +193,6 @@ class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
         stem = tuple(f"stem.{number}" for number in range(1, len(self.stem)))
         return [("stem.0",), stem + (("stages.0",) if first else ()), *pairs]
 
-    def token_mask(self, attention_mask: torch.Tensor | None) -> None:
-        """Return `None`: every time step counts.
-
-        Args:
-            attention_mask: `(batch, samples)`; must not hide any sample.
-
-        Raises:
-            SignalError: The mask hides samples.
-        """
-        if attention_mask is not None and not bool(attention_mask.all()):
-            raise SignalError(
-                f"{type(self).__name__} got an attention_mask that hides samples; it is convolutional and takes none. "
-                "Pass whole windows without padding (the checkpoint's feature extractor cuts them)."
-            )
-
     def pool(self, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Concatenate maximum and mean over time: `(batch, steps, width)` to `(batch, 2 * width)`."""
         return torch.cat([masked_max(tokens, token_mask), masked_mean(tokens, token_mask)], dim=1)
@@ -243,11 +228,9 @@ class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
         """
         if input_values is None:
             raise SignalError(f"{type(self).__name__} got no input_values; expected (batch, leads, samples).")
-        self.check_input(input_values)
+        signal = self.prepare_input(input_values, lead_mask)
         self.token_mask(attention_mask)
-        if lead_mask is not None:
-            input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        signal = input_values.to(self.dtype).unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        signal = signal.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         for layer in self.stem:
             signal = layer(signal)
         signal = functional.max_pool2d(signal, (1, 3), stride=(1, 2), padding=(0, 1))
@@ -256,14 +239,9 @@ class Xresnet1dModel(Encoder, Xresnet1dPreTrainedModel):
             # Through the hidden state itself (views, no copies): its gradient can be kept.
             signal = stage(states[-1].transpose(1, 2).unsqueeze(2))
             states.append(signal.squeeze(2).transpose(1, 2))
-        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        result = EcgModelOutput(
-            last_hidden_state=states[-1],
-            pooler_output=self.pool(states[-1]),
-            hidden_states=tuple(states) if want_states else None,
+        return self.make_output(
+            states[-1], tuple(states), output_hidden_states=output_hidden_states, return_dict=return_dict
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
 
 
 class Xresnet1dForSequenceClassification(EcgForSequenceClassification, Xresnet1dPreTrainedModel):

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from ecg_transformers.errors import SignalError
 from ecg_transformers.layers.token_reductions import masked_mean
-from ecg_transformers.modeling import EcgModelOutput, EcgPreTrainedModel, Encoder
+from ecg_transformers.modeling import EcgPreTrainedModel, Encoder
 
 from .configuration_toy_autoencoder import ToyAutoencoderConfig
 
@@ -48,10 +47,6 @@ class ToyAutoencoderModel(Encoder, ToyAutoencoderPreTrainedModel):
     def get_input_embeddings(self):
         return self.embed
 
-    def token_mask(self, attention_mask):
-        if attention_mask is not None and not bool(attention_mask.all()):
-            raise SignalError("takes no attention_mask")
-
     def pool(self, tokens, token_mask=None):
         return masked_mean(tokens, token_mask)
 
@@ -66,13 +61,10 @@ class ToyAutoencoderModel(Encoder, ToyAutoencoderPreTrainedModel):
         self, input_values, attention_mask=None, lead_mask=None, record_index=None, output_hidden_states=None,
         output_attentions=None, return_dict=None, last_layer=None,
     ):  # fmt: skip
-        self.check_input(input_values)
         self.token_mask(attention_mask)
-        if lead_mask is not None:
-            input_values = input_values * lead_mask[:, :, None].to(input_values.dtype)
-        states = [self.embed(input_values.to(self.dtype)).transpose(1, 2)]
+        states = [self.embed(self.prepare_input(input_values, lead_mask)).transpose(1, 2)]
         for layer in islice(self.layers, last_layer):
             states.append(layer(states[-1].relu().transpose(1, 2)).transpose(1, 2))
-        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        result = EcgModelOutput(states[-1], self.pool(states[-1]), tuple(states) if want_states else None)
-        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+        return self.make_output(
+            states[-1], tuple(states), output_hidden_states=output_hidden_states, return_dict=return_dict
+        )

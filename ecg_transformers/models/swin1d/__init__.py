@@ -1,0 +1,1 @@
+"""The shifted-window transformer in one dimension: backbone of contrastive methods."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import CorpusError
 from ..hashing import integer_hash
+from ..signals.digital import INVALID_SAMPLE, to_millivolts
 from ..signals.record import Annotations, EcgRecord
 
 if TYPE_CHECKING:
@@ -47,9 +48,6 @@ CONTENT_VERSION = 1
 
 # `parent_id` of a row that is a whole recording.
 NO_PARENT = -1
-
-# WFDB's mark of a missing sample in 16-bit signals; read back as NaN.
-INVALID_SAMPLE = -32768
 
 Storage = Literal["int16", "float32"]
 
@@ -184,9 +182,7 @@ class CorpusRecord:
         """The signal as float32 `(leads, samples)` in mV, NaN where a sample is missing."""
         if self.signal.dtype != np.int16:
             return self.signal
-        signal = (self.signal - self.baseline[:, None].astype(np.float32)) / self.gain[:, None].astype(np.float32)
-        signal[self.signal == INVALID_SAMPLE] = np.nan
-        return signal
+        return to_millivolts(self.signal, self.gain, self.baseline)
 
 
 def stable_id(*values: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .layout import INVALID_SAMPLE
+from ..signals.digital import INVALID_SAMPLE, to_millivolts
 
 if TYPE_CHECKING:
     import pyarrow
@@ -80,8 +80,8 @@ class SignalStore:
         gains, baselines, counts = [], [], []
         for table in self.tables:
             gain = table.column("gain").combine_chunks()
-            gains.append(gain.flatten().to_numpy().astype(np.float32))
-            baselines.append(table.column("baseline").combine_chunks().flatten().to_numpy().astype(np.float32))
+            gains.append(gain.flatten().to_numpy())
+            baselines.append(table.column("baseline").combine_chunks().flatten().to_numpy())
             counts.append(gain.value_lengths().to_numpy())
         starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         return np.concatenate(gains), np.concatenate(baselines), starts
@@ -100,11 +100,7 @@ class SignalStore:
         stored = self.stored(row).reshape(last - first, -1)
         if stored.dtype != np.int16:
             return stored.copy()
-        signal = np.subtract(stored, baselines[first:last, None], dtype=np.float32)
-        signal /= gains[first:last, None]
-        if stored.size and stored.min() == INVALID_SAMPLE:
-            signal[stored == INVALID_SAMPLE] = np.nan
-        return signal
+        return to_millivolts(stored, gains[first:last], baselines[first:last])
 
     def pack(self, rows: np.ndarray, *, sampling_rate: float, leads: tuple[str, ...]) -> PackedSignals:
         """Rows of the same leads and rate as one flat array: a view if they are one whole chunk, else a copy.
@@ -128,4 +124,5 @@ class SignalStore:
                     # Among float32 records a missing sample is NaN.
                     values[start:stop][record == INVALID_SAMPLE] = np.nan
         positions = starts[rows][:, None] + np.arange(len(leads))
-        return PackedSignals(values, offsets, gains[positions], baselines[positions], sampling_rate, leads)
+        gain, baseline = (table[positions].astype(np.float32) for table in (gains, baselines))
+        return PackedSignals(values, offsets, gain, baseline, sampling_rate, leads)

@@ -9,7 +9,16 @@ from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
-__all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_units", "signal_notes", "treat_leads_as"]
+__all__ = [
+    "apply_gain",
+    "assemble_record",
+    "check_gaps",
+    "place_pieces",
+    "settle_sampling_rate",
+    "settle_units",
+    "signal_notes",
+    "treat_leads_as",
+]
 
 # mV. In every second one of 19,601 PTB-XL records, the range within pieces of 2 s (median over the pieces) is at most
 # 3.98 for the median lead and at least 0.58 for the largest. Beyond these bounds a wrong gain is more likely than such
@@ -17,6 +26,8 @@ __all__ = ["apply_gain", "assemble_record", "settle_sampling_rate", "settle_unit
 HIGH_MIDDLE_SWING = 4.2
 LOW_LARGEST_SWING = 0.55
 _SWING_SECONDS, _MIN_LEADS_FOR_LOW = 2.0, 6
+# Signals with gaps: an array that exceeds the stored samples by this factor is rejected above this size.
+_MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
 # mV. Without a stated unit, a range outside these bounds is not taken as millivolts (microvolts, raw units).
 _MILLIVOLT_SWING = (0.05, 50.0)
 
@@ -66,6 +77,53 @@ def _typical_swings(signal: np.ndarray, piece: int) -> np.ndarray:
     pieces = signal[:, : count * piece].reshape(len(signal), count, piece)
     swings = np.median(pieces.max(axis=2) - pieces.min(axis=2), axis=1)
     return np.sort(swings[swings > 0])
+
+
+def check_gaps(held: int, length: int, *, leads: int, where: str, cure: str) -> None:
+    """Refuse an array that would consist of gaps almost entirely and not fit the memory.
+
+    Args:
+        held: Samples per lead that the file holds.
+        length: Samples per lead of the array, gaps included.
+        leads: Number of leads.
+        where: File, for the error message.
+        cure: What to do.
+
+    Raises:
+        RecordFileError: If the array is that large.
+    """
+    size = 4 * leads * length
+    if size > _MAX_GAP_BYTES and length > _MAX_GAP_FACTOR * held:
+        raise RecordFileError(
+            f"{where} has {held} samples in a range of {length}, the rest are gaps ({size >> 20} MiB in memory). {cure}"
+        )
+
+
+def place_pieces(
+    signal: np.ndarray, starts: Sequence[int], lengths: Sequence[int], *, where: str, cure: str
+) -> np.ndarray:
+    """Consecutive pieces of a signal at their places in time, NaN between them.
+
+    Args:
+        signal: `(leads, samples)`, the pieces joined end to end.
+        starts: First sample of each piece in the result, ascending; the first is 0.
+        lengths: Samples of each piece.
+        where: File, for the error message.
+        cure: What to do if the result does not fit the memory.
+
+    Raises:
+        RecordFileError: If the pieces overlap, or the result is almost only gaps and large.
+    """
+    ends = np.asarray(starts) + np.asarray(lengths)
+    if (np.asarray(starts)[1:] < ends[:-1]).any():
+        raise RecordFileError(f"{where} has pieces that overlap in time; expected ascending start times.")
+    check_gaps(signal.shape[1], int(ends[-1]), leads=len(signal), where=where, cure=cure)
+    placed = np.full((len(signal), int(ends[-1])), np.nan, dtype=signal.dtype)
+    read = 0
+    for start, length in zip(starts, lengths, strict=True):
+        placed[:, start : start + length] = signal[:, read : read + length]
+        read += length
+    return placed
 
 
 def settle_sampling_rate(stated: float | None, given: float | None, *, where: str) -> float:

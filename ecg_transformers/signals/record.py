@@ -130,7 +130,7 @@ class EcgRecord:
 
     Args:
         signal: Real numbers `(leads, samples)` in `units`, stored as C-contiguous float32 in mV. A one-dimensional
-            array is accepted with exactly one lead name. NaN marks missing samples.
+            array is accepted with exactly one lead name. NaN, or the mask of a masked array, marks missing samples.
         sampling_rate: Hz.
         leads: Name of each lead, stored in canonical spelling; None if unknown.
         units: Unit of `signal`: mV (default), uV, V or nV. The record itself is always in mV.
@@ -182,7 +182,7 @@ class EcgRecord:
     def _checked_signal(self, scale: float) -> np.ndarray:
         """The validated signal as float32 `(leads, samples)` in mV."""
         try:
-            signal = np.asarray(self.signal)
+            signal = np.asanyarray(self.signal)
         # RuntimeError: a tensor on a device, or one that requires gradients.
         except (ValueError, TypeError, RuntimeError) as error:
             raise SignalError(
@@ -193,6 +193,8 @@ class EcgRecord:
                 f"{self._title} has a signal of type {signal.dtype} and shape {signal.shape}; "
                 "expected real numbers of shape (leads, samples)."
             )
+        if isinstance(signal, np.ma.MaskedArray):
+            signal = np.ma.filled(signal.astype(np.float64), np.nan)
         if signal.ndim == 1 and self.leads is not None and len(self.leads) == 1:
             signal = signal[np.newaxis]
         if signal.ndim != 2 or 0 in signal.shape:
@@ -322,6 +324,8 @@ class EcgRecord:
         """
         if self.annotations is not None:
             return self.annotations
+        if unread := [note for note in self.notes if note.startswith("annotations left out")]:
+            raise RecordFileError(f"{self._title} has no annotations ({self.source}): {unread[0]}")
         if self.source is not None and self.source.endswith(".hea"):
             path = Path(self.source).with_suffix(".atr")
             raise RecordFileError(f"{self._title} has no annotations: {path} does not exist; copy it there.")

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import wfdb
 
 import ecg_transformers.corpora.sources.folder as folder_module
 from ecg_transformers.corpora.build import build_corpus
@@ -11,6 +12,7 @@ from ecg_transformers.corpora.label_table import read_label_table
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.corpora.sources.folder import folder_definition, load_records
 from ecg_transformers.errors import CorpusError
+from ecg_transformers.signals.formats.readers import read_record
 
 
 @pytest.fixture
@@ -138,3 +140,16 @@ def test_snomed_codes_of_headers_get_their_names(data_dir, tmp_path):
     corpus = load_corpus(load_records(data_dir / "georgia", output=tmp_path / "out", progress=False))
     assert corpus.label_matrix().system == "snomed-ct"
     assert folder_module.read_table("snomed")
+
+
+@pytest.mark.parametrize("offset", [0.0, 99.0, 1000.0, 2000.0])
+def test_an_electrode_offset_gives_the_same_numbers_by_file_and_by_corpus(data_dir, tmp_path, offset):
+    record = read_record(data_dir / "ptbxl" / "00001_lr.hea")
+    (tmp_path / "in").mkdir()
+    wfdb.wrsamp(
+        "r", fs=100, units=["mV"] * 2, sig_name=["I", "II"], fmt=["16"] * 2, write_dir=str(tmp_path / "in"),
+        p_signal=record.signal[:2].T.astype(np.float64) + offset,
+    )  # fmt: skip
+    corpus = load_corpus(load_records(tmp_path / "in", output=tmp_path / "out", progress=False))
+    np.testing.assert_array_equal(corpus[0].signal, read_record(tmp_path / "in" / "r.hea").signal)
+    np.testing.assert_allclose(corpus[0].signal, record.signal[:2] + offset, atol=2e-4)

@@ -82,3 +82,41 @@ def test_missing_package_names_the_extra(path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(RecordFileError, match=r"ecg-transformers\[hdf5\]"):
         read_hdf5(path)
+
+
+def write_matlab(path, array):
+    """An array `val` as MATLAB 7.3 stores it: a block of text in front, the axes reversed."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_dataset("val", data=array.transpose()).attrs["MATLAB_class"] = np.bytes_("double")
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
+
+
+def test_the_axes_of_matlab_are_reversed(path):
+    write_matlab(path, np.stack([SIGNAL, 2 * SIGNAL, 3 * SIGNAL]))
+    np.testing.assert_array_equal(read_hdf5(path, sampling_rate=500, index=1).signal, 2 * SIGNAL)
+    with pytest.raises(RecordFileError, match="3 recordings"):
+        read_hdf5(path, sampling_rate=500)
+    write_matlab(path, SIGNAL)
+    np.testing.assert_array_equal(read_hdf5(path, sampling_rate=500).signal, SIGNAL)
+
+
+def test_a_recording_that_would_be_a_slice_through_all_is_refused(path):
+    with h5py.File(path, "w") as file:
+        file["ecg"] = np.zeros((2000, 12, 40))
+    with pytest.raises(RecordFileError, match=r"0\.08 s.*Reorder the axes"):
+        read_hdf5(path, sampling_rate=500, index=0)
+
+
+def test_marks_of_missing_samples_are_nan(path):
+    values = np.rint(1000 * SIGNAL).astype(np.int16)
+    values[3, 7] = -32768
+    with h5py.File(path, "w") as file:
+        file["ecg"] = values
+    record = read_hdf5(path, sampling_rate=500, gain=1000)
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[3, 7]]
+    assert "1 samples marked as missing (-32768)" in record.notes
+    with h5py.File(path, "w") as file:
+        file.create_dataset("ecg", data=SIGNAL).attrs["_FillValue"] = SIGNAL[2, 5]
+    record = read_hdf5(path, sampling_rate=500, units="mV")
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[2, 5]]

@@ -190,3 +190,8 @@ def test_annotations_of_unequal_lengths_are_refused():
 def test_every_error_is_a_value_error():
     assert issubclass(EcgError, ValueError)
     assert all(issubclass(error, EcgError) for error in (SignalError, LeadError, RecordFileError))
+
+
+def test_the_mask_of_a_masked_array_marks_missing_samples():
+    signal = np.ma.masked_array([[1, 2, 30]], mask=[[False, True, False]])
+    np.testing.assert_array_equal(EcgRecord(signal, 100, units="uV").signal, np.float32([[0.001, np.nan, 0.03]]))

@@ -1,3 +1,4 @@
+import base64
 import sys
 
 import numpy as np
@@ -99,3 +100,51 @@ def test_signatures():
     ):
         assert is_vendor(Path("x"), head)
     assert not is_vendor(Path("x.csv"), b"I,II")
+
+
+def test_a_discontinuous_edf_keeps_its_gap(tmp_path):
+    """EDF+D: the first list of each data record states its time."""
+    ecg = edfio.EdfSignal(SIGNAL[0, :1000], 100, label="II", physical_dimension="mV", physical_range=(-3, 3))
+    path = tmp_path / "a.edf"
+    edfio.Edf([ecg], annotations=[edfio.EdfAnnotation(0, None, "start")], data_record_duration=1).write(path)
+    content = bytearray(path.read_bytes())
+    content[192:197] = b"EDF+D"
+    header, size = int(content[184:192]), len(content) - int(content[184:192])
+    times = size // 10 - 200
+    for number in range(4, 10):
+        begin = header + number * (size // 10) + 200
+        content[begin : begin + times] = f"+{number + 60}\x14\x14\0".encode().ljust(times, b"\0")
+    path.write_bytes(content)
+    record = read_record(path)
+    assert record.duration == 70
+    assert np.isnan(record.signal[0, 400:6400]).all()
+    joined = np.concatenate([record.signal[0, :400], record.signal[0, 6400:]])
+    np.testing.assert_allclose(joined, SIGNAL[0, :1000], atol=STEP)
+    assert "discontinuous recording, missing samples: 60 s after 4 s" in record.notes
+
+
+def muse(signal, *, encoding):
+    """A file of GE MUSE: leads as 16-bit integers of 5 uV."""
+    leads = "".join(
+        f"<LeadData><LeadID>{lead}</LeadID><LeadAmplitudeUnitsPerBit>5</LeadAmplitudeUnitsPerBit>"
+        f"<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits><LeadSampleSize>2</LeadSampleSize>"
+        f"<WaveFormData>{base64.b64encode(values.astype('<i2').tobytes()).decode()}</WaveFormData></LeadData>"
+        for lead, values in zip(("II", "I", "V1"), signal, strict=True)
+    )
+    return (
+        f'<?xml version="1.0" encoding="{encoding}"?>\n<RestingECG><MuseInfo/><Waveform><WaveformType>Rhythm'
+        f"</WaveformType><SampleBase>500</SampleBase>{leads}</Waveform></RestingECG>"
+    )
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_xml_is_read_in_every_encoding_and_its_marks_are_missing_samples(tmp_path, codec):
+    values = np.rint(SIGNAL * 200)
+    values[0, 11] = -32768
+    text = muse(values, encoding="UTF-16" if "16" in codec else "UTF-8")
+    (tmp_path / "a.xml").write_bytes(text.encode(codec))
+    record = read_record(tmp_path / "a.xml")
+    expected = values[[1, 0, 2]] / 200
+    expected[1, 11] = np.nan
+    np.testing.assert_allclose(record.signal, expected, rtol=1e-6)
+    assert record.leads == ("I", "II", "V1")

@@ -442,3 +442,43 @@ def test_segments_that_do_not_fit_are_refused(tmp_path, digital):
 def test_a_header_that_was_read_already_is_taken(data_dir):
     header = read_header(data_dir / "ptbxl" / "00001_lr")
     np.testing.assert_array_equal(read_wfdb(header).signal, read_wfdb(header.path).signal)
+
+
+@pytest.mark.parametrize("stated", [0, ""])
+def test_a_length_that_the_header_does_not_state_is_that_of_the_file(tmp_path, digital, stated):
+    record = read_wfdb(write_record(tmp_path, digital, samples=stated))
+    np.testing.assert_array_equal(record.signal, (digital.T / 200).astype(np.float32))
+    assert record.notes == ["the header states no number of samples: 600 by the size of r.dat"]
+
+
+def test_a_segment_without_ecg_is_a_gap(tmp_path, digital):
+    write_record(tmp_path, digital[:200, :2], name="r1", names=("II", "ABP"))
+    pressure = write_record(tmp_path, digital[200:400, 1:2], name="r2", names=("ABP",))
+    for path in (tmp_path / "r1.hea", pressure):
+        lines = [
+            line.replace("/mV", "/mmHg") if line.endswith("ABP") else line for line in path.read_text().split("\n")
+        ]
+        path.write_text("\n".join(lines))
+    write_record(tmp_path, digital[400:, :1], name="r3", names=("II",))
+    (tmp_path / "layout.hea").write_text("layout 2 250 0\n~ 0 200/mV 0 0 0 0 0 II\n~ 0 200/mmHg 0 0 0 0 0 ABP\n")
+    (tmp_path / "r.hea").write_text("r/4 2 250 600\nlayout 0\nr1 200\nr2 200\nr3 200\n")
+    record = read_wfdb(tmp_path / "r.hea")
+    expected = (digital[:, 0] / 200).astype(np.float32)
+    expected[200:400] = np.nan
+    np.testing.assert_array_equal(record.signal, expected[np.newaxis])
+    assert "segments without these leads, missing samples there: r2 (ABP)" in record.notes
+
+
+def test_what_is_wrong_with_annotations_is_noted_and_leaves_the_signal(tmp_path, digital):
+    path = write_record(tmp_path, digital)
+    wfdb.wrann("r", "atr", np.array([100, 599, 600, 900]), symbol=["N", "N", "V", "N"], write_dir=str(tmp_path))
+    record = read_wfdb(path)
+    assert record.annotations.samples.tolist() == [100, 599]
+    assert record.notes == ["2 annotations behind the end of the signal left out (r.atr)"]
+    assert read_wfdb(path, stop=500).notes == []
+    (tmp_path / "r.atr").write_text("time,label\n0.1,N\n")
+    record = read_wfdb(path)
+    assert record.annotations is None
+    assert record.notes == ["annotations left out: r.atr is no WFDB annotation file: it holds text."]
+    with pytest.raises(RecordFileError, match="holds text"):
+        record.require_annotations()

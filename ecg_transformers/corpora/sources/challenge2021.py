@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import CorpusError
 from ..definition import CorpusDefinition, PhysioNetProject, RecordSource
 from ..labels import snomed_label_sets
@@ -59,12 +57,7 @@ def _find(
 
 
 def _read(root: Path, record: RecordSource, *, corpus: str) -> CorpusRecord:
-    row = wfdb_row(root, record)
-    for stated, true in _WRONG_GAINS.get(corpus, {}).items():
-        if np.all(row.gain == stated):
-            row.gain = np.full_like(row.gain, true)
-            row.notes.append(f"gain {stated:g}/mV in the header is a known fault of this release; {true:g}/mV was used")
-    return row
+    return wfdb_row(root, record, true_gains=_WRONG_GAINS.get(corpus, {}))
 
 
 def _source(name: str, title: str, folder: str, pattern: str, records: int, rate: float) -> CorpusDefinition:

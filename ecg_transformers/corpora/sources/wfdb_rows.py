@@ -1,21 +1,23 @@
 """WFDB records as rows of a corpus: found below a folder, read, stored as the integers of the file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import CorpusError
-from ...signals.leads import canonical_lead
-from ...signals.record import EcgRecord, unit_scale
+from ...signals.digital import MAX_EXACT_BASELINE
+from ...signals.record import unit_scale
 from ...signals.wfdb.header import WfdbHeader
-from ...signals.wfdb.read import read_header, read_wfdb
+from ...signals.wfdb.read import read_header, read_integers, read_wfdb
 from ..definition import RecordSource
-from ..layout import INVALID_SAMPLE, CorpusRecord
+from ..layout import CorpusRecord
 
-__all__ = ["HeaderFile", "find_headers", "integer_signal", "is_integer_record", "wfdb_row"]
+__all__ = ["HeaderFile", "find_headers", "is_integer_record", "wfdb_row"]
 
 # WFDB formats whose samples have at most 16 bits.
 _INTEGER_FORMATS = (16, 61, 80, 160, 212, 310, 311, 508, 516)
@@ -57,41 +59,45 @@ def _walk(folder: Path, below: str) -> Iterator[HeaderFile]:
 
 
 def is_integer_record(header: WfdbHeader) -> bool:
-    """Whether all signals of a record fit 16 bits."""
-    return not header.segments and all(signal.format in _INTEGER_FORMATS for signal in header.signals)
+    """Whether all signals of a record can be stored as 16-bit integers with exact millivolts.
 
-
-def integer_signal(record: EcgRecord, header: WfdbHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The integers of the file behind a record that was read from it, with gain per mV and baseline of each lead.
-
-    float32 has 24 bits, so rounding restores every 16-bit sample exactly; a missing sample gets WFDB's mark.
+    A baseline beyond 2^23 (an electrode offset of many times the range of the converter) does not fit: such a record is
+    stored as float32.
     """
-    named = {canonical_lead(signal.name): signal for signal in header.signals if signal.name}
-    signals = [named[lead] for lead in record.leads or ()]
-    gain = np.array([signal.gain / unit_scale(signal.units or "mV") for signal in signals])
-    baseline = np.array([signal.baseline for signal in signals], dtype=np.int32)
-    values = record.signal * gain.astype(np.float32)[:, None] + baseline.astype(np.float32)[:, None]
-    np.rint(values, out=values)
-    missing = np.isnan(values)
-    if missing.any():
-        values[missing] = INVALID_SAMPLE
-    return values.astype(np.int16), gain, baseline
+    return not header.segments and all(
+        signal.format in _INTEGER_FORMATS and abs(signal.baseline) < MAX_EXACT_BASELINE for signal in header.signals
+    )
 
 
-def wfdb_row(root: Path, record: RecordSource) -> CorpusRecord:
-    """Reads a record; the corpus's tables take precedence over the header."""
+def wfdb_row(
+    root: Path, record: RecordSource, *, true_gains: Mapping[float, float] = MappingProxyType({})
+) -> CorpusRecord:
+    """Reads a record; the corpus's tables take precedence over the header.
+
+    Args:
+        root: root of the corpus.
+        record: the record.
+        true_gains: wrong gain in a header -> gain of its samples, both in units per mV, for releases with a known
+            fault; applied where all signals state the wrong one.
+    """
     path = root / record.path
     header = read_header(path)
+    notes = list(record.notes)
+    for stated, true in true_gains.items():
+        if header.signals and all(signal.gain == stated for signal in header.signals):
+            header = replace(header, signals=tuple(signal._replace(gain=true) for signal in header.signals))
+            notes.append(f"gain {stated:g}/mV in the header is a known fault of this release; {true:g}/mV was used")
     found = read_wfdb(header)
     if found.leads is None:
         raise CorpusError(f"{path} does not name its leads; expected names in the header.")
     if is_integer_record(header):
-        signal, gain, baseline = integer_signal(found, header)
+        samples, signals = read_integers(header, found.leads)
+        gain = np.array([signal.gain / unit_scale(signal.units or "mV") for signal in signals])
+        baseline = np.array([signal.baseline for signal in signals], dtype=np.int32)
     else:
-        leads = found.num_leads
-        signal, gain, baseline = found.signal, np.ones(leads), np.zeros(leads, np.int32)
+        samples, gain, baseline = found.signal, np.ones(found.num_leads), np.zeros(found.num_leads, np.int32)
     return CorpusRecord(
-        signal,
+        samples,
         found.sampling_rate,
         found.leads,
         gain,
@@ -104,7 +110,7 @@ def wfdb_row(root: Path, record: RecordSource) -> CorpusRecord:
         fold=record.fold,
         labels=record.labels or tuple(found.labels),
         targets=record.targets,
-        notes=[*record.notes, *found.notes],
+        notes=[*notes, *found.notes],
         annotations=found.annotations,
         source=record.path,
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import LeadError, RecordFileError, SignalError
 from ..assembly import apply_gain, assemble_record, settle_sampling_rate, settle_units
+from ..digital import without_marks
 from ..record import EcgRecord
 
 __all__ = ["Caller", "Facts", "assemble_array", "choose_array", "facts_among", "locate_recording", "select_record"]
@@ -23,6 +24,8 @@ _LEAD_KEYS = ("leads", "lead_names", "lead_name", "sig_name", "channel_names", "
 _SIGNAL_KEYS = ("signal", "signals", "ecg", "val", "data", "tracings")
 # Number of arrays listed in an error message.
 _MAX_LISTED = 8
+# Seconds; a shorter recording of an array of many is a part of every recording: its axes are in another order.
+_MIN_SECONDS = 0.2
 # A longer axis holds samples: no ECG recorder (other than for body surface maps) has more leads.
 _MAX_LEADS = 32
 
@@ -184,6 +187,13 @@ def assemble_array(
     if facts.sampling_rate is None and sampling_rate is None:
         raise SignalError(f"{where} states no sampling rate. Set sampling_rate=.")
     rate = settle_sampling_rate(facts.sampling_rate, sampling_rate, where=where)
+    if index is not None and signal.shape[1] < _MIN_SECONDS * rate:
+        raise RecordFileError(
+            f"{where}: recording {index} would have shape {signal.shape}, {signal.shape[1] / rate:.2g} s; expected an "
+            "array (records, leads, samples). Reorder the axes of the array."
+        )
+    signal, missing = without_marks(signal)
+    notes += [] if missing is None else [missing]
     if gain is not None:
         signal, units = apply_gain(signal, gain, units, notes=notes)
     else:

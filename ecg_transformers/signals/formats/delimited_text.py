@@ -3,7 +3,6 @@
 import csv
 import re
 from array import array
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from ...errors import RecordFileError
 from ..record import OTHER_QUANTITIES
+from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS, parse_clock
 
 __all__ = ["Column", "Table", "is_table", "read_numbers"]
@@ -23,7 +23,7 @@ _VOLTAGES = {"nv", "uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", 
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
-_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 # Rows examined for the delimiter.
 _SAMPLE_ROWS = 20
 # A first row of one name and at least this many numbers is a lead in a row.
@@ -55,10 +55,8 @@ class Table(NamedTuple):
 
 def is_table(path: Path, head: bytes) -> bool:
     """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
-    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return True
-    text = head.removeprefix(BOM_UTF8).lstrip()
-    return bool(text) and not _CONTROLS.search(head) and text[:1] not in (b"<", b"{", b"%") and head[:8] != b"0       "
+    text = decode_head(head).lstrip()
+    return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "%PDF", "0       "))
 
 
 def read_numbers(path: Path) -> Table:
@@ -68,23 +66,10 @@ def read_numbers(path: Path) -> Table:
         RecordFileError: If the number of fields differs between rows, or a field is not a number.
     """
     try:
-        with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
+        with path.open(encoding=text_encoding(path.read_bytes()), errors="replace", newline="") as file:
             return _parse(file, path)
     except csv.Error as error:
         raise RecordFileError(f"{path} is no delimited text: {error}.") from None
-
-
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return "utf-16"
-    try:
-        # Incremental: the last character may be cut off.
-        getincrementaldecoder("utf-8-sig")().decode(head)
-        return "utf-8-sig"
-    except UnicodeDecodeError:
-        return "latin-1"
 
 
 def _parse(file: Iterator[str], path: Path) -> Table:

@@ -16,6 +16,7 @@ __all__ = ["is_hdf5", "read_hdf5"]
 
 # A file may declare sizes without storing data; its compression (deflate) reduces to a thousandth at most.
 _MAX_EXPANSION, _SMALL_BYTES = 2000, 1 << 26
+_FILL_ATTRIBUTES = ("_FillValue", "missing_value")
 # MATLAB 7.3 files start with 512 bytes of text.
 _SIGNATURE, _MATLAB_OFFSET = b"\x89HDF\r\n\x1a\n", 512
 
@@ -30,7 +31,9 @@ def read_hdf5(
 ) -> EcgRecord:
     """Read a recording from HDF5; only the selected recording is loaded.
 
-    Sampling rate, unit and lead names may be attributes of the dataset or the file, or small datasets.
+    Sampling rate, unit and lead names may be attributes of the dataset or the file, or small datasets. The axes of a
+    MATLAB 7.3 array, which are stored in reverse, are taken in MATLAB's order: (records, leads, samples). Values equal
+    to an attribute `_FillValue` or `missing_value` are missing samples.
 
     Args:
         path: File.
@@ -52,16 +55,18 @@ def read_hdf5(
             datasets = _datasets(file)
             # MATLAB 7.3 stores text as numbers.
             numbers = {name: item for name, item in datasets.items() if item.attrs.get("MATLAB_class") != b"char"}
-            arrays = {name: (item.shape, item.dtype) for name, item in numbers.items()}
+            order = -1 if _is_matlab(path) else 1
+            arrays = {name: (item.shape[::order], item.dtype) for name, item in numbers.items()}
             chosen, where, position = locate_recording(path, arrays, None if key is None else key.strip("/"), index)
             dataset = datasets[chosen]
-            shape = dataset.shape[len(position) :]
+            shape = dataset.shape[::order][len(position) :]
             size = int(np.prod(shape, dtype=object)) * dataset.dtype.itemsize
             if size > max(_SMALL_BYTES, _MAX_EXPANSION * path.stat().st_size):
                 raise RecordFileError(
                     f"{where} has shape {shape}, {size} bytes; the file has only {path.stat().st_size} bytes."
                 )
-            values = np.asarray(dataset[position])
+            values = np.asarray(dataset[position] if order == 1 else dataset[(..., *position)].T)
+            values = _without_fill_values(values, dataset)
             facts = facts_among(_facts(file, dataset, datasets))
     except RecordFileError:
         raise
@@ -69,6 +74,17 @@ def read_hdf5(
     except Exception as error:
         raise RecordFileError(f"{path} cannot be read as HDF5: {type(error).__name__}: {error}.") from error
     return assemble_array(values, path, facts, where=where, index=index, **caller)
+
+
+def _is_matlab(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(10) == b"MATLAB 7.3"
+
+
+def _without_fill_values(values: np.ndarray, dataset: "h5py.Dataset") -> np.ndarray:
+    """The values, masked where they are the dataset's mark of a missing sample (netCDF conventions)."""
+    marks = [np.asarray(dataset.attrs[name]).reshape(-1) for name in _FILL_ATTRIBUTES if name in dataset.attrs]
+    return np.ma.masked_where(np.isin(values, np.concatenate(marks)), values) if marks else values
 
 
 def _datasets(file: "h5py.File") -> dict[str, "h5py.Dataset"]:

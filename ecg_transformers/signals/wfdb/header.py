@@ -95,7 +95,7 @@ class WfdbHeader:
         name: Name of the record, from the file name.
         written_name: Name of the record in the record line.
         sampling_rate: Frames per second (Hz).
-        num_samples: Number of frames, or None if the header omits it.
+        num_samples: Number of frames, or None if the header omits it or states 0.
         signals: Signals; empty for a multi-segment record.
         segments: Segments of a multi-segment record, otherwise empty.
         base_date: Date of the recording, or None.
@@ -177,9 +177,12 @@ def read_header(path: str | Path) -> WfdbHeader:
     else:
         _check_count(path, body, segments_stated, "segment")
         segments = tuple(_segment_line(path, number, line) for number, line in body)
-    # Only the layout segment of a variable-layout record has no samples and no files.
-    if fields["num_samples"] == 0 and not (signals and all(signal.file_name == "~" for signal in signals)):
-        raise _fail(path, number, "the record is empty: it states 0 samples.")
+    # WFDB: 0 samples means that the number is not known. A layout segment, which names no file, really has none.
+    files = {signal.file_name for signal in signals} - {"~"}
+    if fields["num_samples"] == 0 and (segments or files):
+        fields["num_samples"] = None
+        if files and not any(_has_bytes(path.with_name(file)) for file in files):
+            raise _fail(path, number, f"the record is empty: it states 0 samples, and {min(files)} holds none.")
     name = path.stem
     if fields["written_name"] != name:
         notes.append(f"the header names the record {fields['written_name']}, its file {name}")
@@ -194,6 +197,10 @@ def read_header(path: str | Path) -> WfdbHeader:
         **fields,
         **facts,
     )
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _split_lines(path: Path) -> tuple[list[tuple[int, str]], list[str]]:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import RecordFileError, SignalError
-from ..assembly import assemble_record, settle_sampling_rate
+from ..assembly import assemble_record, check_gaps, settle_sampling_rate
+from ..digital import to_millivolts
 from ..leads import canonical_lead
 from ..record import Annotations, EcgRecord
 from .channels import calibrate, choose_channels
@@ -24,10 +25,8 @@ from .header import (
 from .signal import INVALID_SAMPLE, SignalFile, check_signal_files, decode
 from .write import write_wfdb
 
-__all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_wfdb", "write_wfdb"]
+__all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_integers", "read_wfdb", "write_wfdb"]
 
-# Segments with gaps: an array that exceeds the stored samples by this factor is rejected above this size.
-_MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
 _MAX_SEGMENT_NOTES = 20
 
 
@@ -106,8 +105,9 @@ def read_wfdb(
     piece = (_read_segments if header.segments else _read_single)(header, request, notes)
     annotations = None
     if annotator is not None:
+        whole = start == 0 and request.stop is None
         stop = start + piece.signal.shape[1]
-        annotations = _read_annotations(header, annotator, piece.factor, start, stop)
+        annotations = _read_annotations(header, annotator, piece.factor, start, stop, whole=whole, notes=notes)
     return assemble_record(
         piece.signal,
         sampling_rate=settle_sampling_rate(piece.sampling_rate, sampling_rate, where=where),
@@ -149,10 +149,10 @@ def _read_single(header: WfdbHeader, request: _Request, notes: list[str]) -> _Pi
             # The 16-bit sum wraps around to the value in the header.
             totals = digital.astype(np.int16, copy=False).sum(axis=1, dtype=np.int16)
             sums |= dict(zip(rows, totals.tolist(), strict=True))
-        values = _to_millivolts(
+        values = to_millivolts(
             digital,
-            np.array([[gains[row]] for row in rows]),
-            np.array([[signal.baseline] for signal in chosen]),
+            np.array([gains[row] for row in rows]),
+            np.array([signal.baseline for signal in chosen]),
             INVALID_SAMPLE.get(chosen[0].format),
         )
         if len(rows) == len(signals):
@@ -179,6 +179,7 @@ def _read_segments(header: WfdbHeader, request: _Request, notes: list[str]) -> _
     keys = [canonical_lead(name) if name else "" for name in names]
     pieces: list[tuple[int, _Piece]] = []
     segment_notes: list[str] = []
+    without_leads: list[str] = []
     begin = 0
     for segment in header.segments:
         first, last = max(start - begin, 0), min(stop - begin, segment.num_samples)
@@ -189,29 +190,35 @@ def _read_segments(header: WfdbHeader, request: _Request, notes: list[str]) -> _
                     f"{part.path} has {part.num_samples} samples at {part.sampling_rate:g} Hz; {header.path.name} "
                     f"states {segment.num_samples} at {header.sampling_rate:g} Hz."
                 )
-            piece = _read_single(part, request._replace(channels=None, start=first, stop=last), segment_notes)
-            if piece.factor != 1:
-                raise RecordFileError(f"{part.path} has {piece.factor} samples per frame; expected 1 in segments.")
-            pieces.append((begin + first - start, piece))
+            here = [i for i, one in enumerate(part.signals) if one.name and canonical_lead(one.name) in keys]
+            if here:
+                wanted = request._replace(channels=here, start=first, stop=last)
+                pieces.append((begin + first - start, _read_single(part, wanted, segment_notes)))
+            else:
+                without_leads.append(f"{segment.name} ({', '.join(str(one.name) for one in part.signals)})")
         begin += segment.num_samples
-    held = sum(piece.signal.shape[1] for _, piece in pieces)
-    size = 4 * len(names) * (stop - start)
-    if size > _MAX_GAP_BYTES and stop - start > _MAX_GAP_FACTOR * held:
-        raise RecordFileError(
-            f"{header.path} has {held} samples in a range of {stop - start}, the rest are gaps ({size >> 20} MiB in "
-            "memory). Read a part with start= and stop=."
-        )
-    signal = np.full((len(names), stop - start), np.nan, dtype=np.float32)
-    for offset, piece in pieces:
-        for row, name in enumerate(piece.names):
-            if name and canonical_lead(name) in keys:
-                target = keys.index(canonical_lead(name))
-                signal[target, offset : offset + piece.signal.shape[1]] = piece.signal[row]
+    if without_leads:
+        notes.append(f"segments without these leads, missing samples there: {', '.join(without_leads)}")
+    signal = _joined(header, keys, pieces, stop - start)
     distinct = list(dict.fromkeys(segment_notes))
     notes += distinct[:_MAX_SEGMENT_NOTES]
     if len(distinct) > _MAX_SEGMENT_NOTES:
         notes.append(f"{len(distinct) - _MAX_SEGMENT_NOTES} more notes on segments")
     return _Piece(signal, names, header.sampling_rate, 1)
+
+
+def _joined(header: WfdbHeader, keys: list[str], pieces: list[tuple[int, _Piece]], length: int) -> np.ndarray:
+    """Pieces at their offsets as `(leads, length)`; NaN where no segment has the lead."""
+    strange = next((piece for _, piece in pieces if piece.factor != 1), None)
+    if strange is not None:
+        raise RecordFileError(f"{header.path} has {strange.factor} samples per frame in a segment; expected 1.")
+    held = sum(piece.signal.shape[1] for _, piece in pieces)
+    check_gaps(held, length, leads=len(keys), where=str(header.path), cure="Read a part with start= and stop=.")
+    signal = np.full((len(keys), length), np.nan, dtype=np.float32)
+    for offset, piece in pieces:
+        for row, name in enumerate(piece.names):
+            signal[keys.index(canonical_lead(str(name))), offset : offset + piece.signal.shape[1]] = piece.signal[row]
+    return signal
 
 
 def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
@@ -220,19 +227,6 @@ def _segment_header(header: WfdbHeader, name: str) -> WfdbHeader:
     if segment.segments:
         raise RecordFileError(f"{segment.path} is a segment of {header.path.name}; expected no segments inside it.")
     return segment
-
-
-def _to_millivolts(digital: np.ndarray, gains: np.ndarray, baselines: np.ndarray, invalid: int | None) -> np.ndarray:
-    """`(digital - baseline) / gain` as float32, NaN for invalid samples."""
-    # float32 represents integers up to 2^24 exactly, and its division is then correctly rounded; otherwise use float64.
-    exact = digital.dtype == np.int16 and np.abs(baselines).max() < 1 << 23
-    exact = exact and bool((gains.astype(np.float32) == gains).all())
-    values = digital.astype(np.float32 if exact else np.float64)
-    np.subtract(values, baselines.astype(values.dtype), out=values)
-    np.divide(values, gains.astype(values.dtype), out=values)
-    if invalid is not None and digital.min() <= invalid:
-        values[digital == invalid] = np.nan
-    return values.astype(np.float32, copy=False)
 
 
 def _compare_checksums(
@@ -263,20 +257,69 @@ def _compare_checksums(
     notes.append(text)
 
 
-def _read_annotations(header: WfdbHeader, annotator: str, factor: int, start: int, stop: int) -> Annotations | None:
-    """Annotations in a range of samples, or None if there is no annotation file next to the header."""
+def read_integers(header: WfdbHeader, leads: Sequence[str]) -> tuple[np.ndarray, list[WfdbSignal]]:
+    """The raw samples of some leads of a record of one segment, as stored, for a corpus that keeps integers.
+
+    Args:
+        header: Header; all its signals have at most 16 bits.
+        leads: Names of the leads, as `read_wfdb` gives them.
+
+    Returns:
+        int16 `(leads, samples)`, -32768 where a sample is missing, and the signal line of each lead.
+    """
+    named = {canonical_lead(signal.name): signal for signal in header.signals if signal.name}
+    signals = [named[lead] for lead in leads]
+    files = check_signal_files(header, allow_truncated=False, notes=[])
+    values = np.empty((len(signals), files[0].num_frames * signals[0].samples_per_frame), dtype=np.int16)
+    for file in files:
+        rows = [row for row, signal in enumerate(signals) if signal in file.signals]
+        if rows:
+            digital = decode(file, [signals[row] for row in rows], 0, values.shape[1], header)
+            invalid = INVALID_SAMPLE.get(file.signals[0].format)
+            values[rows] = digital if invalid is None else np.where(digital == invalid, INVALID_SAMPLE[16], digital)
+    return values, signals
+
+
+def _read_annotations(
+    header: WfdbHeader, annotator: str, factor: int, start: int, stop: int, *, whole: bool, notes: list[str]
+) -> Annotations | None:
+    """Annotations in a range of samples, or None if there is no file of them next to the header, or none to read.
+
+    The signal does not depend on its annotations: what is wrong with them is noted.
+    """
     path = header.path.with_suffix("." + annotator)
     if not path.is_file():
         return None
     with path.open("rb") as file:
         refuse_lfs_pointer(path, file.read(256))
+    try:
+        every = _decode_annotations(path, factor, notes=notes)
+    except RecordFileError as error:
+        notes.append(f"annotations left out: {error}")
+        return None
+    behind = int((every.samples >= stop).sum()) if whole else 0
+    if behind:
+        notes.append(f"{behind} annotations behind the end of the signal left out ({path.name})")
+    return every.crop(start, stop)
+
+
+def _decode_annotations(path: Path, factor: int, *, notes: list[str]) -> Annotations:
+    """All annotations of a file.
+
+    Raises:
+        RecordFileError: If it is no file of annotations, or is damaged.
+    """
+    content = path.read_bytes()
+    if b"\0" not in content:
+        raise RecordFileError(f"{path.name} is no WFDB annotation file: it holds text.")
     import wfdb
 
     try:
-        marks = wfdb.rdann(str(header.path.with_suffix("")), annotator)
+        marks = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:])
     # wfdb has no specific error class: damaged files raise IndexError, KeyError, ValueError ...
     except Exception as error:
-        raise RecordFileError(f"{path} cannot be read as annotations: {type(error).__name__}: {error}") from error
+        raise RecordFileError(f"{path.name} cannot be read ({type(error).__name__}: {error}).") from error
+    if not content.endswith(b"\0\0"):
+        notes.append(f"{path.name} does not end as an annotation file does: it may be cut off")
     aux = [text.rstrip("\0") for text in marks.aux_note]
-    every = Annotations(np.asarray(marks.sample, dtype=np.int64) * factor, marks.symbol, aux)
-    return every.crop(start, stop)
+    return Annotations(np.asarray(marks.sample, dtype=np.int64) * factor, marks.symbol, aux)

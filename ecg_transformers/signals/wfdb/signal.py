@@ -101,15 +101,21 @@ def _check_file(
     else:
         held = _held_frames(first.format, size - first.byte_offset, columns[-1], header.num_samples)
     stated = held if header.num_samples is None else header.num_samples
+    if held == 0 and header.num_samples is None:
+        raise RecordFileError(
+            f"{header.path} is empty: it states no number of samples, and {path.name} holds 0 samples ({size} bytes)."
+        )
     if held == 0 or (stated > held and not allow_truncated):
         expected = ""
         if first.format in _BYTES:
-            expected = f" of {first.byte_offset + _num_bytes(first.format, max(stated, 1) * columns[-1])}"
+            expected = f" of {first.byte_offset + _num_bytes(first.format, stated * columns[-1])}"
         cure = "." if held == 0 else ", or read_wfdb(..., allow_truncated=True) for the samples that are there."
         raise RecordFileError(
-            f"{path} holds {size}{expected} bytes, {held} whole samples per lead; {header.path.name} states "
-            f"{'at least 1' if header.num_samples is None else stated}. The copy is incomplete: copy it again{cure}"
+            f"{path} holds {size}{expected} bytes, {held} whole samples per lead; {header.path.name} states {stated}. "
+            f"The copy is incomplete: copy it again{cure}"
         )
+    if header.num_samples is None:
+        notes.append(f"the header states no number of samples: {held} by the size of {path.name}")
     if stated > held:
         notes.append(f"{path.name} is cut off: {held} of {stated} samples")
     elif held > stated:

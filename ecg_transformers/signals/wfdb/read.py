@@ -273,10 +273,13 @@ def read_integers(header: WfdbHeader, leads: Sequence[str]) -> tuple[np.ndarray,
     values = np.empty((len(signals), files[0].num_frames * signals[0].samples_per_frame), dtype=np.int16)
     for file in files:
         rows = [row for row, signal in enumerate(signals) if signal in file.signals]
-        if rows:
-            digital = decode(file, [signals[row] for row in rows], 0, values.shape[1], header)
-            invalid = INVALID_SAMPLE.get(file.signals[0].format)
-            values[rows] = digital if invalid is None else np.where(digital == invalid, INVALID_SAMPLE[16], digital)
+        if not rows:
+            continue
+        digital = decode(file, [signals[row] for row in rows], 0, values.shape[1], header).astype(np.int16, copy=False)
+        mark = INVALID_SAMPLE.get(file.signals[0].format)
+        if mark not in (None, INVALID_SAMPLE[16]) and digital.min() <= mark:
+            digital[digital == mark] = INVALID_SAMPLE[16]
+        values[rows] = digital
     return values, signals
 
 

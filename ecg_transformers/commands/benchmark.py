@@ -186,7 +186,7 @@ class Benchmark:
 
         problem = self._guarded(run.folder, "training/finetune.py", words, run.settings, fine_tune)
         if problem is None and is_main_process() and run.entries() is None:
-            return f"it left no result of this run in {run.folder}"
+            return f"it left no finished result of this run in {run.folder}"
         return problem
 
     def _pretrain(self, planned: PlannedPretraining) -> str | None:

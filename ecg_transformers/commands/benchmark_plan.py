@@ -193,6 +193,8 @@ class PlannedRun:
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
         asked["corpus_hash"] = self.settings["corpus"]
         own = [entry for entry in found if all(_started(entry).get(name) == value for name, value in asked.items())]
+        if any("unfinished" in entry for entry in found):
+            return None
         levels = {entry.get("noise_level") or 0 for entry in own}
         if not {0, *self.settings.get("noise_levels", ())} <= levels or self.prediction_file(own[0]) is None:
             return None

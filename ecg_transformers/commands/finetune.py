@@ -10,13 +10,13 @@ from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
-from ..errors import ArgumentsError, EcgError
+from ..errors import ArgumentsError, CheckpointError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.outcomes import Outcome, recorded, run_with_baseline, selection_text
 from ..evaluation.results.predictions import label_table
 from ..evaluation.results.report import Evaluation, summary_line
-from ..evaluation.results.store import merge_results
+from ..evaluation.results.store import merge_results, read_results
 from ..evaluation.settings import LearningSettings
 from ..files import write_csv
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, portable_path
@@ -77,6 +77,9 @@ class DownstreamRun:
             The entries of this run, those of the checkpoint first.
         """
         arguments = self.arguments
+        if finished := self._finished():
+            self.print_line(f"{self.folder} holds a finished run: nothing is left to train")
+            return finished
         name, checkpoint = self._checkpoint()
         extractor = load_extractor(
             checkpoint,
@@ -117,6 +120,19 @@ class DownstreamRun:
             settings,
         )
         return self._report(evaluation)
+
+    def _finished(self) -> list[dict[str, Any]]:
+        """The entries of the run if it is to be resumed and is done; what is interrupted is in `training/`."""
+        if not self.arguments.learning.resume:
+            found = next(iter(sorted((self.folder / "training").glob("*/checkpoint-*"))), None)
+            if found is not None:
+                raise CheckpointError(
+                    f"{found.parent} holds an interrupted training. Add --resume to continue it, or choose another "
+                    "--output_dir."
+                )
+            return []
+        done = (self.folder / "predictions").is_dir() and not (self.folder / "training").exists()
+        return read_results(self.folder / "results.json") if done else []
 
     def _checkpoint(self) -> tuple[str, str | Path]:
         """Name and place of the checkpoint; that of a recipe is an architecture without weights."""
@@ -201,18 +217,25 @@ class DownstreamRun:
         except EcgError as error:
             # The model is trained and saved; the reported part of a small table may be too small to judge it.
             self.print_line(f"no result: {error}")
-            shutil.rmtree(self.folder / "training", ignore_errors=True)
+            self._clear_training(evaluation)
             return []
         merge_results(self.folder / "results.json", [*entries, *of_baseline])
-        # Until here a killed run finds both trainings at their last step, and only predicts anew.
-        shutil.rmtree(self.folder / "training", ignore_errors=True)
         self.print_line(summary_line(entries, of_baseline, evaluation.splits.reported_folds))
+        # Until here a killed run finds both trainings at their last step, and only predicts anew.
+        self._clear_training(evaluation)
         if report.noise_levels:
             noisy, text = noise_report(evaluation, report, self.folder, [*entries, *of_baseline])
             merge_results(self.folder / "results.json", noisy)
             self.print_line(text)
             return [*entries, *of_baseline, *noisy]
         return [*entries, *of_baseline]
+
+    def _clear_training(self, evaluation: Evaluation) -> None:
+        """Remove the checkpoints of trainings that are finished."""
+        if any(one is not None and one.unfinished for one in (evaluation.outcome, evaluation.baseline)):
+            self.print_line("the time limit ended the training: add --resume to continue it")
+        else:
+            shutil.rmtree(self.folder / "training", ignore_errors=True)
 
     def _save(self, outcome: Outcome, extractor: "EcgFeatureExtractor", folder: Path) -> None:
         save_classifier(outcome.model, extractor, folder, thresholds=outcome.thresholds)

@@ -64,7 +64,8 @@ class PretrainingRun:
         resumed = self.checkpoint is not None
         self.speed = SpeedCallback()
         self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
-        callbacks = [self.speed, self.record, *_limits(options, started)]
+        self.clock = ClockCallback(options.max_seconds, started=started)
+        callbacks = [self.speed, self.record, self.clock, *_limits(options)]
         probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
         callbacks += [] if probe is None else [probe]
         model = build_model(settings)
@@ -119,9 +120,11 @@ class PretrainingRun:
         )
 
     def summary(self) -> str:
-        """Speed, memory and time, in three lines."""
+        """Speed, memory and time, in a few lines."""
         plan, state, seconds = self.plan, self.trainer.state, self.speed.step_seconds
         lines = [f"{state.global_step} of {state.max_steps} steps, {self.record.hours:.2f} h; results in {self.folder}"]
+        if self.clock.unfinished:
+            lines.append("unfinished: the time limit ended the training; add --resume to continue it")
         memory = f"peak memory {peak_memory() / 2**30:.2f} GiB"
         if seconds is None:
             return "\n".join([*lines, f"{memory}; at least two steps are needed to measure the speed"])
@@ -229,15 +232,13 @@ def _check_queue(config: PreTrainedConfig, records: int) -> None:
         )
 
 
-def _limits(options: PretrainingArguments, started: float | None) -> list[TrainerCallback]:
-    """Callbacks for schedules, early stopping and the time limit."""
+def _limits(options: PretrainingArguments) -> list[TrainerCallback]:
+    """Callbacks for schedules and early stopping."""
     callbacks: list[TrainerCallback] = []
     if options.schedules:
         callbacks.append(ScheduleCallback(options.schedules))
     if options.early_stopping_patience is not None:
         callbacks.append(ResumedEarlyStopping(options.early_stopping_patience))
-    if options.max_seconds is not None:
-        callbacks.append(ClockCallback(options.max_seconds, started=started))
     return callbacks
 
 

@@ -34,7 +34,7 @@ Entry = dict[str, Any]
 
 # Facts of the training of a finished classifier; they are in its own results.
 _TRAINING_FIELDS = (
-    "train_folds", "train_records", "train_fraction", "selection", "chosen", "config", "seed", "settings",
+    "train_folds", "train_records", "train_fraction", "selection", "chosen", "config", "seed", "settings", "unfinished",
 )  # fmt: skip
 
 

@@ -172,13 +172,18 @@ def fine_tune(
         "max_shift": round(settings.max_shift_seconds * extractor.sampling_rate),
         "processing_class": extractor,
     }
+    clock = ClockCallback(settings.max_seconds)
     if settings.head_epochs:
-        _train_head(model, data, arguments=arguments, settings=settings, **trainers)
-    trainer = _trained(model, data, arguments=arguments, settings=settings, callbacks=callbacks, **trainers)
-    chosen, history = _chosen_epoch(trainer, settings)
+        _train_head(model, data, arguments=arguments, settings=settings, clock=clock, **trainers)
+    chosen, history = math.nan, dict[float, float]()
+    if not clock.unfinished:
+        trainer = _trained(
+            model, data, arguments=arguments, settings=settings, callbacks=[*callbacks, clock], **trainers
+        )
+        chosen, history = _chosen_epoch(trainer, settings)
     model.eval()
     scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
-    return HeldOut(chosen, history, part.targets, scores)
+    return HeldOut(chosen, history, part.targets, scores, clock.unfinished)
 
 
 def _chosen_epoch(trainer: FineTuneTrainer, settings: FineTuneSettings) -> tuple[float, dict[float, float]]:
@@ -218,8 +223,6 @@ def _trained(
         arguments = replace(arguments, dataloader_drop_last=True)
     if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
         callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
-    if settings.max_seconds is not None:
-        callbacks.append(ClockCallback(settings.max_seconds))
     trainer = FineTuneTrainer(
         model,
         settings=settings,
@@ -240,6 +243,7 @@ def _train_head(
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings,
+    clock: ClockCallback,
     **options: Any,
 ) -> None:
     """Train the head alone on the frozen encoder; a finished head is kept for a resumed run."""
@@ -259,10 +263,11 @@ def _train_head(
         learning_rate=rate,
         max_steps=-1,
     )
-    _trained(model, data, arguments=stage, settings=replace(settings, layer_decay=1.0), **options)
+    head_only = replace(settings, layer_decay=1.0)
+    _trained(model, data, arguments=stage, settings=head_only, callbacks=[clock], **options)
     for parameter in learning:
         parameter.requires_grad_(True)
-    if arguments.should_save:
+    if arguments.should_save and not clock.unfinished:
         head = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(prefix)}
         with replace_file(finished) as temporary:
             save_file(head, temporary)

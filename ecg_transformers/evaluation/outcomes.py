@@ -54,6 +54,7 @@ class Outcome:
         selection: Records on which it was chosen, for results and the screen.
         settings: Every setting of mode and training that made it, by name.
         history: Held-out score of every value tried (epochs, regularizations).
+        unfinished: Steps done (`steps`) and planned (`max_steps`) of a training that its time limit ended.
     """
 
     model: "EcgForSequenceClassification"
@@ -65,6 +66,7 @@ class Outcome:
     selection: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     history: dict[float, float] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> np.ndarray | None:
@@ -176,6 +178,7 @@ def run_mode(
         selection=selection_text(mode, splits, settings),
         settings={"mode": mode.name, **recorded(settings, mode), **_recorded_training(fitting)},
         history=dict(held_out.scores),
+        unfinished=dict(held_out.unfinished),
     )
 
 

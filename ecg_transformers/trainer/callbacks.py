@@ -143,21 +143,27 @@ class LogAtSave(TrainerCallback):
 
 
 class ClockCallback(TrainerCallback):
-    """Ends the run after a given time, with a checkpoint.
+    """Ends a training after a given time, with a checkpoint from which it can be resumed.
 
     Args:
-        max_seconds: Time limit (s); the step during which it passes is the last.
+        max_seconds: Time limit (s); the step during which it passes is the last. `None` = no limit.
         started: `time.monotonic()` at which the clock started. Default: now.
+
+    Attributes:
+        unfinished: Once it ended a training: its steps done (`steps`) and planned (`max_steps`); else empty.
     """
 
-    def __init__(self, max_seconds: float, *, started: float | None = None):
+    def __init__(self, max_seconds: float | None, *, started: float | None = None):
         self.max_seconds = max_seconds
+        self.unfinished: dict[str, int] = {}
         self.started = time.monotonic() if started is None else started
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Stop if the time limit has passed."""
+        if self.max_seconds is None:
+            return control
         over = time.monotonic() - self.started >= self.max_seconds
         if args.world_size > 1:
             # All processes must stop at the same step: the first one decides.
@@ -166,6 +172,7 @@ class ClockCallback(TrainerCallback):
             over = bool(broadcast(torch.tensor([over], dtype=torch.int32, device=args.device)).item())
         if over and state.global_step < state.max_steps:
             logger.warning(f"time limit of {self.max_seconds:g} s reached: stopping after step {state.global_step}.")
+            self.unfinished = {"steps": state.global_step, "max_steps": state.max_steps}
             control.should_training_stop = True
             control.should_save = True
         return control

@@ -205,6 +205,28 @@ def test_a_training_resumed_at_its_last_step_is_the_same(architecture, splits, t
     assert choose_epoch == "last" or choice[0] < max(choice[1])
 
 
+def test_a_time_limit_in_the_epochs_of_the_head_is_resumed_there(architecture, splits, tmp_path):
+    extractor, states = load_extractor(architecture), []
+    settings = {"choose_epoch": "last", "head_epochs": 2.0, "max_shift_seconds": 0.0}
+    for folder, parts in (("whole", [{}]), ("parts", [{"max_seconds": 0.0}, {"resume": True}])):
+        for part in parts:
+            torch.manual_seed(0)
+            model = build_classifier(architecture, splits.task, initialization="random")
+            arguments = training_arguments(
+                tmp_path / folder, **RECIPE, num_train_epochs=1, load_best_model_at_end=False
+            )
+            held_out = fine_tune(
+                model, extractor, splits, arguments=arguments, settings=FineTuneSettings(**settings, **part)
+            )
+            if part.get("max_seconds") == 0.0:
+                assert held_out.unfinished == {"steps": 1, "max_steps": 10}
+                assert [path.name for path in (tmp_path / folder).iterdir()] == ["head"]
+            else:
+                assert not held_out.unfinished
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
 def test_a_batch_of_one_record_is_left_to_another_epoch(architecture, splits, tmp_path):
     extractor = load_extractor(architecture)
     model = build_classifier(architecture, splits.task, initialization="random")

@@ -376,6 +376,49 @@ def test_a_kill_during_the_baseline_does_not_repeat_the_training(corpus, checkpo
     assert not (tmp_path / "training").exists()
 
 
+def test_a_time_limit_is_said_and_resumed(corpus, checkpoint, tmp_path, capsys, monkeypatch):
+    from ecg_transformers.errors import EcgError
+    from ecg_transformers.evaluation.results.store import add_to_card
+    from ecg_transformers.publishing.card.table import results_table
+
+    main = script("finetune").main
+    words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir".split()
+    whole = main([*words, str(tmp_path / "whole"), *QUICK])
+    capsys.readouterr()
+    cut = main([*words, str(tmp_path / "cut"), *QUICK, "--max_seconds", "0"])
+    printed = capsys.readouterr().out
+    steps = cut[0]["unfinished"]
+    assert steps["steps"] == 1 < steps["max_steps"]
+    said = f"unfinished, 1 of {steps['max_steps']} steps"
+    assert f"no result of a whole run: training is {said}" in printed
+    assert "no result of a whole run: its baseline is unfinished, 1 of" in printed
+    assert "add --resume to continue" in printed
+    saved = json.loads((tmp_path / "cut" / "results.json").read_text())
+    assert all(entry["unfinished"]["steps"] == 1 for entry in saved)
+    assert said in results_table(saved, cut[0]["checkpoint"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EcgError, match=said):
+        add_to_card("tiny-ecg", saved)
+    # A checkpoint that was not trained to its end says so wherever it is scored.
+    options = ["--labels", "all", "--resamples", "50", "--output_dir", str(tmp_path / "score")]
+    scored = script("score").main(["--model", str(tmp_path / "cut"), "--corpus", str(corpus), *options])
+    assert scored[0]["unfinished"] == steps
+    with pytest.raises(EcgError, match="--resume"):
+        main([*words, str(tmp_path / "cut"), *QUICK])
+    capsys.readouterr()
+    resumed = main([*words, str(tmp_path / "cut"), *QUICK, "--resume"])
+    assert "unfinished" not in capsys.readouterr().out
+    for one, other in zip(whole, resumed, strict=True):
+        assert "unfinished" not in other
+        assert (one["value"], one["chosen"]) == (other["value"], other["chosen"])
+    # Once more: everything is there.
+    written = (tmp_path / "cut" / "model.safetensors").stat().st_mtime_ns
+    again = main([*words, str(tmp_path / "cut"), *QUICK, "--resume"])
+    assert "nothing is left to train" in capsys.readouterr().out
+    assert [entry["value"] for entry in again] == [entry["value"] for entry in resumed]
+    assert (tmp_path / "cut" / "model.safetensors").stat().st_mtime_ns == written
+
+
 def test_a_card_with_other_systems_does_not_mislabel_a_published_checkpoint(corpus, recipe, tmp_path, monkeypatch):
     words = ["--corpus", str(corpus), "--output_dir"]
     script("finetune").main([str(recipe), *words, str(tmp_path / "run")])

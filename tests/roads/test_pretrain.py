@@ -176,10 +176,13 @@ def test_a_run_at_its_last_step_is_not_trained_on(pretrain, corpus, straight, tm
     assert after["peak_memory_bytes"] >= before["peak_memory_bytes"]
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(pretrain, corpus, straight, tmp_path, caplog):
+def test_a_damaged_newest_checkpoint_is_passed_over(pretrain, corpus, straight, tmp_path, caplog, capsys):
     run = tmp_path / "run"
     pretrain(words(corpus, run, "--max_seconds", "0"))
     assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-1"]
+    printed = capsys.readouterr().out
+    assert "1 of 14 steps" in printed
+    assert "unfinished: the time limit ended the training; add --resume" in printed
     pretrain(words(corpus, run, "--resume"))
     for step in (10, 12, 14):
         (run / f"checkpoint-{step}" / "complete.json").unlink()

@@ -8,8 +8,8 @@ The regularization is chosen on a part of the *training* records, held out by pa
 on the records that are reported.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -70,12 +70,14 @@ class HeldOut:
         scores: The selection score of every value tried.
         labels: Targets of the held-out records.
         probabilities: Their scores under the chosen value, by a probe that never saw them: for the thresholds.
+        unfinished: Steps done (`steps`) and planned (`max_steps`) of a training that its time limit ended.
     """
 
     chosen: float
     scores: dict[float, float]
     labels: np.ndarray
     probabilities: np.ndarray
+    unfinished: Mapping[str, int] = field(default_factory=dict)
 
 
 def fit_linear_probe(

@@ -20,6 +20,7 @@ __all__ = [
     "noise_curves",
     "noise_level",
     "num_train_folds",
+    "unfinished_words",
 ]
 
 # What the head is given of the encoder; the config of a classifier has the same names.
@@ -51,6 +52,17 @@ def label_set_title(entry: Entry) -> str:
 def num_train_folds(entry: Entry) -> int:
     """How many folds a system was trained on."""
     return len(entry.get("train_folds") or ())
+
+
+def unfinished_words(entry: Entry) -> str:
+    """What a time limit left of the training of an entry; empty if it was trained to its end.
+
+    Example:
+        >>> unfinished_words({"unfinished": {"steps": 27, "max_steps": 6650}})
+        'unfinished, 27 of 6,650 steps'
+    """
+    cut = entry.get("unfinished")
+    return f"unfinished, {cut['steps']:,} of {cut['max_steps']:,} steps" if cut else ""
 
 
 def noise_level(entry: Entry) -> int:

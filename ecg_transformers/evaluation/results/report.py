@@ -15,7 +15,7 @@ from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
-from .entries import ENCODING_FIELDS, metric_title
+from .entries import ENCODING_FIELDS, metric_title, unfinished_words
 from .predictions import FEW_POSITIVES, Predictions, other_metrics, paired_difference, score_interval
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class Evaluation:
             "commit": _commit(),
             "hardware": describe_hardware(),
             "seconds": round(outcome.seconds, 1),
+            **({"unfinished": outcome.unfinished} if outcome.unfinished else {}),
             "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
@@ -231,6 +232,9 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         line += (
             f"   {word} {format_interval(baseline[0])}   difference {format_interval(first['difference'], sign='+')}"
         )
+    for entry, what in ((first, "training"), *((entry, "its baseline") for entry in baseline[:1])):
+        if "unfinished" in entry:
+            line += f"\nno result of a whole run: {what} is {unfinished_words(entry)}"
     if first["records"] < FEW_RECORDS:
         line += f"\nonly {first['records']} records are reported: value and interval are unreliable"
     return line

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpora import official_fold_roles
 from ...evaluation.modes import MODES
-from ...evaluation.results.entries import label_set_title, metric_title
+from ...evaluation.results.entries import label_set_title, metric_title, unfinished_words
 from .results import (
     NAMED_FIELDS,
     SETTING_FIELDS,
@@ -142,13 +142,14 @@ def _difference(entry: Entry) -> str:
 
 
 def _source(entry: Entry) -> str:
-    """Configuration, commit, day and hardware of an entry, and what was filled in by hand."""
+    """Configuration, commit, day and hardware of an entry, what is unfinished and what was filled in by hand."""
     commit, _, changes = str(entry["commit"]).partition("+")
     parts = [
         f"`{entry['config']}`" if entry.get("config") else "",
         f"commit `{commit[:7]}`{' with uncommitted changes' if changes else ''}" if commit else "",
         str(entry["date"])[:10],
         str(entry.get("hardware") or ""),
+        unfinished_words(entry),
     ]
     return ", ".join(filter(None, parts)) + (f". {entry['provenance']}" if entry.get("provenance") else "")
 

@@ -2,9 +2,6 @@
 
 import copy
 import math
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,8 @@ from torch.nn.functional import normalize
 
 from ecg_transformers.objectives.gather import all_gather, gather_with_gradient, process_slice
 from ecg_transformers.objectives.ntxent import nt_xent, published_nt_xent
+
+from ..two_processes import run_in_two_processes
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
 # Of the largest value; recorded in float32.
@@ -157,9 +156,7 @@ def test_an_unknown_rule_for_the_same_source_is_refused():
         nt_xent(unit(4, 2, 6), 0.5, sources=torch.arange(4), same_source="drop")
 
 
-def one_rank(rank, port):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def both_ranks_equal_the_combined_batch(rank):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 4)).double()
     single = copy.deepcopy(network)
@@ -184,28 +181,7 @@ def one_rank(rank, port):
             # As DDP: the mean over processes.
             dist.all_reduce(gradient)
             torch.testing.assert_close(gradient / 2, value, rtol=0, atol=1e-12)
-    dist.destroy_process_group()
-    print("equal")
 
 
 def test_two_processes_equal_one():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, str(rank), str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        out, err = worker.communicate(timeout=120)
-        assert worker.returncode == 0, err
-        assert out.strip() == "equal"
-
-
-if __name__ == "__main__":
-    one_rank(int(sys.argv[1]), int(sys.argv[2]))
+    run_in_two_processes(both_ranks_equal_the_combined_batch)

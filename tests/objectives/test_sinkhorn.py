@@ -1,13 +1,9 @@
 """Balanced assignment against recordings of ecg-selfsupervised, a written-out iteration and two processes."""
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.nn.functional import log_softmax, normalize
 
@@ -20,6 +16,8 @@ from ecg_transformers.objectives.sinkhorn import (
     push_front,
     sinkhorn,
 )
+
+from ..two_processes import run_in_two_processes
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
 
@@ -142,38 +140,15 @@ def test_prototypes_become_unit_vectors_in_place():
     assert weight.requires_grad
 
 
-def one_rank(rank, port):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def codes_equal_those_of_the_combined_batch(rank):
     prototypes, queue, embeddings = unit(6, 4), unit(8, 2, 4, seed=1), unit(10, 2, 4, seed=2)
     own = process_slice(embeddings)
     codes = assignment_codes(own @ prototypes.T, process_slice(queue), prototypes)
     together = all_gather(codes)
-    dist.destroy_process_group()
     # The order of the columns does not matter to the iteration.
     expected = assignment_codes(embeddings @ prototypes.T, queue, prototypes)
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-12)
-    print("equal")
 
 
 def test_two_processes_equal_one():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, str(rank), str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        out, err = worker.communicate(timeout=120)
-        assert worker.returncode == 0, err
-        assert out.strip() == "equal"
-
-
-if __name__ == "__main__":
-    one_rank(int(sys.argv[1]), int(sys.argv[2]))
+    run_in_two_processes(codes_equal_those_of_the_combined_batch)

@@ -1,17 +1,11 @@
-"""The backbone that was used to record MoCo v3, as a registered encoder; run as a script it is one of two processes."""
-
-import sys
-from pathlib import Path
+"""The backbone that was used to record MoCo v3, as a registered encoder."""
 
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
 from ecg_transformers import MocoV3Config, MocoV3ForPreTraining
 from ecg_transformers.configuration import EcgConfig
 from ecg_transformers.modeling import EcgModelOutput, Encoder
-
-DATA = Path(__file__).parent / "data"
 
 
 class TanhLineConfig(EcgConfig):
@@ -85,21 +79,3 @@ def model_of(fixture, dtype=torch.float64):
 def views_of(fixture, prefix, dtype=torch.float64):
     """The two views as a batch of one lead."""
     return torch.stack([fixture[f"{prefix}.x1"], fixture[f"{prefix}.x2"]], dim=1)[:, :, None].to(dtype)
-
-
-def main(rank: int, folder: str) -> None:
-    """One of two real processes: loss and local gradients to a file."""
-    meeting = Path(folder, "meeting").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    fixture = load_file(DATA / "moco_v3_two_process.safetensors")
-    model = model_of(fixture)
-    views = views_of(fixture, f"rank{rank}")
-    output = model(views[:, 0], views=views)
-    output.loss.backward()
-    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
-    save_file({"loss": output.loss.detach(), **gradients}, Path(folder, f"{rank}.safetensors"))
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])

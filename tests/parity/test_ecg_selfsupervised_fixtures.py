@@ -6,9 +6,7 @@ float32 once, 1e-9 for the full-size models.
 """
 
 import json
-import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +22,9 @@ from ecg_transformers.metrics.bootstrap import bootstrap, compare
 from ecg_transformers.metrics.metrics import auroc, macro_auroc
 from ecg_transformers.signals.windows import window_starts
 
-DATA = Path(__file__).parent / "data" / "ecg_selfsupervised"
-FACTS = json.loads((DATA / "full_size_facts.json").read_text())
+from .recorded import ECG_SELFSUPERVISED, assert_near_largest, fill_by_rule, part, two_sines
+
+FACTS = json.loads((ECG_SELFSUPERVISED / "full_size_facts.json").read_text())
 FORWARD = 2e-6
 STEP = 1e-6
 FULL_SIZE = 1e-9
@@ -39,16 +38,8 @@ SMALL_CONFIGS = {
 BEFORE_HEAD = 2
 
 
-def assert_near(result, expected, tolerance, floor=0.0, name=""):
-    """Equal to `tolerance` of the expected tensor's largest value, or of `floor` if that is larger."""
-    assert result.shape == expected.shape, name
-    largest = max(expected.abs().max().item(), floor)
-    difference = (result.detach().double() - expected.double()).abs().max().item()
-    assert difference <= tolerance * largest, f"{name} differs by {difference / largest:.1e} of its largest value"
-
-
 def our_name(official):
-    """Name of the official state dict to ours (specification, 13.2)."""
+    """Name of the official state dict to ours."""
     number, _, rest = official.partition(".")
     if int(number) < 3:
         kind, _, tensor = rest.partition(".")
@@ -63,13 +54,13 @@ def our_name(official):
 
 
 def recorded(fixture, prefix):
-    return {our_name(n.removeprefix(prefix)): value for n, value in fixture.items() if n.startswith(prefix)}
+    return {our_name(name): value for name, value in part(fixture, prefix).items()}
 
 
 @pytest.fixture(params=SMALL_CONFIGS)
 def small(request):
     """A fixture and the classifier with its weights, float32, in evaluation mode."""
-    fixture = load_file(DATA / f"{request.param}.safetensors")
+    fixture = load_file(ECG_SELFSUPERVISED / f"{request.param}.safetensors")
     model = Xresnet1dForSequenceClassification(Xresnet1dConfig(**SMALL, **SMALL_CONFIGS[request.param]))
     model.load_state_dict(recorded(fixture, "state/"))
     return fixture, model.eval()
@@ -84,12 +75,14 @@ def test_every_stage_of_a_window(small):
         output = model(fixture["input"][:2], output_hidden_states=True)
         encoded = model.xresnet1d(fixture["input"][:2])
     for number, value in stem.items():
-        assert_near(value.squeeze(2), fixture[f"eval/stem{number}"], FORWARD, name=f"stem {number}")
+        assert_near_largest(value.squeeze(2), fixture[f"eval/stem{number}"], FORWARD, name=f"stem {number}")
     for stage in range(1, 5):
-        assert_near(output.hidden_states[stage].mT, fixture[f"eval/stage{stage}"], FORWARD, name=f"stage {stage}")
-    assert_near(encoded.last_hidden_state.mT, fixture["eval/stage4"], FORWARD)
-    assert_near(encoded.pooler_output, fixture["eval/pool"], FORWARD)
-    assert_near(output.logits, fixture["eval/logits"], FORWARD)
+        assert_near_largest(
+            output.hidden_states[stage].mT, fixture[f"eval/stage{stage}"], FORWARD, name=f"stage {stage}"
+        )
+    assert_near_largest(encoded.last_hidden_state.mT, fixture["eval/stage4"], FORWARD)
+    assert_near_largest(encoded.pooler_output, fixture["eval/pool"], FORWARD)
+    assert_near_largest(output.logits, fixture["eval/logits"], FORWARD)
 
 
 def test_every_stage_of_an_odd_length(small):
@@ -99,9 +92,11 @@ def test_every_stage_of_an_odd_length(small):
         pooled = model.xresnet1d(fixture["odd/input"]).pooler_output
     assert [len(state[0]) for state in output.hidden_states] == [59, 59, 30, 15, 8]
     for stage in range(1, 5):
-        assert_near(output.hidden_states[stage].mT, fixture[f"odd/stage{stage}"], FORWARD, name=f"stage {stage}")
-    assert_near(pooled, fixture["odd/pool"], FORWARD)
-    assert_near(output.logits, fixture["odd/logits"], FORWARD)
+        assert_near_largest(
+            output.hidden_states[stage].mT, fixture[f"odd/stage{stage}"], FORWARD, name=f"stage {stage}"
+        )
+    assert_near_largest(pooled, fixture["odd/pool"], FORWARD)
+    assert_near_largest(output.logits, fixture["odd/logits"], FORWARD)
 
 
 def test_one_training_step(small):
@@ -109,23 +104,23 @@ def test_one_training_step(small):
     model = model.double().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     output = model(fixture["input"].double(), labels=fixture["train/target"])
-    assert_near(output.logits, fixture["train/logits"], STEP)
-    assert_near(output.loss, fixture["train/loss"], STEP)
+    assert_near_largest(output.logits, fixture["train/logits"], STEP)
+    assert_near_largest(output.loss, fixture["train/loss"], STEP)
     output.loss.backward()
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     gradients, norms = recorded(fixture, "train/grad/"), recorded(fixture, "train/grad_norm/")
     assert set(gradients) == set(norms) == set(parameters)
     floor = max(gradient.abs().max().item() for gradient in gradients.values())
     for name, gradient in gradients.items():
-        assert_near(parameters[name].grad, gradient, STEP, floor, name)
-        assert_near(parameters[name].grad.norm(), norms[name], STEP, floor, name)
+        assert_near_largest(parameters[name].grad, gradient, STEP, floor, name)
+        assert_near_largest(parameters[name].grad.norm(), norms[name], STEP, floor, name)
     after = recorded(fixture, "train/buffer_after/")
     assert set(after) == {name for name in buffers if "running_" in name}
     for name, value in after.items():
-        assert_near(buffers[name], value, STEP, name=name)
+        assert_near_largest(buffers[name], value, STEP, name=name)
     optimizer.step()
     for name, value in recorded(fixture, "train/param_after/").items():
-        assert_near(parameters[name], value, STEP, name=name)
+        assert_near_largest(parameters[name], value, STEP, name=name)
 
 
 class GivenDropout(nn.Module):
@@ -144,8 +139,7 @@ class GivenDropout(nn.Module):
     [("linear_default", (), 0.5, True), ("hidden", (7,), 0.5, True), ("hidden_nobn", (7,), 0.5, False)],
 )
 def test_heads_in_evaluation_and_in_a_training_pass_with_given_masks(name, hidden_sizes, dropout, batch_norm):
-    whole = load_file(DATA / "head.safetensors")
-    fixture = {key.removeprefix(f"{name}/"): value for key, value in whole.items() if key.startswith(f"{name}/")}
+    fixture = part(load_file(ECG_SELFSUPERVISED / "head.safetensors"), f"{name}/")
     head = classification_layers(20, 4, hidden_sizes=hidden_sizes, dropout=dropout, batch_norm=batch_norm)
 
     def recorded_tensors(prefix):
@@ -157,46 +151,16 @@ def test_heads_in_evaluation_and_in_a_training_pass_with_given_masks(name, hidde
     head.load_state_dict(dict(recorded_tensors("state/")))
     pooled = torch.cat([fixture["input"].amax(dim=2), fixture["input"].mean(dim=2)], dim=1)
     with torch.no_grad():
-        assert_near(head.eval()(pooled), fixture["eval"], FORWARD)
+        assert_near_largest(head.eval()(pooled), fixture["eval"], FORWARD)
     dropouts = [number for number, layer in enumerate(head) if isinstance(layer, nn.Dropout)]
     assert len(dropouts) == sum(key.startswith("train/keep_mask") for key in fixture)
     for drawn, number in enumerate(dropouts):
         share = fixture[f"train/p{drawn}"].item()
         assert head[number].p == share
         head[number] = GivenDropout(fixture[f"train/keep_mask{drawn}"], share)
-    assert_near(head.train()(pooled), fixture["train/logits"], FORWARD)
+    assert_near_largest(head.train()(pooled), fixture["train/logits"], FORWARD)
     for key, value in recorded_tensors("train/buffer_after/"):
-        assert_near(head.state_dict()[key].double(), value.double(), FORWARD, name=key)
-
-
-def rule(count, layer):
-    """`u(n, L)`: the numbers by which the full-size weights were filled."""
-    index = torch.arange(count, dtype=torch.float64)
-    return (torch.sin(12.9898 * index + 78.233 * layer) * 43758.5453).remainder(1.0)
-
-
-@torch.no_grad()
-def fill_by_rule(model):
-    """Fill every tensor by the rule, each value rounded to float32 once; returns how many layers were numbered."""
-    number = 0
-    damped = {id(block.convs[-1].norm) for stage in model.xresnet1d.stages for block in stage}
-    # Modules are registered in forward order, a block's branch before its shortcut.
-    for module in model.modules():
-        if isinstance(module, nn.Conv1d | nn.Linear):
-            number += 1
-            bound = math.sqrt(6 / module.weight[0].numel())
-            weight = (2 * rule(module.weight.numel(), number) - 1) * bound
-            module.weight.copy_(weight.view_as(module.weight).float())
-            if module.bias is not None:
-                module.bias.copy_(((2 * rule(module.bias.numel(), number + 0.5) - 1) * 0.1).float())
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            channel = torch.arange(module.num_features, dtype=torch.float64)
-            scale = (1 + 0.1 * torch.cos(channel)) * (0.25 if id(module) in damped else 1.0)
-            module.weight.copy_(scale.float())
-            module.bias.copy_((0.05 * torch.sin(channel)).float())
-            module.running_mean.copy_((0.05 * torch.cos(2 * channel)).float())
-            module.running_var.copy_((1 + 0.3 * torch.sin(3 * channel)).float())
-    return number
+        assert_near_largest(head.state_dict()[key].double(), value.double(), FORWARD, name=key)
 
 
 def size(model):
@@ -212,14 +176,14 @@ def classifier_size(config):
 def test_full_size_outputs_under_the_weight_rule(depth):
     facts = FACTS[f"xresnet1d{depth}"]
     model = Xresnet1dForSequenceClassification(Xresnet1dConfig.of_depth(depth, num_labels=71)).double().eval()
-    assert fill_by_rule(model) == facts["layers_numbered"]
-    lead, time = torch.arange(12, dtype=torch.float64)[:, None], torch.arange(250, dtype=torch.float64)
-    signal = 0.5 * torch.sin(2 * torch.pi * (1 + 0.1 * lead) * time / 100 + torch.arange(2.0).double()[:, None, None])
+    damped = {block.convs[-1].norm for stage in model.xresnet1d.stages for block in stage}
+    assert fill_by_rule(model, damped) == facts["layers_numbered"]
+    signal = two_sines()
     with torch.no_grad():
-        output = model(signal.float().double(), output_hidden_states=True)
-        pooled = model.xresnet1d(signal.float().double()).pooler_output
+        output = model(signal, output_hidden_states=True)
+        pooled = model.xresnet1d(signal).pooler_output
     assert output.hidden_states[-1].shape == (2, facts["stage_output_length"], facts["stage_output_channels"])
-    assert_near(output.logits[:, :5], torch.tensor(facts["logits_first5"], dtype=torch.float64), FULL_SIZE)
+    assert_near_largest(output.logits[:, :5], torch.tensor(facts["logits_first5"], dtype=torch.float64), FULL_SIZE)
     largest = output.logits.abs().sum().item()
     assert output.logits.sum().item() == pytest.approx(facts["logits_sum"], abs=FULL_SIZE * largest)
     assert pooled.norm().item() == pytest.approx(facts["pool_norm"], rel=FULL_SIZE)
@@ -266,12 +230,12 @@ def test_wider_blocks_leave_the_stem_as_it_is(factor):
 def test_channels_length_and_parameters_of_each_part(depth):
     model = Xresnet1dModel(Xresnet1dConfig.of_depth(depth)).eval()
     shapes = []
-    for part in (*model.stem, *model.stages):
+    for layer in (*model.stem, *model.stages):
         # Inside, the signal has an axis of length 1 before time.
-        part.register_forward_hook(lambda _, __, output: shapes.append(list(output.squeeze(2).shape[1:])))
+        layer.register_forward_hook(lambda _, __, output: shapes.append(list(output.squeeze(2).shape[1:])))
     with torch.no_grad():
         pooled = model(torch.zeros(1, 12, 250), output_hidden_states=True).hidden_states[0]
-    sizes = [size(part) for part in (*model.stem, *model.stages)]
+    sizes = [size(layer) for layer in (*model.stem, *model.stages)]
     table = [[number, shape, count] for number, (shape, count) in enumerate(zip(shapes, sizes, strict=True))]
     # The table counts the max pooling as a layer between stem and stages.
     stem, stages = table[:3], [[number + 1, shape, count] for number, shape, count in table[3:]]
@@ -281,12 +245,12 @@ def test_channels_length_and_parameters_of_each_part(depth):
 
 @pytest.mark.parametrize("samples", [250, 300, 374, 375, 376, 500, 1000, 1024, 2500])
 def test_windows_start_where_a_whole_window_fits(samples):
-    expected = load_numpy(DATA / "windows.safetensors")[f"starts_{samples}"]
+    expected = load_numpy(ECG_SELFSUPERVISED / "windows.safetensors")[f"starts_{samples}"]
     assert window_starts(samples, 250, 125, incomplete="drop").tolist() == expected.tolist()
 
 
 def test_recorded_resamples_have_the_recorded_mean_and_none_is_rejected():
-    data = load_numpy(DATA / "metrics.safetensors")
+    data = load_numpy(ECG_SELFSUPERVISED / "metrics.safetensors")
     truth, scores = data["y_true"][:, :5], data["y_pred"][:, :5]
     assert macro_auroc(truth, scores) == pytest.approx(float(data["sklearn_macro_first5"]), abs=1e-12)
     assert np.isnan(auroc(data["y_true"], data["y_pred"])[5])
@@ -300,7 +264,7 @@ def test_recorded_resamples_have_the_recorded_mean_and_none_is_rejected():
 
 
 def test_iterative_stratification_gives_the_recorded_folds():
-    recorded = json.loads((DATA / "stratification.json").read_text())
+    recorded = json.loads((ECG_SELFSUPERVISED / "stratification.json").read_text())
     grouped = recorded["grouped"]
     for case, sizes in ((recorded, None), (grouped, grouped["samples_per_group"])):
         folds = iterative_stratification(case["labels"], case["num_folds"], sizes=sizes)

@@ -1,7 +1,5 @@
 """MAE-MoCo against recorded tensors: the official MAE flow and one full training step, in float64."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,7 +9,8 @@ from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss
 
-DATA = Path(__file__).parent / "data"
+from .recorded import DATA, assert_near
+
 SMALL = {
     "num_leads": 3,
     "window_size": 200,
@@ -27,10 +26,6 @@ SMALL = {
     "projection_size": 8,
     "queue_size": 16,
 }
-
-
-def assert_near(result, expected, tolerance=1e-10):
-    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
 
 
 def official_encoder(weights, config):

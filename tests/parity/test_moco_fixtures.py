@@ -1,7 +1,5 @@
 """Our objectives against what facebookresearch/moco and facebookresearch/mae computed, in float64."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,17 +8,15 @@ from torch import nn
 from ecg_transformers.augmentations import functional
 from ecg_transformers.features.steps import patchify, unpatchify
 from ecg_transformers.layers.positions import sincos_positions
+from ecg_transformers.objectives.gather import all_gather, shuffled_key_pass
 from ecg_transformers.objectives.infonce import info_nce
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.momentum import ema_update
 from ecg_transformers.objectives.queue import KeyQueue
 from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss, normalized_patches
 
-DATA = Path(__file__).parent / "data"
-
-
-def assert_near(result, expected, tolerance=1e-10):
-    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
+from ..two_processes import run_in_two_processes
+from .recorded import DATA, assert_near, part
 
 
 class TinyEncoder(nn.Module):
@@ -34,10 +30,6 @@ class TinyEncoder(nn.Module):
 
     def forward(self, x):
         return self.fc(self.bn(self.fc1(x)).relu())
-
-
-def part(tensors, prefix):
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def queue_from(keys, pointer):
@@ -86,32 +78,34 @@ def test_five_steps_of_moco_v2():
             assert_near(value.double(), want[f"key_encoder_after.{name}"].double())
 
 
-def test_shuffled_key_pass_of_two_processes_replayed_in_one():
-    """The arithmetic of the two-process fixture; the real two processes run in tests/objectives/test_gather.py."""
+def three_steps_of_one_rank(rank):
     fixture = load_file(DATA / "moco_v2_two_process.safetensors")
-    online = TinyEncoder().double()
+    online, twin = TinyEncoder().double(), TinyEncoder().double()
     online.load_state_dict(part(fixture, "init.encoder_q."))
-    twins = [TinyEncoder().double() for _ in range(2)]
-    for twin in twins:
-        twin.load_state_dict(part(fixture, "init.encoder_k."))
+    twin.load_state_dict(part(fixture, "init.encoder_k."))
     queue = queue_from(fixture["init.queue"], fixture["init.queue_ptr"])
-    onlines = [TinyEncoder().double() for _ in range(2)]
-    for model in onlines:
-        model.load_state_dict(online.state_dict())
     for step in range(3):
-        order = fixture[f"step{step}.idx_shuffle"]
-        both = torch.cat([fixture[f"rank{rank}.step{step}.x_key"] for rank in range(2)])
-        with torch.no_grad():
-            encoded = torch.cat([twins[rank](both[order.view(2, -1)[rank]]) for rank in range(2)])
-            keys = nn.functional.normalize(encoded, dim=1)[order.argsort()]
-        for rank in range(2):
-            want = part(fixture, f"rank{rank}.step{step}.")
-            queries = nn.functional.normalize(onlines[rank](want["x_query"]), dim=1)
-            loss, logits = info_nce(queries, keys[4 * rank : 4 * rank + 4], queue.keys.clone(), 0.2)
-            assert_near(logits, want["logits"])
-            assert_near(loss, want["loss"])
-        queue.enqueue(keys)
+        want = part(fixture, f"rank{rank}.step{step}.")
+        queries = nn.functional.normalize(online(want["x_query"]), dim=1)
+        keys = shuffled_key_pass(
+            lambda x: nn.functional.normalize(twin(x), dim=1), want["x_key"], fixture[f"step{step}.idx_shuffle"]
+        )
+        loss, logits = info_nce(queries, keys, queue.keys.clone(), 0.2)
+        queue.enqueue(all_gather(keys))
+        assert_near(logits, want["logits"])
+        assert_near(loss, want["loss"])
         assert_near(queue.keys, fixture[f"step{step}.queue_after"])
+        assert_near(queue.pointer, fixture[f"step{step}.queue_ptr_after"])
+        for name, value in part(want, "key_buffers.").items():
+            assert_near(twin.state_dict()[name], value)
+        online.zero_grad()
+        loss.backward()
+        for name, parameter in online.named_parameters():
+            assert_near(parameter.grad, want[f"grad.encoder_q.{name}"])
+
+
+def test_three_steps_of_moco_v2_in_two_processes():
+    run_in_two_processes(three_steps_of_one_rank)
 
 
 @pytest.mark.parametrize("case", "abcdef")

@@ -2,149 +2,20 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn.functional import normalize
 from transformers import get_scheduler
 
 from ecg_transformers import MaeMocoConfig, MaeMocoModel
-from ecg_transformers.layers.heads import ProjectionHead
 from ecg_transformers.layers.positions import sincos_positions
-from ecg_transformers.objectives.dictionary import batch_dictionary
-from ecg_transformers.objectives.momentum import ema_update
-from ecg_transformers.objectives.selection import SelectionRule, selective_info_nce
 from ecg_transformers.trainer.schedules import Schedule, start_above_zero
 
-DATA = Path(__file__).parent / "data"
+from .recorded import DATA, assert_near
+
 TEMPERATURE = 0.2
-
-
-def assert_near(result, expected, tolerance=1e-10):
-    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
-
-
-def part(tensors, prefix):
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-class TinyEncoder(nn.Module):
-    """The base encoder that was used to record the fixtures, with our projection head."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc1 = nn.Linear(20, 12)
-        self.head = ProjectionHead([12, 16, 16, 6])
-
-    def forward(self, x):
-        return self.head(self.fc1(x).tanh())
-
-
-def our_names(state, prefix=""):
-    """Official names of a head, `0` Linear, `1` BatchNorm, `2` ReLU and so on, as ours."""
-    ours = {}
-    for name, value in state.items():
-        if name.startswith(prefix) and name[len(prefix)].isdigit():
-            number, _, kind = name.removeprefix(prefix).partition(".")
-            layer, place = divmod(int(number), 3)
-            name = f"{prefix}layers.{layer}.{'norm' if place else 'linear'}.{kind}"
-        ours[name] = value
-    return ours
-
-
-def build(fixture, prefix, dtype=torch.float64):
-    models = [TinyEncoder(), TinyEncoder(), ProjectionHead([6, 16, 6])]
-    # The type first: float64 tensors that were copied into float32 are no longer the recorded ones.
-    base, twin, predictor = (model.to(dtype).train() for model in models)
-    base.load_state_dict(our_names(part(fixture, f"{prefix}base_encoder."), "head."))
-    twin.load_state_dict(our_names(part(fixture, f"{prefix}momentum_encoder."), "head."))
-    predictor.load_state_dict(our_names(part(fixture, f"{prefix}predictor.")))
-    twin.requires_grad_(False)
-    return base, twin, predictor
-
-
-def contrast(queries, keys, own_rows):
-    dictionary = batch_dictionary(keys, own_rows)
-    result = selective_info_nce(
-        queries, keys[own_rows], dictionary.candidates, TEMPERATURE, SelectionRule(), left_out=dictionary.left_out
-    )
-    return 2 * TEMPERATURE * result.losses.mean()
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
-def test_four_steps_of_moco_v3(dtype, tolerance):
-    fixture = load_file(DATA / "moco_v3_single.safetensors")
-    base, twin, predictor = build(fixture, "init.", dtype)
-    momentum = Schedule("cosine", 0.99, 1.0)
-    optimizer = torch.optim.AdamW([*base.parameters(), *predictor.parameters()], lr=0.01, weight_decay=0.1)
-    rows = torch.arange(5)
-    for step in range(4):
-        want = part(fixture, f"step{step}.")
-        views = [want["x1"].to(dtype), want["x2"].to(dtype)]
-        projected = [base(view) for view in views]
-        predicted = [predictor(z) for z in projected]
-        assert momentum(step, 8) == pytest.approx(float(want["momentum"]), abs=1e-15)
-        ema_update(twin, base, momentum(step, 8))
-        with torch.no_grad():
-            keys = [twin(view) for view in views]
-        queries, unit_keys = ([normalize(x, dim=1) for x in side] for side in (predicted, keys))
-        losses = {
-            "loss_q1_k2": contrast(queries[0], unit_keys[1], rows),
-            "loss_q2_k1": contrast(queries[1], unit_keys[0], rows),
-        }
-        loss = sum(losses.values())
-        recorded = {"z": projected, "q": predicted, "k": keys}
-        for name, pair in recorded.items():
-            for number, value in enumerate(pair, 1):
-                assert_near(value, want[f"{name}{number}"], tolerance)
-        for name, value in {**losses, "loss": loss}.items():
-            assert_near(value, want[name], min(tolerance, 1e-5))
-        optimizer.zero_grad()
-        loss.backward()
-        gradients = our_names(our_names(part(want, "grad.base_encoder."), "head."))
-        for name, parameter in base.named_parameters():
-            assert_near(parameter.grad, gradients[name], tolerance)
-        for name, parameter in predictor.named_parameters():
-            assert_near(parameter.grad, our_names(part(want, "grad.predictor."))[name], tolerance)
-        optimizer.step()
-        for model, prefix in ((base, "base_encoder_after_adamw."), (twin, "momentum_encoder_after.")):
-            after = our_names(part(want, prefix), "head.")
-            for name, value in model.state_dict().items():
-                assert_near(value, after[name], tolerance)
-        after = our_names(part(want, "predictor_after_adamw."))
-        for name, value in predictor.state_dict().items():
-            assert_near(value, after[name], tolerance)
-    z = base.eval()(fixture["eval.x"].to(dtype))
-    assert_near(z, fixture["eval.z"], tolerance)
-    assert_near(predictor.eval()(z), fixture["eval.q"], tolerance)
-
-
-def test_two_processes_of_moco_v3_replayed_in_one():
-    """The arithmetic of the two-process fixture: gathered keys without gradient, labels offset by the rank."""
-    fixture = load_file(DATA / "moco_v3_two_process.safetensors")
-    ranks = [build(fixture, "init.") for _ in range(2)]
-    sides = []
-    for base, twin, _ in ranks:
-        ema_update(twin, base, 0.99)
-    for rank, (base, twin, predictor) in enumerate(ranks):
-        views = [fixture[f"rank{rank}.x1"], fixture[f"rank{rank}.x2"]]
-        queries = [normalize(predictor(base(view)), dim=1) for view in views]
-        with torch.no_grad():
-            sides.append((queries, [normalize(twin(view), dim=1) for view in views]))
-    gathered = [torch.cat([keys[view] for _, keys in sides]) for view in range(2)]
-    for rank, (base, _, predictor) in enumerate(ranks):
-        rows = torch.arange(5) + 5 * rank
-        queries = sides[rank][0]
-        loss = contrast(queries[0], gathered[1], rows) + contrast(queries[1], gathered[0], rows)
-        assert_near(loss, fixture[f"rank{rank}.loss"])
-        loss.backward()
-        for name, parameter in base.named_parameters():
-            assert_near(parameter.grad, our_names(part(fixture, f"rank{rank}.grad.base_encoder."), "head.")[name])
-        for name, parameter in predictor.named_parameters():
-            assert_near(parameter.grad, our_names(part(fixture, f"rank{rank}.grad.predictor."))[name])
 
 
 @pytest.fixture(scope="module")

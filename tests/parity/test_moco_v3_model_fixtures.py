@@ -1,22 +1,13 @@
 """`MocoV3ForPreTraining` against what facebookresearch/moco-v3 computed: four steps, and two real processes."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 
-from .moco_v3_backbone import DATA, model_of, recorded, views_of
-
-ROOT = Path(__file__).parents[2]
-
-
-def assert_near(result, expected, tolerance=1e-10):
-    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
+from ..two_processes import run_in_two_processes
+from .moco_v3_backbone import model_of, recorded, views_of
+from .recorded import DATA, assert_near
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
@@ -32,9 +23,9 @@ def test_four_steps(dtype, tolerance):
         output = model(views[:, 0], views=views)
         assert_near(output.queries, normalize(fixture[f"{prefix}.q1"], dim=1), tolerance)
         assert_near(output.positive_keys, normalize(fixture[f"{prefix}.k2"], dim=1), tolerance)
-        assert_near(output.contrastive_loss_1, fixture[f"{prefix}.loss_q1_k2"], tolerance)
-        assert_near(output.contrastive_loss_2, fixture[f"{prefix}.loss_q2_k1"], tolerance)
-        assert_near(output.loss, fixture[f"{prefix}.loss"], tolerance)
+        assert_near(output.contrastive_loss_1, fixture[f"{prefix}.loss_q1_k2"], min(tolerance, 1e-5))
+        assert_near(output.contrastive_loss_2, fixture[f"{prefix}.loss_q2_k1"], min(tolerance, 1e-5))
+        assert_near(output.loss, fixture[f"{prefix}.loss"], min(tolerance, 1e-5))
         optimizer.zero_grad()
         output.loss.backward()
         gradients = recorded(fixture, f"{prefix}.grad.")
@@ -60,16 +51,18 @@ def test_four_steps(dtype, tolerance):
         assert_near(model.predictor(z), fixture["eval.q"], tolerance)
 
 
-def test_two_real_processes(tmp_path):
-    command = [sys.executable, "-m", "tests.parity.moco_v3_backbone"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT, env=environment) for rank in range(2)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+def loss_and_gradients_of_one_rank(rank):
     fixture = load_file(DATA / "moco_v3_two_process.safetensors")
-    for rank in range(2):
-        found = load_file(tmp_path / f"{rank}.safetensors")
-        assert_near(found.pop("loss"), fixture[f"rank{rank}.loss"])
-        want = recorded(fixture, f"rank{rank}.grad.")
-        assert found.keys() == want.keys()
-        for name, gradient in want.items():
-            assert_near(found[name], gradient)
+    model, views = model_of(fixture), views_of(fixture, f"rank{rank}")
+    output = model(views[:, 0], views=views)
+    assert_near(output.loss, fixture[f"rank{rank}.loss"])
+    output.loss.backward()
+    want = recorded(fixture, f"rank{rank}.grad.")
+    parameters = dict(model.named_parameters())
+    assert want.keys() == {name for name, value in parameters.items() if value.grad is not None}
+    for name, gradient in want.items():
+        assert_near(parameters[name].grad, gradient)
+
+
+def test_two_real_processes():
+    run_in_two_processes(loss_and_gradients_of_one_rank)

@@ -2,7 +2,6 @@
 
 import json
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,8 @@ from torch.nn.functional import normalize
 from ecg_transformers.objectives.selection import SelectionRule, selective_info_nce
 from ecg_transformers.objectives.sources import same_source
 
-DATA = Path(__file__).parent / "data"
+from .recorded import DATA, assert_near
+
 RULES = {
     "none": {},
     "srcl": {"sampling": "srcl", "num_extra_positives": 3},
@@ -20,10 +20,6 @@ RULES = {
     "ds": {"sampling": "ds", "num_extra_positives": 5, "ds_threshold": 0.55},
 }
 CASES = sorted({name.rpartition(".")[0] for name in load_file(DATA / "srcl_reference_ours.safetensors") if "." in name})
-
-
-def assert_near(result, expected, tolerance):
-    torch.testing.assert_close(result, expected.to(result.dtype), rtol=0, atol=tolerance)
 
 
 @pytest.fixture(scope="module")

@@ -239,15 +239,17 @@ class EcgBackboneModel(Encoder, EcgBackbonePreTrainedModel):
             last_layer: Last layer to run; all by default.
             **inputs: Further arguments of the backbone, such as `patches`.
         """
-        config = self.config
+        options = {
+            "output_hidden_states": output_hidden_states,
+            "output_attentions": output_attentions,
+            "return_dict": return_dict,
+        }
         return self.backbone(
             input_values=input_values,
             attention_mask=attention_mask,
             lead_mask=lead_mask,
             record_index=record_index,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            return_dict=config.return_dict if return_dict is None else return_dict,
+            **{name: self.output_option(name, value) for name, value in options.items()},
             last_layer=last_layer,
             **inputs,
         )

@@ -4,7 +4,7 @@ import copy
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,6 +157,41 @@ class EcgPreTrainedModel(PreTrainedModel):
         text is added to the results where the template has no place for it.
         """
         return {}
+
+    def output_option(self, name: str, value: bool | None) -> bool:
+        """Return an argument of `forward`, or the config's value if it is `None`.
+
+        Args:
+            name: `"output_hidden_states"`, `"output_attentions"` or `"return_dict"`.
+            value: The argument.
+        """
+        return getattr(self.config, name) if value is None else value
+
+    def finish_output(
+        self,
+        output: ModelOutput,
+        *,
+        return_dict: bool | None,
+        output_hidden_states: bool | None = True,
+        output_attentions: bool | None = True,
+    ) -> Any:
+        """Return the output of `forward` as requested: without states that were not requested, as mapping or tuple.
+
+        Args:
+            output: The whole output; no attention weights, but `()`, where the attention kernel gives none.
+            return_dict: Argument of `forward`.
+            output_hidden_states: Argument of `forward`. Default: the hidden states in `output` are kept.
+            output_attentions: Argument of `forward`. Default: the attention weights in `output` are kept.
+        """
+        wanted = {"hidden_states": output_hidden_states, "attentions": output_attentions}
+        dropped = [name for name, value in wanted.items() if not self.output_option(f"output_{name}", value)]
+        if "attentions" not in dropped and getattr(output, "attentions", None) == ():
+            logger.warning_once(
+                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
+                "empty. Call model.set_attn_implementation('eager') first."
+            )
+        output = replace(output, **dict.fromkeys(dropped))
+        return output if self.output_option("return_dict", return_dict) else output.to_tuple()
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Check the shape of the input.
@@ -374,22 +409,19 @@ class Encoder(EcgPreTrainedModel):
             output_attentions: Return `attentions`.
             return_dict: Return a tuple if False.
         """
-        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        want_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        if want_attentions and None in attentions:
-            logger.warning_once(
-                f"attn_implementation={self.config._attn_implementation!r} gives no attention weights: attentions is "
-                "empty. Call model.set_attn_implementation('eager') first."
-            )
         weights = tuple(layer for layer in attentions if layer is not None)
-        result = EcgModelOutput(
+        output = EcgModelOutput(
             last_hidden_state=tokens,
             pooler_output=self.pool(tokens, token_mask),
-            hidden_states=states if want_states else None,
-            attentions=weights if want_attentions and attentions else None,
+            hidden_states=states,
+            attentions=weights if attentions else None,
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(
+            output,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
 
     def layer_numbers(self, layer: int | Sequence[int]) -> list[int]:
         """Resolve the setting `layer` to layer numbers from 0 to `num_layers`.
@@ -552,15 +584,13 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         )
         logits = self.classifier(self.pooling.join(encoding.layers))
         loss = None if labels is None else self.classification_loss(logits, labels)
-        want_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         result = EcgClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=encoding.outputs.hidden_states if want_states else None,
+            hidden_states=encoding.outputs.hidden_states,
             attentions=encoding.outputs.attentions,
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(result, output_hidden_states=output_hidden_states, return_dict=return_dict)
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Compute the mean loss for `config.problem_type`, which is inferred from the labels at first use if not set.

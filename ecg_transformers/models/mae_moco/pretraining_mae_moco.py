@@ -221,8 +221,7 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
             )
         terms = {**contrasted, **reconstructed}
         result = MaeMocoForPreTrainingOutput(loss=self._total(terms), **terms)
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)
 
     def _contrast(
         self,

@@ -228,8 +228,7 @@ class MaeNextclipForPreTraining(MaskedAutoencoderPreTrainedModel):
         if patch_noise is not None and self.has_reconstruction:
             terms |= self._reconstruct(self.mae_moco.to_patches(input_values, lead_mask), patch_noise, attention_mask)
         result = MaeNextclipForPreTrainingOutput(loss=self._total(terms), **terms)
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)
 
     def _predict_clip(
         self,

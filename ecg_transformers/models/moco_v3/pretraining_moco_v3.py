@@ -248,8 +248,7 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
             hidden_states=first.hidden_states,
             attentions=first.attentions,
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)
 
     @staticmethod
     def _unit(projected: torch.Tensor) -> torch.Tensor:

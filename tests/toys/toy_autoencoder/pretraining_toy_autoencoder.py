@@ -57,4 +57,4 @@ class ToyAutoencoderForPreTraining(ToyAutoencoderPreTrainedModel):
         result = ToyAutoencoderForPreTrainingOutput(
             self.loss_weights["reconstruction_loss"] * loss, loss, denoised, encoded.hidden_states
         )
-        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)

@@ -69,4 +69,4 @@ class ToySimclrForPreTraining(ToySimclrPreTrainedModel):
             hidden_states=first.hidden_states,
             attentions=first.attentions,
         )
-        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)

@@ -19,7 +19,7 @@ from ..evaluation.results.entries import ENCODING_FIELDS
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.resume import checkpoint_folders, newest_complete_checkpoint
-from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, peak_memory, portable_path
+from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, peak_memory
 from ..trainer.schedules import ScheduleCallback
 from .plots import draw_plots
 from .pretraining_data import PretrainingData, load_data
@@ -176,7 +176,7 @@ def _facts(settings: RunSettings) -> dict[str, Any]:
     left_out = {"output_dir", *(field.name for field in fields(options) if not field.metadata["recorded"])}
     return {
         "model_type": settings.config.model_type,
-        "config": portable_path(settings.config_file),
+        "config": settings.config_file,
         "settings": {name: value for name, value in settings.values.items() if name not in left_out},
         "continued_from": Path(options.model).name if options.model else None,
         "commit": find_commit(),

@@ -15,6 +15,7 @@ from ..errors import ArgumentsError, CheckpointError, check_names
 from ..features.agreement import CONTRACT_FIELDS, check_contract
 from ..inference.loading import quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
+from ..trainer.run_record import portable_path
 from .command_line import convert, field_types, parse_command_line, read_yaml
 from .pretraining_options import PretrainingArguments
 
@@ -43,7 +44,7 @@ class RunSettings:
         training: Arguments of the Trainer.
         config: Configuration of the model.
         extractor: Feature extractor.
-        config_file: The YAML file as it was named.
+        config_file: The YAML file, as records name it.
         values: All names that were set, converted, command line over YAML.
         full_run: `max_steps` and `num_train_epochs` of the YAML, if the command line cut the run short.
     """
@@ -52,7 +53,7 @@ class RunSettings:
     training: EcgTrainingArguments
     config: PreTrainedConfig
     extractor: "EcgFeatureExtractor"
-    config_file: str
+    config_file: str | None
     values: dict[str, Any]
     full_run: dict[str, Any]
 
@@ -113,7 +114,7 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         name: from_file.get(name, default)
         for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
     }
-    return RunSettings(run, training, config, extractor, positional[0], values, full_run)
+    return RunSettings(run, training, config, extractor, portable_path(positional[0]), values, full_run)
 
 
 def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None) -> Architecture:

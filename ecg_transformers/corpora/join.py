@@ -91,8 +91,7 @@ def _with_joint_ids(corpus: Corpus, *, with_signal: bool) -> "datasets.Dataset":
     """All rows of a corpus with ids that those of no other corpus meet, and its folds as numbers of their roles."""
     from datasets import Value
 
-    whole = Corpus(corpus.rows, corpus.info)
-    key = _key(corpus)
+    whole, key = corpus.whole, _key(corpus)
     folds = np.full(len(whole), -1, np.int32)
     for role in ("train", "validation", "test"):
         folds[whole.in_role(role)] = getattr(_ROLES, role)[0]

@@ -23,7 +23,7 @@ from .definition import LabelSet
 from .fold_roles import FoldRoles, Role, default_fold_roles, describe_folds
 from .label_matrix import LabelMatrix, label_matrix, target_matrix
 from .layout import NO_PARENT, READABLE_VERSIONS
-from .patients import patients_of_parts
+from .patients import patients_of_parts, source_ids
 from .signal_store import PackedSignals, SignalStore
 
 if TYPE_CHECKING:
@@ -125,6 +125,11 @@ class Corpus:
         return facts | ({"corpora": self.info["corpora"]} if "corpora" in self.info else {})
 
     @property
+    def whole(self) -> "Corpus":
+        """All records of the corpus on disk."""
+        return Corpus(self.rows, self.info, self.path, store=self.store)
+
+    @property
     def dataset(self) -> "datasets.Dataset":
         """The rows as a `datasets.Dataset`, memory-mapped.
 
@@ -149,6 +154,14 @@ class Corpus:
         then keep them together.
         """
         return patients_of_parts(self._column("patient_id").to_numpy()[self.indices], self.parent_ids)
+
+    @cached_property
+    def source_ids(self) -> np.ndarray:
+        """int64 `(records,)`: the patient, or a number of the recording where the patient is not known.
+
+        Two records share it exactly if they are of the same known patient or of one recording.
+        """
+        return source_ids(self.patient_ids, self.record_ids)
 
     @cached_property
     def parent_ids(self) -> np.ndarray:

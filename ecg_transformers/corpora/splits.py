@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CorpusError
 from ..hashing import GOLDEN_GAMMA, integer_hash, splitmix64
-from .patients import UNKNOWN_PATIENT, patient_groups, source_ids
+from .patients import UNKNOWN_PATIENT, patient_groups
 from .prepared import Corpus
 
 __all__ = ["check_disjoint", "iterative_stratification", "nested_fraction", "split_by_patient", "split_off_patients"]
@@ -227,7 +227,7 @@ def nested_fraction(corpus: Corpus, fraction: float, *, seed: int = 0) -> Corpus
         raise CorpusError(f"the fraction is {fraction!r}; expected a number above 0 and at most 1.")
     if fraction == 1:
         return corpus
-    keys = source_ids(corpus.patient_ids, corpus.record_ids)
+    keys = corpus.source_ids
     order = np.argsort(splitmix64(keys.astype(np.uint64) + np.uint64(GOLDEN_GAMMA * (seed + 1) % 2**64)), kind="stable")
     # Records in the order of their patients: a patient's records share a key and are therefore adjacent.
     last = max(round(fraction * len(corpus)), 1)
@@ -251,7 +251,7 @@ def split_off_patients(corpus: Corpus, fraction: float, *, seed: int = 0) -> tup
     Raises:
         CorpusError: there is one patient only.
     """
-    patients, record_of = np.unique(source_ids(corpus.patient_ids, corpus.record_ids), return_inverse=True)
+    patients, record_of = np.unique(corpus.source_ids, return_inverse=True)
     rank = np.empty(len(patients), dtype=np.int64)
     rank[np.argsort(integer_hash(seed, patients), kind="stable")] = np.arange(len(patients))
     held_out = rank[record_of] < max(1, round(fraction * len(patients)))

@@ -215,7 +215,7 @@ def test_the_patient_bootstrap_draws_whole_recordings_of_unknown_patients(strang
 
 
 def test_parts_share_a_source_and_whole_recordings_of_strangers_do_not(strangers):
-    ids = source_ids(strangers.patient_ids, strangers.record_ids)
+    ids = strangers.source_ids
     assert len(set(ids.tolist())) == RECORDINGS
     torch_ids = [torch.as_tensor(values) for values in (strangers.patient_ids, strangers.record_ids)]
     assert source_numbers(*torch_ids).tolist() == ids.tolist()

@@ -170,6 +170,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
         Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),
         Architecture("moco_v3", "MocoV3", builds_on=("ecg_vit",)),
+        Architecture("simclr", "Simclr", builds_on=("xresnet1d",)),
         Architecture("swin1d", "Swin1d", heads=("encoder", "classifier")),
         Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )

@@ -261,6 +261,12 @@ class EcgBackboneForSequenceClassification(EcgForSequenceClassification):
     Subclasses set `encoder_class`.
     """
 
+    @torch.no_grad()
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        # A new head starts as that of the backbone's own classifier.
+        encoder: Any = self.base_model
+        encoder.backbone._init_weights(module)
+
     def published_model(self) -> EcgPreTrainedModel:
         """Return the backbone's classifier with this encoder and head.
 

@@ -313,6 +313,11 @@ class Encoder(EcgPreTrainedModel):
     has_cls_token: bool = False
 
     @property
+    def default_pooling(self) -> str:
+        """Pooling of heads and probes where none is set: `"cls_mean"` with a [CLS] token, else `"cls"`, its own."""
+        return "cls_mean" if self.has_cls_token else "cls"
+
+    @property
     def num_layers(self) -> int:
         """Number of layers (blocks or stages)."""
         raise NotImplementedError

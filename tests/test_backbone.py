@@ -18,11 +18,9 @@ from ecg_transformers.commands.settings import config_and_extractor, read_settin
 from ecg_transformers.corpora.protocol import Task
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.evaluation.classifier import build_classifier
-from ecg_transformers.evaluation.probes.curve import encode
 from ecg_transformers.inference.aggregation import aggregate_windows
 from ecg_transformers.inference.encode import CheckpointEncoder, embed_windows, encode_corpus, predict_records
 from ecg_transformers.publishing import publish
-from ecg_transformers.trainer.data import WindowDataset
 from ecg_transformers.trainer.fine_tuning import layer_depths
 
 from .toys import TOYS
@@ -184,11 +182,6 @@ def test_probes_and_classifiers_read_it_like_the_backbone(checkpoint, single_cor
         windows = model.classifier(embeddings.features).sigmoid().numpy()
     scores = aggregate_windows(windows, embeddings.record_index)
     np.testing.assert_allclose(predict_records(model, single_corpus, extractor), scores, atol=1e-6)
-    features = encode(model.base_model, WindowDataset(single_corpus, extractor), [1], pooling="cls_mean")
-    inputs = {"input_values": extractor(single_corpus[1], return_tensors="pt")["input_values"]}
-    with torch.no_grad():
-        want = embed_windows(model.base_model.backbone, inputs, pooling="cls_mean")
-    torch.testing.assert_close(features, want)
 
 
 def test_discriminative_rates_go_by_the_backbones_groups(checkpoint):

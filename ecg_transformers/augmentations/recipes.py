@@ -30,9 +30,9 @@ from .operations import (
 from .row_generator import RowGenerator
 from .warps import cut_windows
 
-__all__ = ["OPERATIONS", "RECIPES", "RecordViews", "ViewRecipe", "view_recipe"]
+__all__ = ["OPERATIONS", "RECIPES", "VIEW_QUIRKS", "RecordViews", "ViewRecipe", "view_recipe"]
 
-QUIRKS = ("Q10", "Q12", "Q13", "Q17")
+VIEW_QUIRKS = ("Q10", "Q12", "Q13", "Q17")
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ def view_recipe(
     Raises:
         SignalError: A name or a quirk is unknown.
     """
-    quirks = set(QUIRKS) if official_quirks is True else set(official_quirks or ())
-    if unknown := quirks - set(QUIRKS):
+    quirks = set(VIEW_QUIRKS) if official_quirks is True else set(official_quirks or ())
+    if unknown := quirks - set(VIEW_QUIRKS):
         raise SignalError(
-            f"official_quirks names {', '.join(sorted(unknown))}; expected True, False or some of {QUIRKS}."
+            f"official_quirks names {', '.join(sorted(unknown))}; expected True, False or some of {VIEW_QUIRKS}."
         )
     if isinstance(names, str):
         names = RECIPES[_known(names, tuple(RECIPES), "recipe of views")]

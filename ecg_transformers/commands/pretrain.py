@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedConfig, TrainerCallback
@@ -25,6 +25,9 @@ from .plots import draw_plots
 from .pretraining_data import PretrainingData, load_data
 from .pretraining_options import PretrainingArguments
 from .settings import RunSettings, build_model
+
+if TYPE_CHECKING:
+    from ..modeling import Encoder
 
 __all__ = ["PretrainingRun"]
 
@@ -56,7 +59,7 @@ class PretrainingRun:
             extractor,
             evaluated=training.eval_strategy != "no",
             seed=training.seed,
-            segments=getattr(settings.config, "num_segments", 1),
+            config=settings.config,
             device=training.device if options.data_on_device else None,
         )
         self.plan = _Plan(training, len(self.data.train), settings.full_run)
@@ -66,9 +69,10 @@ class PretrainingRun:
         self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
         self.clock = ClockCallback(options.max_seconds, started=started)
         callbacks = [self.speed, self.record, self.clock, *_limits(options)]
-        probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
-        callbacks += [] if probe is None else [probe]
         model = build_model(settings)
+        encoder: Any = model.encoder
+        probe = _probe(options, encoder, self.data, self.folder, self.plan, self.speed, resumed=resumed)
+        callbacks += [] if probe is None else [probe]
         if options.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
@@ -244,6 +248,7 @@ def _limits(options: PretrainingArguments) -> list[TrainerCallback]:
 
 def _probe(
     options: PretrainingArguments,
+    encoder: "Encoder",
     data: PretrainingData,
     folder: Path,
     plan: _Plan,
@@ -253,11 +258,13 @@ def _probe(
 ) -> ProbeCallback | None:
     if options.probe_labels is None or data.validation is None:
         return None
-    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (options.probe_pooling, -1), strict=True))
+    pooling = options.probe_pooling or encoder.default_pooling
+    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (pooling, -1), strict=True))
     return ProbeCallback(
         folder / "probe.json",
-        train=data.train,
-        test=data.validation,
+        train=data.train.corpus,
+        test=data.validation.corpus,
+        extractor=data.train.extractor,
         label_set=options.probe_labels,
         every_steps=options.probe_steps or max(1, round((options.probe_epochs or 1.0) * plan.steps_per_epoch)),
         max_records=options.probe_records,

@@ -1,6 +1,7 @@
 """Records of a pretraining run: corpora, training and validation part, windows."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,6 +10,9 @@ from ..corpora.pretraining_split import split_for_pretraining
 from ..features.extractor import EcgFeatureExtractor
 from ..trainer.data import WindowDataset
 from .pretraining_options import PretrainingArguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["PretrainingData", "load_data"]
 
@@ -52,7 +56,7 @@ def load_data(
     *,
     evaluated: bool,
     seed: int,
-    segments: int = 1,
+    config: "PreTrainedConfig",
     device: torch.device | None = None,
 ) -> PretrainingData:
     """Load the corpora, split them and prepare their windows.
@@ -62,7 +66,8 @@ def load_data(
         extractor: Feature extractor of the model.
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
-        segments: Adjacent windows per row, see `WindowDataset`.
+        config: Configuration of the model, which says what a row holds: `num_segments` adjacent windows, a longer
+            piece for its own views (`source_window_size`), two recordings (`positives` "patient"); see `WindowDataset`.
         device: Where the signals are kept. Default: the CPU.
 
     Raises:
@@ -81,7 +86,15 @@ def load_data(
     )
 
     def windows(part: Corpus) -> WindowDataset:
-        return WindowDataset(part, extractor, seed=seed, segments=segments, device=device)
+        return WindowDataset(
+            part,
+            extractor,
+            seed=seed,
+            segments=getattr(config, "num_segments", 1),
+            source_window_size=getattr(config, "source_window_size", None),
+            partners=getattr(config, "positives", None) == "patient",
+            device=device,
+        )
 
     validation = None if split.validation is None else windows(split.validation)
     return PretrainingData(split.corpus, windows(split.train), validation, split.test_records_left_out)

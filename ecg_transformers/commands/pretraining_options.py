@@ -60,8 +60,10 @@ class PretrainingArguments:
     probe_steps: int | None = option(None, help="Optimizer steps between two probes.", **_REPORT)
     probe_epochs: float | None = option(None, help="Epochs between two probes, instead of probe_steps.", **_REPORT)
     probe_records: int = option(4000, help="Maximum number of training records of the probe.", **_REPORT)
-    probe_pooling: Literal["cls", "mean", "max", "cls_mean"] = option(
-        "cls_mean", help="Pooling before the probe.", **_REPORT
+    probe_pooling: Literal["cls", "mean", "max", "cls_mean"] | None = option(
+        None,
+        help="Pooling before the probe. Default: cls_mean for an encoder with [CLS], else cls, the encoder's own.",
+        **_REPORT,
     )
     probe_l2: float = option(1e-2, help="L2 regularization of the probe.", **_REPORT)
     resume: bool = option(False, help="Resume from the newest complete checkpoint.", recorded=False)

@@ -103,7 +103,7 @@ def build_classifier(
         )
     if pooling is None:
         with torch.device("meta"):
-            pooling = "cls_mean" if AutoModel.from_config(config).has_cls_token else "cls"
+            pooling = AutoModel.from_config(config).default_pooling
     config.id2label = dict(enumerate(task.codes))
     config.label2id = {code: number for number, code in enumerate(task.codes)}
     config.label_names = list(task.names)

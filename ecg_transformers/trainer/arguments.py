@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainingArguments
 
@@ -51,10 +51,14 @@ class EcgTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults that self-supervised pretraining needs, and what `EcgTrainer` adds.
 
     Args:
+        optim: Name of an optimizer of Transformers, or `"adam"`: Adam with the weight decay in the gradient (L2), as
+            in publications before AdamW.
         no_decay: Regular expressions; parameters whose names match are exempt from weight decay, as norms and biases
             always are. Default: position tables and biases, [CLS] and mask tokens. An empty list decays them.
         decay_norms_and_biases: Weight decay for norms and biases too, as in some published runs. Default: False.
         warmup_epochs: Warm-up in epochs, instead of `warmup_steps`. Default: `warmup_steps` counts.
+        published_schedule: Warm-up and cosine as ecg-selfsupervised computes them, from a rate of 0 and with a new rate
+            each `"step"` or each `"epoch"`, instead of `lr_scheduler_type`. Default: ours.
         remove_unused_columns: Drop batch entries that the model does not name. Default: False.
         prediction_loss_only: Evaluate the loss and its terms without keeping outputs, which would fill the memory.
             Default: True.
@@ -64,12 +68,24 @@ class EcgTrainingArguments(TrainingArguments):
         save_total_limit: Number of checkpoints to keep. Default: 2.
     """
 
+    def __post_init__(self) -> None:
+        l2_in_gradient = self.optim == "adam"
+        if l2_in_gradient:
+            # The library checks the name among its own; `EcgTrainer` makes the optimizer.
+            self.optim = "adamw_torch"
+        super().__post_init__()
+        if l2_in_gradient:
+            self.optim = "adam"
+
     no_decay: list[str] = field(
         default_factory=lambda: list(NO_DECAY),
         metadata={"help": "Parameters (regular expressions) without weight decay, besides norms and biases."},
     )
     decay_norms_and_biases: bool = field(default=False, metadata={"help": "Weight decay for norms and biases too."})
     warmup_epochs: float | None = field(default=None, metadata={"help": "Warm-up in epochs instead of warmup_steps."})
+    published_schedule: Literal["step", "epoch"] | None = field(
+        default=None, metadata={"help": "Warm-up and cosine of ecg-selfsupervised, one rate per step or epoch."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop what the model does not name."})
     prediction_loss_only: bool = field(default=True, metadata={"help": "Evaluate the loss and its terms only."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide NaN and inf in the logged loss."})

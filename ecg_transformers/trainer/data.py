@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from ..corpora.patients import UNKNOWN_PATIENT
 from ..corpora.protocol import complete_records
+from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
 from .draws import window_starts
@@ -72,6 +73,10 @@ class WindowDataset(Dataset):
         seed: Seed of the window starts.
         segments: Adjacent windows of a record that form one row, each normalized by itself; with more than one the
             batch has a segment axis after the rows.
+        source_window_size: Length of the window that is cut (samples) where the model cuts its own views out of it.
+            Default: the extractor's window.
+        partners: Whether a row also holds a window of another record of the same patient, chosen by a hash of (seed,
+            epoch, record id), or of the record itself if there is none: the batch has an axis of 2 after the rows.
         device: Where the signals are kept and the batches made. Default: the CPU.
 
     Attributes:
@@ -79,7 +84,9 @@ class WindowDataset(Dataset):
         window_size: Samples that are cut from a record, all segments together.
 
     Raises:
-        CorpusError: If no record is left, or records are shorter than that and the extractor forbids it.
+        CorpusError: If no record is left, or records are shorter than that and the extractor forbids it (for
+            `source_window_size` and `partners` they always are an error, and listed); the extractor normalizes by the
+            window, which `source_window_size` would change.
         LeadError: If leads are absent and the extractor forbids it.
     """
 
@@ -90,6 +97,8 @@ class WindowDataset(Dataset):
         *,
         seed: int = 0,
         segments: int = 1,
+        source_window_size: int | None = None,
+        partners: bool = False,
         device: torch.device | str | None = None,
     ):
         self.corpus = complete_records(corpus)
@@ -97,12 +106,15 @@ class WindowDataset(Dataset):
         self.seed = seed
         self.device = torch.device("cpu" if device is None else device)
         self.segments = segments
-        self.window_size = segments * int(extractor.window_size)
+        self.window_size = segments * int(extractor.window_size) if source_window_size is None else source_window_size
         self.num_leads = len(extractor.lead_names)
         signals = store_signals(self.corpus, extractor)
         self.lengths = signals.lengths
-        self.has_short_records = check_lengths(signals.lengths, self.window_size, extractor)
         self.normalized = signals.normalized
+        if source_window_size is not None or partners:
+            self._check_source()
+        self.has_short_records = check_lengths(signals.lengths, self.window_size, extractor)
+        self._partners = _Partners(self.corpus, seed) if partners else None
         self._stored_leads = signals.num_leads
         self._values = _as_tensor(signals.values).to(self.device)
         self._offsets = _as_tensor(signals.offsets).to(self.device)
@@ -136,10 +148,16 @@ class WindowDataset(Dataset):
             `input_values (batch, leads, samples)` float32; `attention_mask (batch, samples)` if the corpus has records
             shorter than the window; `lead_mask (batch, leads)` if it has records without a lead; `record_ids (batch,)`;
             `patient_ids (batch,)` if it knows any patient; all int64. With several segments `input_values (batch,
-            segments, leads, samples)` and `attention_mask (batch, segments, samples)`.
+            segments, leads, samples)` and `attention_mask (batch, segments, samples)`; with partners `input_values
+            (batch, 2, leads, samples)`, and `lead_mask` 1 = present in both.
         """
         epochs, records = np.divmod(np.asarray(indices, dtype=np.int64), len(self))
         batch = self._windows(epochs, records)
+        if self._partners is not None:
+            other = self._windows(epochs, self._partners.of(epochs, records))
+            batch["input_values"] = torch.stack([batch["input_values"], other["input_values"]], dim=1)
+            if "lead_mask" in batch:
+                batch["lead_mask"] = batch["lead_mask"] * other["lead_mask"]
         rows = torch.as_tensor(records)
         batch["record_ids"] = self.record_ids[rows]
         if self.patient_ids is not None:
@@ -150,6 +168,25 @@ class WindowDataset(Dataset):
         """Return the windows of these records in mV, before normalization: `(batch, leads, window_size)`."""
         numbers = np.asarray(records, dtype=np.int64)
         return self._millivolts(np.zeros_like(numbers), numbers)[0]
+
+    def _check_source(self) -> None:
+        """Refuse records that are shorter than what views are cut from, and normalization by the window."""
+        contract, size = self.extractor.contract, self.window_size
+        short = np.flatnonzero(self.lengths < size)
+        if len(short):
+            listed = ", ".join(str(self.corpus.record_ids[record]) for record in short[:20])
+            raise CorpusError(
+                f"{len(short)} of {len(self)} records are shorter than the {size} samples that views are cut from "
+                f"(shortest: {int(self.lengths.min())}); their ids: {listed}{', ...' if len(short) > 20 else ''}. Set "
+                "a smaller source_window_size (or window_size), or leave these records out."
+            )
+        fixed = contract.normalization == "none" or contract.normalization_mean is not None
+        if size != self.segments * contract.window_size and not (fixed or self.normalized):
+            raise CorpusError(
+                f"normalization is {contract.normalization!r} by the window of {contract.window_size} samples, but "
+                f"source_window_size is {size}: views would be normalized otherwise than windows are later. Set "
+                "normalization to 'none', or to 'constants' with normalization_mean and normalization_std."
+            )
 
     def _windows(self, epochs: np.ndarray, records: np.ndarray) -> dict[str, torch.Tensor]:
         """Windows of these records, normalized, and their masks."""
@@ -213,6 +250,40 @@ class WindowDataset(Dataset):
             window_size=self.window_size,
         )
         return windows, mask if self.has_short_records else None
+
+
+class _Partners:
+    """Another record of the same patient for each record.
+
+    Args:
+        corpus: The records.
+        seed: Seed of the choice.
+    """
+
+    def __init__(self, corpus: "Corpus", seed: int):
+        self.seed, self.record_ids = seed, np.asarray(corpus.record_ids)
+        patients = np.asarray(corpus.patient_ids, dtype=np.int64)
+        # Records of a patient side by side; one of an unknown patient by itself.
+        places = np.arange(len(patients))
+        unknown = patients == UNKNOWN_PATIENT
+        self._order = np.lexsort((places, np.where(unknown, places, patients), unknown))
+        change = np.diff(patients[self._order]) != 0
+        starts = np.concatenate([[True], change | unknown[self._order][1:]])
+        group = np.cumsum(starts) - 1
+        self._first, self._place = np.empty_like(places), np.empty_like(places)
+        self._count = np.empty_like(places)
+        firsts = np.flatnonzero(starts)
+        self._first[self._order] = firsts[group]
+        self._place[self._order] = places - firsts[group]
+        self._count[self._order] = np.bincount(group)[group]
+
+    def of(self, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
+        """Partner of each record in its epoch; the record itself where its patient has no other."""
+        count = self._count[records]
+        # Not the hash that the start of the window follows from.
+        drawn = integer_hash(self.seed, epochs, self.record_ids[records], 1)
+        shift = (drawn % np.maximum(count - 1, 1).astype(np.uint64)).astype(np.int64) + 1
+        return self._order[self._first[records] + (self._place[records] + shift) % count]
 
 
 def _as_tensor(values: np.ndarray) -> torch.Tensor:

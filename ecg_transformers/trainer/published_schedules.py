@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["published_warmup_cosine"]
+__all__ = ["published_factor", "published_warmup_cosine"]
 
 
 def published_warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
@@ -19,4 +19,16 @@ def published_warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> flo
     """
     if step < warmup_steps:
         return step / max(warmup_steps - 1, 1)
-    return (1 + math.cos(math.pi * (step - warmup_steps) / (max_steps - warmup_steps))) / 2
+    return (1 + math.cos(math.pi * (step - warmup_steps) / max(max_steps - warmup_steps, 1))) / 2
+
+
+def published_factor(step: int, *, steps: int, warmup_steps: int, max_steps: int) -> float:
+    """Factor of the rate at an optimizer step, where so many steps are counted as one.
+
+    Args:
+        step: Optimizer step, from 0.
+        steps: Steps of an epoch where the rate changes by epochs, else 1.
+        warmup_steps: Optimizer steps of the warm-up.
+        max_steps: Optimizer steps of the run.
+    """
+    return published_warmup_cosine(step // steps, round(warmup_steps / steps), math.ceil(max_steps / steps))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from .arguments import NO_DECAY
 from .callbacks import LogAtSave, StepCallback
 from .data import EpochSampler, WindowDataset, identity_collator
 from .draws import step_seed
+from .published_schedules import published_factor
 from .resume import (
     UNFINISHED,
     check_checkpoint,
@@ -192,6 +194,14 @@ class EcgTrainer(Trainer):
         exempt = [re.compile(pattern) for pattern in getattr(self.args, "no_decay", NO_DECAY)]
         return [name for name in decayed if not any(pattern.search(name) for pattern in exempt)]
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None) -> tuple[Any, Any]:
+        """As in Transformers, which has no Adam with the weight decay in the gradient (`optim: adam`)."""
+        if args.optim == "adam":
+            betas = (args.adam_beta1, args.adam_beta2)
+            return torch.optim.Adam, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+        return Trainer.get_optimizer_cls_and_kwargs(args, model)
+
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """Create the schedule of the learning rate; its first step has a rate above zero."""
         if self.lr_scheduler is not None:
@@ -200,7 +210,12 @@ class EcgTrainer(Trainer):
         optimizer = cast(torch.optim.Optimizer, self.optimizer) if optimizer is None else optimizer
         warmup_steps = self._warmup_steps(num_training_steps)
         options: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # text is parsed by now
-        if args.lr_scheduler_type == "reduce_lr_on_plateau":
+        published = getattr(args, "published_schedule", None)
+        if published is not None:
+            counted = self._steps_per_epoch if published == "epoch" else 1
+            schedule = partial(published_factor, steps=counted, warmup_steps=warmup_steps, max_steps=num_training_steps)
+            self.lr_scheduler = LambdaLR(optimizer, schedule)
+        elif args.lr_scheduler_type == "reduce_lr_on_plateau":
             self.plateau_scheduler = PlateauAfterWarmup(optimizer, warmup_steps, **options)
             self.lr_scheduler = self.plateau_scheduler  # type: ignore[assignment]  # the Trainer expects either
         else:

@@ -13,16 +13,20 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import normalize
 
-from ecg_transformers import Xresnet1dConfig, Xresnet1dModel
+from ecg_transformers import SimclrConfig, SimclrForPreTraining, Xresnet1dConfig, Xresnet1dModel
 from ecg_transformers.objectives.momentum import ema_update
-from ecg_transformers.objectives.ntxent import nt_xent, published_nt_xent
 from ecg_transformers.objectives.regression import regression_loss
 from ecg_transformers.objectives.sinkhorn import assignment_codes, assignment_loss, normalize_prototypes, push_front
+from ecg_transformers.trainer import EcgTrainingArguments, PretrainingTrainer
 from ecg_transformers.trainer.schedules import Schedule
 
 from .recorded import ECG_SELFSUPERVISED, assert_near_largest, part
 
 STEP = 1e-6
+SMALL_BACKBONE = {
+    "model_type": "xresnet1d", "stem_sizes": [32, 8, 64], "depths": [1, 1, 1, 1], "block": "bottleneck", "width": 8,
+    "stem_bias": True,
+}  # fmt: skip
 
 
 def our_encoder(official):
@@ -38,6 +42,14 @@ def our_encoder(official):
             rest = re.sub(r"(convs\.\d|shortcut)\.([01])\.", lambda m: f"{m[1]}.{('conv', 'norm')[int(m[2])]}.", rest)
             result[f"stages.{int(number) - 4}.{rest}"] = value
     return result
+
+
+def load_recorded(model, tensors):
+    """The model with recorded tensors, in float64 and training mode; only counters of batches may be missing."""
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    assert not unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    return model.double().train()
 
 
 class Arm(nn.Module):
@@ -86,31 +98,43 @@ def buffers(module):
     return {name for name, _ in module.named_buffers() if "running_" in name}
 
 
-def test_one_step_of_simclr():
+def optimizer_of(model, folder, **settings):
+    """The optimizer that `PretrainingTrainer` makes with these settings."""
+    arguments = EcgTrainingArguments(output_dir=str(folder), optim="adam", report_to="none", use_cpu=True, **settings)
+    return PretrainingTrainer(model, arguments).create_optimizer()
+
+
+def simclr_names(official):
+    heads = {name.replace("projection.model.1.", "projector.0.").replace("projection.model.3.", "projector.2."): value
+             for name, value in official.items() if name.startswith("projection.")}  # fmt: skip
+    return {**{f"simclr.backbone.{name}": value for name, value in our_encoder(official).items()}, **heads}
+
+
+@pytest.mark.parametrize("quirks", [False, ["Q1"], True])
+def test_one_step_of_simclr(quirks, tmp_path):
     fixture = part(load_file(ECG_SELFSUPERVISED / "simclr.safetensors"), "step/")
-    # The official projector is [flatten, linear, ReLU, linear].
-    arm = Arm(projector=nn.Sequential(nn.Identity(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 6)))
-    arm.load(part(fixture, "state/"))
-    views = [fixture[f"view{view}"].double() for view in (1, 2)]
-    projections = [normalize(arm.heads.projector(arm.encoder(view).pooler_output), dim=1) for view in views]
-    for view, projection in enumerate(projections, start=1):
-        assert_near_largest(projection, fixture[f"z{view}"])
-    stacked = torch.stack(projections, dim=1)
-    assert_near_largest(nt_xent(stacked, 0.5).loss, fixture["loss_intended"])
-    loss = published_nt_xent(stacked, 0.5)
-    assert_near_largest(loss, fixture["loss_official"])
-    loss.backward()
-    assert_gradients(arm, arm.names(part(fixture, "grad/")), arm.names(part(fixture, "grad_norm/")))
-    assert_tensors(arm, arm.names(part(fixture, "buffer_after/")), buffers(arm))
+    config = SimclrConfig(
+        backbone_config=SMALL_BACKBONE, projector_hidden_size=12, projection_size=6, official_quirks=quirks
+    )
+    model = load_recorded(SimclrForPreTraining(config), simclr_names(part(fixture, "state/")))
+    views = torch.stack([fixture["view1"], fixture["view2"]], dim=1).double()
+    output = model(views[:, 0], views=views)
+    for view in (0, 1):
+        assert_near_largest(output.projections[:, view], fixture[f"z{view + 1}"])
+    assert_near_largest(output.loss, fixture["loss_official" if quirks else "loss_intended"])
+    if not quirks:
+        # Gradients and step were recorded of the published loss.
+        return
+    output.loss.backward()
+    assert_gradients(model, simclr_names(part(fixture, "grad/")), simclr_names(part(fixture, "grad_norm/")))
+    assert_tensors(model, simclr_names(part(fixture, "buffer_after/")), buffers(model))
     # No layer of the official network is called bn: scales of BatchNorm decay, only biases do not (quirk Q2).
-    biases = [parameter for name, parameter in arm.named_parameters() if "bias" in name]
-    others = [parameter for name, parameter in arm.named_parameters() if "bias" not in name]
-    groups = [{"params": others, "weight_decay": 1e-6}, {"params": biases, "weight_decay": 0.0}]
-    torch.optim.Adam(groups, lr=0.00229).step()
+    published = {"learning_rate": 0.00229, "weight_decay": 1e-6}
+    optimizer_of(model, tmp_path, decay_norms_and_biases=True, no_decay=["bias"], **published).step()
     # The first and the last layers alone are recorded.
-    after = arm.names(part(fixture, "param_after/"))
+    after = simclr_names(part(fixture, "param_after/"))
     assert len(after) == 17
-    assert_tensors(arm, after, after)
+    assert_tensors(model, after, after)
 
 
 def byol_arm():

@@ -16,11 +16,14 @@ RUN += " --use_cpu --load_best_model_at_end false"
 # What makes a published recipe small enough; its optimization, objective and signal stay.
 SMALL = "--hidden_size 16 --num_hidden_layers 2 --num_attention_heads 2 --intermediate_size 32"
 SMALL_DECODER = "--decoder_hidden_size 16 --decoder_num_attention_heads 2 --decoder_intermediate_size 32"
+SMALL_CONVOLUTIONS = "--depths 1,1,1,1 --width 8 --stem_sizes 8,8,16 --projector_hidden_size 16"
 RECIPES = {
     "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
     "mae_nextclip_published": (f"{SMALL} {SMALL_DECODER}", {"reconstruction.png", "nextclip.png"}),
     "moco_v3_tiny": ("", set()),
     "moco_v3_published": (f"{SMALL} --projector_hidden_size 32 --projection_size 16", set()),
+    "simclr_ptbxl": (f"{SMALL_CONVOLUTIONS} --probe_labels rhythm", {"probe.json"}),
+    "simclr_published": (f"{SMALL_CONVOLUTIONS} --positives patient --published_schedule epoch", set()),
 }
 
 

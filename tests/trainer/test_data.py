@@ -168,3 +168,67 @@ def test_segments_of_a_short_record_have_masks(tmp_path, extractor):
     assert batch["attention_mask"].shape == (2, 2, 100)
     assert batch["attention_mask"].sum(-1).tolist() == [[100, 50], [100, 100]]
     assert batch["input_values"][0, 1, :, 50:].abs().max() == 0
+
+
+def test_a_longer_piece_is_cut_for_the_models_own_views(tmp_path, extractor):
+    rows = [record(number, signal=signal(number, 400)) for number in range(3)]
+    corpus = build(tmp_path / "c" / "long", rows)
+    extractor.normalization = "none"
+    data = WindowDataset(corpus, extractor, source_window_size=300)
+    batch = data.__getitems__([2, 0])
+    assert batch["input_values"].shape == (2, 12, 300)
+    whole = torch.from_numpy(corpus[2].signal)
+    assert (whole.unfold(1, 300, 1) == batch["input_values"][0][:, None]).all(dim=(0, 2)).sum() == 1
+    everything = WindowDataset(corpus, extractor, source_window_size=400)[1]["input_values"]
+    torch.testing.assert_close(everything, torch.from_numpy(corpus[1].signal), rtol=0, atol=1e-6)
+
+
+def test_records_shorter_than_the_piece_are_listed_and_window_statistics_refused(tmp_path, extractor):
+    rows = [record(number, signal=signal(number, 400 - 100 * (number % 2))) for number in range(4)]
+    corpus = build(tmp_path / "c" / "long", rows)
+    # Windows of 100 samples z-scored by themselves are no pieces of 200 z-scored as a whole.
+    with pytest.raises(CorpusError, match=r"'record_lead' by the window of 100 samples.*source_window_size is 200"):
+        WindowDataset(corpus, extractor, source_window_size=200)
+    extractor.normalization, extractor.normalization_std = "constants", [0.5] * 12
+    with pytest.raises(CorpusError, match="normalization_mean"):
+        WindowDataset(corpus, extractor, source_window_size=200)
+    extractor.normalization_mean = [0.1] * 12
+    WindowDataset(corpus, extractor, source_window_size=200)
+    with pytest.raises(CorpusError, match=r"2 of 4 records are shorter than the 400 .*\(shortest: 300\).*ids: 1, 3\."):
+        WindowDataset(corpus, extractor, source_window_size=400)
+
+
+def test_partners_are_other_records_of_the_same_patient(tmp_path, extractor):
+    patients = [0, 1, 2, 2, 1, -1, -1, 2, 2]
+    rows = [record(number, patient_id=patient) for number, patient in enumerate(patients)]
+    corpus = build(tmp_path / "c" / "partners", rows)
+    extractor.normalization = "none"
+    data = WindowDataset(corpus, extractor, partners=True, seed=3)
+    plain = WindowDataset(corpus, extractor, seed=3)
+    everything = plain.__getitems__(list(range(9)))["input_values"]
+    met = {number: set() for number in range(9)}
+    for epoch in range(40):
+        batch = data.__getitems__([9 * epoch + number for number in range(9)])
+        assert batch["input_values"].shape == (9, 2, 12, 100)
+        assert torch.equal(batch["input_values"][:, 0], everything)
+        same = (batch["input_values"][:, 1, None] == everything[None]).flatten(2).all(dim=2)
+        for number, partner in same.nonzero().tolist():
+            met[number].add(partner)
+    assert met == {
+        0: {0}, 1: {4}, 2: {3, 7, 8}, 3: {2, 7, 8}, 4: {1}, 5: {5}, 6: {6}, 7: {2, 3, 8}, 8: {2, 3, 7}
+    }  # fmt: skip
+    again = WindowDataset(corpus, extractor, partners=True, seed=3).__getitems__([9 * 7 + 2])["input_values"]
+    assert torch.equal(again, data.__getitems__([9 * 7 + 2])["input_values"])
+
+
+def test_of_a_pair_only_leads_that_both_have_count(tmp_path, extractor):
+    eight = {"leads": LEADS[:2] + LEADS[6:], "gain": np.full(8, 1000.0)}
+    rows = [record(0), record(1, signal=signal(1, leads=8), **eight)]
+    extractor.missing_leads = "mask"
+    corpus = build(tmp_path / "c" / "mixed", rows)
+    batch = WindowDataset(corpus, extractor, partners=True).__getitems__([0, 1])
+    assert batch["lead_mask"].tolist() == [[1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]] * 2
+    extractor.allow_short = True
+    corpus = build(tmp_path / "s" / "short", [record(0), record(1, signal=signal(1, 60))])
+    with pytest.raises(CorpusError, match="ids: 1"):
+        WindowDataset(corpus, extractor, partners=True)

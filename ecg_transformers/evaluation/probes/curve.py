@@ -1,9 +1,10 @@
 """Linear-probe curve over a pretraining run, which reveals a collapsing model early."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,60 +14,53 @@ from transformers.utils import logging
 from ...errors import CorpusError
 from ...files import write_text
 from ...hashing import integer_hash
-from ...inference.encode import Embeddings, embed_windows
-from ...trainer.data import WindowDataset
+from ...inference.encode import Embeddings, EncoderOutput, embed_windows, encode_corpus
 from ...trainer.run_record import SpeedCallback
 
-__all__ = ["ProbeCallback", "encode"]
+if TYPE_CHECKING:
+    from ...corpora.prepared import Corpus
+    from ...features.extractor import EcgFeatureExtractor
+    from ...modeling import Encoder
+
+__all__ = ["ProbeCallback"]
 
 logger = logging.get_logger(__name__)
 
 
-@torch.no_grad()
-def encode(
-    encoder: Any,
-    data: WindowDataset,
-    records: Sequence[int] | np.ndarray,
-    *,
-    batch_size: int = 256,
-    **encoding: Any,
-) -> torch.Tensor:
-    """Embed records with the frozen encoder, one window each.
+@dataclass
+class _FrozenEncoder:
+    """The encoder of a pretraining model as `inference.encode` embeds with it.
 
     Args:
-        encoder: Encoder of a pretraining model.
-        data: The records.
-        records: Their numbers in `data`.
-        batch_size: Inference batch size in records. Default: 256.
-        **encoding: For `embed_windows`.
-
-    Returns:
-        Features `(records, width)` float32 on the CPU.
+        encoder: The encoder, in evaluation mode.
+        extractor: Its feature extractor.
+        encoding: For `embed_windows`.
+        name: Not used.
     """
-    device = next(encoder.parameters()).device
-    was_training = encoder.training
-    encoder.eval()
-    features = []
-    for first in range(0, len(records), batch_size):
-        batch = {
-            name: value.to(device) for name, value in data.__getitems__(records[first : first + batch_size]).items()
-        }
-        inputs = {name: batch[name] for name in batch if name in ("input_values", "attention_mask", "lead_mask")}
-        features.append(embed_windows(encoder, inputs, **encoding).float().cpu())
-    encoder.train(was_training)
-    return torch.cat(features)
+
+    encoder: "Encoder"
+    extractor: "EcgFeatureExtractor"
+    encoding: Mapping[str, Any]
+    name: str = "encoder"
+
+    def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
+        """Embed a batch; without tokens, which a linear probe does not take."""
+        pooled = embed_windows(self.encoder, inputs, **self.encoding)
+        return EncoderOutput(pooled, pooled[:, None, :0], None)
 
 
 class ProbeCallback(TrainerCallback):
     """Fits a linear probe on a fixed subset before the first step, every N steps, and at the end.
 
-    Results are logged as `probe_macro_auroc` and written to `probe.json`; the entry of step 0 is the random encoder,
-    the reference of all later ones.
+    Records are encoded as in any evaluation: all their windows, whatever a training step takes of them, and the
+    probe's probabilities are averaged over the windows. Results are logged as `probe_macro_auroc` and written to
+    `probe.json`; the entry of step 0 is the random encoder, the reference of all later ones.
 
     Args:
         path: `probe.json` of the run.
         train: Training records of the probe.
         test: Evaluation records of the probe.
+        extractor: Feature extractor of the model.
         label_set: Label set of the corpus.
         every_steps: Optimizer steps between two probes.
         max_records: Maximum number of records of each side, selected once by a hash of their ids. Default: 4000.
@@ -82,8 +76,9 @@ class ProbeCallback(TrainerCallback):
         self,
         path: str | Path,
         *,
-        train: WindowDataset,
-        test: WindowDataset,
+        train: "Corpus",
+        test: "Corpus",
+        extractor: "EcgFeatureExtractor",
         label_set: str,
         every_steps: int,
         max_records: int = 4000,
@@ -95,31 +90,31 @@ class ProbeCallback(TrainerCallback):
         **encoding: Any,
     ) -> None:
         self.path = Path(path)
+        self.extractor = extractor
         self.label_set = label_set
         self.every_steps = every_steps
         self.encoding = encoding
         self.l2 = l2
         self.speed = speed
         self.log = log
-        self.parts = [self._part(data, max_records, seed) for data in (train, test)]
+        self.parts = [self._part(corpus, max_records, seed) for corpus in (train, test)]
         self.entries: list[dict] = []
         if resumed and self.path.is_file():
             self.entries = json.loads(self.path.read_text(encoding="utf-8"))["probes"]
 
-    def _part(self, data: WindowDataset, max_records: int, seed: int) -> tuple[WindowDataset, np.ndarray, np.ndarray]:
-        labels = data.corpus.label_matrix(self.label_set)
+    def _part(self, corpus: "Corpus", max_records: int, seed: int) -> tuple["Corpus", np.ndarray]:
+        """The records of one side of the probe, and their labels."""
+        labels = corpus.label_matrix(self.label_set)
         if labels.problem_type == "regression":
             raise CorpusError(
                 f"{self.label_set!r} is a regression target; a probe needs a label set. Set probe_labels."
             )
         labeled = np.flatnonzero(labels.has_label)
         if not len(labeled):
-            raise CorpusError(
-                f"No record of {data.corpus!r} has a label of {self.label_set!r}. Choose other probe_labels."
-            )
-        order = np.argsort(integer_hash(seed, data.corpus.record_ids[labeled]), kind="stable")
+            raise CorpusError(f"No record of {corpus!r} has a label of {self.label_set!r}. Choose other probe_labels.")
+        order = np.argsort(integer_hash(seed, corpus.record_ids[labeled]), kind="stable")
         chosen = np.sort(labeled[order[:max_records]])
-        return data, chosen, labels.values[chosen]
+        return corpus.select(chosen), labels.values[chosen]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Probe the encoder before the first step; forget entries beyond the checkpoint that is resumed."""
@@ -139,9 +134,12 @@ class ProbeCallback(TrainerCallback):
 
     def _probe(self, args: Any, state: Any, model: Any) -> None:
         if state.is_world_process_zero:
-            with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
-                features = [encode(model.encoder, data, chosen, **self.encoding) for data, chosen, _ in self.parts]
-            score = self._judge(*features)
+            encoder = model.encoder
+            was_training = encoder.training
+            frozen = _FrozenEncoder(encoder.eval(), self.extractor, self.encoding)
+            embedded = [encode_corpus(frozen, part, bf16=args.bf16, device=args.device) for part, _ in self.parts]
+            encoder.train(was_training)
+            score = self._judge(*embedded)
             self.entries.append({"step": state.global_step, "epoch": state.epoch or 0.0, "macro_auroc": score})
             self._write()
             if self.log is not None:
@@ -149,13 +147,12 @@ class ProbeCallback(TrainerCallback):
         if self.speed is not None:
             self.speed.pause()
 
-    def _judge(self, train_features: torch.Tensor, test_features: torch.Tensor) -> float:
+    def _judge(self, train: Embeddings, test: Embeddings) -> float:
         """Macro AUROC over the test records of a linear probe on the training records."""
         from ...metrics.metrics import macro_auroc
         from .linear import fit_linear_probe
 
-        train, test = (Embeddings(features, np.arange(len(features))) for features in (train_features, test_features))
-        labels, test_labels = self.parts[0][2], self.parts[1][2]
+        labels, test_labels = self.parts[0][1], self.parts[1][1]
         # Independent labels whatever the task: the curve needs one comparable number, not the best head.
         probe = fit_linear_probe(
             train, labels, problem_type="multi_label_classification", num_labels=labels.shape[1], l2=self.l2
@@ -167,7 +164,7 @@ class ProbeCallback(TrainerCallback):
             "labels": self.label_set,
             **self.encoding,
             "l2": self.l2,
-            "train_records": len(self.parts[0][1]),
-            "test_records": len(self.parts[1][1]),
+            "train_records": len(self.parts[0][0]),
+            "test_records": len(self.parts[1][0]),
         }
         write_text(self.path, json.dumps({**facts, "probes": self.entries}, indent=1))

@@ -1,10 +1,10 @@
-"""Configuration: validation shared by all families (`EcgBaseConfig`), fields shared by all encoders (`EcgConfig`)."""
+"""Configuration: validation shared by all families, fields shared by all encoders and by contrastive pretraining."""
 
 import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -13,7 +13,7 @@ from transformers.utils import logging
 from .errors import CheckpointError
 from .signals.leads import STANDARD_LEADS
 
-__all__ = ["EcgBaseConfig", "EcgConfig"]
+__all__ = ["EcgBaseConfig", "EcgConfig", "SelectionConfig"]
 
 logger = logging.get_logger(__name__)
 
@@ -173,3 +173,40 @@ class EcgConfig(EcgBaseConfig):
     def has_linear_head(self) -> bool:
         """Whether the classification head is a single linear layer."""
         return not (self.head_hidden_sizes or self.head_dropout or self.head_batch_norm)
+
+
+@strict
+class SelectionConfig(EcgBaseConfig):
+    """Fields of the families that contrast queries with keys: which keys count as positives beside the own one.
+
+    Their rule is `objectives.selection.SelectionRule`, which also validates the numbers.
+
+    Args:
+        sampling (`str`, default `"none"`): Which keys are positives beside the own one: `"none"`, `"srcl"` (Lenz et al.
+            2024), `"n_sam"` or `"ds"` (our definitions).
+        num_extra_positives (`int`, default 5, Lenz et al.): Positives that `srcl` adds, and at most that `ds` adds.
+        n_sam_drop (`int`, default 5, ours): Most similar candidates that `n_sam` removes.
+        n_sam_keep (`int`, *optional*, ours): Of the others, how many of the most similar `n_sam` keeps.
+        ds_mode (`str`, default `"threshold"`, ours): `"threshold"`, `"schedule"` or `"both"`.
+        ds_threshold (`float`, default 0.8, ours): Cosine similarity from which `ds` counts a positive.
+        reduction (`str`, default `"sum_in_log"`, Lenz et al.): `"sum_in_log"` or `"mean_of_logs"`.
+        select_by (`str`, default `"query"`): Whose similarity decides, the `"query"`'s or the `"key"`'s.
+        same_source (`str`, default `"ignore"`, as published): Keys of the same patient (or record): `"ignore"`,
+            `"exclude"` or `"positive"`. `"exclude"` in our training configs.
+        sampling_warmup (`float`, default 0.1, Lenz et al.: 5 of 50 epochs): Share of the run without sampling.
+        ds_end (`float`, default 0.5, ours): Share of the run at which the number of `ds` is complete.
+    """
+
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"queue_size", "num_extra_positives"})
+
+    sampling: Literal["none", "srcl", "n_sam", "ds"] = "none"
+    num_extra_positives: int = 5
+    n_sam_drop: int = 5
+    n_sam_keep: int | None = None
+    ds_mode: Literal["threshold", "schedule", "both"] = "threshold"
+    ds_threshold: float | int = 0.8
+    reduction: Literal["sum_in_log", "mean_of_logs"] = "sum_in_log"
+    select_by: Literal["query", "key"] = "query"
+    same_source: Literal["ignore", "exclude", "positive"] = "ignore"
+    sampling_warmup: float | int = 0.1
+    ds_end: float | int = 0.5

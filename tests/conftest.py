@@ -181,7 +181,7 @@ TINY = {
     "projection_size": 8,
     "queue_size": 32,
     "reconstruction_weight": 4.0,
-    "exclude_same_source": True,
+    "same_source": "exclude",
 }
 
 

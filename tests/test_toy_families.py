@@ -44,8 +44,8 @@ def make_trainer(name, corpus, folder):
     extractor = row.feature_extractor(**CONTRACT, patch_size=getattr(config, "patch_size", None))
     torch.manual_seed(0)
     arguments = EcgTrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=8, learning_rate=1e-3, logging_steps=1, save_steps=3,
-        save_strategy="steps", seed=42, use_cpu=True, disable_tqdm=True, report_to="none", max_steps=6,
+        output_dir=str(folder), per_device_train_batch_size=8, learning_rate=1e-3, max_grad_norm=1.0, logging_steps=1,
+        save_strategy="steps", save_steps=3, seed=42, use_cpu=True, disable_tqdm=True, report_to="none", max_steps=6,
     )  # fmt: skip
     return row.trainer_class(
         model=row.pretraining(config),

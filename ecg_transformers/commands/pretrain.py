@@ -228,11 +228,10 @@ def _check_queue(config: PreTrainedConfig, records: int) -> None:
     # The system's own fields: a queue in the config of its backbone is not in use.
     own = vars(config)
     queue = own.get("queue_size", 0) if own.get("contrastive_weight", 1) else 0
-    option = "same_source: exclude" if "same_source" in own else "exclude_same_source: true"
-    if queue > records and own.get("same_source", "ignore") == "ignore" and not own.get("exclude_same_source"):
+    if queue > records and own["same_source"] == "ignore":
         logger.warning(
             f"queue_size {queue} exceeds the {records} training records: a record meets its own older keys as "
-            f"negatives. Set {option}."
+            f"negatives. Set same_source: exclude."
         )
 
 

@@ -1,4 +1,4 @@
-"""The keys that the queries of a batch are told apart from: the batch itself, or the batch and a queue."""
+"""The keys that the queries of a batch are told apart from: the batch itself, a queue, or both."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import torch
 from .queue import KeyQueue
 from .sources import UNKNOWN_SOURCE
 
-__all__ = ["KeyDictionary", "batch_dictionary"]
+__all__ = ["KeyDictionary", "batch_dictionary", "queue_dictionary"]
 
 
 class KeyDictionary(NamedTuple):
@@ -15,12 +15,13 @@ class KeyDictionary(NamedTuple):
 
     Args:
         candidates: Unit vectors as columns `(size, candidates)`.
-        left_out: Booleans `(batch, candidates)`, True = the query's own key.
+        left_out: Booleans `(batch or 1, candidates)`, True = no candidate: the query's own key, or an unfilled column
+            of a queue. None = all are candidates.
         sources: Number of the source of each candidate, int64 `(candidates,)`, -1 = unknown.
     """
 
     candidates: torch.Tensor
-    left_out: torch.Tensor
+    left_out: torch.Tensor | None
     sources: torch.Tensor
 
 
@@ -49,3 +50,13 @@ def batch_dictionary(
         torch.cat([left_out, older], dim=1),
         torch.cat([sources, queue.sources]),
     )
+
+
+def queue_dictionary(queue: KeyQueue, ignore_unfilled: bool = False) -> KeyDictionary:
+    """The keys of earlier steps alone, as in momentum contrast (He et al. 2020, algorithm 1).
+
+    Args:
+        queue: Keys of earlier steps; they are copied, so that they may be overwritten before the backward pass.
+        ignore_unfilled: Leave out the random columns that no key has replaced yet. Default: no, as the public code.
+    """
+    return KeyDictionary(queue.keys.clone(), queue.unfilled()[None] if ignore_unfilled else None, queue.sources.clone())

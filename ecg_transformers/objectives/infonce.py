@@ -1,39 +1,129 @@
-"""InfoNCE: tell a query's own key from others (van den Oord et al. 2018; He et al. 2020, section 3.1)."""
+"""InfoNCE: tell a query's own key from others (van den Oord et al. 2018; He et al. 2020, section 3.1).
+
+For query i there are its own key and the candidates j = 1 ... M (keys of other records in the batch, keys of a queue),
+with `w_ij = exp(q_i k_j / temperature)`:
+
+    L_i = -log[ w_i / (w_i + sum_j w_ij) ]
+
+A `SelectionRule` makes some candidates extra positives P_i and keeps the candidates D_i (SRCL, N-Sam, DS):
+
+    sum_in_log:    L_i = -log[ (w_i + sum_P w_ij) / (w_i + sum_D w_ij) ]
+    mean_of_logs:  L_i = -mean over own key and P of log[ w_ij / (w_i + sum_D w_ij) ]
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
+from ..errors import CheckpointError
 from .precision import at_least_float32, similarities
+from .selection import KeySelection, SelectionRule, select_keys
 
-__all__ = ["info_nce"]
+__all__ = ["PLAIN", "Contrast", "info_nce"]
+
+# Plain InfoNCE: the own key is the only positive.
+PLAIN = SelectionRule()
+
+
+class Contrast(NamedTuple):
+    """Result of a contrastive loss.
+
+    Args:
+        losses: Of each query `(batch,)`.
+        logits: Similarities divided by the temperature `(batch, 1 + candidates)`, the own key first; -inf where a
+            candidate is not in the denominator.
+        selection: The chosen candidates.
+    """
+
+    losses: torch.Tensor
+    logits: torch.Tensor
+    selection: KeySelection
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """Mean over the queries."""
+        return self.losses.mean()
+
+    @property
+    def num_positives(self) -> torch.Tensor:
+        """Mean number of extra positives of a query, a float32 scalar."""
+        return self.selection.is_positive.sum(dim=1).float().mean()
+
+    @property
+    def positive_mask(self) -> torch.Tensor:
+        """Extra positives as booleans `(batch, candidates)`; the own key is not a candidate."""
+        mask = torch.zeros_like(self.logits[:, 1:], dtype=torch.bool)
+        return mask.scatter_(1, self.selection.ids, self.selection.is_positive)
+
+    @property
+    def kept_mask(self) -> torch.Tensor:
+        """Candidates in the denominator as booleans `(batch, candidates)`."""
+        return self.logits[:, 1:] > -torch.inf
 
 
 def info_nce(
     queries: torch.Tensor,
     keys: torch.Tensor,
-    negatives: torch.Tensor,
+    candidates: torch.Tensor,
     temperature: float,
-    negative_mask: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of the own key against negatives, in at least float32.
-
-    `loss = mean_i -log( exp(q_i k_i / t) / (exp(q_i k_i / t) + sum_j exp(q_i n_j / t)) )`
+    rule: SelectionRule = PLAIN,
+    *,
+    same_source: torch.Tensor | None = None,
+    left_out: torch.Tensor | None = None,
+) -> Contrast:
+    """InfoNCE of each query; similarities, selection and loss in at least float32, under autocast too.
 
     Args:
         queries: Unit vectors `(batch, size)`.
         keys: The own key of each query, unit vectors `(batch, size)`.
-        negatives: Unit vectors as columns `(size, negatives)`.
+        candidates: Unit vectors as columns `(size, candidates)`: a queue, the batch, or both.
         temperature: Positive divisor of the similarities.
-        negative_mask: `(batch, negatives)` booleans, True = not a negative of this query. Default: all count.
+        rule: Which candidates are positives or left out, see `SelectionRule.at_step`. Default: plain InfoNCE.
+        same_source: Booleans `(batch, candidates)`, True = of the query's own patient or record; needed unless
+            `rule.same_source` is `"ignore"`.
+        left_out: Booleans `(batch or 1, candidates)`, True = no candidate of this query, such as its own key.
 
-    Returns:
-        The mean loss, and the logits `(batch, 1 + negatives)` with the own key first.
+    Raises:
+        CheckpointError: `rule.same_source` without `same_source`, or nothing to choose from.
     """
+    positive_sources = None
+    if rule.same_source != "ignore":
+        if same_source is None:
+            raise CheckpointError(
+                f"same_source is {rule.same_source!r}, but the batch has neither patient_ids nor record_ids. Pass one "
+                "of them, or set same_source='ignore'."
+            )
+        if rule.same_source == "exclude":
+            left_out = same_source if left_out is None else same_source | left_out
+        else:
+            positive_sources = same_source if left_out is None else same_source & ~left_out
     queries, keys = at_least_float32(queries, keys)
     own = (queries * keys).sum(dim=1, keepdim=True)
-    others = similarities(queries, negatives)
-    if negative_mask is not None:
-        others = others.masked_fill(negative_mask, float("-inf"))
-    logits = torch.cat([own, others], dim=1) / temperature
+    others = _without(similarities(queries, candidates), left_out)
+    by_key = rule.is_active and rule.select_by == "key"
+    compared = _without(similarities(keys.detach(), candidates), left_out) if by_key else others.detach()
+    selection = select_keys(compared, rule, positive_sources)
+    logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
+    return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
+
+
+def _without(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return values if mask is None else values.masked_fill(mask, -torch.inf)
+
+
+def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> torch.Tensor:
+    """Cross-entropy with the own key, corrected by what the extra positives add to the numerator."""
     labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    return functional.cross_entropy(logits, labels), logits
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    if not selection.ids.shape[1]:
+        return losses
+    own = logits[:, :1]
+    # The own key is always among the positives, so no row is empty.
+    is_positive = functional.pad(selection.is_positive, (1, 0), value=True)
+    positives = torch.cat([own, logits.gather(1, 1 + selection.ids)], dim=1)
+    if reduction == "sum_in_log":
+        numerator = positives.masked_fill(~is_positive, -torch.inf).logsumexp(dim=1)
+    else:
+        numerator = positives.masked_fill(~is_positive, 0.0).sum(dim=1) / is_positive.sum(dim=1)
+    return losses + own[:, 0] - numerator

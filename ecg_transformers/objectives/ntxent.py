@@ -7,11 +7,10 @@ import torch
 
 from .infonce import info_nce
 from .precision import at_least_float32, similarities
+from .selection import SelectionRule
 from .sources import same_source as of_same_source
 
 __all__ = ["NtXent", "nt_xent", "published_nt_xent"]
-
-SAME_SOURCE = ("ignore", "exclude", "positive")
 
 
 class NtXent(NamedTuple):
@@ -53,26 +52,22 @@ def nt_xent(
         same_source: What other records of the same known source are: negatives (`"ignore"`), nothing (`"exclude"`), or
             positives that join the numerator (`"positive"`).
     """
-    if same_source not in SAME_SOURCE:
-        raise ValueError(f"same_source is {same_source!r}; expected one of {', '.join(SAME_SOURCE)}.")
+    # Without known sources there is nothing to exclude.
+    rule = SelectionRule(same_source=same_source if sources is not None else "ignore")
     columns = views if columns is None else columns
     records, count, _ = views.shape
     places = torch.arange(first_record, first_record + records, device=views.device)
     own = _per_view(places[:, None] == torch.arange(len(columns), device=views.device), count)
-    alike, excluded = None, own
-    if sources is not None and same_source != "ignore":
-        alike = _per_view(of_same_source(sources, sources if column_sources is None else column_sources), count) & ~own
-        excluded = own | alike if same_source == "exclude" else own
-    rows, negatives = views.flatten(0, 1), columns.flatten(0, 1).T
+    alike = None
+    if sources is not None:
+        alike = _per_view(of_same_source(sources, sources if column_sources is None else column_sources), count)
+    rows, candidates = views.flatten(0, 1), columns.flatten(0, 1).T
     losses, nearest = [], []
     for shift in range(1, count):
         partners = views.roll(-shift, dims=1).flatten(0, 1)
-        loss, logits = info_nce(rows, partners, negatives, temperature, excluded)
-        if alike is not None and same_source == "positive":
-            joined = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(~alike, float("-inf"))], dim=1)
-            loss = (logits.logsumexp(dim=1) - joined.logsumexp(dim=1)).mean()
-        losses.append(loss)
-        last = logits.detach().unflatten(0, (records, count))[:, -1]
+        contrast = info_nce(rows, partners, candidates, temperature, rule, same_source=alike, left_out=own)
+        losses.append(contrast.loss)
+        last = contrast.logits.detach().unflatten(0, (records, count))[:, -1]
         nearest.append(last[:, 0] > last[:, 1:].amax(dim=1))
     return NtXent(torch.stack(losses).mean(), torch.stack(nearest).any(dim=0).float().mean())
 

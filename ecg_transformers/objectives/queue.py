@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import initialization as init
 
-from .sources import UNKNOWN_SOURCE, same_source
+from .sources import UNKNOWN_SOURCE
 
 __all__ = ["KeyQueue"]
 
@@ -49,24 +49,9 @@ class KeyQueue(nn.Module):
         init.zeros_(self.filled)
         init.constant_(self.sources, UNKNOWN_SOURCE)
 
-    def negative_mask(self, sources: torch.Tensor | None = None, ignore_unfilled: bool = False) -> torch.Tensor | None:
-        """Keys that are no negatives of a query.
-
-        Args:
-            sources: int64 source of each query `(batch,)`; keys of the same, known source are excluded. Default: none
-                are.
-            ignore_unfilled: Exclude the random columns that no key has replaced yet.
-
-        Returns:
-            Booleans `(batch or 1, length)`, True = not a negative; None if all keys count.
-        """
-        mask = None
-        if sources is not None:
-            mask = same_source(sources, self.sources)
-        if ignore_unfilled:
-            unfilled = torch.arange(self.keys.shape[1], device=self.keys.device) >= self.filled
-            mask = unfilled[None, :] if mask is None else mask | unfilled[None, :]
-        return mask
+    def unfilled(self) -> torch.Tensor:
+        """Booleans `(length,)`, True = a random column that no key has replaced yet."""
+        return torch.arange(self.keys.shape[1], device=self.keys.device) >= self.filled
 
     @torch.no_grad()
     def enqueue(self, keys: torch.Tensor, sources: torch.Tensor | None = None) -> None:

@@ -1,10 +1,4 @@
-"""Which keys are positives: SRCL, N-Sam and DS over the candidates of a contrastive loss.
-
-For query i there are its own key and the candidates j = 1 ... M (keys of other records in the batch, keys of a queue),
-with `w_ij = exp(q_i k_j / temperature)`. With the extra positives P_i and the kept candidates D_i,
-
-    sum_in_log:    L_i = -log[ (w_i + sum_P w_ij) / (w_i + sum_D w_ij) ]
-    mean_of_logs:  L_i = -mean over own key and P of log[ w_ij / (w_i + sum_D w_ij) ]
+"""Which keys are positives: SRCL, N-Sam and DS over the candidates of a contrastive loss (`objectives/infonce.py`).
 
 Sources: SRCL, semantically relevant contrastive learning, from CTransPath (Wang et al. 2022), in the form of Lenz et
 al. 2024 (arXiv 2403.04558), whose reduction is `sum_in_log`; no public code has it. N-Sam ("negative sampling") and DS
@@ -12,16 +6,14 @@ al. 2024 (arXiv 2403.04558), whose reduction is `sum_in_log`; no public code has
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional
 
 from ..errors import CheckpointError
-from .precision import at_least_float32, similarities
 
-__all__ = ["Contrast", "KeySelection", "SelectionRule", "select_keys", "selective_info_nce"]
+__all__ = ["KeySelection", "SelectionRule", "select_keys"]
 
 _CHOICES = {
     "sampling": ("none", "srcl", "n_sam", "ds"),
@@ -93,6 +85,15 @@ class SelectionRule:
                 f"ds_end is {self.ds_end}, but sampling_warmup {self.sampling_warmup}: the number of positives has no "
                 "time to grow. Set ds_end to a larger share of the run."
             )
+
+    @classmethod
+    def from_config(cls, config: Any) -> "SelectionRule":
+        """The rule of a configuration that has the fields of `SelectionConfig`.
+
+        Args:
+            config: Configuration of a model.
+        """
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
     @property
     def is_active(self) -> bool:
@@ -196,101 +197,3 @@ def _largest(values: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Ten
         in_order = values[tied].sort(dim=1, descending=True, stable=True)
         top[tied], ids[tied] = (part[:, : top.shape[1]] for part in in_order)
     return top[:, :places], ids[:, :places]
-
-
-class Contrast(NamedTuple):
-    """Result of a contrastive loss.
-
-    Args:
-        losses: Of each query `(batch,)`.
-        logits: Similarities divided by the temperature `(batch, 1 + candidates)`, the own key first; -inf where a
-            candidate is not in the denominator.
-        selection: The chosen candidates.
-    """
-
-    losses: torch.Tensor
-    logits: torch.Tensor
-    selection: KeySelection
-
-    @property
-    def num_positives(self) -> torch.Tensor:
-        """Mean number of extra positives of a query, a float32 scalar."""
-        return self.selection.is_positive.sum(dim=1).float().mean()
-
-    @property
-    def positive_mask(self) -> torch.Tensor:
-        """Extra positives as booleans `(batch, candidates)`; the own key is not a candidate."""
-        mask = torch.zeros_like(self.logits[:, 1:], dtype=torch.bool)
-        return mask.scatter_(1, self.selection.ids, self.selection.is_positive)
-
-    @property
-    def kept_mask(self) -> torch.Tensor:
-        """Candidates in the denominator as booleans `(batch, candidates)`."""
-        return self.logits[:, 1:] > -torch.inf
-
-
-def selective_info_nce(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    candidates: torch.Tensor,
-    temperature: float,
-    rule: SelectionRule,
-    *,
-    same_source: torch.Tensor | None = None,
-    left_out: torch.Tensor | None = None,
-) -> Contrast:
-    """InfoNCE whose positives are the own key and what the rule selects; similarities in float32 under autocast too.
-
-    Args:
-        queries: Unit vectors `(batch, size)`.
-        keys: The own key of each query, unit vectors `(batch, size)`.
-        candidates: Unit vectors as columns `(size, candidates)`: a queue, the batch, or both.
-        temperature: Positive divisor of the similarities.
-        rule: The rule in force; `SelectionRule()` is plain InfoNCE.
-        same_source: Booleans `(batch, candidates)`, True = of the query's own patient or record; needed unless
-            `rule.same_source` is `"ignore"`.
-        left_out: Booleans `(batch or 1, candidates)`, True = no candidate of this query, such as its own key.
-
-    Raises:
-        CheckpointError: `rule.same_source` without `same_source`, or nothing to choose from.
-    """
-    positive_sources = None
-    if rule.same_source != "ignore":
-        if same_source is None:
-            raise CheckpointError(
-                f"same_source is {rule.same_source!r}, but the batch has neither patient_ids nor record_ids. Pass one "
-                "of them, or set same_source='ignore'."
-            )
-        if rule.same_source == "exclude":
-            left_out = same_source if left_out is None else same_source | left_out
-        else:
-            positive_sources = same_source if left_out is None else same_source & ~left_out
-    queries, keys = at_least_float32(queries, keys)
-    own = (queries * keys).sum(dim=1, keepdim=True)
-    others = _without(similarities(queries, candidates), left_out)
-    by_key = rule.is_active and rule.select_by == "key"
-    compared = _without(similarities(keys.detach(), candidates), left_out) if by_key else others.detach()
-    selection = select_keys(compared, rule, positive_sources)
-    logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
-    return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
-
-
-def _without(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return values if mask is None else values.masked_fill(mask, -torch.inf)
-
-
-def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> torch.Tensor:
-    """Cross-entropy with the own key, corrected by what the extra positives add to the numerator."""
-    labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    if not selection.ids.shape[1]:
-        return losses
-    own = logits[:, :1]
-    # The own key is always among the positives, so no row is empty.
-    is_positive = functional.pad(selection.is_positive, (1, 0), value=True)
-    positives = torch.cat([own, logits.gather(1, 1 + selection.ids)], dim=1)
-    if reduction == "sum_in_log":
-        numerator = positives.masked_fill(~is_positive, -torch.inf).logsumexp(dim=1)
-    else:
-        numerator = positives.masked_fill(~is_positive, 0.0).sum(dim=1) / is_positive.sum(dim=1)
-    return losses + own[:, 0] - numerator

@@ -59,6 +59,7 @@ class EcgTrainingArguments(TrainingArguments):
         warmup_epochs: Warm-up in epochs, instead of `warmup_steps`. Default: `warmup_steps` counts.
         published_schedule: Warm-up and cosine as ecg-selfsupervised computes them, from a rate of 0 and with a new rate
             each `"step"` or each `"epoch"`, instead of `lr_scheduler_type`. Default: ours.
+        max_grad_norm: Largest norm of the gradient; a longer one is scaled down. Default: 0, no clipping.
         remove_unused_columns: Drop batch entries that the model does not name. Default: False.
         prediction_loss_only: Evaluate the loss and its terms without keeping outputs, which would fill the memory.
             Default: True.
@@ -86,6 +87,7 @@ class EcgTrainingArguments(TrainingArguments):
     published_schedule: Literal["step", "epoch"] | None = field(
         default=None, metadata={"help": "Warm-up and cosine of ecg-selfsupervised, one rate per step or epoch."}
     )
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Largest norm of the gradient; 0 does not clip."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop what the model does not name."})
     prediction_loss_only: bool = field(default=True, metadata={"help": "Evaluate the loss and its terms only."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide NaN and inf in the logged loss."})

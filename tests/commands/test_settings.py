@@ -66,9 +66,13 @@ def test_one_configuration_is_needed(words):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_understood(path, tmp_path):
     settings = read_settings([str(path), "--corpus", "c", "--output_dir", str(tmp_path), "--use_cpu"])
-    assert settings.config.sampling_rate == settings.extractor.sampling_rate == 100
-    assert settings.config.num_patches * settings.config.patch_size == settings.extractor.window_size == 1000
-    assert settings.config.exclude_same_source
+    is_published = path.stem.endswith("published")
+    rate = 360 if is_published else 100
+    assert settings.config.sampling_rate == settings.extractor.sampling_rate == rate
+    assert settings.config.num_patches * settings.config.patch_size == settings.extractor.window_size == 10 * rate
+    assert settings.config.same_source == ("ignore" if is_published else "exclude")
+    # What a run was clipped with is written into its recipe; the default clips nothing.
+    assert settings.training.max_grad_norm == (0.0 if is_published else 1.0)
 
 
 def test_going_on_from_a_checkpoint_keeps_the_encoder_and_starts_twin_and_queue_anew(

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -14,6 +15,7 @@ from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
+from ecg_transformers.objectives.progress import Progress
 
 TINY = {
     "num_leads": 12,
@@ -191,7 +193,7 @@ def test_own_key_becomes_a_negative_only_in_the_next_step():
 
 
 def test_keys_of_the_same_source_are_no_negatives():
-    model = tiny(exclude_same_source=True).eval()
+    model = tiny(same_source="exclude").eval()
     x = records()
     with torch.no_grad():
         model.queue.sources[:4] = torch.tensor([7, 8, 7, -1])
@@ -204,8 +206,65 @@ def test_keys_of_the_same_source_are_no_negatives():
     torch.testing.assert_close(output.contrastive_loss, expected)
 
 
+def test_same_source_needs_ids():
+    x = records()
+    model = tiny(same_source="exclude").eval()
+    with pytest.raises(CheckpointError, match="neither patient_ids nor record_ids"):
+        model(x, **with_draws(model, x))
+
+
+def test_the_flag_of_older_configurations_still_opens(tmp_path):
+    for flag, word in ((True, "exclude"), (False, "ignore")):
+        config = MaeMocoConfig(**TINY)
+        config.save_pretrained(tmp_path)
+        file = tmp_path / "config.json"
+        stored = json.loads(file.read_text())
+        del stored["same_source"]
+        file.write_text(json.dumps({**stored, "exclude_same_source": flag}))
+        loaded = MaeMocoConfig.from_pretrained(tmp_path)
+        assert loaded.same_source == word
+        assert "exclude_same_source" not in loaded.to_dict()
+
+
+def test_without_a_queue_the_batch_is_the_dictionary():
+    model = tiny(queue_size=0).train()
+    x = records()
+    output = model(x, **with_draws(model, x))
+    assert not any(name.startswith("queue") for name in model.state_dict())
+    products = output.queries @ output.positive_keys.T / 0.2
+    torch.testing.assert_close(output.contrastive_loss, functional.cross_entropy(products, torch.arange(4)))
+    output.loss.backward()
+    assert all(p.grad is not None for p in model.projector.parameters())
+
+
+@torch.no_grad()
+def test_positives_are_chosen_from_the_queue_after_the_warmup():
+    x = records()
+    plain, model = tiny().eval(), tiny(sampling="srcl", num_extra_positives=2).eval()
+    draws = with_draws(plain, x)
+    want = plain(x, **draws)
+    model.before_step(Progress(9, 100, 0.0))
+    early = model(x, **draws)
+    model.before_step(Progress(10, 100, 0.0))
+    late = model(x, **draws)
+    assert torch.equal(early.contrastive_loss, want.contrastive_loss)
+    assert [early.num_positives, early.sampling_active, late.num_positives, late.sampling_active] == [0, 0, 2, 1]
+    logits = want.logits
+    top = torch.cat([logits[:, :1], logits[:, 1:].topk(2).values], dim=1)
+    expected = (logits.logsumexp(1) - top.logsumexp(1)).mean()
+    torch.testing.assert_close(late.contrastive_loss, expected)
+    assert tiny(sampling="srcl", num_extra_positives=0).eval()(x, **draws).contrastive_loss == want.contrastive_loss
+    own = (want.queries * want.positive_keys).sum(1).mean()
+    torch.testing.assert_close(want.positive_similarity, own)
+
+
+def test_a_threshold_that_is_no_cosine_is_refused():
+    with pytest.raises(CheckpointError, match=r"ds_threshold is 1\.5"):
+        tiny(ds_threshold=1.5)
+
+
 def test_record_ids_stand_in_for_missing_patients():
-    model = tiny(exclude_same_source=True).train()
+    model = tiny(same_source="exclude").train()
     x = records()
     model(x, **with_draws(model, x), record_ids=torch.arange(4))
     assert model.queue.sources[:4].tolist() == [-2, -3, -4, -5]
@@ -486,6 +545,7 @@ def test_one_task_alone_gives_the_same_loss_as_in_the_whole_and_no_fields_of_the
     assert both.keys() - one.keys() == {
         "contrastive": {
             "contrastive_loss", "logits", "queries", "positive_keys", "last_hidden_state",
+            *MaeMocoForPreTraining.logged_values,
         },
         "reconstruction": {"reconstruction_loss", "reconstruction", "patch_mask", "ids_restore"},
     }[absent]  # fmt: skip
@@ -535,7 +595,7 @@ def learning_model(**changes):
         "projector_hidden_size": 32,
         "projection_size": 32,
         "queue_size": 64,
-        "exclude_same_source": True,
+        "same_source": "exclude",
         **changes,
     }
     return MaeMocoForPreTraining(MaeMocoConfig(**fields)).train()
@@ -569,7 +629,7 @@ def test_contrast_is_learned():
     assert sum(losses[-20:]) <= 0.5 * sum(losses[10:30])
     model.eval()
     with torch.no_grad():
-        output = model(x, **with_draws(model, x))
+        output = model(x, **with_draws(model, x), record_ids=torch.arange(32))
     nearest = (output.queries @ output.positive_keys.T).argmax(1)
     assert (nearest == torch.arange(32)).float().mean() >= 0.9
 

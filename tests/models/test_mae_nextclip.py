@@ -58,7 +58,9 @@ def test_published_size_has_the_published_counts_and_no_part_of_the_contrast():
     assert count(model) == 14_741_300
     own = MaeNextclipConfig().own_fields()
     assert not [
-        name for name in own if name.startswith(("queue", "proj", "view", "momentum", "exclude_same", "shuffle"))
+        name
+        for name in own
+        if name.startswith(("queue", "proj", "view", "momentum", "same_source", "n_sam", "shuffle"))
     ]
     assert not [name for name in MaeMocoConfig().own_fields() if "nextclip" in name]
 

@@ -6,8 +6,9 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from ecg_transformers.objectives.dictionary import batch_dictionary
+from ecg_transformers.objectives.infonce import info_nce
 from ecg_transformers.objectives.queue import KeyQueue
-from ecg_transformers.objectives.selection import SelectionRule, selective_info_nce
+from ecg_transformers.objectives.selection import SelectionRule
 from ecg_transformers.objectives.sources import same_source
 
 
@@ -16,7 +17,7 @@ def unit(*shape, seed=0):
 
 
 def mean_loss(queries, keys, own_rows, dictionary):
-    result = selective_info_nce(
+    result = info_nce(
         queries, keys[own_rows], dictionary.candidates, 0.2, SelectionRule(), left_out=dictionary.left_out
     )
     return result.losses.mean()
@@ -48,7 +49,7 @@ def test_keys_of_a_queue_follow_those_of_the_batch():
     same = same_source(torch.tensor([1, 9, -1, 8]), dictionary.sources)
     assert same.nonzero().tolist() == [[0, 0], [0, 4], [1, 1], [3, 3]]
     # A row's own key is left out of the candidates, also where its source is a positive.
-    result = selective_info_nce(
+    result = info_nce(
         unit(4, 6), keys, dictionary.candidates, 0.2, SelectionRule(same_source="positive"),
         same_source=same, left_out=dictionary.left_out,
     )  # fmt: skip

@@ -14,14 +14,14 @@ def unit(*shape, seed=0):
     return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
 
 
-def written_out(queries, keys, negatives, temperature, negative_mask):
+def written_out(queries, keys, negatives, temperature, left_out):
     losses = []
     for i in range(len(queries)):
         own = math.exp(float(queries[i] @ keys[i]) / temperature)
         others = [
             math.exp(float(queries[i] @ negatives[:, j]) / temperature)
             for j in range(negatives.shape[1])
-            if not negative_mask[i, j]
+            if not left_out[i, j]
         ]
         losses.append(-math.log(own / (own + sum(others))))
     return sum(losses) / len(losses)
@@ -32,26 +32,26 @@ def written_out(queries, keys, negatives, temperature, negative_mask):
 def test_equals_the_written_out_sum(batch, length, temperature):
     queries, keys, negatives = unit(batch, 4), unit(batch, 4, seed=1), unit(length, 4, seed=2).T
     mask = torch.rand(batch, length, generator=torch.Generator().manual_seed(3)) < 0.4
-    loss, logits = info_nce(queries, keys, negatives, temperature, mask)
-    assert loss.item() == pytest.approx(written_out(queries, keys, negatives, temperature, mask), abs=1e-12)
-    assert logits.shape == (batch, 1 + length)
+    result = info_nce(queries, keys, negatives, temperature, left_out=mask)
+    assert result.loss.item() == pytest.approx(written_out(queries, keys, negatives, temperature, mask), abs=1e-12)
+    assert result.logits.shape == (batch, 1 + length)
+    assert result.num_positives == 0
 
 
 def test_equal_vectors_give_the_logarithm_of_the_count():
     queries = unit(1, 4).expand(6, 4)
-    loss, _ = info_nce(queries, queries, queries.T, 0.2)
-    assert loss.item() == pytest.approx(math.log(7), abs=1e-12)
+    assert info_nce(queries, queries, queries.T, 0.2).loss.item() == pytest.approx(math.log(7), abs=1e-12)
 
 
 def test_everything_masked_leaves_no_loss():
-    loss, _ = info_nce(unit(3, 4), unit(3, 4, seed=1), unit(5, 4, seed=2).T, 0.2, torch.ones(3, 5, dtype=torch.bool))
-    assert loss.item() == 0
+    left_out = torch.ones(3, 5, dtype=torch.bool)
+    assert info_nce(unit(3, 4), unit(3, 4, seed=1), unit(5, 4, seed=2).T, 0.2, left_out=left_out).loss == 0
 
 
 def test_gradient_equals_finite_differences():
     queries = unit(3, 4).requires_grad_()
     keys, negatives = unit(3, 4, seed=1), unit(6, 4, seed=2).T
-    assert torch.autograd.gradcheck(lambda q: info_nce(q, keys, negatives, 0.2)[0], (queries,))
+    assert torch.autograd.gradcheck(lambda q: info_nce(q, keys, negatives, 0.2).losses, (queries,))
 
 
 def test_similarities_under_autocast_are_those_of_float32():
@@ -59,7 +59,7 @@ def test_similarities_under_autocast_are_those_of_float32():
     exact = queries @ columns
     with torch.autocast("cpu", dtype=torch.bfloat16):
         products = similarities(queries, columns)
-        _, logits = info_nce(queries, queries, columns, 0.2)
+        logits = info_nce(queries, queries, columns, 0.2).logits
     assert products.dtype == logits.dtype == torch.float32
     assert torch.equal(products.argmax(dim=1), exact.argmax(dim=1))
     assert torch.equal(logits[:, 1:].topk(50).indices, exact.topk(50).indices)
@@ -72,5 +72,4 @@ def test_similarities_have_at_least_float32(dtype, expected):
 
 
 def test_half_precision_is_finite():
-    loss, _ = info_nce(unit(3, 4).bfloat16(), unit(3, 4).bfloat16(), unit(6, 4).T.bfloat16(), 0.2)
-    assert loss.isfinite()
+    assert info_nce(unit(3, 4).bfloat16(), unit(3, 4).bfloat16(), unit(6, 4).T.bfloat16(), 0.2).loss.isfinite()

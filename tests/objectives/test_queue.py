@@ -28,18 +28,12 @@ def test_a_length_that_the_batch_does_not_divide_is_written_in_a_ring():
     assert queue.sources.tolist() == [10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
-def test_equal_known_sources_are_masked():
-    queue = KeyQueue(4, 6)
-    queue.enqueue(keys(3), torch.tensor([5, -1, 7]))
-    mask = queue.negative_mask(torch.tensor([5, -1]))
-    assert mask.nonzero().tolist() == [[0, 0]]
-    assert queue.negative_mask() is None
-
-
-def test_unfilled_columns_are_masked_on_request():
+def test_columns_that_no_key_has_replaced_are_known():
     queue = KeyQueue(4, 6)
     queue.enqueue(keys(2))
-    assert queue.negative_mask(ignore_unfilled=True).tolist() == [[False, False, True, True, True, True]]
+    assert queue.unfilled().tolist() == [False, False, True, True, True, True]
+    queue.enqueue(keys(5))
+    assert not queue.unfilled().any()
 
 
 def test_half_precision_keys_are_stored_in_float32():

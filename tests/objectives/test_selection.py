@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.objectives.infonce import info_nce
-from ecg_transformers.objectives.selection import SelectionRule, select_keys, selective_info_nce
+from ecg_transformers.objectives.selection import SelectionRule, select_keys
 from ecg_transformers.objectives.sources import same_source
 
 
@@ -21,7 +21,7 @@ def draw(seed=0, batch=4, candidates=20, size=6):
 
 
 def losses(data, rule, temperature=0.2, **masks):
-    return selective_info_nce(*data, temperature, rule, **masks).losses
+    return info_nce(*data, temperature, rule, **masks).losses
 
 
 PLAIN = SelectionRule()
@@ -85,7 +85,7 @@ def test_equals_the_written_out_loop(fields, sources, reduction):
         data = draw(seed, batch, candidates)
         same = torch.rand(batch, candidates, generator=random) < 0.2
         left_out = torch.rand(batch, candidates, generator=random) < 0.3
-        result = selective_info_nce(*data, 0.2, rule, same_source=same, left_out=left_out)
+        result = info_nce(*data, 0.2, rule, same_source=same, left_out=left_out)
         for i, (loss, positives, kept) in enumerate(written_out(data, rule, 0.2, same, left_out)):
             assert result.losses[i].item() == pytest.approx(loss, abs=1e-12)
             assert set(result.positive_mask[i].nonzero()[:, 0].tolist()) == positives
@@ -120,15 +120,6 @@ def test_ends_of_every_rule():
     torch.testing.assert_close(lowest, losses(data, SelectionRule("srcl")), rtol=0, atol=1e-12)
 
 
-def test_plain_infonce_is_that_of_the_package():
-    queries, keys, candidates = draw(4)
-    mask = torch.rand(4, 20, generator=torch.Generator().manual_seed(0)) < 0.4
-    loss, logits = info_nce(queries, keys, candidates, 0.2, mask)
-    result = selective_info_nce(queries, keys, candidates, 0.2, PLAIN, left_out=mask)
-    assert torch.equal(result.logits, logits)
-    torch.testing.assert_close(result.losses.mean(), loss, rtol=0, atol=1e-14)
-
-
 def test_mean_of_logs_is_larger_by_the_logarithm_of_the_count():
     for seed in range(20):
         data = draw(seed)
@@ -145,7 +136,7 @@ def test_mean_of_logs_is_larger_by_the_logarithm_of_the_count():
 @pytest.mark.parametrize("reduction", ["sum_in_log", "mean_of_logs"])
 def test_gradient_by_logits_is_the_closed_form(reduction):
     data = draw(6)
-    result = selective_info_nce(data[0].requires_grad_(), *data[1:], 0.2, SelectionRule("srcl", reduction=reduction))
+    result = info_nce(data[0].requires_grad_(), *data[1:], 0.2, SelectionRule("srcl", reduction=reduction))
     (gradient,) = torch.autograd.grad(result.losses.sum(), result.logits)
     share = result.logits.detach().softmax(dim=1)
     positive = torch.nn.functional.pad(result.positive_mask, (1, 0), value=True)
@@ -165,7 +156,7 @@ def test_the_choice_carries_no_gradient(fields, select_by):
     queries, keys, candidates = draw(8)
     rule = SelectionRule(**fields, select_by=select_by)
     leaf, fixed = queries.clone().requires_grad_(), queries.clone().requires_grad_()
-    result = selective_info_nce(leaf, keys, candidates, 0.2, rule)
+    result = info_nce(leaf, keys, candidates, 0.2, rule)
     result.losses.mean().backward()
     # The same loss with the masks as constants.
     scores = torch.cat([(fixed * keys).sum(dim=1, keepdim=True), fixed @ candidates], dim=1) / 0.2
@@ -176,7 +167,7 @@ def test_the_choice_carries_no_gradient(fields, select_by):
     (total - numerator).mean().backward()
     torch.testing.assert_close(leaf.grad, fixed.grad, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(
-        lambda q: selective_info_nce(q, keys, candidates, 0.2, rule).losses, (queries.requires_grad_(),)
+        lambda q: info_nce(q, keys, candidates, 0.2, rule).losses, (queries.requires_grad_(),)
     )
 
 
@@ -226,9 +217,7 @@ def test_positive_sources_come_beside_the_chosen():
     same = torch.zeros(3, 20, dtype=torch.bool)
     same[0, [1, 4, 19]] = True
     same[1, 0] = True
-    result = selective_info_nce(
-        queries, keys, candidates, 0.2, SelectionRule("srcl", same_source="positive"), same_source=same
-    )
+    result = info_nce(queries, keys, candidates, 0.2, SelectionRule("srcl", same_source="positive"), same_source=same)
     assert result.positive_mask.sum(dim=1).tolist() == [8, 6, 5]
     assert result.positive_mask[same].all()
 
@@ -241,7 +230,7 @@ def test_a_batch_of_one_patient_alone_has_no_loss_and_no_gradient():
             rule = SelectionRule(sampling, same_source="exclude", reduction=reduction)
             same = torch.ones(4, 4, dtype=torch.bool)
             left_out = torch.eye(4, dtype=torch.bool)
-            result = selective_info_nce(queries, keys, keys.T, 0.2, rule, same_source=same, left_out=left_out)
+            result = info_nce(queries, keys, keys.T, 0.2, rule, same_source=same, left_out=left_out)
             assert not result.losses.any()
             (gradient,) = torch.autograd.grad(result.losses.sum(), queries)
             assert not gradient.any()
@@ -251,11 +240,9 @@ def test_an_earlier_key_of_the_own_record_is_chosen_first_unless_its_source_is_e
     queries, keys, candidates = draw(13)
     candidates = torch.cat([candidates, normalize(queries + 0.1 * unit(4, 6, seed=99), dim=1).T], dim=1)
     same = same_source(torch.arange(4), torch.cat([torch.full((20,), -1), torch.arange(4)]))
-    chosen = selective_info_nce(queries, keys, candidates, 0.2, SelectionRule("srcl"))
+    chosen = info_nce(queries, keys, candidates, 0.2, SelectionRule("srcl"))
     assert chosen.selection.ids[:, 0].tolist() == [20, 21, 22, 23]
-    excluded = selective_info_nce(
-        queries, keys, candidates, 0.2, SelectionRule("srcl", same_source="exclude"), same_source=same
-    )
+    excluded = info_nce(queries, keys, candidates, 0.2, SelectionRule("srcl", same_source="exclude"), same_source=same)
     assert not excluded.positive_mask[:, 20:].diagonal().any()
     assert not excluded.kept_mask[:, 20:].diagonal().any()
 
@@ -263,11 +250,11 @@ def test_an_earlier_key_of_the_own_record_is_chosen_first_unless_its_source_is_e
 def test_of_equal_candidates_the_lower_index_is_chosen():
     queries, keys, candidates = draw(14, candidates=6)
     repeated = candidates.repeat(1, 200)
-    result = selective_info_nce(queries, keys, repeated, 0.2, SelectionRule("srcl", num_extra_positives=3))
+    result = info_nce(queries, keys, repeated, 0.2, SelectionRule("srcl", num_extra_positives=3))
     nearest = (queries @ candidates).argmax(dim=1)
     assert result.selection.ids.tolist() == [[n, n + 6, n + 12] for n in nearest.tolist()]
     # The border between what is dropped and what is kept.
-    result = selective_info_nce(queries, keys, repeated, 0.2, SelectionRule("n_sam", n_sam_drop=2, n_sam_keep=3))
+    result = info_nce(queries, keys, repeated, 0.2, SelectionRule("n_sam", n_sam_drop=2, n_sam_keep=3))
     kept = [row.nonzero()[:, 0].tolist() for row in result.kept_mask]
     assert kept == [[n + 12, n + 18, n + 24] for n in nearest.tolist()]
     equal = select_keys(torch.zeros(3, 500), SelectionRule("srcl"))
@@ -298,14 +285,14 @@ def test_bfloat16_autocast_with_a_long_queue_is_computed_in_float32(sampling):
     left_out[:, 40_000:] = True
     rule = SelectionRule(sampling)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = selective_info_nce(queries, queries.detach(), candidates, 0.05, rule, left_out=left_out)
+        result = info_nce(queries, queries.detach(), candidates, 0.05, rule, left_out=left_out)
     assert result.logits.dtype == torch.float32
     assert result.losses.isfinite().all()
     result.losses.mean().backward()
     assert queries.grad.isfinite().all()
-    outside = selective_info_nce(queries, queries.detach(), candidates, 0.05, rule, left_out=left_out)
+    outside = info_nce(queries, queries.detach(), candidates, 0.05, rule, left_out=left_out)
     assert torch.equal(result.selection.ids, outside.selection.ids)
-    assert selective_info_nce(*(part.bfloat16() for part in draw(1)), 0.2, rule).losses.dtype == torch.float32
+    assert info_nce(*(part.bfloat16() for part in draw(1)), 0.2, rule).losses.dtype == torch.float32
 
 
 @pytest.mark.parametrize(

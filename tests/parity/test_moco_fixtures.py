@@ -58,9 +58,9 @@ def test_five_steps_of_moco_v2():
         ema_update(twin, online, 0.9)
         with torch.no_grad():
             keys = nn.functional.normalize(twin(want["x_key"]), dim=1)
-        loss, logits = info_nce(queries, keys, queue.keys.clone(), 0.2)
-        assert_near(logits, want["logits"])
-        assert_near(loss, want["loss"])
+        contrast = info_nce(queries, keys, queue.keys.clone(), 0.2)
+        assert_near(contrast.logits, want["logits"])
+        assert_near(contrast.loss, want["loss"])
         queue.enqueue(keys)
         assert_near(queue.keys, want["queue_after"])
         assert queue.pointer.item() == want["queue_ptr_after"].item() == (4, 8, 0, 4, 8)[step]
@@ -68,7 +68,7 @@ def test_five_steps_of_moco_v2():
         assert torch.equal(queue.keys[:, untouched], before[:, untouched])
         assert_near(queue.keys.norm(dim=0), torch.ones(12), 1e-6)
         optimizer.zero_grad()
-        loss.backward()
+        contrast.loss.backward()
         for name, parameter in online.named_parameters():
             assert_near(parameter.grad, want[f"grad.encoder_q.{name}"])
         optimizer.step()
@@ -90,16 +90,16 @@ def three_steps_of_one_rank(rank):
         keys = shuffled_key_pass(
             lambda x: nn.functional.normalize(twin(x), dim=1), want["x_key"], fixture[f"step{step}.idx_shuffle"]
         )
-        loss, logits = info_nce(queries, keys, queue.keys.clone(), 0.2)
+        contrast = info_nce(queries, keys, queue.keys.clone(), 0.2)
         queue.enqueue(all_gather(keys))
-        assert_near(logits, want["logits"])
-        assert_near(loss, want["loss"])
+        assert_near(contrast.logits, want["logits"])
+        assert_near(contrast.loss, want["loss"])
         assert_near(queue.keys, fixture[f"step{step}.queue_after"])
         assert_near(queue.pointer, fixture[f"step{step}.queue_ptr_after"])
         for name, value in part(want, "key_buffers.").items():
             assert_near(twin.state_dict()[name], value)
         online.zero_grad()
-        loss.backward()
+        contrast.loss.backward()
         for name, parameter in online.named_parameters():
             assert_near(parameter.grad, want[f"grad.encoder_q.{name}"])
 

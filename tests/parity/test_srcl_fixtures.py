@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 
-from ecg_transformers.objectives.selection import SelectionRule, selective_info_nce
+from ecg_transformers.objectives.infonce import info_nce
+from ecg_transformers.objectives.selection import SelectionRule
 from ecg_transformers.objectives.sources import same_source
 
 from .recorded import DATA, assert_near
@@ -48,7 +49,7 @@ def test_masks_losses_and_gradients(recorded, in_order, case, dtype):
     candidates = recorded["queue"].to(dtype).T
     assert_near(queries @ candidates, recorded["similarity_q_queue"], 1e-12 if dtype == torch.float64 else 1e-6)
     same = same_source(recorded["source_query"].long(), recorded["source_queue"].long())
-    contrast = selective_info_nce(queries, keys, candidates, float(recorded["temperature"]), rule, same_source=same)
+    contrast = info_nce(queries, keys, candidates, float(recorded["temperature"]), rule, same_source=same)
     assert torch.equal(contrast.positive_mask, recorded[f"{case}.positive_mask"].bool())
     assert torch.equal(contrast.kept_mask, recorded[f"{case}.kept_mask"].bool())
     exact = dtype == torch.float64

@@ -18,6 +18,7 @@ SMALL = "--hidden_size 16 --num_hidden_layers 2 --num_attention_heads 2 --interm
 SMALL_DECODER = "--decoder_hidden_size 16 --decoder_num_attention_heads 2 --decoder_intermediate_size 32"
 SMALL_CONVOLUTIONS = "--depths 1,1,1,1 --width 8 --stem_sizes 8,8,16 --projector_hidden_size 16"
 RECIPES = {
+    "mae_moco_published": (f"{SMALL} {SMALL_DECODER} --queue_size 96", {"reconstruction.png"}),
     "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
     "mae_nextclip_published": (f"{SMALL} {SMALL_DECODER}", {"reconstruction.png", "nextclip.png"}),
     "moco_v3_tiny": ("", set()),

@@ -106,6 +106,7 @@ def make_trainer(tmp_path, corpus, extractor, make_model):
             "per_device_eval_batch_size": 16,
             "max_steps": 6,
             "learning_rate": 1e-3,
+            "max_grad_norm": 1.0,
             "logging_steps": 1,
             "save_strategy": "no",
             "use_cpu": True,

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 
+from ...configuration import SelectionConfig
 from ...errors import CheckpointError
 from ..ecg_vit.configuration_ecg_vit import EcgVitConfig
 
@@ -81,11 +82,11 @@ class MaskedAutoencoderConfig(EcgVitConfig):
 
 
 @strict
-class MaeMocoConfig(MaskedAutoencoderConfig):
+class MaeMocoConfig(SelectionConfig, MaskedAutoencoderConfig):
     """Configuration of MAE-MoCo. Defaults: the published model ("paper"), or our choice where the paper has none.
 
     The fields of the encoder and of its masked reconstruction are described in `EcgVitConfig` and
-    `MaskedAutoencoderConfig`.
+    `MaskedAutoencoderConfig`, the choice of positives (ours here) in `SelectionConfig`.
 
     Args:
         projector_num_layers (`int`, default 3, paper): Number of projection head layers.
@@ -97,11 +98,10 @@ class MaeMocoConfig(MaskedAutoencoderConfig):
         projector_last_norm_affine (`bool`, default `False`, ours): Scale and shift of its last BatchNorm.
         momentum (`float`, default 0.99, paper): EMA rate of the momentum encoder.
         temperature (`float`, default 0.2, paper): Temperature of the contrastive loss.
-        queue_size (`int`, default 65536, paper): Number of keys in the queue.
+        queue_size (`int`, default 65536, paper): Number of keys in the queue. With 0 the keys of the other records of
+            the batch are the negatives.
         queue_ignore_unfilled (`bool`, default `False`, as the public MoCo code): Exclude random initial columns of the
             queue from the negatives.
-        exclude_same_source (`bool`, default `False`): Exclude keys of the same patient (or record) from the negatives;
-            on in our training configs.
         shuffle_bn (`bool` or `"auto"`, default `"auto"`): Shuffle key inputs between processes; `"auto"`: if the
             projection head has plain BatchNorm.
         contrastive_weight (`float`, default 1): Weight of the contrastive loss. With 0 neither projection head,
@@ -127,7 +127,6 @@ class MaeMocoConfig(MaskedAutoencoderConfig):
     temperature: float | int = 0.2
     queue_size: int = 65536
     queue_ignore_unfilled: bool = False
-    exclude_same_source: bool = False
     shuffle_bn: Literal["auto"] | bool = "auto"
     contrastive_weight: float | int = 1.0
     reconstruction_weight: float | int = 40.0
@@ -135,8 +134,10 @@ class MaeMocoConfig(MaskedAutoencoderConfig):
     view_probability: float | int = 0.5
 
     def __post_init__(self, **kwargs: Any) -> None:
-        # A setting of the run that older checkpoints hold.
+        # Older checkpoints hold a setting of the run, and a flag in place of `same_source`.
         kwargs.pop("momentum_update_in_forward", None)
+        if kwargs.pop("exclude_same_source", False):
+            self.same_source = "exclude"
         super().__post_init__(**kwargs)
         if self.temperature <= 0 or not 0 <= self.momentum <= 1:
             raise CheckpointError(

@@ -13,8 +13,7 @@ from ...augmentations.row_generator import RowGenerator
 from ...augmentations.views import MaeMocoViews
 from ...layers.heads import ProjectionHead
 from ...objectives.gather import all_gather, shuffled_key_pass, world_size
-from ...objectives.infonce import info_nce
-from ...objectives.momentum import MomentumEncoderMixin
+from ...objectives.key_contrast import KeyContrastMixin
 from ...objectives.precision import at_least_float32
 from ...objectives.queue import KeyQueue
 from ...objectives.sources import source_numbers
@@ -33,9 +32,13 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
 
     Args:
         loss: Weighted sum of the terms.
-        contrastive_loss: InfoNCE of query view against key view and queue.
+        contrastive_loss: InfoNCE of query view against key view and queue (without a queue: the batch).
         reconstruction_loss: Mean squared error over removed patches.
-        logits: `(batch, 1 + queue_size)`, own key first, divided by the temperature.
+        logits: `(batch, 1 + candidates)`, own key first, divided by the temperature; -inf where a candidate is left
+            out.
+        num_positives: Mean number of extra positives of a query.
+        positive_similarity: Mean cosine similarity of a query with its own key.
+        sampling_active: 1 if positives are chosen at this step, 0 before the warm-up of the sampling is over.
         reconstruction: `(batch, patches, patch_size * leads)` in normalized units.
         patch_mask: `(batch, patches)`, 1 = removed, 0 = visible.
         ids_restore: Place of each patch in the shuffled order `(batch, patches)`.
@@ -51,6 +54,9 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
     contrastive_loss: torch.Tensor | None = None
     reconstruction_loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    num_positives: torch.Tensor | None = None
+    positive_similarity: torch.Tensor | None = None
+    sampling_active: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None
     patch_mask: torch.Tensor | None = None
     ids_restore: torch.Tensor | None = None
@@ -65,7 +71,7 @@ class MaeMocoMomentumEncoder(MaeMocoModel):
     """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
-class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedModel):
+class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
     """Encoder, MAE decoder, projection head, momentum encoder and key queue: `L = L_MoCo + alpha * L_MAE`.
 
     `loss_weights`, `momentum` and `temperature` start at the values of the config and may be set at any time, e.g. by a
@@ -74,7 +80,7 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
     gives the encoder.
 
     The momentum encoder moves once per optimizer step, before the keys are encoded (He et al. 2020, algorithm 1); see
-    `MomentumEncoderMixin`.
+    `MomentumEncoderMixin`. Which keys count as positives, and from when on: `KeyContrastMixin`.
 
     Args:
         config: The configuration.
@@ -98,7 +104,8 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
         self.projector = self._projection_head(config)
         self.momentum_encoder = MaeMocoMomentumEncoder(config)
         self.momentum_projector = self._projection_head(config)
-        self.queue = KeyQueue(config.projection_size, config.queue_size)
+        if config.queue_size:
+            self.queue = KeyQueue(config.projection_size, config.queue_size)
         self.views = MaeMocoViews(probability=config.view_probability, policy=config.view_policy)
         self.loss_weights["contrastive_loss"] = float(config.contrastive_weight)
         self.momentum = config.momentum
@@ -119,12 +126,6 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
             last_relu=config.projector_last_relu,
             last_affine=config.projector_last_norm_affine,
         )
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, KeyQueue):
-            module.reset_state()
 
     def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
         """Draw everything random of one step.
@@ -191,7 +192,7 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
             patch_noise: Uniform noise `(batch, patches)` that decides the mask. Default: drawn likewise.
             attention_mask: `(batch, samples)`, 1 = signal.
             lead_mask: `(batch, leads)`, 1 = present.
-            patient_ids: int64 `(batch,)`, -1 = unknown; used by `exclude_same_source`.
+            patient_ids: int64 `(batch,)`, -1 = unknown; used by `same_source`.
             record_ids: int64 `(batch,)`; compared instead for a row without a patient.
             record_index: Accepted and ignored.
             shuffle_indices: Permutation of the combined batch, the same on every process (shuffling BN).
@@ -237,20 +238,18 @@ class MaeMocoForPreTraining(MomentumEncoderMixin, MaskedAutoencoderPreTrainedMod
         queries = self._unit_projection(self.projector, encoded.pooler_output)
         # ... keys from the momentum encoder, which moves before it encodes ...
         keys = self._encode_keys(views[:, 1], masks, shuffle_indices)
-        # ... own key against the keys of earlier steps, ...
-        negative_mask = self.queue.negative_mask(
-            sources if self.config.exclude_same_source else None, self.config.queue_ignore_unfilled
-        )
-        # (a copy of the queue: it is written in place before the backward pass reads it)
-        loss, logits = info_nce(
-            queries, keys, self.queue.keys.to(queries.dtype, copy=True), self.temperature, negative_mask
+        # ... own key against the keys of earlier steps (without a queue: of the other records), ...
+        gathered, all_sources = all_gather(keys), None if sources is None else all_gather(sources)
+        contrast = self.contrast(
+            queries, gathered, all_sources, with_batch=False, ignore_unfilled=self.config.queue_ignore_unfilled
         )
         # ... and this step's keys replace the oldest.
-        if self.training:
-            self.queue.enqueue(all_gather(keys), None if sources is None else all_gather(sources))
+        if self.training and self.queue is not None:
+            self.queue.enqueue(gathered, all_sources)
         return {
-            "contrastive_loss": loss,
-            "logits": logits,
+            "contrastive_loss": contrast.loss,
+            "logits": contrast.logits,
+            **self.contrast_values(contrast),
             "queries": queries,
             "positive_keys": keys,
             "last_hidden_state": encoded.last_hidden_state,

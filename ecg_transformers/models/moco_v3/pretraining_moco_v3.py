@@ -5,7 +5,7 @@ positives: `objectives/selection.py`. See `docs/systems/moco_v3.md`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +16,11 @@ from transformers.utils import ModelOutput
 from ...augmentations.row_generator import RowGenerator
 from ...augmentations.views import MaeMocoViews
 from ...layers.heads import ProjectionHead
-from ...objectives.dictionary import batch_dictionary
-from ...objectives.gather import all_gather, process_slice
-from ...objectives.momentum import MomentumEncoderMixin
+from ...objectives.gather import all_gather
+from ...objectives.key_contrast import KeyContrastMixin
 from ...objectives.precision import at_least_float32
-from ...objectives.progress import Progress
 from ...objectives.queue import KeyQueue
-from ...objectives.selection import Contrast, SelectionRule, selective_info_nce
-from ...objectives.sources import same_source, source_numbers
+from ...objectives.sources import source_numbers
 from .configuration_moco_v3 import MocoV3Config
 from .modeling_moco_v3 import MocoV3Model, MocoV3PreTrainedModel
 
@@ -65,12 +62,12 @@ class MocoV3MomentumEncoder(MocoV3Model):
     """The momentum encoder: the same network, a class of its own so that it is never taken for the base model."""
 
 
-class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
+class MocoV3ForPreTraining(KeyContrastMixin, MocoV3PreTrainedModel):
     """Backbone, projector, predictor and momentum encoder: `L = L(q1, k2) + L(q2, k1)`, each times 2 * temperature.
 
     `loss_weights`, `momentum`, `temperature` and `rule` start at the values of the config and may be set at any time.
-    The momentum encoder moves once per optimizer step, before the keys are encoded (`MomentumEncoderMixin`). The hook
-    `before_step` also starts the sampling when its warm-up is over; without it the sampling is active from the start.
+    The momentum encoder moves once per optimizer step, before the keys are encoded (`MomentumEncoderMixin`); the choice
+    of positives starts when its warm-up is over (`KeyContrastMixin`).
 
     Args:
         config: The configuration.
@@ -80,7 +77,6 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
     """
 
     config: MocoV3Config
-    logged_values = ("num_positives", "positive_similarity", "sampling_active")
 
     def __init__(self, config: MocoV3Config):
         super().__init__(config)
@@ -91,13 +87,12 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
         self.predictor = ProjectionHead(sizes, last_norm=config.predictor_last_norm)
         self.momentum_encoder = MocoV3MomentumEncoder(config)
         self.momentum_projector = self._projector(config)
-        self.queue = KeyQueue(config.projection_size, config.queue_size) if config.queue_size else None
+        if config.queue_size:
+            self.queue = KeyQueue(config.projection_size, config.queue_size)
         self.views = MaeMocoViews(probability=config.view_probability, policy=config.view_policy)
         self.loss_weights = {"contrastive_loss_1": 1.0, "contrastive_loss_2": 1.0}
         self.momentum = config.momentum
         self.temperature = config.temperature
-        self.rule = SelectionRule(**{field.name: getattr(config, field.name) for field in fields(SelectionRule)})
-        self._rule_in_force = self.rule
         self.momentum_parts = {"momentum_encoder": "moco_v3", "momentum_projector": "projector"}
         self.post_init()
 
@@ -114,9 +109,7 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, KeyQueue):
-            module.reset_state()
-        elif module is self:
+        if module is self:
             for parameter in self._fixed_parameters():
                 parameter.requires_grad_(False)
 
@@ -144,15 +137,6 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
             parameter.requires_grad_(False)
 
     # ---- hooks of the Trainer --------------------------------------------------------------------------------------
-
-    def before_step(self, progress: Progress) -> None:
-        """Take the rule of the sampling for this step, and move the momentum encoder.
-
-        Args:
-            progress: Position in the run.
-        """
-        self._rule_in_force = self.rule.at_step(progress.global_step, progress.max_steps)
-        super().before_step(progress)
 
     def draw(self, generator: RowGenerator) -> dict[str, torch.Tensor]:
         """Draw two views for each record.
@@ -227,13 +211,12 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
         gathered = [all_gather(key) for key in keys]
         sources = source_numbers(patient_ids, record_ids)
         all_sources = None if sources is None else all_gather(sources)
-        contrasts = [self._contrast(queries[0], gathered[1], all_sources)]
-        contrasts += [self._contrast(queries[1], gathered[0], all_sources)]
+        contrasts = [self.contrast(queries[0], gathered[1], all_sources)]
+        contrasts += [self.contrast(queries[1], gathered[0], all_sources)]
         if self.training and self.queue is not None:
             # One key per record and step; the losses took copies of the queue.
             self.queue.enqueue(gathered[1], all_sources)
-        terms = [2 * self.temperature * contrast.losses.mean() for contrast in contrasts]
-        cosines = [(query * key).sum(dim=1).mean() for query, key in zip(queries, keys[::-1], strict=True)]
+        terms = [2 * self.temperature * contrast.loss for contrast in contrasts]
         weights = self.loss_weights
         result = MocoV3ForPreTrainingOutput(
             loss=weights["contrastive_loss_1"] * terms[0] + weights["contrastive_loss_2"] * terms[1],
@@ -241,9 +224,7 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
             contrastive_loss_2=terms[1],
             queries=queries[0],
             positive_keys=keys[1],
-            num_positives=torch.stack([contrast.num_positives for contrast in contrasts]).mean(),
-            positive_similarity=torch.stack(cosines).mean().detach(),
-            sampling_active=torch.full_like(terms[0], float(self._rule_in_force.is_active), requires_grad=False),
+            **self.contrast_values(*contrasts),
             last_hidden_state=first.last_hidden_state,
             hidden_states=first.hidden_states,
             attentions=first.attentions,
@@ -261,18 +242,3 @@ class MocoV3ForPreTraining(MomentumEncoderMixin, MocoV3PreTrainedModel):
         """Keys of both views, each in a pass of its own, after the momentum encoder moved."""
         pooled = self.encode_momentum(views[:, 0], views[:, 1], **masks)
         return [self._unit(self.momentum_projector(rows)) for rows in pooled]
-
-    def _contrast(self, queries: torch.Tensor, keys: torch.Tensor, sources: torch.Tensor | None) -> Contrast:
-        """Queries of this process against the keys of all processes, and those of the queue."""
-        own_rows = process_slice(torch.arange(len(keys), device=keys.device))
-        dictionary = batch_dictionary(keys, own_rows, sources, self.queue)
-        alike = None if sources is None else same_source(sources[own_rows], dictionary.sources)
-        return selective_info_nce(
-            queries,
-            keys[own_rows],
-            dictionary.candidates,
-            self.temperature,
-            self._rule_in_force,
-            same_source=alike,
-            left_out=dictionary.left_out,
-        )

@@ -15,24 +15,20 @@ from .infonce import Contrast, info_nce
 from .momentum import MomentumEncoderMixin
 from .progress import Progress
 from .queue import KeyQueue
-from .selection import SelectionRule
+from .selection import SelectionMixin
 from .sources import same_source
 
 __all__ = ["KeyContrastMixin"]
 
 
-class KeyContrastMixin(MomentumEncoderMixin):
+class KeyContrastMixin(SelectionMixin, MomentumEncoderMixin):
     """Loss, queue and choice of positives of a model with a momentum encoder; stands before its `PreTrainedModel` base.
-
-    `PretrainingTrainer` starts the choice when its warm-up is over, through the hook `before_step`; in any other loop
-    it is active from the start.
 
     Args:
         config: Configuration of the model, with the fields of `SelectionConfig`.
 
     Attributes:
         temperature: Divisor of the similarities; may be set at any time.
-        rule: Which keys are positives; may be set at any time.
         queue: Keys of earlier steps, or None.
 
     Raises:
@@ -46,8 +42,6 @@ class KeyContrastMixin(MomentumEncoderMixin):
     def __init__(self, config: Any):
         super().__init__(config)
         self.queue = None
-        self.rule = SelectionRule.from_config(config)
-        self._rule_in_force = self.rule
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -61,8 +55,8 @@ class KeyContrastMixin(MomentumEncoderMixin):
         Args:
             progress: Position in the run.
         """
-        self._rule_in_force = self.rule.at_step(progress.global_step, progress.max_steps)
-        super().before_step(progress)
+        SelectionMixin.before_step(self, progress)
+        MomentumEncoderMixin.before_step(self, progress)
 
     def contrast(
         self,
@@ -92,7 +86,7 @@ class KeyContrastMixin(MomentumEncoderMixin):
             keys[own_rows],
             dictionary.candidates,
             self.temperature,
-            self._rule_in_force,
+            self.rule_in_force,
             same_source=None if sources is None else same_source(sources[own_rows], dictionary.sources),
             left_out=dictionary.left_out,
         )
@@ -111,5 +105,5 @@ class KeyContrastMixin(MomentumEncoderMixin):
         return {
             "num_positives": torch.stack([contrast.num_positives for contrast in contrasts]).mean(),
             "positive_similarity": own * self.temperature,
-            "sampling_active": torch.full_like(own, float(self._rule_in_force.is_active)),
+            "sampling_active": torch.full_like(own, float(self.rule_in_force.is_active)),
         }

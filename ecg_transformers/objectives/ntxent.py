@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from .infonce import info_nce
+from .infonce import PLAIN, info_nce
 from .precision import at_least_float32, similarities
 from .selection import SelectionRule
 from .sources import same_source as of_same_source
@@ -20,10 +20,12 @@ class NtXent(NamedTuple):
         loss: Scalar.
         accuracy: Share of the records whose last view is nearer to another view of the record than to any negative;
             without gradient.
+        num_positives: Mean number of extra positives of a view.
     """
 
     loss: torch.Tensor
     accuracy: torch.Tensor
+    num_positives: torch.Tensor
 
 
 def nt_xent(
@@ -34,7 +36,7 @@ def nt_xent(
     first_record: int = 0,
     sources: torch.Tensor | None = None,
     column_sources: torch.Tensor | None = None,
-    same_source: str = "ignore",
+    rule: SelectionRule = PLAIN,
 ) -> NtXent:
     """Each view against another view of its record and all views of other records.
 
@@ -49,11 +51,11 @@ def nt_xent(
         first_record: Place of this process's first record among those of `columns`.
         sources: Source of each record `(records,)`, see `source_numbers`.
         column_sources: The same of `columns`; `sources` if not given.
-        same_source: What other records of the same known source are: negatives (`"ignore"`), nothing (`"exclude"`), or
-            positives that join the numerator (`"positive"`).
+        rule: Which views of other records are positives or left out. Default: all are negatives.
+
+    Raises:
+        CheckpointError: `rule.same_source` without `sources`, or nothing to choose from.
     """
-    # Without known sources there is nothing to exclude.
-    rule = SelectionRule(same_source=same_source if sources is not None else "ignore")
     columns = views if columns is None else columns
     records, count, _ = views.shape
     places = torch.arange(first_record, first_record + records, device=views.device)
@@ -62,14 +64,16 @@ def nt_xent(
     if sources is not None:
         alike = _per_view(of_same_source(sources, sources if column_sources is None else column_sources), count)
     rows, candidates = views.flatten(0, 1), columns.flatten(0, 1).T
-    losses, nearest = [], []
+    losses, nearest, extra = [], [], []
     for shift in range(1, count):
         partners = views.roll(-shift, dims=1).flatten(0, 1)
         contrast = info_nce(rows, partners, candidates, temperature, rule, same_source=alike, left_out=own)
         losses.append(contrast.loss)
+        extra.append(contrast.num_positives)
         last = contrast.logits.detach().unflatten(0, (records, count))[:, -1]
         nearest.append(last[:, 0] > last[:, 1:].amax(dim=1))
-    return NtXent(torch.stack(losses).mean(), torch.stack(nearest).any(dim=0).float().mean())
+    accuracy = torch.stack(nearest).any(dim=0).float().mean()
+    return NtXent(torch.stack(losses).mean(), accuracy, torch.stack(extra).mean())
 
 
 def published_nt_xent(views: torch.Tensor, temperature: float, *, columns: torch.Tensor | None = None) -> torch.Tensor:

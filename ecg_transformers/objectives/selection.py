@@ -10,10 +10,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from ..errors import CheckpointError
+from .progress import Progress
 
-__all__ = ["KeySelection", "SelectionRule", "select_keys"]
+__all__ = ["KeySelection", "SelectionMixin", "SelectionRule", "select_keys"]
 
 _CHOICES = {
     "sampling": ("none", "srcl", "n_sam", "ds"),
@@ -197,3 +199,34 @@ def _largest(values: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Ten
         in_order = values[tied].sort(dim=1, descending=True, stable=True)
         top[tied], ids[tied] = (part[:, : top.shape[1]] for part in in_order)
     return top[:, :places], ids[:, :places]
+
+
+class SelectionMixin(nn.Module):
+    """Choice of positives of a pretraining model over its run; stands before its `PreTrainedModel` base.
+
+    `PretrainingTrainer` starts the choice when its warm-up is over, through the hook `before_step`; in any other loop
+    it is active from the start.
+
+    Args:
+        config: Configuration of the model, with the fields of `SelectionConfig`.
+
+    Attributes:
+        rule: Which keys are positives; may be set at any time.
+        rule_in_force: The rule at the present step.
+
+    Raises:
+        CheckpointError: The fields of the choice contradict each other.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.rule = SelectionRule.from_config(config)
+        self.rule_in_force = self.rule
+
+    def before_step(self, progress: Progress) -> None:
+        """Take the rule of the positives for this step.
+
+        Args:
+            progress: Position in the run.
+        """
+        self.rule_in_force = self.rule.at_step(progress.global_step, progress.max_steps)

@@ -16,6 +16,7 @@ from ecg_transformers import (
 )
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
+from ecg_transformers.objectives.progress import Progress
 from ecg_transformers.publishing import publish
 
 BACKBONES = {
@@ -153,8 +154,23 @@ def test_records_of_the_same_patient_can_be_left_out_or_joined():
     output.loss.backward()
     assert output.loss == 0
     assert not any(parameter.grad.any() for parameter in model.parameters())
-    with pytest.raises(SignalError, match="neither patient_ids nor record_ids"):
+    with pytest.raises(CheckpointError, match="neither patient_ids nor record_ids"):
         model(x, **drawn(model, x))
+
+
+def test_positives_are_chosen_after_the_warmup():
+    x, model = records(), tiny(sampling="srcl", num_extra_positives=2).eval()
+    draws = drawn(model, x)
+    with torch.no_grad():
+        plain = tiny().eval()(x, **draws)
+        model.before_step(Progress(0, 10, 0.0))
+        early = model(x, **draws)
+        model.before_step(Progress(1, 10, 0.0))
+        late = model(x, **draws)
+    assert torch.equal(early.loss, plain.loss)
+    assert late.loss < early.loss
+    values = [early.num_positives, early.sampling_active, late.num_positives, late.sampling_active]
+    assert values == [0, 0, 2, 1]
 
 
 def test_a_batch_of_one_has_no_negatives_and_nan_is_not_hidden():
@@ -212,7 +228,8 @@ def test_an_encoder_without_pooled_output_is_named(monkeypatch):
         ({"positives": "record", "source_window_size": 100}, CheckpointError, "source_window_size is 100"),
         ({"views": "times"}, CheckpointError, "longer than a view"),
         ({"temperature": 0}, CheckpointError, "positive"),
-        ({"official_quirks": True, "same_source": "exclude"}, CheckpointError, "knows no sources"),
+        ({"official_quirks": True, "same_source": "exclude"}, CheckpointError, "knows neither"),
+        ({"official_quirks": ["Q1"], "sampling": "ds"}, CheckpointError, "knows neither"),
         ({"projection_size": 0}, CheckpointError, "projection_size"),
         ({"positives": "records"}, Exception, "positives"),
     ],

@@ -10,8 +10,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 
+from ecg_transformers.errors import CheckpointError
 from ecg_transformers.objectives.gather import all_gather, gather_with_gradient, process_slice
 from ecg_transformers.objectives.ntxent import nt_xent, published_nt_xent
+from ecg_transformers.objectives.selection import SelectionRule
 
 from ..two_processes import run_in_two_processes
 
@@ -101,7 +103,7 @@ def written_out(views, temperature, sources=None, same_source="ignore"):
 def test_equals_the_written_out_sum(records, count, same_source, temperature):
     views = unit(records, count, 6)
     sources = torch.tensor([3, 3, -1, -1, 4][:records])
-    result = nt_xent(views, temperature, sources=sources, same_source=same_source)
+    result = nt_xent(views, temperature, sources=sources, rule=SelectionRule(same_source=same_source))
     expected = written_out(views, temperature, sources.tolist(), same_source)
     assert result.loss.item() == pytest.approx(expected, abs=1e-12)
 
@@ -127,7 +129,7 @@ def test_a_record_without_others_has_no_loss():
     assert result.loss.item() == 0
     result.loss.backward()
     assert not alone.grad.any()
-    patient = nt_xent(unit(4, 2, 8), 0.2, sources=torch.full((4,), 7), same_source="exclude")
+    patient = nt_xent(unit(4, 2, 8), 0.2, sources=torch.full((4,), 7), rule=SelectionRule(same_source="exclude"))
     assert patient.loss.item() == 0
 
 
@@ -151,9 +153,20 @@ def test_half_precision_similarities_are_float32():
         assert published_nt_xent(views, 0.5).dtype == torch.float32
 
 
-def test_an_unknown_rule_for_the_same_source_is_refused():
-    with pytest.raises(ValueError, match="exclude"):
-        nt_xent(unit(4, 2, 6), 0.5, sources=torch.arange(4), same_source="drop")
+def test_the_most_similar_views_of_other_records_join_the_numerator():
+    views = unit(5, 2, 6)
+    result = nt_xent(views, 0.2, rule=SelectionRule("srcl", num_extra_positives=2))
+    rows = views.flatten(0, 1)
+    expected = []
+    for row in range(10):
+        weights = [math.exp(float(rows[row] @ other) / 0.2) for other in rows]
+        strangers = sorted((weights[j] for j in range(10) if j // 2 != row // 2), reverse=True)
+        partner = weights[row ^ 1]
+        expected.append(-math.log((partner + sum(strangers[:2])) / (partner + sum(strangers))))
+    assert result.loss.item() == pytest.approx(sum(expected) / 10, abs=1e-12)
+    assert result.num_positives == 2
+    with pytest.raises(CheckpointError, match="neither patient_ids"):
+        nt_xent(views, 0.5, rule=SelectionRule(same_source="exclude"))
 
 
 def both_ranks_equal_the_combined_batch(rank):
@@ -162,6 +175,7 @@ def both_ranks_equal_the_combined_batch(rank):
     single = copy.deepcopy(network)
     records, sources = unit(8, 2, 6), torch.tensor([0, 0, 1, -1, 2, 0, -1, 2])
     for same_source in ("ignore", "exclude", "positive"):
+        rule = SelectionRule(same_source=same_source)
         views = normalize(network(process_slice(records)), dim=-1)
         result = nt_xent(
             views,
@@ -170,10 +184,10 @@ def both_ranks_equal_the_combined_batch(rank):
             first_record=4 * rank,
             sources=process_slice(sources),
             column_sources=sources,
-            same_source=same_source,
+            rule=rule,
         )
         gradients = torch.autograd.grad(result.loss, list(network.parameters()))
-        whole = nt_xent(normalize(single(records), dim=-1), 0.2, sources=sources, same_source=same_source)
+        whole = nt_xent(normalize(single(records), dim=-1), 0.2, sources=sources, rule=rule)
         torch.testing.assert_close(all_gather(result.loss.detach()[None]).mean(), whole.loss, rtol=0, atol=1e-12)
         torch.testing.assert_close(all_gather(result.accuracy[None]).mean(), whole.accuracy)
         expected = torch.autograd.grad(whole.loss, list(single.parameters()))

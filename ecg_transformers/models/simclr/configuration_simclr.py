@@ -7,6 +7,7 @@ from transformers.utils import logging
 
 from ...augmentations.recipes import VIEW_QUIRKS, RecordViews, view_recipe
 from ...backbone import EcgBackboneConfig
+from ...configuration import SelectionConfig
 from ...errors import CheckpointError
 
 __all__ = ["RecordViewsConfig", "SimclrConfig"]
@@ -132,15 +133,14 @@ class RecordViewsConfig(EcgBackboneConfig):
 
 
 @strict
-class SimclrConfig(RecordViewsConfig):
+class SimclrConfig(SelectionConfig, RecordViewsConfig):
     """Configuration of SimCLR on any registered encoder; the default backbone is the published xresnet1d50.
 
-    The fields that it shares with BYOL and SwAV are described in `RecordViewsConfig`.
+    The fields that it shares with BYOL and SwAV are described in `RecordViewsConfig`, the choice of positives (ours
+    here) in `SelectionConfig`.
 
     Args:
         temperature (`float`, default 0.5, published): Temperature of the contrastive loss.
-        same_source (`str`, default `"ignore"`, published): What other records of the same patient (or record) are:
-            negatives (`"ignore"`), nothing (`"exclude"`), or further positives (`"positive"`).
 
     Raises:
         CheckpointError: The backbone is no registered encoder, or a value is out of range.
@@ -150,14 +150,13 @@ class SimclrConfig(RecordViewsConfig):
     model_type = "simclr"
 
     temperature: float | int = 0.5
-    same_source: Literal["ignore", "exclude", "positive"] = "ignore"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.temperature <= 0:
             raise CheckpointError(f"temperature is {self.temperature}; expected a positive number.")
-        if self.has_quirk("Q1") and self.same_source != "ignore":
+        if self.has_quirk("Q1") and (self.same_source != "ignore" or self.sampling != "none"):
             raise CheckpointError(
-                f"same_source is {self.same_source!r}, but the published loss (quirk Q1) knows no sources. Set "
-                "same_source to 'ignore', or leave Q1 out."
+                f"same_source is {self.same_source!r} and sampling {self.sampling!r}, but the published loss (quirk "
+                "Q1) knows neither. Set them to 'ignore' and 'none', or leave Q1 out."
             )

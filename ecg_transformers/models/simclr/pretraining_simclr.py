@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 from transformers.utils import ModelOutput
 
-from ...errors import SignalError
 from ...objectives.gather import all_gather, gather_with_gradient, process_slice
 from ...objectives.ntxent import NtXent, nt_xent, published_nt_xent
 from ...objectives.precision import at_least_float32
 from ...objectives.regression import spread
+from ...objectives.selection import SelectionMixin
 from ...objectives.sources import source_numbers
 from .configuration_simclr import SimclrConfig
 from .modeling_simclr import SimclrModel, SimclrPreTrainedModel
@@ -33,6 +33,8 @@ class SimclrForPreTrainingOutput(ModelOutput):
         contrastive_loss: NT-Xent over all views of the batch.
         accuracy: Share of the records whose second view is nearer to the first than to any negative.
         spread: How much the projections of the first view differ, about 1; 0 = all alike (collapse).
+        num_positives: Mean number of extra positives of a view.
+        sampling_active: 1 if positives are chosen at this step, 0 before the warm-up of the sampling is over.
         projections: Unit vectors `(batch, views, projection_size)`.
         last_hidden_state: Tokens of the first view `(batch, tokens, hidden_size)`.
         hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
@@ -43,13 +45,15 @@ class SimclrForPreTrainingOutput(ModelOutput):
     contrastive_loss: torch.Tensor | None = None
     accuracy: torch.Tensor | None = None
     spread: torch.Tensor | None = None
+    num_positives: torch.Tensor | None = None
+    sampling_active: torch.Tensor | None = None
     projections: torch.Tensor | None = None
     last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class SimclrForPreTraining(RecordViewsForPreTraining, SimclrPreTrainedModel):
+class SimclrForPreTraining(SelectionMixin, RecordViewsForPreTraining, SimclrPreTrainedModel):
     """Backbone and projection head: NT-Xent of two views of each record, against the batch of all processes.
 
     `loss_weights` and `temperature` start at the values of the config and may be set at any time. The loss of a batch
@@ -60,7 +64,7 @@ class SimclrForPreTraining(RecordViewsForPreTraining, SimclrPreTrainedModel):
     """
 
     config: SimclrConfig
-    logged_values = ("accuracy", "spread")
+    logged_values = ("accuracy", "spread", "num_positives", "sampling_active")
 
     def __init__(self, config: SimclrConfig):
         super().__init__(config)
@@ -119,6 +123,8 @@ class SimclrForPreTraining(RecordViewsForPreTraining, SimclrPreTrainedModel):
             contrastive_loss=contrast.loss,
             accuracy=contrast.accuracy,
             spread=spread(projections[:, 0]),
+            num_positives=contrast.num_positives,
+            sampling_active=torch.full_like(contrast.accuracy, float(self.rule_in_force.is_active)),
             projections=projections,
             last_hidden_state=first.last_hidden_state,
             hidden_states=first.hidden_states,
@@ -129,12 +135,6 @@ class SimclrForPreTraining(RecordViewsForPreTraining, SimclrPreTrainedModel):
 
     def _contrast(self, projections: torch.Tensor, sources: torch.Tensor | None) -> NtXent:
         """Loss and accuracy of this process's views against those of all processes."""
-        same_source = self.config.same_source
-        if same_source != "ignore" and sources is None:
-            raise SignalError(
-                f"same_source is {same_source!r}, but the batch has neither patient_ids nor record_ids. Pass one of "
-                "them, or set same_source to 'ignore'."
-            )
         columns = gather_with_gradient(projections)
         first_record = int(process_slice(torch.arange(len(columns)))[0])
         contrast = nt_xent(
@@ -144,7 +144,7 @@ class SimclrForPreTraining(RecordViewsForPreTraining, SimclrPreTrainedModel):
             first_record=first_record,
             sources=sources,
             column_sources=None if sources is None else all_gather(sources),
-            same_source=same_source,
+            rule=self.rule_in_force,
         )
         if self.config.has_quirk("Q1"):
             return contrast._replace(loss=published_nt_xent(projections, self.temperature, columns=columns))

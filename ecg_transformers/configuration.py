@@ -150,6 +150,14 @@ class EcgConfig(EcgBaseConfig):
             )
         if not isinstance(self.layer, int):
             self.layer = list(self.layer)
+        self.check_head()
+
+    def check_head(self) -> None:
+        """Check the fields of the classification head.
+
+        Raises:
+            CheckpointError: A width or the dropout is out of range.
+        """
         self.head_hidden_sizes = list(self.head_hidden_sizes)
         if not all(0 < size <= _LARGEST_SIZE for size in self.head_hidden_sizes) or not 0 <= self.head_dropout < 1:
             raise CheckpointError(

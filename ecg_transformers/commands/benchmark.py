@@ -158,7 +158,7 @@ class Benchmark:
         if run.system is first:
             return None
         own = [one for one in self.runs if one.system is first and (one.labels, one.seed) == (run.labels, run.seed)]
-        same = [one for one in own if one.train_folds == run.train_folds]
+        same = [one for one in own if one.amount == run.amount]
         return next((one for one in same if one.entries() is not None), None)
 
     def _difference(self, run: PlannedRun, reference: PlannedRun, entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -237,12 +237,12 @@ class Benchmark:
         for run in self.runs:
             if entries := run.entries():
                 seconds = sum(entry["seconds"] for entry in entries if entry["min_positives"] == 1)
-                rates.setdefault(run.system.key, []).append(seconds / len(run.train_folds))
+                rates.setdefault(run.system.key, []).append(seconds / run.amount.size)
         if not rates:
             return None
         known = {key: sum(one) / len(one) for key, one in rates.items()}
         other = sum(known.values()) / len(known)
-        return sum(known.get(run.system.key, other) * len(run.train_folds) for run in missing)
+        return sum(known.get(run.system.key, other) * run.amount.size for run in missing)
 
 
 def _clock(seconds: float) -> str:

@@ -25,7 +25,7 @@ from ..trainer.arguments import EcgTrainingArguments, option
 from .command_line import field_types, parse_command_line, read_yaml
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import checkpoint_name
-from .label_efficiency import first_folds
+from .label_efficiency import TrainingAmount, refuse_second_share, training_amounts
 from .options import build, changed_options, converted, declared_options
 from .recipe import recipe_names
 from .settings import read_settings
@@ -59,8 +59,10 @@ class BenchmarkArguments:
     output_dir: str = option("", help="Folder of the runs and the table.", required=True)
     labels: list[str] = option(default_factory=lambda: ["all"], help="Label sets of the corpus.", group="Data")
     seeds: list[int] = option(default_factory=lambda: [0], help="Seeds of heads, orders and splits.", group="Data")
-    label_efficiency: list[int] | None = option(
-        None, help="Train on the first n training folds, for each of these n (1,2,4,8).", group="Data"
+    label_efficiency: list[float] | None = option(
+        None,
+        help="Train on the first n training folds, for each of these n (1,2,4,8), or on shares of all (0.0115).",
+        group="Data",
     )
     unit: Literal["record", "patient"] = option("record", help="Resampling unit of the bootstrap.", group="Report")
     resamples: int = option(1000, help="Number of bootstrap resamples.", group="Report")
@@ -160,11 +162,14 @@ class PlannedRun:
     parent: Path
 
     @property
+    def amount(self) -> TrainingAmount:
+        """Training folds, and the share of their records."""
+        return TrainingAmount(self.train_folds, self.settings.get("train_fraction", 1.0))
+
+    @property
     def folds_words(self) -> str:
-        """The training folds as a user would write them."""
-        folds = self.train_folds
-        whole = len(folds) > 1 and folds == tuple(range(folds[0], folds[-1] + 1))
-        return f"{folds[0]}-{folds[-1]}" if whole else ",".join(map(str, folds))
+        """The training folds as a user would write them, with the share of their records."""
+        return str(self.amount)
 
     @property
     def title(self) -> str:
@@ -191,6 +196,7 @@ class PlannedRun:
         mode = self.system.mode
         asked: dict[str, Any] = {"mode": mode.name, "initialisation": mode.initialization}
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
+        asked["train_fraction"] = self.amount.fraction
         asked["corpus_hash"] = self.settings["corpus"]
         own = [entry for entry in found if all(_started(entry).get(name) == value for name, value in asked.items())]
         if any("unfinished" in entry for entry in found):
@@ -366,14 +372,19 @@ class _Plan:
         numbers = arguments.label_efficiency
         judged = {"unit": arguments.unit, "resamples": arguments.resamples}
         runs = []
-        for part in [tuple(folds)] if numbers is None else first_folds(folds, numbers):
+        for part in [TrainingAmount(tuple(folds))] if numbers is None else training_amounts(folds, numbers):
+            share = {} if part.fraction == 1.0 else {"train_fraction": part.fraction}
+            if share:
+                refuse_second_share(values.get("train_fraction", 1.0))
             for seed in arguments.seeds:
                 for labels in arguments.labels:
-                    varied = {"labels": labels, "train_folds": list(part), "seed": seed}
+                    varied = {"labels": labels, "train_folds": list(part.folds), "seed": seed, **share}
                     words = [*([config] if config else []), *words_of({**settings, **judged, **varied})]
                     identity = {"corpus": self.corpus.hash, **values, **varied}
                     identity = json.loads(json.dumps(identity, default=str))
-                    runs.append(PlannedRun(system, labels, part, seed, tuple(words), identity, self.folder / "runs"))
+                    runs.append(
+                        PlannedRun(system, labels, part.folds, seed, tuple(words), identity, self.folder / "runs")
+                    )
         return runs
 
     def _pretraining(self, given: Any, mapping: Mapping[str, Any]) -> PlannedPretraining | None:

@@ -21,6 +21,7 @@ from ..evaluation.results.published import PublishedResult, published_results
 from ..evaluation.results.store import format_table
 from ..files import replace_file, write_csv
 from .benchmark_plan import PlannedRun, System
+from .label_efficiency import TrainingAmount
 
 if TYPE_CHECKING:
     from .benchmark import Benchmark
@@ -91,16 +92,14 @@ class Row:
         system: Name of the system.
         mode: Name of the mode.
         initialization: `pretrained` or `random`.
-        train_folds: Training folds.
-        folds_words: Training folds as a user would write them.
+        amount: Training folds, and the share of their records.
         cells: Results by label set.
     """
 
     system: str
     mode: str
     initialization: str
-    train_folds: tuple[int, ...]
-    folds_words: str
+    amount: TrainingAmount
     cells: dict[str, Cell]
 
     @property
@@ -162,7 +161,7 @@ class BenchmarkTable:
         for row in self.rows:
             texts = {labels: text(cell) for labels, cell in row.cells.items()}
             if any(texts.values()):
-                line = {"system": row.system, "protocol": row.protocol, "train folds": row.folds_words}
+                line = {"system": row.system, "protocol": row.protocol, "train folds": str(row.amount)}
                 line |= {"train records": row.train_records} if records else {}
                 lines.append(line | texts)
         return format_table(lines)
@@ -193,7 +192,7 @@ class BenchmarkTable:
             for labels, cell in row.cells.items():
                 test = [one.value for one in cell.published if one.is_of_test_folds]
                 one: dict[str, Any] = {"system": row.system, "protocol": row.protocol, "labels": labels}
-                one |= {"train_folds": row.folds_words, "published": test[0] if test else None}
+                one |= {"train_folds": str(row.amount), "published": test[0] if test else None}
                 if cell.entries:
                     low, high = cell.interval
                     one |= {"value": cell.value, "low": low, "high": high, "num_labels": cell.entries[0]["num_labels"]}
@@ -203,10 +202,10 @@ class BenchmarkTable:
 
     def _curves(self) -> list[dict[str, Any]]:
         """The entries of the systems that were trained on several numbers of folds, under the table's names."""
-        numbers: dict[tuple[str, str], set[int]] = {}
+        numbers: dict[tuple[str, str], set[TrainingAmount]] = {}
         for row in self.rows:
             if any(cell.entries for cell in row.cells.values()):
-                numbers.setdefault((row.system, row.protocol), set()).add(len(row.train_folds))
+                numbers.setdefault((row.system, row.protocol), set()).add(row.amount)
         return [
             entry | {"checkpoint": row.system}
             for row in self.rows
@@ -224,12 +223,12 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
     """
     arguments, corpus = benchmark.arguments, benchmark.corpus
     systems = list(dict.fromkeys(run.system for run in benchmark.runs))
-    found: dict[tuple[int, bool, tuple[int, ...]], Row] = {}
+    found: dict[tuple[int, bool, TrainingAmount], Row] = {}
     for run in benchmark.runs:
         # Its own result, then that of its baseline if it has one.
         entries: list[Any] = [entry for entry in run.entries() or () if entry["min_positives"] == 1]
         for number, entry in enumerate(entries or [None]):
-            place = (systems.index(run.system), number > 0, run.train_folds)
+            place = (systems.index(run.system), number > 0, run.amount)
             row = found.setdefault(place, _new_row(run, entry, arguments.labels))
             cell = row.cells[run.labels]
             cell.asked += 1
@@ -238,11 +237,11 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
                 _add(cell, run, entry, unit=arguments.unit, resamples=arguments.resamples)
                 if number == 0:
                     cell.published = _published_of(run.system, entry)
-    rows = [found[place] for place in sorted(found, key=lambda place: (place[0], place[1], len(place[2])))]
+    rows = [found[place] for place in sorted(found, key=lambda place: (*place[:2], place[2].size))]
     references = [row for place, row in found.items() if place[:2] == (0, False)]
     for row in rows:
         # The first system with the same folds, or the only row that it has.
-        same = [one for one in references if one.train_folds == row.train_folds or len(references) == 1]
+        same = [one for one in references if one.amount == row.amount or len(references) == 1]
         for labels, cell in row.cells.items():
             if same and same[0] is not row and cell.entries:
                 cell.compare(same[0].cells[labels])
@@ -265,7 +264,7 @@ def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str
     mode = run.system.mode
     start = entry or {"mode": mode.name, "initialisation": mode.initialization}
     cells = {one: Cell() for one in labels}
-    return Row(run.system.name, start["mode"], start["initialisation"], run.train_folds, run.folds_words, cells)
+    return Row(run.system.name, start["mode"], start["initialisation"], run.amount, cells)
 
 
 def _add(cell: Cell, run: PlannedRun, entry: dict[str, Any], *, unit: str, resamples: int) -> None:
@@ -322,7 +321,7 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
 
 def _csv_line(row: Row) -> dict[str, Any]:
     line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialisation": row.initialization}
-    line["train_folds"] = row.folds_words
+    line["train_folds"] = str(row.amount)
     for labels, cell in row.cells.items():
         first = cell.entries[0] if cell.entries else {}
         value, (low, high) = (cell.value, cell.interval) if cell.entries else ("", ("", ""))

@@ -256,9 +256,10 @@ def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSett
     kind = task.problem_type.removesuffix("_classification").replace("_", "-")
     left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
     corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {splits.reported_folds}"
+    untrained = f", {len(splits.untrained)} more without a training record are left out" if splits.untrained else ""
     selection = selection_text(mode, splits, learning)
     choice = selection if selection.startswith("nothing") else f"chosen on {selection}"
     return (
-        f"{mode.name} of {name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels\n"
+        f"{mode.name} of {name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels{untrained}\n"
         f"{len(splits.train):,} training records, {reported}{left_out};\n{choice}"
     )

@@ -102,6 +102,7 @@ class Splits:
         validation_folds: Numbers of the folds named for selection; empty: a part of the training folds.
         train_fraction: Share of the training records that is used.
         left_out: Number of records of the reported folds without any label of the set.
+        untrained: Codes of the labels that no training record has; they are not predicted.
         selects: Whether regularization or epoch are selected; otherwise only thresholds are fitted.
     """
 
@@ -115,6 +116,7 @@ class Splits:
     validation_folds: tuple[int, ...]
     train_fraction: float
     left_out: int
+    untrained: tuple[str, ...] = ()
     selects: bool = True
 
     @property
@@ -244,6 +246,7 @@ def make_splits(
     splits = Splits(task, train, held_out, not validation_folds, evaluate, *folds, train_fraction, left_out)
     if codes is not None:
         return _restricted(splits, np.isin(task.codes, list(codes)))
+    splits = _drop_untrained(splits)
     return _drop_rare(splits, min_examples) if min_examples else splits
 
 
@@ -312,6 +315,21 @@ def _held_out(train: Part, seed: int) -> tuple[np.ndarray, ...]:
     parts = min(_FEW_PARTS if few else _HELD_OUT, count_patients(train.corpus.patient_ids))
     fold = split_by_patient(train.corpus, parts, stratify=stratify, seed=seed)
     return tuple(fold == number for number in range(parts if few else 1))
+
+
+def _drop_untrained(splits: Splits) -> Splits:
+    """The splits without labels that no training record has: nothing can be learned of them, and chance is no score."""
+    if splits.task.problem_type != "multi_label_classification":
+        return splits
+    learned = splits.train if splits.refit else splits.train.select(~splits.held_out[0])
+    keep = learned.labels.sum(axis=0) > 0
+    if keep.all():
+        return splits
+    untrained = tuple(code for code, kept in zip(splits.task.codes, keep, strict=True) if not kept)
+    logger.warning(
+        f"{len(untrained)} of {len(keep)} labels have no training record and are left out: {', '.join(untrained)}."
+    )
+    return replace(_restricted(splits, keep), untrained=untrained)
 
 
 def _drop_rare(splits: Splits, min_examples: int) -> Splits:

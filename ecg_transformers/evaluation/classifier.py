@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,6 +71,7 @@ def build_classifier(
     *,
     pooling: str | None = None,
     layer: int | Sequence[int] = -1,
+    head: Mapping[str, Any] | None = None,
     linear_head: bool = False,
     window_size: int | None = None,
     initialization: Literal["pretrained", "random"] = "pretrained",
@@ -86,6 +87,7 @@ def build_classifier(
         pooling: Pooling before the classification head. Default: `"cls_mean"` for an encoder with [CLS], `"cls"` (its
             own pooling) for another.
         layer: Layer whose tokens are pooled, or several, whose vectors are concatenated. Default: -1, the output.
+        head: Fields of the config that describe the head (`head_hidden_sizes` ...). Default: the checkpoint's.
         linear_head: A single linear layer, whatever head the config has. Default: no.
         window_size: Window in samples. Default: that of the checkpoint.
         initialization: `"random"` for new weights in the whole architecture. Default: `"pretrained"`.
@@ -111,6 +113,9 @@ def build_classifier(
     config.problem_type = task.problem_type
     config.thresholds = None
     config.pooling, config.layer = pooling, list(layer) if isinstance(layer, list | tuple) else layer
+    for name, value in (head or {}).items():
+        setattr(config, name, value)
+    config.check_head()
     if linear_head:
         config.head_hidden_sizes, config.head_dropout, config.head_batch_norm = [], 0.0, False
     # New weights are drawn from torch's generator; the caller's state is restored.

@@ -156,7 +156,8 @@ def run_mode(
     kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)
     options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
     model = build_classifier(
-        checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), linear_head=mode.linear_head,
+        checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
+        linear_head=mode.linear_head,
         window_size=extractor.window_size, initialization=initialization, seed=settings.seed,
         **options,
     )  # fmt: skip

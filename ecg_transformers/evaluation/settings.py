@@ -22,6 +22,7 @@ __all__ = ["LearningSettings", "Protocol", "ReportSettings", "supervised_recipe"
 
 _PROTOCOL: dict[str, Any] = {"group": "Labels and folds"}
 _HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "learning"}
+_TRAINED_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "training"}
 _REPORT: dict[str, Any] = {"group": "Report"}
 
 
@@ -108,6 +109,15 @@ class LearningSettings(FineTuneSettings):
         group="Classification head",
         used_by="fine_tuning",
     )
+    head_hidden_sizes: list[int] | None = option(
+        None, help="Widths of the hidden layers of the head. Default: those of the checkpoint.", **_TRAINED_HEAD
+    )
+    head_dropout: float | None = option(
+        None, help="Dropout before the last layer of the head. Default: that of the checkpoint.", **_TRAINED_HEAD
+    )
+    head_batch_norm: bool | None = option(
+        None, help="BatchNorm before each layer of the head. Default: as in the checkpoint.", **_TRAINED_HEAD
+    )
     scratch: dict[str, Any] = option(
         default_factory=dict,
         help="Settings of the baseline from_scratch, by name. Default: the supervised recipe of the architecture.",
@@ -127,6 +137,12 @@ class LearningSettings(FineTuneSettings):
             attentive: The head attends over the tokens, whatever pooling is set.
         """
         return {"pooling": "attention" if attentive else self.pooling, "layer": self.layer}
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The fields of a config that were set for the head."""
+        names = ("head_hidden_sizes", "head_dropout", "head_batch_norm")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def of_model(self, config: "PreTrainedConfig") -> "LearningSettings":
         """These settings with the pooling and layer that a classifier has."""
@@ -175,9 +191,10 @@ class ReportSettings:
     noise_levels: list[int] | None = option(
         None, help="Score under these levels of added noise too, 1 (least) to 6, e.g. 1-6.", **_REPORT
     )
-    label_efficiency: list[int] | None = option(
+    label_efficiency: list[float] | None = option(
         None,
-        help="Repeat with the first n training folds, for each of these n (1,2,4,8), with table and plot.",
+        help="Repeat with the first n training folds, for each of these n (1,2,4,8), or with shares of all (0.0115), "
+        "with table and plot.",
         recorded=False,
         **_REPORT,
     )

@@ -24,7 +24,7 @@ PANEL_INCHES = (4.6, 3.6)
 LEGEND_LINE_INCHES, LEGEND_LETTER_INCHES = 0.22, 0.065
 
 
-def draw_curves(curves: Sequence[Curves], *, amount: Callable[[Mapping[str, Any]], int], title: str) -> "Figure":
+def draw_curves(curves: Sequence[Curves], *, amount: Callable[[Mapping[str, Any]], float], title: str) -> "Figure":
     """Plot the scores of systems over an amount, with the 95 % interval over the evaluated records as a band.
 
     Seeds are averaged, and shown as small dots. Systems without pretraining are dashed.
@@ -59,7 +59,7 @@ def draw_curves(curves: Sequence[Curves], *, amount: Callable[[Mapping[str, Any]
 def _draw_line(
     axes: "Axes",
     system: Sequence[Mapping[str, Any]],
-    amount: Callable[[Mapping[str, Any]], int],
+    amount: Callable[[Mapping[str, Any]], float],
     *,
     number: int,
     name: str,

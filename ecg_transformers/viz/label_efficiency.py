@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SignalError
-from ..evaluation.results.entries import label_efficiency_curves, num_train_folds
+from ..evaluation.results.entries import label_efficiency_curves, train_amount
 from .curves import draw_curves
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | 
     Systems with a single amount of data and entries under noise are omitted. Systems without pretraining are dashed.
 
     Args:
-        entries: Entries of `results.json`; those of a curve differ in `train_folds`.
+        entries: Entries of `results.json`; those of a curve differ in `train_folds` or `train_fraction`.
         title: Title. Default: "Label efficiency".
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        SignalError: If no system was trained on two numbers of folds.
+        SignalError: If no system was trained on two amounts of data.
 
     Example:
         >>> one = {"metric": "macro_auroc", "mode": "from_scratch", "checkpoint": "xresnet1d50-ecg"}
@@ -41,24 +41,25 @@ def plot_label_efficiency(entries: Sequence[Mapping[str, Any]], *, title: str | 
     curves = label_efficiency_curves(entries)
     if not curves:
         raise SignalError(
-            "no system was trained on two numbers of folds; expected entries that differ in train_folds. "
-            "Make them with --label_efficiency 1,2,4,8."
+            "no system was trained on two amounts of data; expected entries that differ in train_folds or "
+            "train_fraction. Make them with --label_efficiency 1,2,4,8."
         )
-    figure = draw_curves(curves, amount=num_train_folds, title=title or "Label efficiency (band: 95 % interval)")
+    figure = draw_curves(curves, amount=train_amount, title=title or "Label efficiency (band: 95 % interval)")
     for axes, systems in zip(figure.axes, curves, strict=True):
         _name_amounts(axes, [entry for system in systems.values() for entry in system])
     return figure
 
 
 def _name_amounts(axes: "Axes", entries: Sequence[Mapping[str, Any]]) -> None:
-    """Label the axis with folds, and with records if their number is the same for every system."""
-    records: dict[int, set[int]] = {}
+    """Label the axis with folds, and with records if their number is nearly the same for every system and draw."""
+    records: dict[float, set[int]] = {}
     for entry in entries:
-        records.setdefault(num_train_folds(entry), set()).add(int(entry.get("train_records") or 0))
+        records.setdefault(train_amount(entry), set()).add(int(entry.get("train_records") or 0))
     # Logarithmic: doubling the data is one step to the right.
     axes.set_xscale("log", base=2)
     ticks = sorted(records)
-    known = all(len(counts) == 1 and min(counts) > 0 for counts in records.values())
-    axes.set_xticks(ticks, [f"{n}\n{min(records[n]):,}" if known else str(n) for n in ticks], minor=False)
+    # Draws of a share differ by a few records, because they are of whole patients.
+    known = all(0 < max(counts) <= 1.02 * min(counts) for counts in records.values())
+    axes.set_xticks(ticks, [f"{n:.3g}\n{min(records[n]):,}" if known else f"{n:.3g}" for n in ticks], minor=False)
     axes.minorticks_off()
     axes.set_xlabel("training folds\nlabeled records" if known else "training folds")

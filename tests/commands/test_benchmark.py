@@ -312,17 +312,23 @@ def test_files_have_every_number(two_systems, tmp_path):
 
 def test_several_numbers_of_folds_are_compared_number_by_number_and_drawn(plan, recipe, checkpoint, tmp_path):
     systems = [str(recipe), {"model": str(checkpoint), "mode": "fine_tune", "no_baseline": True}]
-    benchmark = plan({"systems": systems, "label_efficiency": [1, 4], "resamples": 50})
+    benchmark = plan({"systems": systems, "label_efficiency": [1, 4, 0.05], "resamples": 50})
     for run in benchmark.runs:
-        finish(run, shift=0.1 * len(run.train_folds) + 0.1 * (run.system.name == "tiny-ecg"))
+        shift = 0.1 * run.amount.size + 0.1 * (run.system.name == "tiny-ecg")
+        finish(run, shift=shift, train_fraction=run.amount.fraction)
     table = benchmark_table(benchmark)
-    assert [(row.system, row.folds_words) for row in table.rows] == [
-        ("tiny_net", "1"), ("tiny_net", "1-4"), ("tiny-ecg", "1"), ("tiny-ecg", "1-4"),
+    assert [(row.system, str(row.amount)) for row in table.rows] == [
+        ("tiny_net", "0.05 of 1-8"), ("tiny_net", "1"), ("tiny_net", "1-4"),
+        ("tiny-ecg", "0.05 of 1-8"), ("tiny-ecg", "1"), ("tiny-ecg", "1-4"),
     ]  # fmt: skip
-    one, four, other_one, other_four = (row.cells["all"] for row in table.rows)
-    assert other_one.difference[0] == pytest.approx(other_one.value - one.value)
-    assert other_four.difference[0] == pytest.approx(other_four.value - four.value)
-    assert four.difference is None
+    cells = [row.cells["all"] for row in table.rows]
+    for own, other in zip(cells[:3], cells[3:], strict=True):
+        assert other.difference[0] == pytest.approx(other.value - own.value)
+        assert own.difference is None
+    assert "--train_fraction=0.05" in benchmark.runs[0].words
+    assert "0.05 of 1-8" in benchmark.runs[0].title
+    with pytest.raises(ArgumentsError, match="a share too"):
+        plan({"systems": systems, "label_efficiency": [0.05], "train_fraction": 0.5})
     assert [path.name for path in table.write(tmp_path / "out")] == ["table.csv", "table.png", "label_efficiency.png"]
 
 

@@ -124,7 +124,7 @@ def test_help_of_finetune_is_what_is_read():
     assert "--head_first true|false" in rows["--head_first"]
     assert "(default: 0.9)" in text
     assert "--num_train_epochs NUMBER" in rows["--num_train_epochs"]
-    assert "hidden_size" not in text
+    assert "--hidden_size" not in text
     for group in ("Data:", "Labels and folds:", "Classification head:", "Training:", "Report:", "Run:", "Trainer ("):
         assert f"\n{group}" in text
 

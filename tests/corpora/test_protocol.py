@@ -55,6 +55,30 @@ def test_a_fraction_is_nested_and_keeps_whole_patients(corpus, extractor):
         assert set(own.tolist()) == set(part.corpus.record_ids.tolist())
 
 
+def test_labels_without_a_training_record_are_left_out_and_named(corpus, extractor, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("ecg_transformers.corpora.protocol.logger.warning", warnings.append)
+    # RARE is in folds 1 and 3.
+    splits = make_splits(corpus, "all", extractor, train_folds=[2, 4], evaluate_folds=[1])
+    assert splits.untrained == ("RARE",)
+    assert splits.task.codes == ("FAST", "TALL")
+    assert splits.train.labels.shape[1] == splits.evaluate.labels.shape[1] == 2
+    assert warnings == ["1 of 3 labels have no training record and are left out: RARE."]
+    # A fold that only chooses teaches nothing.
+    splits = make_splits(corpus, "all", extractor, train_folds=[2, 4], validation_folds=[3], evaluate_folds=[1])
+    assert splits.untrained == ("RARE",)
+    assert not make_splits(corpus, "all", extractor, train_folds=[2, 3], evaluate_folds=[1]).untrained
+    # A classifier says itself what it predicts.
+    told = make_splits(corpus, "all", extractor, train_folds=[2, 4], evaluate_folds=[1], codes=["FAST", "RARE"])
+    assert told.task.codes == ("FAST", "RARE")
+
+
+def test_another_seed_draws_another_share(corpus, extractor):
+    draws = [make_splits(corpus, "all", extractor, train_fraction=0.2, seed=seed).train for seed in (0, 0, 1)]
+    records = [set(part.corpus.record_ids.tolist()) for part in draws]
+    assert records[0] == records[1] != records[2]
+
+
 def test_named_validation_folds_choose_and_teach_nothing(corpus, extractor):
     splits = make_splits(corpus, "all", extractor, train_folds=[1, 2, 3], validation_folds=[9], evaluate_folds=[10])
     assert set(splits.train.select(splits.held_out[0]).corpus.folds) == {9}

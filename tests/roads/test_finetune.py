@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from ecg_transformers.errors import ArgumentsError, EcgError
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).parents[2]
@@ -330,12 +332,42 @@ def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(co
 
 
 def test_label_efficiency_takes_the_first_folds(corpus, checkpoint, tmp_path, capsys):
-    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --label_efficiency 4,1 --output_dir {tmp_path}"
+    words = f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir {tmp_path}"
+    words += " --label_efficiency 4,0.1,1 --train_folds 1-8"
     entries = script("finetune").main([*words.split(), "--resamples", "50", "--no_baseline"])
-    folds = [entry["train_folds"] for entry in entries if entry["min_positives"] == 1]
-    assert folds == [[1], [1, 2, 3, 4]]
+    entries = [entry for entry in entries if entry["min_positives"] == 1]
+    assert [entry["train_folds"] for entry in entries] == [[*range(1, 9)], [1], [1, 2, 3, 4]]
+    assert [entry["train_fraction"] for entry in entries] == [0.1, 1.0, 1.0]
+    missing = entries[0]["labels_without_training"]
+    assert [entry["labels_without_training"] for entry in entries] == [missing, [], []]
+    assert entries[0]["num_labels"] == entries[1]["num_labels"] - len(missing) < entries[1]["num_labels"]
+    assert not set(missing) & set(entries[0]["label_codes"])
+    assert entries[0]["train_records"] < entries[2]["train_records"]
     assert (tmp_path / "label_efficiency.png").is_file()
-    assert "training folds" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "training folds" in printed
+    assert "0.1 of 1-8" in printed
+    assert f"{len(missing)} more without a training record are left out" in printed
+    with pytest.raises(ArgumentsError, match="a share too"):
+        script("finetune").main([*words.split(), "--train_fraction", "0.5"])
+    with pytest.raises(ArgumentsError, match=r"\[1\.5\]; expected whole numbers from 1 to 8"):
+        script("finetune").main([*words.split(), "--label_efficiency", "1.5"])
+
+
+def test_a_checkpoint_is_fine_tuned_with_another_head(corpus, checkpoint, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    words = f"--model {checkpoint} --corpus {corpus} --mode fine_tune --output_dir {tmp_path} --no_baseline"
+    words += " --head_hidden_sizes 6 --head_dropout 0.5 --head_batch_norm true --num_train_epochs 1 --resamples 50"
+    entries = script("finetune").main(words.split())
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert [type(layer).__name__ for layer in model.classifier] == [
+        "BatchNorm1d", "Dropout", "Linear", "ReLU", "BatchNorm1d", "Dropout", "Linear"
+    ]  # fmt: skip
+    assert entries[0]["settings"]["head_hidden_sizes"] == [6]
+    assert entries[0]["settings"]["head_dropout"] == 0.5
+    with pytest.raises(EcgError, match=r"head_dropout 1\.5"):
+        script("finetune").main([*words.split(), "--head_dropout", "1.5", "--output_dir", str(tmp_path / "no")])
 
 
 def test_other_windows_for_any_encoder(corpus, checkpoint, tmp_path):

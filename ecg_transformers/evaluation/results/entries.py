@@ -19,7 +19,7 @@ __all__ = [
     "mode_title",
     "noise_curves",
     "noise_level",
-    "num_train_folds",
+    "train_amount",
     "unfinished_words",
 ]
 
@@ -29,11 +29,11 @@ ENCODING_FIELDS = ("pooling", "layer")
 TASK_FIELDS = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
-    "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "train_fraction", "aggregate", "sampling_rate",
-    "window_seconds", "window_stride_seconds", "unit",
+    "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "aggregate", "sampling_rate", "window_seconds",
+    "window_stride_seconds", "unit",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.
-TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_folds", "seed")
+TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_fraction", "train_folds", "seed")
 # Two entries that agree in all of these are the same result: the newer one replaces the older.
 KEY_FIELDS = (*TASK_FIELDS, *TRAINING_FIELDS, "min_positives", "noise_level")
 
@@ -49,9 +49,14 @@ def label_set_title(entry: Entry) -> str:
     return " ".join([str(entry.get("labels") or ""), *([f"({', '.join(words)})"] if words else [])]).strip()
 
 
-def num_train_folds(entry: Entry) -> int:
-    """How many folds a system was trained on."""
-    return len(entry.get("train_folds") or ())
+def train_amount(entry: Entry) -> float:
+    """How many folds a system was trained on; a share of the records of eight folds counts as so much of eight.
+
+    Example:
+        >>> train_amount({"train_folds": [1, 2], "train_fraction": 0.25})
+        0.5
+    """
+    return len(entry.get("train_folds") or ()) * (entry.get("train_fraction") or 1.0)
 
 
 def unfinished_words(entry: Entry) -> str:
@@ -71,7 +76,7 @@ def noise_level(entry: Entry) -> int:
 
 
 def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
-    """The systems that were trained on several numbers of folds, scored without noise.
+    """The systems that were trained on several numbers or shares of folds, scored without noise.
 
     Args:
         entries: Of `results.json`.
@@ -87,7 +92,7 @@ def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
         [['xresnet1d50-ecg, from scratch']]
     """
     clean = [entry for entry in entries if not noise_level(entry)]
-    return _curves(clean, SYSTEM_FIELDS, lambda system: len(set(map(num_train_folds, system))) > 1)
+    return _curves(clean, SYSTEM_FIELDS, lambda system: len(set(map(train_amount, system))) > 1)
 
 
 def noise_curves(entries: Sequence[Entry]) -> list[Curves]:

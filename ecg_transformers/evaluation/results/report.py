@@ -154,6 +154,7 @@ class Evaluation:
             "train_records": len(splits.train),
             "train_fraction": splits.train_fraction,
             "records_without_label": splits.left_out,
+            "labels_without_training": list(splits.untrained),
             **{name: getattr(config, name) for name in ENCODING_FIELDS},
             "aggregate": outcome.settings["aggregate"],
             "window_seconds": config.window_size / config.sampling_rate,

@@ -19,6 +19,7 @@ from transformers.utils import logging
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
+from ecg_transformers.corpora.label_table import TASKS
 from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError, EcgError
@@ -66,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
         "folds the last one is the test fold and the one before it the validation fold",
     )
     result.add_argument(
+        "--task", choices=TASKS, help="folder: kind of task of the table (default: as its cells say, which is printed)"
+    )
+    result.add_argument(
         "--read_sampling_rate", type=float, metavar="HZ", help="folder: sampling rate of files that state none"
     )
     result.add_argument("--read_units", metavar="UNIT", help="folder: unit of files that state none (mV, uV, V)")
@@ -99,8 +103,9 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
         from ecg_transformers.corpora.sources.folder import folder_definition
 
         if options.table is not None:
-            print(f"labels: {read_label_table(options.table).describe()}")
-        return folder_definition(options.source, options.table, read_options=reading)
+            table = read_label_table(options.table, task=options.task)
+            print(f"labels: {table.describe()}\ntask: {table.because}")
+        return folder_definition(options.source, options.table, task=options.task, read_options=reading)
     return corpus_definition(name)
 
 

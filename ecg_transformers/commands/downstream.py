@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
+from ..corpora.label_table import Task
 from ..errors import ArgumentsError, check_names
 from ..evaluation.fine_tune import REPLACED_BY_ONE_CYCLE
 from ..evaluation.modes import MODES, Mode
@@ -78,6 +79,9 @@ class FineTuneArguments(DownstreamArguments):
         recorded=False,
     )
     root: str | None = option(None, help="Folder of the table's records.", group="Data", recorded=False)
+    task: Task | None = option(
+        None, help="Kind of task of a table. Default: as its cells say, which is printed.", group="Data"
+    )
     read_sampling_rate: float | None = option(None, help="Sampling rate of files that state none (Hz).", **_TABLE)
     read_units: str | None = option(None, help="Unit of files that state none (mV, uV, V).", **_TABLE)
     read_leads: list[str] | None = option(None, help="Leads of files that name none.", **_TABLE)

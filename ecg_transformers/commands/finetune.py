@@ -148,8 +148,9 @@ class DownstreamRun:
         if arguments.table is None:
             return MODES[arguments.mode or default], load_corpus(str(arguments.corpus))
         table, file, how = split_table(
-            arguments.table, self.folder / "labels_with_folds.csv", seed=arguments.learning.seed
+            arguments.table, self.folder / "labels_with_folds.csv", task=arguments.task, seed=arguments.learning.seed
         )
+        self.print_line(f"labels: {table.describe()}; {how}\ntask: {table.because}")
         read: dict[str, Any] = {"sampling_rate": arguments.read_sampling_rate, "units": arguments.read_units}
         read |= {"leads": arguments.read_leads}
         corpus = corpus_of_table(
@@ -157,6 +158,7 @@ class DownstreamRun:
             str(arguments.root),
             self.folder / "corpus",
             extractor,
+            task=arguments.task,
             num_proc=arguments.num_proc,
             read_options={name: value for name, value in read.items() if value is not None},
             progress=logging.is_progress_bar_enabled(),
@@ -164,7 +166,6 @@ class DownstreamRun:
         if corpus.info["refused"]:
             refused = self.folder / "corpus" / "refused.csv"
             self.print_line(f"{corpus.info['refused']} records could not be read; the reasons are in {refused}")
-        self.print_line(f"labels: {table.describe()}; {how}")
         if arguments.model_type is None and len(table.rows) < FEW_ROWS:
             default = "linear_probe"
         return MODES[arguments.mode or default], corpus

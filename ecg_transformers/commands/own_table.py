@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..corpora.build import build_corpus
-from ..corpora.label_table import LabelTable, read_label_table
+from ..corpora.label_table import LabelTable, Task, read_label_table, read_table_cells
 from ..corpora.sources.folder import folder_definition
 from ..corpora.splits import split_by_patient
 from ..errors import CorpusError
@@ -23,12 +23,15 @@ __all__ = ["corpus_of_table", "split_table"]
 _SHARES = (8, 1, 1)
 
 
-def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple[LabelTable, Path, str]:
+def split_table(
+    path: str | Path, output: str | Path, *, task: Task | None = None, seed: int = 0
+) -> tuple[LabelTable, Path, str]:
     """Give a table a column `fold` unless it has one: 1 train, 2 validation, 3 test, by patient, stratified by label.
 
     Args:
         path: The user's table.
         output: File for the copy with folds; the user's file is not changed.
+        task: Kind of task, see `read_label_table`.
         seed: Seed of the split.
 
     Returns:
@@ -37,7 +40,7 @@ def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple
     Raises:
         CorpusError: The table has no labels, or fewer than three patients.
     """
-    table = read_label_table(path)
+    table = read_label_table(path, task=task)
     if table.label_set is None:
         raise CorpusError(
             f"{path} has no label columns; expected names, columns of 0 and 1, or numbers, besides 'record'."
@@ -55,18 +58,13 @@ def split_table(path: str | Path, output: str | Path, *, seed: int = 0) -> tuple
 
 
 def _with_folds(source: Path, target: Path, folds: np.ndarray) -> Path:
-    with open(source, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file, skipinitialspace=True))
-    header = [name.strip() for name in rows[0]]
-    body = [row for row in rows[1:] if row]
-    if "fold" in header:
-        place = header.index("fold")
-        rows = [row[:place] + row[place + 1 :] for row in (header, *body)]
-        header, body = rows[0], rows[1:]
+    """A copy of the table, as UTF-8 with commas, whose column `fold` holds these folds."""
+    names, rows, _ = read_table_cells(source)
+    kept = [k for k, name in enumerate(names) if name.casefold() != "fold"]
     with replace_file(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([header[0], "fold", *header[1:]])
-        writer.writerows([row[0], fold, *row[1:]] for row, fold in zip(body, folds, strict=True))
+        writer.writerow(["fold", *(names[k] for k in kept)])
+        writer.writerows([fold, *(cells[k] for k in kept)] for (_, cells), fold in zip(rows, folds, strict=True))
     return target
 
 
@@ -76,6 +74,7 @@ def corpus_of_table(
     output: str | Path,
     extractor: "EcgFeatureExtractor",
     *,
+    task: Task | None = None,
     num_proc: int = 1,
     read_options: dict[str, Any] | None = None,
     progress: bool = True,
@@ -88,6 +87,7 @@ def corpus_of_table(
         output: Folder of the corpus; an interrupted build resumes, a finished one is reused if table and files are the
             same, and replaced if they changed.
         extractor: Leads, rate and filters of the checkpoint, so that training need not repeat them.
+        task: Kind of task, see `read_label_table`.
         num_proc: Number of processes that read records.
         read_options: `sampling_rate`, `units`, `leads` of files that do not say them.
         progress: Show a progress bar.
@@ -95,7 +95,7 @@ def corpus_of_table(
     Raises:
         CorpusError: The table or the folder cannot be used, or no record could be read.
     """
-    definition = folder_definition(root, table, read_options=read_options)
+    definition = folder_definition(root, table, task=task, read_options=read_options)
     # Zeros of an absent lead could not be told from a signal later: such a corpus keeps the leads that each record has.
     whole = extractor.contract.missing_leads == "error"
     rate = None if whole else extractor.sampling_rate

@@ -1,25 +1,46 @@
-"""A table of labels: one CSV row per record; its columns determine the kind of task.
+"""A table of labels: one row per record; its columns determine the kind of task.
 
 Columns: `record` (path below the folder of recordings; `.hea` may be left out), optionally `patient`, `fold`,
-`age` and `sex`, and then label columns. One column of names is a single-label task, columns of 0 and 1 are a
-multi-label task, numbers are a regression.
+`age` and `sex`, and then label columns. The file is delimited text as Excel, pandas and R write it.
+
+| label columns | task |
+| --- | --- |
+| one column of names or of whole numbers (codes of classes) | single-label |
+| columns of 0 and 1 | multi-label |
+| numbers with decimals | regression |
+
+Whatever else the cells may mean is asked for (`task`), and a cell that does not fit the task is an error with its row.
 """
 
-import csv
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
-from ..errors import CorpusError
+from ..errors import CorpusError, RecordFileError
+from ..signals.formats.delimited_text import Cells, read_cells
 from .definition import LabelSet
+from .labels import read_table
 
-__all__ = ["LabelTable", "TableRow", "read_label_table"]
+__all__ = ["TASKS", "LabelTable", "TableRow", "Task", "read_label_table", "read_table_cells"]
+
+Task = Literal["single_label", "multi_label", "regression"]
+TASKS: tuple[Task, ...] = ("single_label", "multi_label", "regression")
 
 _FACTS = ("record", "patient", "fold", "age", "sex")
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "": None, "unknown": None}
+_MISSING = {"nan", "na", "n/a", "null", "none", "#n/a", "<na>"}
+_MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_WHOLE = re.compile(r"[-+]?\d+(\.0+)?")
+# How a spreadsheet writes a number that is too long for its cell.
+_ROUNDED = re.compile(r"[-+]?\d([.,]\d+)?E\+\d+")
+# With more classes, most of them must occur twice: free text is no class.
+_MAX_RARE_NAMES = 20
+# Rows that do not fit are listed up to this number.
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -48,17 +69,25 @@ class LabelTable:
         rows: its rows in order.
         label_set: the labels, columns in the order of the table or class names sorted; None without label columns.
         has_patients: whether the patients are known.
+        reason: what in the table says which task it is.
     """
 
     path: Path
     rows: tuple[TableRow, ...]
     label_set: LabelSet | None
     has_patients: bool
+    reason: str = ""
+
+    @property
+    def because(self) -> str:
+        """The kind of task and what in the table says so."""
+        kind = "none" if self.label_set is None else self.label_set.problem_type.removesuffix("_classification")
+        return f"{kind}: {self.reason or 'no label columns'} (override: task=)"
 
     def describe(self) -> str:
         """The kind of task and the counts in one line.
 
-        Example: `multi-label, 2 (AFIB 112, SR 640); 803 records, 611 patients`.
+        Example: `multi-label, 2 in the order of the columns (AFIB 112, SR 640); 803 records, 611 patients`.
         """
         patients = (
             f", {len({row.patient_id for row in self.rows})} patients" if self.has_patients else ", patients not known"
@@ -75,115 +104,263 @@ class LabelTable:
         return f"{kind}, {len(codes)} {order} ({counts}); {tail}"
 
 
-def read_label_table(path: str | Path) -> LabelTable:
-    """Reads a table of labels and determines the kind of task.
+def read_table_cells(path: str | Path) -> Cells:
+    """The cells of a table of labels as text, whatever its encoding and delimiter.
 
     Raises:
-        CorpusError: the file is no such table; the message names column and row.
+        CorpusError: there is no such file, or it is no table; the message names the row.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise CorpusError(f"there is no table {path}; expected a CSV with a column 'record' and label columns.")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
-    if "record" not in columns:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise CorpusError(f"{path} is an Excel workbook; expected text. Save the sheet as CSV.")
+    try:
+        return read_cells(path)
+    except RecordFileError as error:
+        raise CorpusError(str(error)) from None
+
+
+def read_label_table(path: str | Path, *, task: Task | None = None) -> LabelTable:
+    """Reads a table of labels and determines the kind of task.
+
+    Args:
+        path: delimited text.
+        task: `"single_label"`, `"multi_label"` or `"regression"`; None: as the cells say.
+
+    Raises:
+        CorpusError: the file is no such table, cells do not fit the task, or the task is not clear; the message names
+            column and rows.
+    """
+    path = Path(path).expanduser()
+    columns, numbered, _ = read_table_cells(path)
+    facts = {name: name.casefold() for name in columns if name.casefold() in _FACTS}
+    if "record" not in facts.values():
         near = get_close_matches("record", [name.casefold() for name in columns], n=1)
         hint = f" Rename {near[0]!r}." if near else ""
         raise CorpusError(f"{path} has the columns {', '.join(columns) or 'none'}; expected one named 'record'.{hint}")
-    if len(set(columns)) != len(columns) or "" in columns:
-        raise CorpusError(
-            f"{path} has columns without a name or of the same name ({', '.join(columns)}); name each once."
-        )
-    if not rows:
+    if len(set(facts.values())) != len(facts):
+        raise CorpusError(f"{path} has two columns of the same meaning among {', '.join(facts)}; expected one of each.")
+    if not numbered:
         raise CorpusError(f"{path} has a header and no rows; expected one row per record.")
-    first: dict[str, int] = {}
-    for number, row in enumerate(rows, start=2):
-        if not row["record"]:
-            raise CorpusError(f"{path}, row {number}: 'record' is empty; expected a path.")
-        if Path(row["record"]).is_absolute() or ".." in Path(row["record"]).parts:
-            raise CorpusError(
-                f"{path}, row {number}: {row['record']} leaves the folder; expected a path below --source."
-            )
-        if first.setdefault(row["record"], number) != number:
-            raise CorpusError(f"{path}: record {row['record']} is in the rows {first[row['record']]} and {number}.")
-    label_columns = [name for name in columns if name not in _FACTS]
-    label_set, labels, targets = _labels(path, rows, label_columns)
-    patients = _patients([row.get("patient", "") for row in rows])
-    parsed = []
-    for number, row in enumerate(rows, start=2):
-        sex = row.get("sex", "").casefold()
-        if sex not in _SEXES:
-            raise CorpusError(f"{path}, row {number}: sex is {row['sex']!r}; expected male, female or nothing.")
-        fold = _number(path, number, "fold", row.get("fold", ""), whole=True)
-        parsed.append(
-            TableRow(
-                row["record"],
-                patients[number - 2],
-                -1 if fold is None else int(fold),
-                _number(path, number, "age", row.get("age", "")),
-                _SEXES[sex],
-                labels[number - 2],
-                targets[number - 2],
-            )
+    cells = {
+        name: _Cells(path, name, [(number, _present(row[k])) for number, row in numbered])
+        for k, name in enumerate(columns)
+    }
+    by_fact = {fact: cells[name] for name, fact in facts.items()}
+    empty = _Cells(path, "", [(number, "") for number, _ in numbered])
+    records = _records(by_fact["record"])
+    label_set, labels, targets, reason = _labels([cells[name] for name in columns if name not in facts], task, empty)
+    patients = _patients(by_fact.get("patient", empty))
+    folds = [int(fold) if fold is not None else -1 for fold in by_fact.get("fold", empty).numbers(whole=True)]
+    ages, sexes = (
+        by_fact.get("age", empty).numbers(),
+        by_fact.get("sex", empty).known(_SEXES, "male, female or nothing"),
+    )
+    parsed = tuple(
+        TableRow(*values) for values in zip(records, patients, folds, ages, sexes, labels, targets, strict=True)
+    )
+    return LabelTable(path, parsed, label_set, "patient" in by_fact, reason)
+
+
+def _present(cell: str) -> str:
+    return "" if cell.casefold() in _MISSING else cell
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """One column: the number of each row and its cell, "" where there is none."""
+
+    path: Path
+    name: str
+    rows: list[tuple[int, str]]
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.rows]
+
+    @property
+    def filled(self) -> list[str]:
+        return [text for text in self.texts if text]
+
+    def refuse(self, unfit: Callable[[str], bool], expected: str) -> None:
+        """Raises if a cell does not fit, with the first rows that do not."""
+        found = [(number, text) for number, text in self.rows if unfit(text)]
+        if found:
+            words = _fact_words if self.name.casefold() in _FACTS else _cell_words
+            listed = "; ".join(words(number, self.name, text) for number, text in found[:_MAX_LISTED])
+            more = f" and {len(found) - _MAX_LISTED} more rows" if len(found) > _MAX_LISTED else ""
+            raise CorpusError(f"{self.path}, {listed}{more}; expected {expected}.")
+
+    def numbers(self, *, whole: bool = False) -> list[float | None]:
+        """The cells as numbers, None where they are empty."""
+        kind = "a whole number" if whole else "a number"
+        self.refuse(lambda text: bool(text) and (_value(text) is None or (whole and not _WHOLE.fullmatch(text))), kind)
+        return [_value(text) for text in self.texts]
+
+    def known(self, words: dict[str, str | None], expected: str) -> list[str | None]:
+        """The meaning of each cell, by its words without case."""
+        self.refuse(lambda text: text.casefold() not in words, expected)
+        return [words[text.casefold()] for text in self.texts]
+
+    def ids(self) -> list[str]:
+        """The cells as text; a whole number that pandas wrote as "7.0" is "7".
+
+        Raises:
+            CorpusError: a cell is a number that a spreadsheet has rounded ("1.65E+08").
+        """
+        self.refuse(
+            lambda text: bool(_ROUNDED.fullmatch(text)),
+            "a name or number in full: a spreadsheet has rounded it. Format the column as text before saving",
         )
-    return LabelTable(path, tuple(parsed), label_set, "patient" in columns)
+        if all(_WHOLE.fullmatch(text) for text in self.filled):
+            return [text.partition(".")[0] for text in self.texts]
+        return self.texts
+
+
+def _cell_words(number: int, column: str, text: str) -> str:
+    return f"row {number}: column {column!r} {f'holds {text!r}' if text else 'is empty'}"
+
+
+def _fact_words(number: int, column: str, text: str) -> str:
+    return f"row {number}: {column} is {text!r}"
+
+
+def _value(text: str) -> float | None:
+    """A finite number, also with a decimal comma, or None."""
+    try:
+        value = float(text if "." in text else text.replace(",", ".", 1))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _records(column: _Cells) -> list[str]:
+    """Paths of the records, each once, below the folder."""
+    records = [text.replace("\\", "/") for text in column.ids()]
+    first: dict[str, tuple[int, str]] = {}
+    for (number, _), record in zip(column.rows, records, strict=True):
+        where = f"{column.path}, row {number}"
+        if not record:
+            raise CorpusError(f"{where}: 'record' is empty; expected a path.")
+        if Path(record).is_absolute() or ".." in PurePosixPath(record).parts:
+            raise CorpusError(f"{where}: {record} leaves the folder; expected a path below --source.")
+        # The same record with and without its suffix, or in another letter case.
+        key = PurePosixPath(record).as_posix().removesuffix(".hea").casefold()
+        other = first.setdefault(key, (number, record))
+        if other[0] != number:
+            written = "" if other[1] == record else f" (as {other[1]} and {record})"
+            raise CorpusError(f"{column.path}: record {record} is in the rows {other[0]} and {number}{written}.")
+    return records
 
 
 def _labels(
-    path: Path, rows: Sequence[dict[str, str]], columns: list[str]
-) -> tuple[LabelSet | None, list[tuple[str, ...]], list[tuple[float, ...] | None]]:
-    """The label set, the labels of each row and, for a regression, its numbers."""
-    nothing: list[tuple[str, ...]] = [()] * len(rows)
+    columns: list[_Cells], task: Task | None, empty: _Cells
+) -> tuple[LabelSet | None, list[tuple[str, ...]], list[tuple[float, ...] | None], str]:
+    """The label set, the labels of each row and, for a regression, its numbers; and the reason for the task."""
+    no_labels: list[tuple[str, ...]] = [()] * len(empty.rows)
+    no_targets: list[tuple[float, ...] | None] = [None] * len(empty.rows)
     if not columns:
-        return None, nothing, [None] * len(rows)
-    cells = [[row[name] for name in columns] for row in rows]
-    values = {cell for row in cells for cell in row}
-    if values <= {"0", "1", "0.0", "1.0"}:
-        labels = [tuple(name for name, cell in zip(columns, row, strict=True) if float(cell)) for row in cells]
-        return LabelSet(tuple(columns), tuple(columns), "own"), labels, [None] * len(rows)
-    numeric = {cell for cell in values if _is_number(cell)}
-    if len(columns) == 1 and not numeric:
-        codes = tuple(sorted(values - {""}))
-        labels = [(row[0],) if row[0] else () for row in cells]
-        return LabelSet(codes, codes, "own", problem_type="single_label_classification"), labels, [None] * len(rows)
-    for number, row in enumerate(cells, start=2):
-        for name, cell in zip(columns, row, strict=True):
-            if cell and not _is_number(cell):
-                raise CorpusError(
-                    f"{path}, row {number}: column {name!r} holds {cell!r}, next to {len(columns) - 1} other "
-                    f"label columns and {len(numeric)} numbers. Expected one column of names, columns of 0 and 1, or "
-                    "numbers."
-                )
+        return None, no_labels, no_targets, ""
+    if task is not None and task not in TASKS:
+        raise CorpusError(f"the task is {task!r}; expected one of {', '.join(TASKS)}.")
+    task, reason = (task, "as set") if task is not None else _find_task(columns)
+    names = tuple(column.name for column in columns)
+    if task == "multi_label":
+        for column in columns:
+            column.refuse(
+                lambda text: text.casefold() not in _MARKS,
+                "0 or 1 in each cell. Correct the cell or leave the row out; set task='regression' for quantities",
+            )
+        flags = zip(*([_MARKS[text.casefold()] for text in column.texts] for column in columns), strict=True)
+        labels = [tuple(name for name, flag in zip(names, row, strict=True) if flag) for row in flags]
+        return LabelSet(names, names, "own"), labels, no_targets, reason
+    if task == "single_label":
+        if len(columns) > 1:
+            listed = ", ".join(names)
+            raise CorpusError(f"{columns[0].path} has the label columns {listed}; a single-label task has one.")
+        classes = columns[0].ids()
+        codes = tuple(sorted(set(classes) - {""}, key=lambda code: (len(code) if code.isdigit() else 0, code)))
+        known = {row["code"]: row["name"] for row in read_table("snomed")}
+        titles = tuple(known[code] for code in codes) if codes and set(codes) <= known.keys() else codes
+        labels = [(name,) if name else () for name in classes]
+        return LabelSet(codes, titles, "own", problem_type="single_label_classification"), labels, no_targets, reason
+    values = [column.numbers() for column in columns]
     targets: list[tuple[float, ...] | None] = [
-        tuple(float(cell) if cell else math.nan for cell in row) for row in cells
+        tuple(math.nan if value is None else value for value in row) for row in zip(*values, strict=True)
     ]
-    return LabelSet(tuple(columns), tuple(columns), "own", problem_type="regression"), nothing, targets
+    return LabelSet(names, names, "own", problem_type="regression"), no_labels, targets, reason
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
+    """The task that the cells state, and the reason.
+
+    Raises:
+        CorpusError: they state none, or some contradict the others.
+    """
+    path = columns[0].path
+    kinds = [_kind(column) for column in columns]
+    if len(columns) == 1:
+        (column,), (kind,) = columns, kinds
+        distinct = len(set(column.ids() if kind != "decimals" else column.texts) - {""})
+        if kind in ("names", "codes"):
+            if 2 * distinct > len(column.filled) and (kind == "codes" or distinct > _MAX_RARE_NAMES):
+                raise CorpusError(
+                    f"{path}: column {column.name!r} has {distinct} different {_KIND_WORDS[kind]} in "
+                    f"{len(column.filled)} rows; expected classes that repeat, or quantities. "
+                    "Set task='single_label' or task='regression'."
+                )
+            return "single_label", f"{distinct} classes in column {column.name!r} ({_KIND_WORDS[kind]})"
+    if all(kind == "marks" for kind in kinds):
+        return "multi_label", f"0 and 1 in {len(columns)} column{'s' if len(columns) > 1 else ''}"
+    for column, kind in zip(columns, kinds, strict=True):
+        if kind == "names":
+            number, text = next((number, text) for number, text in column.rows if text and _value(text) is None)
+            raise CorpusError(
+                f"{path}, {_cell_words(number, column.name, text)}, next to {len(columns) - 1} other label columns. "
+                "Expected one column of names, columns of 0 and 1, or numbers."
+            )
+    if "decimals" in kinds and "marks" not in kinds:
+        return "regression", f"numbers with decimals in column {columns[kinds.index('decimals')].name!r}"
+    listed = ", ".join(f"{column.name!r} ({_KIND_WORDS[kind]})" for column, kind in zip(columns, kinds, strict=True))
+    raise CorpusError(
+        f"{path} has the label columns {listed}; expected one column of classes, columns of 0 and 1, or columns of "
+        "quantities. Set task='regression' for quantities, or leave columns out."
+    )
 
 
-def _number(path: Path, number: int, column: str, text: str, *, whole: bool = False) -> float | None:
-    """A cell as a number, None where it is empty."""
-    if not text:
-        return None
-    if not _is_number(text) or (whole and float(text) != int(float(text))):
-        raise CorpusError(f"{path}, row {number}: {column} is {text!r}; expected a {'whole ' if whole else ''}number.")
-    return float(text)
+_Kind = Literal["marks", "names", "codes", "decimals"]
+_KIND_WORDS = {"marks": "0 and 1", "names": "names", "codes": "whole numbers", "decimals": "decimals"}
 
 
-def _patients(names: Sequence[str]) -> list[int]:
+def _kind(column: _Cells) -> _Kind:
+    """What most cells of a column are."""
+    filled = column.filled
+    if not filled:
+        return "marks"
+    whole = sum(bool(_WHOLE.fullmatch(text)) for text in filled)
+    numbers = sum(_value(text) is not None for text in filled)
+    marks = sum(text.casefold() in _MARKS for text in filled)
+    others = {text for text in filled if text.casefold() not in _MARKS}
+    # Classes are numbered through; a single other value among zeros and ones is a fault.
+    classes = {text.partition(".")[0] for text in others if _WHOLE.fullmatch(text) and not text.startswith("-")}
+    if 2 * marks >= len(filled) and not (len(classes) == len(others) and "2" in classes):
+        return "marks"
+    if 2 * numbers < len(filled):
+        return "names"
+    if whole == numbers == len(filled):
+        return "codes"
+    return "names" if numbers < len(filled) and whole == numbers else "decimals"
+
+
+def _patients(column: _Cells) -> list[int]:
     """Integers for patients: their own numbers where all have one, else their rank among the names; -1 unknown."""
-    known = sorted(set(names) - {""})
-    if all(_is_number(name) and float(name) == int(float(name)) >= 0 for name in known):
-        numbers = {name: int(float(name)) for name in known}
+    ids = column.ids()
+    known = sorted(set(ids) - {""})
+    if all(name.isascii() and name.isdigit() and str(int(name)) == name and int(name) < 1 << 62 for name in known):
+        numbers = {name: int(name) for name in known}
     else:
-        numbers = {name: index for index, name in enumerate(known)}
-    return [numbers.get(name, -1) for name in names]
+        numbers = {name: rank for rank, name in enumerate(known)}
+    return [numbers.get(name, -1) for name in ids]

@@ -13,7 +13,7 @@ __all__ = [
     "apply_gain",
     "assemble_record",
     "check_gaps",
-    "place_pieces",
+    "place_samples",
     "settle_sampling_rate",
     "settle_units",
     "signal_notes",
@@ -99,30 +99,23 @@ def check_gaps(held: int, length: int, *, leads: int, where: str, cure: str) -> 
         )
 
 
-def place_pieces(
-    signal: np.ndarray, starts: Sequence[int], lengths: Sequence[int], *, where: str, cure: str
-) -> np.ndarray:
-    """Consecutive pieces of a signal at their places in time, NaN between them.
+def place_samples(signal: np.ndarray, places: np.ndarray, *, where: str, cure: str) -> np.ndarray:
+    """Samples at their places in time, NaN between them.
 
     Args:
-        signal: `(leads, samples)`, the pieces joined end to end.
-        starts: First sample of each piece in the result, ascending; the first is 0.
-        lengths: Samples of each piece.
+        signal: `(leads, samples)`.
+        places: Place of each sample in the result, int64 `(samples,)`, ascending from 0.
         where: File, for the error message.
         cure: What to do if the result does not fit the memory.
 
     Raises:
-        RecordFileError: If the pieces overlap, or the result is almost only gaps and large.
+        RecordFileError: If the places do not ascend, or the result is almost only gaps and large.
     """
-    ends = np.asarray(starts) + np.asarray(lengths)
-    if (np.asarray(starts)[1:] < ends[:-1]).any():
-        raise RecordFileError(f"{where} has pieces that overlap in time; expected ascending start times.")
-    check_gaps(signal.shape[1], int(ends[-1]), leads=len(signal), where=where, cure=cure)
-    placed = np.full((len(signal), int(ends[-1])), np.nan, dtype=signal.dtype)
-    read = 0
-    for start, length in zip(starts, lengths, strict=True):
-        placed[:, start : start + length] = signal[:, read : read + length]
-        read += length
+    if (np.diff(places) < 1).any():
+        raise RecordFileError(f"{where} has parts that overlap in time; expected ascending start times.")
+    check_gaps(len(places), int(places[-1]) + 1, leads=len(signal), where=where, cure=cure)
+    placed = np.full((len(signal), int(places[-1]) + 1), np.nan, dtype=signal.dtype)
+    placed[:, places] = signal
     return placed
 
 

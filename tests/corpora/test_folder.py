@@ -153,3 +153,117 @@ def test_an_electrode_offset_gives_the_same_numbers_by_file_and_by_corpus(data_d
     corpus = load_corpus(load_records(tmp_path / "in", output=tmp_path / "out", progress=False))
     np.testing.assert_array_equal(corpus[0].signal, read_record(tmp_path / "in" / "r.hea").signal)
     np.testing.assert_allclose(corpus[0].signal, record.signal[:2] + offset, atol=2e-4)
+
+
+LETTERS = "record,patient,rhythm\n00001_lr,Müller,Sinus\nward/00002_lr,Weiß,Vorhofflimmern\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (LETTERS, "cp1252"),
+        (LETTERS, "utf-16"),
+        (LETTERS.replace(",", ";"), "utf-8-sig"),
+        (LETTERS.replace(",", "\t"), "utf-16"),
+        ("sep=;\n" + LETTERS.replace(",", ";"), "cp1252"),
+        (",record,patient,rhythm\n0,00001_lr,Müller,Sinus\n1,ward/00002_lr,Weiß,Vorhofflimmern\n", "utf-8"),
+        (LETTERS.replace("\n", ",,\n") + ",,,,\n", "utf-8"),
+    ],
+    ids=["cp1252", "utf-16", "semicolon", "tab", "sep=", "index", "empty columns and rows"],
+)
+def test_tables_of_spreadsheets_are_read_as_they_were_meant(recordings, tmp_path, text, encoding):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text.encode(encoding))
+    table = read_label_table(path)
+    assert table.label_set.codes == ("Sinus", "Vorhofflimmern")
+    assert [row.labels for row in table.rows] == [("Sinus",), ("Vorhofflimmern",)]
+    corpus = build_corpus(folder_definition(recordings, path), recordings, tmp_path / "out", progress=False)
+    assert corpus.names == ["00001_lr", "00002_lr"]
+
+
+def column(values, name="dx"):
+    return f"record,{name}\n" + "".join(f"r{k},{value}\n" for k, value in enumerate(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ([0, 1, 2, 3, 4] * 4, ("0", "1", "2", "3", "4")),
+        ([0] * 30 + [1, 2, 3, 1, 2, 3], ("0", "1", "2", "3")),
+        ([426783006, 164889003, 10370003] * 4, ("10370003", "164889003", "426783006")),
+        (["1.0", "2.0", "3.0"] * 4, ("1", "2", "3")),
+        ([2, 10, 2, 10, "unknown"] * 3, ("2", "10", "unknown")),
+    ],
+)
+def test_whole_numbers_in_one_column_are_classes(tmp_path, values, codes):
+    found = read_label_table(table(tmp_path, column(values)))
+    assert set(found.label_set.codes) == set(codes)
+    assert found.label_set.problem_type == "single_label_classification"
+    assert f"{len(codes)} classes in column 'dx'" in found.because
+    if codes[0] == "10370003":
+        assert found.label_set.names[1] == "atrial fibrillation"
+
+
+def test_the_task_can_be_set(tmp_path):
+    ages = table(tmp_path, column(range(30, 60), "age_at_event"))
+    with pytest.raises(CorpusError, match=r"30 different whole numbers in 30 rows.*task='regression'"):
+        read_label_table(ages)
+    assert read_label_table(ages, task="regression").rows[1].targets == (31.0,)
+    marks = table(tmp_path, column([0, 1, 0, 1]))
+    assert read_label_table(marks).label_set.problem_type == "multi_label_classification"
+    assert read_label_table(marks, task="single_label").label_set.codes == ("0", "1")
+    with pytest.raises(CorpusError, match="row 4: column 'dx' holds '2'"):
+        read_label_table(table(tmp_path, column([0, 1, 2, 1])), task="multi_label")
+    with pytest.raises(CorpusError, match="expected one of single_label"):
+        read_label_table(marks, task="classes")
+    decimals = read_label_table(table(tmp_path, "record;ef\nr0;0,55\nr1;0,6\n"))
+    assert [row.targets for row in decimals.rows] == [(0.55,), (0.6,)]
+    assert "decimals in column 'ef'" in decimals.because
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("r5,,1", "row 7: column 'A' is empty; expected 0 or 1"),
+        ("r5,-1,1", "row 7: column 'A' holds '-1'; expected 0 or 1"),
+        ("r5,0.5,1", "row 7: column 'A' holds '0.5'"),
+        ("r5,1", "row 7: 2 cells; expected 3"),
+        ("r5,1,0,1", "row 7: 4 cells; expected 3"),
+        ("R4,1,0", "record R4 is in the rows 6 and 7 .as r4 and R4"),
+        ("r4.hea,1,0", "rows 6 and 7"),
+        ("./r4,1,0", "rows 6 and 7"),
+        ("1.65E+08,1,0", "row 7: record is '1.65E.08'.*rounded"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path, line, message):
+    lines = [f"r{k},{k % 2},{k // 2 % 2}" for k in range(20)]
+    lines[5] = line
+    with pytest.raises(CorpusError, match=message):
+        read_label_table(table(tmp_path, "record,A,B\n" + "\n".join(lines) + "\n"))
+
+
+def test_patients_are_text(tmp_path):
+    names = ["007", "7", "1e3", "1000", "12345678901234567890", "12345678901234567891", "", ""]
+    text = "record,patient,A\n" + "".join(f"r{k},{name},{k % 2}\n" for k, name in enumerate(names))
+    ids = [row.patient_id for row in read_label_table(table(tmp_path, text)).rows]
+    assert len(set(ids[:6])) == 6
+    assert ids[6:] == [-1, -1]
+    floats = "record,patient,A\n" + "".join(f"r{k},{k // 2}.0,{k % 2}\n" for k in range(4))
+    assert [row.patient_id for row in read_label_table(table(tmp_path, floats)).rows] == [0, 0, 1, 1]
+
+
+def test_a_workbook_is_no_text(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"PK\x03\x04" + bytes(40))
+    with pytest.raises(CorpusError, match="Save the sheet as CSV"):
+        read_label_table(tmp_path / "labels.csv")
+
+
+def test_a_record_of_the_table_may_lack_its_suffix(tmp_path):
+    np.savetxt(
+        tmp_path / "r1.csv", np.random.default_rng(0).normal(size=(500, 2)), delimiter=",", header="I,II", comments=""
+    )
+    labels = table(tmp_path, "record,A\nr1,1\n")
+    corpus = load_corpus(
+        load_records(tmp_path, labels, output=tmp_path / "out", progress=False, sampling_rate=100, units="mV")
+    )
+    assert corpus.names == ["r1"]

@@ -210,7 +210,8 @@ def test_rate_and_unit_are_asked_for_and_never_guessed(read):
         ("I,II\n1,2\n1\n", "line 3 has 1 fields"),
         ("I,II\n1,2\n1,AF\n", "line 3: 'AF' in column 'II'"),
         ("I;II\n1,5;2\n1.5;2\n", "decimal mark"),
-        ("I\tII\n1,234.5\t2\n", "'1,234.5'"),
+        ("I\tII\n1,234.5\t2\n0,5\t2\n", "decimal mark"),
+        ("I\tII\n1,234\t2\n2,345\t3\n", "line 2: '1,234'.*decimal=','"),
         ("I,II\n", "no row of numbers"),
         ("# nothing\n", "no rows"),
         ("sample\n1\n2\n3\n", "no column of values"),
@@ -258,3 +259,155 @@ def test_clock_times():
     assert parse_clock("00:01,250") == 1.25
     assert parse_clock("2026-01-01 00:00:01") - parse_clock("2026-01-01T00:00:00.500") == 0.5
     assert [parse_clock(text) for text in ("1.5", "", "aVR", "2026-13-01 00:00:01", "12:5a")] == [None] * 5
+
+
+def counted(count, start=0):
+    return ",".join(str(start + k) for k in range(count)) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        counted(2) + rows(),
+        counted(2, 1) + rows(),
+        "," + counted(2) + rows(first=str),
+        counted(2).replace(",", ";") + rows(delimiter=";", comma=True),
+        '"1","2"\n' + rows(first=lambda i: f'"{i + 1}"'),
+        "," + counted(60) + "".join(f"{k},{','.join(f'{v:.3f}' for v in lead)}\n" for k, lead in enumerate(VALUES.T)),
+        counted(60) + "".join(",".join(f"{v:.3f}" for v in lead) + "\n" for lead in VALUES.T),
+    ],
+    ids=["from 0", "from 1", "index", "semicolons", "R", "leads in rows with index", "leads in rows"],
+)
+def test_consecutive_numbers_are_a_header_and_an_index_is_left_out(read, text):
+    record = read(text, sampling_rate=250, units="mV", leads=["I", "II"])
+    expect(record, rate=250, leads=("I", "II"))
+    assert any("taken as a header" in note for note in record.notes)
+
+
+def test_a_counter_in_the_first_row_of_a_single_column(read):
+    text = "0\n" + "".join(f"{value:.3f}\n" for value in VALUES[:, 0])
+    expect(read(text, sampling_rate=250, units="mV", leads=["I"]), rate=250, leads=("I",), values=VALUES[:, :1])
+
+
+@pytest.mark.parametrize("head", ["", "I,II\n"])
+def test_decimal_commas_between_commas_are_asked_for(read, head):
+    text = head + rows(comma=True)
+    with pytest.raises(RecordFileError, match=r"line [12]: the commas in '.*decimal=','"):
+        read(text, sampling_rate=250, units="mV")
+    record = read(text, sampling_rate=250, units="mV", decimal=",", leads=["I", "II"])
+    expect(record, rate=250, leads=("I", "II"))
+    whole = read("512,498\n" + rows(np.rint(VALUES * 100) + 512).replace(".000", ""), sampling_rate=250, gain=100)
+    assert whole.num_leads == 2
+
+
+@pytest.mark.parametrize(
+    ("write", "decimal"),
+    [
+        (lambda value: f"{value * 1e6:,.1f}", None),
+        (lambda value: f"{value * 1e6:,.1f}".replace(",", "'"), None),
+        (lambda value: f"{value * 1e6:,.1f}".translate({44: ".", 46: ","}), None),
+        (lambda value: f"{value * 1e6:,.0f}", "."),
+        (lambda value: f"{value * 1e6:,.0f}".replace(",", "."), ","),
+    ],
+    ids=["1,234.5", "1'234.5", "1.234,5", "1,234", "1.234"],
+)
+def test_thousands_are_told_from_decimals_by_the_whole_file(read, write, decimal):
+    text = "I;II\n" + "".join(";".join(map(write, row)) + "\n" for row in VALUES)
+    expect(read(text, sampling_rate=250, gain=1e6, decimal=decimal), rate=250, leads=("I", "II"))
+
+
+APPLE = {
+    "en": ("Name,Jo\nDate of Birth,1 Jan 1980\nVersion,1.90\nSample Rate,512 hertz\n\n\nLead,Lead I\nUnit,µV\n\n", "."),
+    "de": ("Name,Jo\nGeburtsdatum,1.1.1980\nMessrate,512 Hertz\n\n\nAbleitung,Ableitung I\nEinheit,µV\n\n", ","),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_export_of_a_watch_states_rate_lead_and_unit(read, language):
+    head, mark = APPLE[language]
+    values = np.round(1.0007 * VALUES[:, :1], 6)
+    record = read(head + "".join(f"{1000 * value:.3f}\n".replace(".", mark) for value in [1e-4, *values[:, 0]]))
+    expect(record.crop(1 / 512), rate=512, leads=("I",), values=values)
+
+
+def test_the_header_of_open_signals_states_rate_and_columns(read):
+    device = '{"column": ["nSeq", "I1", "O1", "A2", "A3"], "label": ["A2", "A3"], "sensor": ["ECG", "EMG"], '
+    device += '"sampling rate": 1000, "resolution": [4, 1, 1, 10, 10]}'
+    text = f'# OpenSignals Text File Format\n# {{"20:16": {device}}}\n# EndOfHeader\n'
+    text += "".join(f"{k % 16}\t0\t1\t{512 + round(300 * value)}\t7\t\n" for k, value in enumerate(VALUES[:, 0]))
+    record = read(text, gain=300)
+    expect(record, rate=1000, leads=("A2",), values=np.round(VALUES[:, :1] * 300) / 300 + 512 / 300)
+    assert "values of a 10-bit converter" in record.notes
+    with pytest.raises(RecordFileError, match="gain="):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "rate"),
+    [
+        ("%OpenBCI Raw EXG Data\n%Sample Rate = 250 Hz\nSample Index,I,II\n", lambda i: f"{i % 16}", 250),
+        ("High pass: 0.05 Hz\nSampling frequency: 500 Hz\nsample,I,II\n", str, 500),
+        ("Interval=,0.004 s\nChannelTitle=,I\nx,I,II\n", lambda i: f"{i % 8}", 250),
+        (
+            "Time,I,II\n",
+            lambda i: f"02/01/2024 {23 * (i < 20):02d}:{59 * (i < 20):02d}:{(59.92 + i / 250) % 60:06.3f}",
+            250,
+        ),
+        ("names,of,leads\nCAL,CAL,CAL\nms,mV,mV\n", lambda i: f"{1.7e12 + 2 * i:.1f}", 500),
+    ],
+    ids=["OpenBCI", "filters are no rate", "interval", "midnight", "row of kinds"],
+)
+def test_exports_of_other_programs(read, head, first, rate):
+    record = read(head + rows(first=first), units=None if "mV" in head else "mV")
+    assert record.sampling_rate == pytest.approx(rate, rel=1e-6)
+    np.testing.assert_allclose(record.signal, VALUES.T.astype(np.float32), rtol=1e-5)
+
+
+def test_text_beside_the_numbers_is_left_out_and_text_among_them_is_an_error(read):
+    marks = "".join(f"{a:.3f},{'N' if k % 25 == 0 else ''}\n" for k, a in enumerate(VALUES[:, 0]))
+    record = read("I,label\n" + marks, sampling_rate=250, units="mV")
+    expect(record, rate=250, leads=("I",), values=VALUES[:, :1])
+    assert record.notes == ["left out, no ECG: label"]
+    with pytest.raises(RecordFileError, match="line 3: 'x' in column 'II'"):
+        read("I,II\n0.1,0.2\n0.3,x\n" + rows(), sampling_rate=250, units="mV")
+
+
+def test_many_recordings_in_one_file_are_no_recording_of_many_leads(read):
+    with pytest.raises(RecordFileError, match=r"50 rows of 187 numbers.*index=k"):
+        read(rows(np.zeros((50, 187))), sampling_rate=125, units="mV")
+
+
+def test_one_time_per_packet_is_usable_with_the_rate(read):
+    def packets(lost=()):
+        values = np.resize(VALUES[:, 0], 240)
+        lines = [f"{(k // 20) * 20 / 130:.4f},{a:.3f}" for k, a in enumerate(values) if k // 20 not in lost]
+        return "time (s),I (mV)\n" + "\n".join(lines)
+
+    with pytest.raises(RecordFileError, match=r"packet of 20 samples, about 130 Hz.*sampling_rate="):
+        read(packets())
+    expect(read(packets(), sampling_rate=130).crop(0, 60 / 130), rate=130, leads=("I",), values=VALUES[:, :1])
+    gap = read(packets(lost=(1,)), sampling_rate=130)
+    assert np.flatnonzero(np.isnan(gap.signal[0])).tolist() == list(range(20, 40))
+    firsts = [f"{k / 130:.4f}" if k % 20 == 0 else "" for k in range(60)]
+    sparse = "time (s),I (mV)\n" + "\n".join(f"{t},{a:.3f}" for t, a in zip(firsts, VALUES[:, 0], strict=True))
+    expect(read(sparse, sampling_rate=130), rate=130, leads=("I",), values=VALUES[:, :1])
+
+
+@pytest.mark.parametrize("count", [60, 3000])
+def test_a_lost_sample_is_noticed(read, count):
+    values = np.resize(VALUES[:, 0], count)
+    lines = [f"{k / 250:.3f},{value:.3f}" for k, value in enumerate(values) if k != 40]
+    text = "time (s),I (mV)\n" + "\n".join(lines)
+    with pytest.raises(RecordFileError, match="before sample 40"):
+        read(text)
+    record = read(text, sampling_rate=250)
+    assert np.flatnonzero(np.isnan(record.signal[0])).tolist() == [40]
+    assert "samples missing by the time column: 1, in 1 places, first at 40" in record.notes
+    counted = "sample,I (mV)\n" + "\n".join(f"{k},{v:.3f}" for k, v in enumerate(values) if k != 40)
+    assert np.flatnonzero(np.isnan(read(counted, sampling_rate=250).signal[0])).tolist() == [40]
+
+
+def test_times_that_come_late_are_no_gap(read):
+    late = np.arange(60) / 130 + 0.006 * (np.arange(60) % 7 == 3)
+    text = "time (s),I (mV)\n" + "\n".join(f"{t:.4f},{a:.3f}" for t, a in zip(late, VALUES[:, 0], strict=True))
+    expect(read(text, sampling_rate=130), rate=130, leads=("I",), values=VALUES[:, :1])

@@ -12,7 +12,7 @@ from ...signals.formats.readers import read_record
 from ...signals.wfdb.read import read_header
 from ..build import build_corpus, plan_hash
 from ..definition import CorpusDefinition, LabelSet, RecordSource
-from ..label_table import LabelTable, read_label_table
+from ..label_table import LabelTable, Task, read_label_table
 from ..labels import read_table
 from ..layout import CorpusRecord
 from .wfdb_rows import is_integer_record, wfdb_row
@@ -29,7 +29,11 @@ _SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .
 
 
 def folder_definition(
-    source: str | Path, table: str | Path | None = None, *, read_options: Mapping[str, Any] | None = None
+    source: str | Path,
+    table: str | Path | None = None,
+    *,
+    task: Task | None = None,
+    read_options: Mapping[str, Any] | None = None,
 ) -> CorpusDefinition:
     """A folder as a corpus.
 
@@ -37,6 +41,7 @@ def folder_definition(
         source: the folder; the paths of the table are relative to it.
         table: CSV with a column `record` and label columns (see `read_label_table`). Without it every recording
             in the folder is taken, with the labels of its header where it has some.
+        task: kind of task of the table, see `read_label_table`; None: as its cells say.
         read_options: arguments of `read_record` for files that do not state them: `sampling_rate`, `units`, `leads`,
             `gain`, `treat_as`.
 
@@ -44,7 +49,7 @@ def folder_definition(
         CorpusError: folder or table cannot be used.
     """
     source = Path(source).expanduser()
-    labels = None if table is None else read_label_table(table)
+    labels = None if table is None else read_label_table(table, task=task)
     options = dict(read_options or {})
     find = partial(_find, labels=labels, options=tuple(sorted((key, repr(value)) for key, value in options.items())))
     _, records = find(source, None)
@@ -69,6 +74,7 @@ def load_records(
     num_proc: int = 1,
     *,
     output: str | Path | None = None,
+    task: Task | None = None,
     progress: bool = True,
     **read_options: Any,
 ) -> "datasets.Dataset":
@@ -83,6 +89,7 @@ def load_records(
         labels: table of labels, see `folder_definition`.
         num_proc: number of reading processes.
         output: folder of the prepared corpus; None: in the cache of `datasets`.
+        task: kind of task of the table, see `read_label_table`.
         progress: show a progress bar.
         read_options: for files that do not state them: `sampling_rate`, `units`, `leads`, `gain`, `treat_as`.
 
@@ -93,7 +100,7 @@ def load_records(
         >>> dataset = load_records("my_ecgs/", labels="labels.csv", num_proc=8)  # doctest: +SKIP
     """
     folder = Path(folder).expanduser()
-    definition = folder_definition(folder, labels, read_options=read_options)
+    definition = folder_definition(folder, labels, task=task, read_options=read_options)
     if output is None:
         from datasets.config import HF_DATASETS_CACHE
 
@@ -134,8 +141,11 @@ def _find(
 
 
 def _with_suffix(source: Path, record: str) -> str:
-    """The path of a record, `.hea` added where the table leaves it out as WFDB does; unchanged if there is no file."""
-    return f"{record}.hea" if not (source / record).is_file() and (source / f"{record}.hea").is_file() else record
+    """The path of a record, its suffix added where the table leaves it out and one file has it; else unchanged."""
+    if (source / record).is_file():
+        return record
+    found = [f"{record}{suffix}" for suffix in _SUFFIXES if (source / f"{record}{suffix}").is_file()]
+    return found[0] if found[:1] == [f"{record}.hea"] or len(found) == 1 else record
 
 
 def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]) -> RecordSource:

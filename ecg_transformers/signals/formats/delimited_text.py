@@ -1,10 +1,11 @@
-"""Delimited text as numbers: detects delimiter, decimal mark, names and units; gaps become NaN."""
+"""Delimited text: encoding, delimiter, preamble, names and rows, in one way for signals and for tables of labels."""
 
 import csv
 import re
 from array import array
-from collections.abc import Iterator
-from itertools import chain
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +13,36 @@ import numpy as np
 
 from ...errors import RecordFileError
 from ..record import OTHER_QUANTITIES
+from .numeric_text import Decimal, NumberReader, is_number, joined_by_commas
+from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
-from .time_column import TIME_UNITS, parse_clock
+from .time_column import TIME_UNITS
 
-__all__ = ["Column", "Table", "is_table", "read_numbers"]
+__all__ = ["Cells", "Column", "Table", "is_table", "read_cells", "read_numbers"]
 
-_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?"}
-_VOLTAGES = {"nv", "uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", "v"}
 # "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
-# Rows examined for the delimiter.
-_SAMPLE_ROWS = 20
-# A first row of one name and at least this many numbers is a lead in a row.
+_COMMENT = re.compile(r"\s*(#|%|//)")
+# Excel's way to state the delimiter, in the first line.
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.
+_DELIMITERS = ("\t", ";", "|", None, ",")
+_TEXT_DELIMITERS = ("\t", ";", "|", ",")
+# Bytes examined for the encoding of a large file, and lines examined for delimiter and preamble.
+_ENCODING_BYTES, _SAMPLE_ROWS = 1 << 20, 400
+# Rows above the numbers that may hold names and units.
+_MAX_NAME_ROWS = 3
+# A row of one name and at least this many numbers is a lead in a row.
 _MIN_ROW_SAMPLES = 10
+# Lower-case names of columns that count the rows.
+INDEX_NAMES = {"", "index", "unnamed: 0"}
+# Keys of columns next to an ECG that hold something else.
+_NO_ECG = {"hr", "heartrate", "pulse", "bpm", "spo2", "resp", "respiration", "rr", "temp", "temperature", "battery"}
+_NO_ECG |= {"accx", "accy", "accz", "gyrox", "gyroy", "gyroz", "label", "labels", "event", "events", "marker"}
+_NO_ECG |= {"annotation", "annotations", "quality", "comment", "comments", "note"}
 
 
 class Column(NamedTuple):
@@ -44,12 +59,34 @@ class Table(NamedTuple):
         values: float64 `(rows, columns)`, NaN where the text has a gap.
         columns: Name and unit of each column, or None without a row of names.
         rows: Name of each row where the first column holds names, or None.
+        facts: Sampling rate, unit and leads that the lines before the numbers state.
+        clocks: Columns that hold clock times.
+        first_whole: Whether the first row of numbers has no decimal mark.
+        rest_whole: Whether all other rows have none.
         notes: Notes on the text.
     """
 
     values: np.ndarray
     columns: list[Column] | None
     rows: list[Column] | None
+    facts: Facts
+    clocks: frozenset[int]
+    first_whole: bool
+    rest_whole: bool
+    notes: list[str]
+
+
+class Cells(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        names: Name of each column, stripped, in the order of the file.
+        rows: Line number and cells of each row, stripped; as many cells as there are names.
+        notes: Notes on the text.
+    """
+
+    names: list[str]
+    rows: list[tuple[int, list[str]]]
     notes: list[str]
 
 
@@ -59,116 +96,289 @@ def is_table(path: Path, head: bytes) -> bool:
     return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "%PDF", "0       "))
 
 
-def read_numbers(path: Path) -> Table:
+class _Text:
+    """The lines of a file that are neither blank nor comments; comments are kept.
+
+    Args:
+        path: File.
+        encoding: Its encoding.
+
+    Attributes:
+        comments: Comments before the last line that was read, without their mark.
+        delimiter: What the first line states as in `sep=;`, or None.
+        line: Number of the last line that was read.
+    """
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self.path, self.encoding = path, encoding
+        self.comments: list[str] = []
+        self.delimiter: str | None = None
+        self.line = 0
+
+    def __iter__(self) -> Iterator[str]:
+        with self.path.open(encoding=self.encoding, errors="replace", newline="") as file:
+            for self.line, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                if found := _COMMENT.match(line):
+                    self.comments.append(line[found.end() :].strip())
+                elif self.line == 1 and (stated := _SEPARATOR.fullmatch(line)):
+                    self.delimiter = stated[1]
+                else:
+                    yield line
+
+
+def read_numbers(path: Path, *, decimal: Decimal | None = None) -> Table:
     """Read a table of numbers from delimited text.
 
+    Args:
+        path: File.
+        decimal: Decimal mark, `"."` or `","`. Default: by the evidence of the whole file.
+
     Raises:
-        RecordFileError: If the number of fields differs between rows, or a field is not a number.
+        RecordFileError: If the number of fields differs between rows, a field is not a number, or the numbers or their
+            delimiter are ambiguous.
     """
+    with path.open("rb") as file:
+        encoding = text_encoding(file.read(_ENCODING_BYTES))
     try:
-        with path.open(encoding=text_encoding(path.read_bytes()), errors="replace", newline="") as file:
-            return _parse(file, path)
+        layout = _find_layout(path, encoding, decimal)
+        found = _read_body(path, encoding, layout, NumberReader(str(path), decimal))
+        if isinstance(found, str):
+            found = _read_body(path, encoding, layout, NumberReader(str(path), found))
     except csv.Error as error:
         raise RecordFileError(f"{path} is no delimited text: {error}.") from None
+    assert isinstance(found, Table)
+    return found
 
 
-def _parse(file: Iterator[str], path: Path) -> Table:
-    lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip() and line.lstrip()[0] != "#")
-    sample = [item for _, item in zip(range(_SAMPLE_ROWS), lines, strict=False)]
-    if not sample:
+class _Layout(NamedTuple):
+    """How the lines of a file are read.
+
+    Attributes:
+        delimiter: None for whitespace, "" for a single column.
+        start: Number of lines before the first row of numbers.
+        columns: Names and units of the columns of numbers, or None.
+        text: Columns without numbers.
+        row_names: Whether the first column holds the names of rows.
+        paired: Whether two fields make a number with a decimal comma.
+        facts: What the lines before the numbers state.
+        notes: Notes.
+    """
+
+    delimiter: str | None
+    start: int
+    columns: list[Column] | None
+    text: frozenset[int]
+    row_names: bool
+    paired: bool
+    facts: Facts
+    notes: list[str]
+
+
+class _Body(NamedTuple):
+    """The rows of numbers among lines that were split: first row, number of fields, columns without numbers."""
+
+    start: int
+    width: int
+    text: frozenset[int]
+
+
+def _find_layout(path: Path, encoding: str, decimal: Decimal | None) -> _Layout:
+    """Delimiter, preamble and names from the first lines."""
+    text = _Text(path, encoding)
+    numbered = [(text.line, line) for line in islice(text, _SAMPLE_ROWS)]
+    if not numbered:
         raise RecordFileError(f"{path} has no rows; expected one row of numbers per sample.")
-    delimiter = _delimiter([line for _, line in sample])
-    rows = _fields(chain(sample, lines), delimiter)
-    number, first = next(rows)
-    columns: list[Column] | None = None
-    row_names: list[Column] | None = None
-    words = [not _is_number(field) for field in first]
-    rows = chain([(number, first)], rows)
-    if words[0] and not any(words[1:]) and len(first) > _MIN_ROW_SAMPLES:
-        row_names = []
-    elif any(words):
-        next(rows)
-        columns = [_column(field) for field in first]
-        number, second = next(rows, (number, []))
-        if any(map(_unit, second)) and not any(_is_number(field) for field in second if field):
-            units = second + [""] * (len(first) - len(second))
-            columns = [Column(c.name, _unit(unit) or c.unit) for c, unit in zip(columns, units, strict=False)]
-        elif second:
-            rows = chain([(number, second)], rows)
-    values, width, marks = array("d"), len(first), set()
-    for number, fields in rows:
-        if len(fields) != width:
-            # One additional empty field: a trailing delimiter in every row of numbers.
-            if len(fields) == width + 1 and not fields[-1] and columns is not None:
-                fields.pop()
-            else:
-                raise RecordFileError(f"{path}, line {number} has {len(fields)} fields; the first row has {width}.")
-        if row_names is not None:
-            row_names.append(_column(fields[0]))
-            fields = fields[1:]
-        try:
-            values.extend(map(float, fields))
-            if "." not in marks and any("." in field for field in fields):
-                marks.add(".")
-        except ValueError:
-            # array.extend keeps the values before the failure.
-            del values[len(values) - len(values) % (width - (row_names is not None)) :]
-            values.extend(_number(field, marks, columns, index, path, number) for index, field in enumerate(fields))
-    width -= row_names is not None
-    if not values:
-        raise RecordFileError(f"{path} has names and no row of numbers; expected one row per sample.")
-    if len(marks) > 1:
-        raise RecordFileError(f"{path} has numbers with decimal commas and with points; expected one decimal mark.")
-    table = np.frombuffer(values, dtype=np.float64).reshape(-1, width)
-    # A trailing delimiter in every row creates an unnamed column of gaps.
-    if width > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
-        table, columns = table[:, :-1], columns and columns[:-1]
-    return Table(table, columns, row_names, ["decimal commas"] if "," in marks else [])
+    lines = [line for _, line in numbered]
+    single_rows = list(_split(lines, ""))
+    delimiter, rows, body = _split_sample(lines, text.delimiter)
+    single = _find_body(single_rows)
+    begin = body or single
+    facts = find_facts([*text.comments, *lines[: 0 if begin is None else begin.start]])
+    # The name of a single column has no comma, while "0,12" below it has one.
+    if delimiter == "," and single is not None and (facts.names_one_lead or _is_single_name(lines, single)):
+        delimiter, rows, body = "", single_rows, single
+    if body is None and single is not None and (single.start == 0 or _is_single_name(lines, single)):
+        delimiter, rows, body = "", single_rows, single
+    if body is None:
+        raise _no_numbers(path, numbered, list(_split(lines, text.delimiter or _likely_delimiter(lines))))
+    paired = delimiter == "," and decimal != "." and joined_by_commas(rows[body.start :])
+    if paired and decimal is None:
+        number, first = numbered[body.start]
+        raise RecordFileError(
+            f"{path}, line {number}: the commas in {first.strip()[:40]!r} stand between numbers, or are decimal "
+            "commas, or both. Set decimal=',' for decimal commas, decimal='.' for whole numbers between commas."
+        )
+    columns = _columns(rows, body, facts, paired=paired)
+    row_names = 0 in body.text and body.width > _MIN_ROW_SAMPLES
+    text_columns = set(body.text)
+    if columns is not None and not row_names and not paired:
+        text_columns |= {k for k, one in enumerate(columns) if _key(one.name) in _NO_ECG and not one.unit}
+        if len(text_columns) == body.width:
+            text_columns = set(body.text)
+    left_out = [k for k in sorted(text_columns) if k or not row_names]
+    listed = ", ".join(columns[k].name or str(k) if columns else str(k) for k in left_out)
+    notes = [f"left out, no ECG: {listed}"] if left_out else []
+    columns = columns and [column for k, column in enumerate(columns) if k not in text_columns]
+    return _Layout(delimiter, body.start, columns, frozenset(text_columns), row_names, paired, facts, notes)
 
 
-def _delimiter(lines: list[str]) -> str | None:
-    """The delimiter, None for whitespace, "" for a single column."""
-    # The first row decides: the name of a single column has no comma, while "0,12" below it has one.
-    for candidate in "\t;|,":
-        if candidate in lines[0]:
-            return candidate
-    return None if all(len(line.split()) > 1 for line in lines) else ""
-
-
-def _fields(lines: Iterator[tuple[int, str]], delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each line, stripped of blanks and quotes."""
-    for number, line in lines:
-        if delimiter:
+def _split(lines: Iterable[str], delimiter: str | None) -> Iterator[list[str]]:
+    """Fields of each line, stripped of blanks and quotes."""
+    for line in lines:
+        if not delimiter:
+            fields = line.split() if delimiter is None else [line]
+        elif '"' in line:
             fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
         else:
-            fields = line.split() if delimiter is None else [line]
-        yield number, [field.strip(" \t\r\n'\"") for field in fields]
+            fields = line.split(delimiter)
+        yield [field.strip(" \t\r\n'\"") for field in fields]
 
 
-def _is_number(field: str) -> bool:
-    if field.casefold() in _GAPS or parse_clock(field) is not None:
-        return True
+def _split_sample(lines: Sequence[str], stated: str | None) -> tuple[str | None, list[list[str]], _Body | None]:
+    """The delimiter that gives rows of most numbers, without text if possible; the lines split at it; their numbers."""
+    found: tuple[str | None, list[list[str]], _Body | None] = ("", [], None)
+    best = (False, 1)
+    for delimiter in [stated] if stated else _DELIMITERS:
+        rows = list(_split(lines, delimiter))
+        body = _find_body(rows)
+        if body is not None and body.width > 1:
+            score = (not body.text, body.width - len(body.text))
+            if score > best or found[2] is None:
+                found, best = (delimiter, rows, body), score
+    return found
+
+
+def _find_body(rows: Sequence[Sequence[str]]) -> _Body | None:
+    """Where the rows of numbers begin; None if there are none.
+
+    The second half of the lines, beyond any preamble, tells how many fields they have and which hold numbers.
+    """
+    tail = rows[len(rows) // 2 :]
+    width = Counter(map(len, tail)).most_common(1)[0][0]
+    alike = [row for row in tail if len(row) == width]
+    filled = [[row[k] for row in alike if row[k]] for k in range(width)]
+    numeric = [k for k, cells in enumerate(filled) if 2 * sum(map(is_number, cells)) >= max(len(cells), 1)]
+
+    def is_row(row: Sequence[str]) -> bool:
+        held = len(row) == width and not is_fact(row) and all(is_number(row[k]) for k in numeric)
+        return held and any(field.isdigit() for k in numeric for field in row[k])
+
+    start = next((place for place, row in enumerate(rows) if is_row(row)), None)
+    if start is None:
+        return None
+    # A column that is empty in the second half holds numbers unless there is text in it, as of rare events.
+    body = [row for row in rows[start:] if len(row) == width]
+    text = [k for k in range(width) if k not in numeric or any(not is_number(row[k]) for row in body if not filled[k])]
+    return None if text and len(rows) == 1 else _Body(start, width, frozenset(text))
+
+
+def _is_single_name(lines: Sequence[str], single: _Body) -> bool:
+    """Whether the numbers stand below a name without delimiter, or below a fact."""
+    above = lines[single.start - 1] if single.start else ","
+    return not any(mark in above for mark in "\t;|,") or find_facts([above]) != Facts()
+
+
+def _likely_delimiter(lines: Sequence[str]) -> str:
+    return next((delimiter for delimiter in "\t;|," if delimiter in lines[0]), "")
+
+
+def _columns(rows: Sequence[Sequence[str]], body: _Body, facts: Facts, *, paired: bool) -> list[Column] | None:
+    """Names and units of the columns of numbers: what comments state, or the lines directly above the numbers."""
+    width = body.width // 2 if paired else body.width
+    above = list(rows[max(body.start - _MAX_NAME_ROWS, 0) : body.start])
+    units: Sequence[str] = ()
+    if above and any(map(_unit, above[-1])) and all(_unit(field) or not field for field in above[-1]):
+        units = above.pop()
+    # Below the names, a line that says the same of all columns, such as "CAL".
+    while len(above) > 1 and len(above[-1]) == len(above[-2]) > 1 and len(set(above[-1])) == 1:
+        above.pop()
+    if facts.columns:
+        names: Sequence[str] = facts.columns
+    elif above and not is_fact(above[-1]):
+        names = above[-1]
+    elif units:
+        names = [""] * len(units)
+    else:
+        return None
+    if len(names) == width - 1 and all(row[-1] for row in rows[body.start :] if len(row) == body.width):
+        names = ["", *names]  # R writes no name for its column of row names
+    # One more or one less: a delimiter at the end of the rows of names, or of the rows of numbers.
+    if not width - 1 <= len(names) <= width + 1 or any(names[width:]):
+        return None
+    named = [_column(field) for field in [*names, ""][:width]]
+    found = [Column(c.name, _unit(u) or c.unit) for c, u in zip(named, [*units, *[""] * width], strict=False)]
+    return found
+
+
+def _no_numbers(path: Path, numbered: Sequence[tuple[int, str]], rows: Sequence[Sequence[str]]) -> RecordFileError:
+    """The error for a text without rows of numbers: the first field that is none, or a width that differs."""
+    for (number, _), row in zip(numbered[1:], rows[1:], strict=False):
+        if len(row) != len(rows[0]):
+            return RecordFileError(f"{path}, line {number} has {len(row)} fields; the first row has {len(rows[0])}.")
+        for name, field in zip(rows[0], row, strict=True):
+            if not is_number(field):
+                return RecordFileError(f"{path}, line {number}: {field[:40]!r} in column {name[:40]!r} is no number.")
+    return RecordFileError(f"{path} has names and no row of numbers; expected one row per sample.")
+
+
+def _read_body(path: Path, encoding: str, layout: _Layout, number: NumberReader) -> Table | Decimal:
+    """The numbers, or the style in which they have to be read again."""
+    text = _Text(path, encoding)
+    values, width, count = array("d"), 0, 0
+    row_names: list[Column] = []
+    whole = [True, True]  # the first row, and all others
+    keep: list[int] = []
+    for fields in islice(_split(text, layout.delimiter), layout.start, None):
+        width = width or len(fields)
+        if len(fields) != width:
+            raise RecordFileError(f"{path}, line {text.line} has {len(fields)} fields; the first row has {width}.")
+        if layout.text:
+            if layout.row_names:
+                row_names.append(_column(fields[0]))
+            keep = keep or [k for k in range(width) if k not in layout.text]
+            fields = [fields[k] for k in keep]
+        if layout.paired:
+            fields = [f"{first},{second}" for first, second in zip(fields[0::2], fields[1::2], strict=True)]
+        begin = len(values)
+        try:
+            if number.decimal == ",":
+                raise ValueError  # a point separates thousands, which `float` does not know
+            values.extend(map(float, fields))
+            if not number.point_seen:
+                for field in fields:
+                    number.note_point(field, text.line)
+        except ValueError:
+            del values[begin:]  # array.extend keeps the values before the failure
+            values.extend(_number(field, k, number, layout, path, text.line) for k, field in enumerate(fields))
+        if whole[count > 0] and any(mark in field for field in fields for mark in ".,"):
+            whole[count > 0] = False
+        count += 1
+    again = number.settle()
+    if again is not None:
+        return again
+    table, columns = np.frombuffer(values, dtype=np.float64).reshape(count, -1), layout.columns
+    # A trailing delimiter in every row creates an unnamed column of gaps.
+    if table.shape[1] > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
+        table, columns = table[:, :-1], columns and columns[:-1]
+    notes = [*layout.notes, *(["decimal commas"] if number.comma_seen or layout.paired else [])]
+    rows = row_names if layout.row_names else None
+    return Table(table, columns, rows, layout.facts, frozenset(number.clocks), whole[0], whole[1], notes)
+
+
+def _number(field: str, column: int, number: NumberReader, layout: _Layout, path: Path, line: int) -> float:
+    """Number in a field that `float` may not parse."""
     try:
-        float(field.replace(",", ".", 1))
-        return True
+        return number(field, column, line)
     except ValueError:
-        return False
+        name = layout.columns[column].name[:40] if layout.columns and column < len(layout.columns) else str(column)
+        raise RecordFileError(f"{path}, line {line}: {field[:40]!r} in column {name!r} is no number.") from None
 
 
-def _number(field: str, marks: set[str], columns: list[Column] | None, index: int, path: Path, line: int) -> float:
-    """Number in a field that `float` may not parse; its decimal mark is added to `marks`."""
-    if field.casefold() in _GAPS:
-        return np.nan
-    try:
-        number = float(field if "." in field else field.replace(",", ".", 1))
-        marks.update(mark for mark in ",." if mark in field)
-        return number
-    except ValueError:
-        clock = parse_clock(field)
-        if clock is None:
-            name = columns[index].name[:40] if columns and index < len(columns) else str(index)
-            raise RecordFileError(f"{path}, line {line}: {field[:40]!r} in column {name!r} is no number.") from None
-        return clock
+def _key(name: str) -> str:
+    """A name without case, blanks and underscores."""
+    return "".join(name.split()).replace("_", "").casefold()
 
 
 def _column(field: str) -> Column:
@@ -183,4 +393,68 @@ def _unit(text: str) -> str | None:
     bare = text.strip(" ()[]")
     if _CLOCK_UNIT.fullmatch(bare.casefold()):
         return "s"
-    return bare if any(bare.casefold() in known for known in (_VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None
+    return bare if any(bare.casefold() in known for known in (VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None
+
+
+def read_cells(path: Path) -> Cells:
+    """Read a table of text with a row of names: encoding and delimiter by the evidence of the whole file.
+
+    Rows without any cell and columns without name and cells are left out, as is an unnamed first column that counts the
+    rows (an index).
+
+    Raises:
+        RecordFileError: If two columns have the same name, a column has cells and no name, or a row has more or fewer
+            cells than there are names; the message names the row.
+    """
+    text = path.read_bytes()
+    lines = text.decode(text_encoding(text), errors="replace").splitlines(keepends=True)
+    stated = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()][stated is not None :]
+    try:
+        rows = _best_split(numbered, stated and stated[1])
+    except csv.Error as error:
+        raise RecordFileError(f"{path} is no delimited text: {error}.") from None
+    if not rows:
+        return Cells([], [], [])
+    (_, names), *body = [row for row in rows if any(row[1])]
+    while names and not names[-1] and not any(len(cells) >= len(names) and cells[len(names) - 1] for _, cells in body):
+        names = names[:-1]
+    filled = []
+    for number, cells in body:
+        if len(cells) > len(names) and not any(cells[len(names) :]):
+            cells = cells[: len(names)]
+        if len(cells) != len(names):
+            raise RecordFileError(
+                f"{path}, row {number}: {len(cells)} cells; expected {len(names)} ({', '.join(names)})."
+            )
+        filled.append((number, cells))
+    notes = []
+    if names and names[0].casefold() in INDEX_NAMES and _counts([cells[0] for _, cells in filled]):
+        notes.append("a column of row numbers left out")
+        names, filled = names[1:], [(number, cells[1:]) for number, cells in filled]
+    if "" in names or len(set(names)) != len(names):
+        raise RecordFileError(
+            f"{path} has columns without a name or of the same name ({', '.join(names)}); name each once."
+        )
+    return Cells(names, filled, notes)
+
+
+def _best_split(numbered: Sequence[tuple[int, str]], stated: str | None) -> list[tuple[int, list[str]]]:
+    """Rows with their numbers, split at the delimiter that the row of names has and that gives most rows its width."""
+    best: list[tuple[int, list[str]]] = []
+    score = (-1.0, 0)
+    for delimiter in [stated] if stated else _TEXT_DELIMITERS:
+        reader = csv.reader([line for _, line in numbered], delimiter=delimiter, skipinitialspace=True)
+        # A cell may hold several lines: the number of a row is that of its last one.
+        rows = [(numbered[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
+        width = len(rows[0][1]) if rows else 0
+        fitting = sum(len(cells) == width for _, cells in rows) / max(len(rows), 1)
+        found = (fitting if width > 1 else 0.0, width)
+        if found > score:
+            best, score = rows, found
+    return best
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells are consecutive whole numbers from 0 or 1."""
+    return any(cells == [str(start + k) for k in range(len(cells))] for start in (0, 1))

@@ -12,6 +12,7 @@ from ..wfdb.header import refuse_lfs_pointer
 from ..wfdb.read import read_wfdb
 from .hdf5 import is_hdf5, read_hdf5
 from .matlab import is_matlab, read_matlab
+from .numeric_text import Decimal
 from .numpy_files import is_numpy, read_numpy
 from .tabular import is_table, read_table
 from .vendor import is_vendor, read_vendor
@@ -94,6 +95,7 @@ def read_record(
     treat_as: Mapping[str, str] | None = None,
     key: str | None = None,
     index: int | None = None,
+    decimal: Decimal | None = None,
 ) -> EcgRecord:
     """Read one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and vendor formats with the extra `[formats]`.
 
@@ -109,6 +111,7 @@ def read_record(
         treat_as: Leads to be treated as others, as in `{"MLII": "II"}`, with a note.
         key: Name of the array in a container (NPZ, HDF5, MATLAB) with several arrays.
         index: Index of the recording in an array of several recordings.
+        decimal: Decimal mark of delimited text (`"."` or `","`), where the file does not tell.
 
     Raises:
         RecordFileError: If the file is missing, damaged, of an unknown format, or contradicts the arguments.
@@ -125,6 +128,7 @@ def read_record(
     if reader is None:
         raise _unknown(path, head)
     given = {"sampling_rate": sampling_rate, "units": units, "gain": gain, "leads": leads, "key": key, "index": index}
+    given["decimal"] = decimal
     given = {name: value for name, value in given.items() if value is not None}
     taken = signature(reader.read).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):

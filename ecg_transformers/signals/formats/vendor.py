@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import RecordFileError, SignalError
-from ..assembly import apply_gain, assemble_record, place_pieces, settle_sampling_rate
+from ..assembly import apply_gain, assemble_record, place_samples, settle_sampling_rate
 from ..digital import INVALID_SAMPLE
 from ..leads import STANDARD_LEADS, canonical_lead
 from ..record import EcgRecord, unit_scale
@@ -140,11 +140,11 @@ def _with_gaps(signal: np.ndarray, found: Any, rate: float, notes: list[str], *,
     if not gaps.any():
         return signal
     starts = length * np.arange(len(onsets)) + np.concatenate([[0], np.cumsum(gaps)])
-    lengths = [length] * len(onsets)
-    placed = place_pieces(signal, starts.tolist(), lengths, where=where, cure="Cut the file at its gaps.")
-    places = [f"{gaps[k] / rate:.4g} s after {(starts[k] + length) / rate:.4g} s" for k in np.flatnonzero(gaps)]
-    more = [f"{len(places) - _MAX_GAPS} more"] if len(places) > _MAX_GAPS else []
-    notes.append(f"discontinuous recording, missing samples: {', '.join([*places[:_MAX_GAPS], *more])}")
+    places = (starts[:, np.newaxis] + np.arange(length)).reshape(-1)
+    placed = place_samples(signal, places, where=where, cure="Cut the file at its gaps.")
+    listed = [f"{gaps[k] / rate:.4g} s after {(starts[k] + length) / rate:.4g} s" for k in np.flatnonzero(gaps)]
+    more = [f"{len(listed) - _MAX_GAPS} more"] if len(listed) > _MAX_GAPS else []
+    notes.append(f"discontinuous recording, missing samples: {', '.join([*listed[:_MAX_GAPS], *more])}")
     return placed
 
 

@@ -102,8 +102,9 @@ class EcgConfig(EcgBaseConfig):
         head_batch_norm (`bool`, default `False`): BatchNorm before each linear layer of the head.
         label_names (`list[str]`, *optional*): Readable label names, in the order of `id2label` (which has the codes).
         label_system (`str`, *optional*): Source of the codes: `"scp"`, `"snomed-ct"`, `"aami"` or `"own"`.
-        thresholds (`list[float]`, *optional*): Decision threshold of each label's probability, fitted on validation
-            data.
+        thresholds (`list[float | None]`, *optional*): Decision threshold of each label's probability; `None` for a
+            label with too few positives to fit one (fewer than 10).
+        thresholds_from (`dict`, *optional*): Corpus and folds of the records that the thresholds were fitted on.
         supported_leads (`str` or `list[str]`, default `"all"`): Leads that a record must have: `"all"`, `"any"`, or a
             list of lead names that are sufficient.
         pretrained_by (`str`, *optional*): Pretraining method of a backbone that is published under its own model type.
@@ -126,7 +127,8 @@ class EcgConfig(EcgBaseConfig):
     head_batch_norm: bool = False
     label_names: list[str] | tuple[str, ...] | None = None
     label_system: str | None = None
-    thresholds: list[float] | tuple[float, ...] | None = None
+    thresholds: list[float | None] | tuple[float | None, ...] | None = None
+    thresholds_from: dict[str, Any] | None = None
     supported_leads: str | list[str] | tuple[str, ...] = "all"
     pretrained_by: str | None = None
     intended_use: str = "Research on electrocardiograms. Not a medical device; not for diagnosis."

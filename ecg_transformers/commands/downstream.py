@@ -101,6 +101,12 @@ class ScoreArguments(DownstreamArguments):
         required=True,
         recorded=False,
     )
+    fit_thresholds: bool = option(
+        False,
+        help="Of a classifier that is scored as it was saved: fit its decision thresholds on the reported records and "
+        "save it with them in OUTPUT_DIR/NAME, with labels.csv. Precision, recall and F1 are judged out of fold.",
+        group="Report",
+    )
     output_dir: str = option("runs/score", help="Folder of results and predictions.", recorded=False)
 
 

@@ -12,12 +12,13 @@ from transformers.utils import logging
 from ..corpora.prepared import Corpus, load_corpus
 from ..corpora.protocol import Splits
 from ..errors import ArgumentsError, CorpusError
-from ..evaluation.classifier import classifier_codes, load_extractor, pretraining_facts
+from ..evaluation.classifier import classifier_codes, load_extractor, pretraining_facts, save_classifier
 from ..evaluation.modes import MODES, Mode, find_mode
 from ..evaluation.outcomes import evaluate_as_is, recorded, run_with_baseline
-from ..evaluation.results.predictions import paired_difference
+from ..evaluation.results.predictions import label_table, paired_difference
 from ..evaluation.results.report import Evaluation, format_interval, summary_line
 from ..evaluation.results.store import add_to_card, format_table, merge_results, read_results
+from ..files import write_csv
 from ..metrics.bootstrap import Difference, holm
 from .downstream import ScoreArguments, unused_settings
 from .finetune import checkpoint_name
@@ -91,7 +92,8 @@ class Scoring:
         self.print_line(self._table(scored))
         if report.card is not None:
             named = [entry | {"checkpoint": report.card} for entry in scored[0].entries]
-            self.print_line(f"-> {add_to_card(report.card, named)}")
+            run = self.folder / scored[0].evaluation.name if self.arguments.fit_thresholds else None
+            self.print_line(f"-> {add_to_card(report.card, named, run=run)}")
         return new
 
     def _scored(self, checkpoint: str, evaluation: Evaluation, earlier: Sequence[_Scored]) -> _Scored:
@@ -104,6 +106,13 @@ class Scoring:
         ]
         own, of_baseline = evaluation.entries(report, against=against)
         evaluation.save_predictions(self.folder)
+        if self.arguments.fit_thresholds:
+            folder = self.folder / evaluation.name
+            save_classifier(
+                evaluation.outcome.model, evaluation.extractor, folder, thresholds=evaluation.outcome.thresholds
+            )
+            write_csv(folder / "labels.csv", label_table(evaluation.outcome.predictions))
+            self.print_line(f"-> {folder}")
         self.print_line(f"{evaluation.name}: {summary_line(own, of_baseline, splits.reported_folds)}")
         noisy: list[Entry] = []
         if report.noise_levels:
@@ -125,6 +134,11 @@ class Scoring:
         if codes and [code for code in splits.task.codes if code in codes] == list(codes):
             splits = arguments.protocol.split(corpus, extractor, seed=seed, codes=codes)
             return self._as_is(checkpoint, extractor, splits)
+        if arguments.fit_thresholds:
+            raise ArgumentsError(
+                f"--fit_thresholds needs a classifier for {splits.task.label_set} and no --mode; {checkpoint} gets "
+                "a new head. Fine-tune it first."
+            )
         mode = MODES[arguments.mode or "linear_probe"]
         self._print_unused(mode)
         name, folder = checkpoint_name(checkpoint), self.folder / "training"
@@ -175,7 +189,10 @@ class Scoring:
             entry for entry in known if entry["initialisation"] == "random" and entry["mode"] == mode.baseline
         ]
         start = own.get("initialisation", "pretrained")
-        outcome = evaluate_as_is(checkpoint, extractor, splits, mode=mode.name, initialization=start, **options)
+        outcome = evaluate_as_is(
+            checkpoint, extractor, splits, mode=mode.name, initialization=start,
+            new_thresholds=arguments.fit_thresholds, **options,
+        )  # fmt: skip
         baseline, saved = None, Path(checkpoint) / "baseline"
         if not arguments.report.no_baseline and mode.baseline is not None:
             if saved.is_dir():

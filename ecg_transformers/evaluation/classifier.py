@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
@@ -16,6 +15,7 @@ from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
 from ..inference.loading import quiet_loading
+from ..metrics.thresholds import Thresholds
 from .probes.attentive import AttentiveHead
 from .probes.linear import LinearProbe
 from .results.store import read_results
@@ -111,7 +111,7 @@ def build_classifier(
     config.label_names = list(task.names)
     config.label_system = task.system
     config.problem_type = task.problem_type
-    config.thresholds = None
+    config.thresholds = config.thresholds_from = None
     config.pooling, config.layer = pooling, list(layer) if isinstance(layer, list | tuple) else layer
     for name, value in (head or {}).items():
         setattr(config, name, value)
@@ -192,7 +192,7 @@ def save_classifier(
     extractor: "EcgFeatureExtractor",
     folder: str | Path,
     *,
-    thresholds: np.ndarray | None,
+    thresholds: Thresholds | None,
 ) -> None:
     """Save a checkpoint folder that `AutoModelForSequenceClassification` opens; each file is written atomically.
 
@@ -200,10 +200,12 @@ def save_classifier(
         model: The classifier.
         extractor: Its feature extractor.
         folder: Target folder; other files in it are kept.
-        thresholds: Decision threshold of each label `(labels,)`, saved in the config; `None` for none.
+        thresholds: Decision thresholds, saved in the config; `None` for none.
     """
-    folder = Path(folder)
-    model.config.thresholds = None if thresholds is None else [float(value) for value in thresholds]
+    folder, config = Path(folder), model.config
+    values = None if thresholds is None else thresholds.values.tolist()
+    config.thresholds = None if values is None else [None if value != value else value for value in values]
+    config.thresholds_from = None if thresholds is None else dict(thresholds.source)
     unfinished = folder / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

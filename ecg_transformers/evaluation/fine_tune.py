@@ -153,7 +153,8 @@ def fine_tune(
     settings = settings or FineTuneSettings()
     held_out = splits.held_out[0]
     train, part = splits.train.select(~held_out), splits.train.select(held_out)
-    if settings.choose_epoch == "last" and splits.refit:
+    reported = settings.choose_epoch == "last" and splits.refit
+    if reported:
         # Nothing is chosen, so nothing is held out; the reported records are only looked at on the way.
         train, part = splits.train, splits.evaluate
     if len(train) < 2:
@@ -183,7 +184,7 @@ def fine_tune(
         chosen, history = _chosen_epoch(trainer, settings)
     model.eval()
     scores = predict_records(model, part.corpus, extractor, aggregate=settings.aggregate, bf16=arguments.bf16)
-    return HeldOut(chosen, history, part.targets, scores, clock.unfinished)
+    return HeldOut(chosen, history, part.targets, scores, reported, clock.unfinished)
 
 
 def _chosen_epoch(trainer: FineTuneTrainer, settings: FineTuneSettings) -> tuple[float, dict[float, float]]:

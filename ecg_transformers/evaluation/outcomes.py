@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
+from ..corpora.patients import count_patients
 from ..corpora.protocol import Splits
+from ..corpora.splits import split_by_patient
 from ..errors import EcgError
 from ..inference.aggregation import Aggregate
 from ..inference.encode import predict_records
-from ..metrics.metrics import fit_thresholds
+from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
 from .classifier import build_classifier
 from .modes import Initialization, Mode, find_mode
+from .probes.linear import HeldOut
 from .results.predictions import Predictions
 from .settings import LearningSettings
 
@@ -38,6 +41,9 @@ __all__ = [
 _FEW_RECORDS = 1000
 # Of the Trainer's arguments, those that also shape an evaluation in which nothing is trained by it.
 _WITHOUT_TRAINING = ("bf16",)
+_MULTI_LABEL = "multi_label_classification"
+# Parts of the reported records, by patient, whose thresholds are fitted on the other parts.
+_JUDGING_PARTS = 5
 
 
 @dataclass
@@ -69,8 +75,8 @@ class Outcome:
     unfinished: dict[str, int] = field(default_factory=dict)
 
     @property
-    def thresholds(self) -> np.ndarray | None:
-        """Decision threshold of each label; `None` for single-label tasks and regression."""
+    def thresholds(self) -> Thresholds | None:
+        """Decision thresholds; `None` for single-label tasks and regression."""
         return self.predictions.thresholds
 
 
@@ -166,9 +172,7 @@ def run_mode(
     folder = None if output_dir is None else Path(output_dir)
     fitting = Fitting(mode, model, extractor, splits, settings, folder, callbacks)
     chosen_name, held_out, scores = mode.fit(fitting)
-    thresholds = None
-    if splits.task.problem_type == "multi_label_classification":
-        thresholds = fit_thresholds(held_out.labels, held_out.probabilities)
+    thresholds = _thresholds(splits, held_out) if splits.task.problem_type == _MULTI_LABEL else None
     return Outcome(
         model,
         Predictions.of(splits.evaluate, scores, splits.task, thresholds),
@@ -181,6 +185,26 @@ def run_mode(
         history=dict(held_out.scores),
         unfinished=dict(held_out.unfinished),
     )
+
+
+def _thresholds(splits: Splits, held_out: HeldOut) -> Thresholds:
+    """Thresholds fitted on the held-out records; on the reported ones, judged out of fold, where none were held out."""
+    if held_out.reported:
+        return _of_reported(splits, held_out.probabilities)
+    folds = splits.validation_folds or splits.train_folds
+    source = {"corpus": splits.train.corpus.name, "folds": list(folds)}
+    return fit_thresholds(held_out.labels, held_out.probabilities, source=source)
+
+
+def _of_reported(splits: Splits, scores: np.ndarray) -> Thresholds:
+    """Thresholds fitted on the reported records, each of which is judged by those of other patients."""
+    part = splits.evaluate
+    source = {"corpus": part.corpus.name, "folds": list(splits.evaluate_folds)}
+    fitted = fit_thresholds(part.labels, scores, source=source)
+    parts = min(_JUDGING_PARTS, count_patients(part.corpus.patient_ids))
+    stratify = part.labels[:, part.labels.sum(axis=0) >= MIN_POSITIVES]
+    fold = split_by_patient(part.corpus, parts, stratify=stratify)
+    return replace(fitted, judging=cross_fitted(part.labels, scores, fold))
 
 
 def run_with_baseline(
@@ -278,8 +302,11 @@ def evaluate_as_is(
     device: torch.device | str | None = None,
     mode: str = "fine_tune",
     initialization: str = "pretrained",
+    new_thresholds: bool = False,
 ) -> Outcome:
     """Predict the reported records with a classifier as it was saved.
+
+    Thresholds that were fitted on these very records are judged out of fold, as those of `new_thresholds` are.
 
     Args:
         checkpoint: A classifier for exactly this task.
@@ -291,6 +318,7 @@ def evaluate_as_is(
         device: The accelerator if there is one, when `None`.
         mode: How it was trained.
         initialization: Weights it was trained from.
+        new_thresholds: Fit the thresholds on the reported records instead of taking the saved ones.
     """
     started = time.monotonic()
     device = _device(device)
@@ -302,10 +330,24 @@ def evaluate_as_is(
     scores = predict_records(
         model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
     )
-    thresholds = model.config.thresholds
-    predictions = Predictions.of(splits.evaluate, scores, splits.task, thresholds and np.asarray(thresholds))
+    predictions = Predictions.of(splits.evaluate, scores, splits.task, _saved_thresholds(model, splits, scores))
+    if new_thresholds:
+        predictions = replace(predictions, thresholds=_of_reported(splits, scores))
     seconds = time.monotonic() - started
     settings = {"aggregate": aggregate, "bf16": bf16}
     found = find_mode(mode)
     selection = splits.selection_of(trains_once=found.trains or found.attentive)
     return Outcome(model, predictions, {}, seconds, initialization, found, selection, settings)
+
+
+def _saved_thresholds(model: "EcgForSequenceClassification", splits: Splits, scores: np.ndarray) -> Thresholds | None:
+    """The thresholds of a checkpoint, with what judges the reported records where these fitted them."""
+    config: Any = model.config
+    if config.thresholds is None:
+        return None
+    source = config.thresholds_from or {}
+    found = Thresholds(np.asarray(config.thresholds, np.float64), source=source)
+    same = source.get("corpus") == splits.evaluate.corpus.name
+    if same and set(source.get("folds", ())) & set(splits.evaluate_folds):
+        return replace(found, judging=_of_reported(splits, scores).judging)
+    return found

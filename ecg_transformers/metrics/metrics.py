@@ -22,8 +22,8 @@ __all__ = [
     "accuracy",
     "auroc",
     "average_precision",
+    "best_f1_cuts",
     "f1",
-    "fit_thresholds",
     "fmax",
     "macro",
     "macro_auroc",
@@ -32,11 +32,11 @@ __all__ = [
     "one_hot",
     "one_vs_one_auroc",
     "one_vs_one_pairs",
+    "precision",
     "r2",
+    "recall",
     "root_mean_square_error",
 ]
-
-_DEFAULT_THRESHOLD = 0.5
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None) -> np.ndarray:
@@ -95,14 +95,51 @@ def f1(labels: np.ndarray, predictions: np.ndarray, *, weights: np.ndarray | Non
     Raises:
         EcgError: As `auroc`.
     """
-    labels, predictions = _checked(labels, predictions)
-    if not np.isin(predictions, (0, 1)).all():
-        raise EcgError("F1 got scores; expected decisions, 0 or 1. Pass scores >= thresholds.")
+    labels, predictions = _checked_decisions(labels, predictions)
     columns = np.ones((len(labels), 1)) if weights is None else np.asarray(weights, np.float64)
     hits = columns.T @ (labels * predictions)
     total = columns.T @ labels + columns.T @ predictions
     value = np.divide(2 * hits, total, out=np.full(hits.shape, np.nan), where=total > 0)
     return value[0] if weights is None else value
+
+
+def precision(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """The share of true positives in what is called positive, of each label; NaN where nothing is.
+
+    Args:
+        labels: `(records, labels)` or `(records,)`, 0 or 1.
+        predictions: The same shape, 0 or 1.
+
+    Raises:
+        EcgError: As `auroc`.
+    """
+    labels, predictions = _checked_decisions(labels, predictions)
+    return _share((labels * predictions).sum(axis=0), predictions.sum(axis=0))
+
+
+def recall(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """The share of the positives that is called positive (sensitivity), of each label; NaN where there are none.
+
+    Args:
+        labels: `(records, labels)` or `(records,)`, 0 or 1.
+        predictions: The same shape, 0 or 1.
+
+    Raises:
+        EcgError: As `auroc`.
+    """
+    labels, predictions = _checked_decisions(labels, predictions)
+    return _share((labels * predictions).sum(axis=0), labels.sum(axis=0))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _checked_decisions(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, predictions = _checked(labels, predictions)
+    if not np.isin(predictions, (0, 1)).all():
+        raise EcgError("expected decisions, 0 or 1, but got scores. Pass scores >= thresholds.")
+    return labels, predictions
 
 
 def macro(
@@ -308,25 +345,18 @@ def fmax(labels: np.ndarray, scores: np.ndarray, *, num_thresholds: int = 101) -
     return float(np.divide(2 * precision * recall, total, out=np.zeros(total.shape), where=total > 0).max())
 
 
-def fit_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The threshold of each label that gives the largest F1: positive = score at or above it.
-
-    The threshold lies halfway to the next lower score, so that rounding does not turn a decision. A label without
-    positives gets 0.5. Fit on records that neither trained the model nor are reported.
+def best_f1_cuts(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The cut of each label that gives the largest F1, halfway to the next lower score (see `metrics.thresholds`).
 
     Args:
         labels: `(records, labels)`, 0 or 1.
         scores: Probabilities of the same shape.
 
     Returns:
-        `(labels,)` float64.
+        `(labels,)` float64; NaN for a label without positives.
 
     Raises:
         EcgError: As `auroc`.
-
-    Example:
-        >>> fit_thresholds(np.array([[0], [1], [1]]), np.array([[0.2], [0.4], [0.9]]))
-        array([0.3])
     """
     labels, scores = _checked(labels, scores)
     order = np.argsort(-scores, axis=0, kind="stable")
@@ -338,7 +368,7 @@ def fit_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     value[:-1][scores[:-1] == scores[1:]] = -1.0  # a cut between equal scores cannot be made
     best = value.argmax(axis=0)[None]
     cut = (np.take_along_axis(scores, best, axis=0) + np.take_along_axis(following, best, axis=0))[0] / 2
-    return np.where(hits[-1] > 0, cut, _DEFAULT_THRESHOLD)
+    return np.where(hits[-1] > 0, cut, np.nan)
 
 
 def negative_absolute_error(labels: np.ndarray, scores: np.ndarray, *, weights: np.ndarray | None = None) -> np.ndarray:

@@ -42,7 +42,8 @@ class Metric:
         higher_is_better: Direction. The metric of an evaluation must rise; write an error with a minus sign.
         main_of: Kinds of task (`problem_type`) whose results are judged by it, with interval and difference.
         reported_of: Kinds of task whose entries hold its value.
-        from_decisions: Computed from 0 and 1 (scores at or above their thresholds), over the labels that occur.
+        from_decisions: Computed from 0 and 1 (scores at or above their thresholds), over the labels that occur and
+            have a threshold.
     """
 
     name: str
@@ -59,13 +60,15 @@ class Metric:
 
         Args:
             labels: `(records, labels)`: 0 or 1, numbers for regression.
-            scores: The same shape; decisions where `from_decisions`.
+            scores: The same shape; decisions where `from_decisions`, NaN for a label without any.
 
         Returns:
             NaN where no label has a value.
         """
-        include = np.atleast_1d(np.asarray(labels).any(axis=0)) if self.from_decisions else None
-        return float(macro(self.function(labels, scores), include=include))
+        if not self.from_decisions:
+            return float(macro(self.function(labels, scores)))
+        include = np.asarray(labels).any(axis=0) & ~np.isnan(scores).any(axis=0)
+        return float(macro(self.function(labels, np.nan_to_num(scores)), include=np.atleast_1d(include)))
 
 
 METRICS: dict[str, Metric] = {
@@ -126,7 +129,8 @@ def reported_values(
         problem_type: As for `main_metric`.
         labels: `(records, labels)`: 0 or 1, numbers for regression.
         scores: `(records, labels)`: probabilities, or predictions for regression.
-        decisions: `(records, labels)`, 0 or 1; `None` = metrics of decisions are left out.
+        decisions: `(records, labels)`, 0 or 1, NaN for a label without a threshold; `None` = metrics of decisions are
+            left out.
     """
     values = {
         metric.name: metric.value(labels, decisions if metric.from_decisions and decisions is not None else scores)

@@ -31,8 +31,9 @@ class EcgClassificationPipeline(EcgPipeline):
             `read_record`.
 
     The result is `[{"label", "name", "score", "positive"}, ...]`, the most probable first. A label of a multi-label
-    checkpoint is positive if its probability reaches its threshold in `config.thresholds` (0.5 by default); for a
-    single-label checkpoint the most probable class is.
+    checkpoint is positive if its probability reaches its threshold in `config.thresholds` (0.5 for a checkpoint without
+    any); `positive` is None for a label that has no threshold, because too few positives were known. For a single-label
+    checkpoint the most probable class is positive.
 
     `to_table` writes the columns `label` and `score` of the most probable label, `positive` (the positive codes, joined
     by `;`) and `score_CODE` for each label, with a row for each record. `stream` yields the fields `label`, `name`,
@@ -69,7 +70,7 @@ class EcgClassificationPipeline(EcgPipeline):
         Args:
             scores: Probabilities `(num_labels,)`.
         """
-        return tuple(code for code, positive in zip(self.codes, self._decide(scores), strict=True) if positive)
+        return tuple(code for code, positive in zip(self.codes, self._decide(scores), strict=True) if positive is True)
 
     def _sanitize_parameters(
         self,
@@ -125,7 +126,7 @@ class EcgClassificationPipeline(EcgPipeline):
                 "label": self.codes[index],
                 "name": names[index],
                 "score": float(scores[index]),
-                "positive": bool(decided[index]),
+                "positive": decided[index],
             }
             for index in np.argsort(-scores, kind="stable")
         ]
@@ -146,14 +147,15 @@ class EcgClassificationPipeline(EcgPipeline):
         best = self._labels(values)[0]
         return {**best, "positive": self.positive_codes(values), "scores": values.astype(np.float32)}
 
-    def _decide(self, scores: np.ndarray) -> np.ndarray:
-        """Which labels are positive, bool `(num_labels,)`; none for a regression."""
+    def _decide(self, scores: np.ndarray) -> list[bool | None]:
+        """Whether each label is positive; None for a label without a threshold, no label for a regression."""
         config = self.model.config
         if config.problem_type == "regression":
-            return np.zeros(len(scores), dtype=bool)
+            return [False] * len(scores)
         if config.problem_type == "single_label_classification":
-            return np.arange(len(scores)) == scores.argmax()
-        return scores >= np.asarray(0.5 if config.thresholds is None else config.thresholds)
+            return (np.arange(len(scores)) == scores.argmax()).tolist()
+        thresholds = [0.5] * len(scores) if config.thresholds is None else config.thresholds
+        return [None if cut is None else bool(score >= cut) for score, cut in zip(scores, thresholds, strict=True)]
 
 
 def _check_labels(config: Any) -> None:

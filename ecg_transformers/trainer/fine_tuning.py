@@ -38,7 +38,8 @@ class FineTuneSettings:
     choose_epoch: Literal["best", "last"] = option(
         "best",
         help="best: the epoch is chosen on held-out training records. last: all training records are trained on, "
-        "nothing is chosen; thresholds are fitted on the validation folds, or on the reported ones without any.",
+        "nothing is chosen; thresholds are fitted on the validation folds, or on the reported ones without any (and "
+        "judged out of fold).",
         **_TRAINING,
     )
     # 25th of the rate -> rate over 30 % of the run -> 250,000th, along cosines; beta 1 from 0.95 to 0.85 and back.

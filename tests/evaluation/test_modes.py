@@ -28,7 +28,7 @@ from ecg_transformers.evaluation.results.predictions import (
 )
 from ecg_transformers.evaluation.settings import LearningSettings
 from ecg_transformers.inference.encode import predict_records
-from ecg_transformers.metrics.metrics import fit_thresholds
+from ecg_transformers.metrics.thresholds import fit_thresholds
 from ecg_transformers.trainer.fine_tuning import layer_depths
 
 QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "disable_tqdm": True}
@@ -58,7 +58,9 @@ def test_a_probe_leaves_every_encoder_tensor_bit_for_bit_and_is_the_checkpoint_i
     assert loaded.config.id2label == {0: "FAST", 1: "TALL", 2: "RARE"}
     assert loaded.config.label_names[1] == "the label TALL"
     assert loaded.config.label_system == "scp"
-    assert loaded.config.thresholds == pytest.approx(outcome.thresholds.tolist())
+    saved = [np.nan if cut is None else cut for cut in loaded.config.thresholds]
+    np.testing.assert_allclose(saved, outcome.thresholds.values)
+    assert loaded.config.thresholds_from == {"corpus": splits.train.corpus.name, "folds": [1, 2, 3, 4, 5, 6, 7, 8]}
     assert classifier_codes(tmp_path / "out") == splits.task.codes
     assert classifier_codes(checkpoint) is None
     assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
@@ -131,7 +133,40 @@ def test_a_single_label_task_with_several_windows_per_record(checkpoint, extract
 def test_thresholds_come_from_records_that_are_not_reported(checkpoint, extractor, splits):
     outcome = run_mode("linear_probe", checkpoint, extractor, splits)
     on_reported = fit_thresholds(outcome.predictions.labels, outcome.predictions.scores)
-    assert not np.allclose(outcome.thresholds, on_reported)
+    assert not np.allclose(outcome.thresholds.values, on_reported.values, equal_nan=True)
+    assert outcome.thresholds.judging is None
+
+
+def test_thresholds_fitted_on_the_reported_records_are_judged_on_other_patients(
+    checkpoint, extractor, corpus, tmp_path
+):
+    splits = make_splits(corpus, "all", extractor, train_folds=range(1, 5), evaluate_folds=range(5, 10))
+    learning = LearningSettings(choose_epoch="last", training=QUICK)
+    outcome = run_mode("from_scratch", checkpoint, extractor, splits, learning, output_dir=tmp_path / "training")
+    thresholds, reported = outcome.thresholds, outcome.predictions
+    few = reported.labels.sum(axis=0) < 10
+    assert 0 < few.sum() < len(few)
+    np.testing.assert_array_equal(np.isnan(thresholds.values), few)
+    np.testing.assert_array_equal(thresholds.positives, reported.labels.sum(axis=0))
+    # Records of one patient are judged by the same thresholds, which differ between patients.
+    ids = reported.patient_ids
+    rows = thresholds.judging[:, ~few]
+    assert 1 < len({row.tobytes() for row in rows}) <= 5
+    for patient in np.unique(ids[ids >= 0]):
+        assert len({row.tobytes() for row in rows[ids == patient]}) == 1
+    table = {row["code"]: row for row in label_table(reported)}
+    for number, code in enumerate(reported.codes):
+        row = table[code]
+        assert (row["threshold"] is None) == (row["precision"] is None) == (row["recall"] is None) == bool(few[number])
+        assert row["threshold_positives"] == reported.labels[:, number].sum()
+    # The same holds when the saved classifier is scored on these records again, and from the file of predictions.
+    save_classifier(outcome.model, extractor, tmp_path / "out", thresholds=thresholds)
+    again = evaluate_as_is(tmp_path / "out", load_extractor(tmp_path / "out"), splits, mode="from_scratch")
+    assert other_metrics(again.predictions) == pytest.approx(other_metrics(reported), abs=1e-6)
+    reported.save(tmp_path / "predictions.safetensors")
+    loaded = Predictions.load(tmp_path / "predictions.safetensors")
+    assert other_metrics(loaded) == other_metrics(reported)
+    assert other_metrics(loaded)["labels_with_threshold"] == (~few).sum()
 
 
 def test_a_saved_classifier_is_scored_as_it_is(checkpoint, extractor, splits, tmp_path):
@@ -139,7 +174,7 @@ def test_a_saved_classifier_is_scored_as_it_is(checkpoint, extractor, splits, tm
     save_classifier(outcome.model, extractor, tmp_path / "out", thresholds=outcome.thresholds)
     scored = evaluate_as_is(tmp_path / "out", load_extractor(tmp_path / "out"), splits, mode="linear_probe")
     np.testing.assert_allclose(scored.predictions.scores, outcome.predictions.scores, atol=1e-6)
-    np.testing.assert_allclose(scored.thresholds, outcome.thresholds)
+    np.testing.assert_allclose(scored.thresholds.values, outcome.thresholds.values)
 
 
 def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, extractor, splits, tmp_path):

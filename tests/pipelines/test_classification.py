@@ -121,6 +121,21 @@ def test_top_k_and_thresholds(classify, make_record):
     assert positive == {"NORM": False, "AFIB": True, "PVC": True}
 
 
+def test_a_label_without_threshold_is_neither_positive_nor_negative(save_checkpoint, make_record, tmp_path):
+    classify = pipeline("ecg-classification", model=save_checkpoint(tmp_path), device="cpu")
+    classify.model.config.thresholds = [None, 0.0, 1.0]
+    record = make_record(10, 500)
+    assert {label["label"]: label["positive"] for label in classify(record)} == {
+        "NORM": None, "AFIB": True, "PVC": False,
+    }  # fmt: skip
+    assert classify.positive_codes(classify(record, as_array=True)) == ("AFIB",)
+    assert classify.table_columns(classify(record, as_array=True)[None])["positive"] == ["AFIB"]
+    assert {window["positive"] for window in classify.stream(record)} == {("AFIB",)}
+    # It survives the file.
+    classify.model.save_pretrained(tmp_path / "saved")
+    assert type(classify.model).from_pretrained(tmp_path / "saved").config.thresholds == [None, 0.0, 1.0]
+
+
 def test_single_label_scores_sum_to_one_and_the_best_class_is_positive(save_checkpoint, make_record, tmp_path):
     folder = save_checkpoint(tmp_path, config={"problem_type": "single_label_classification", "label_names": None})
     labels = pipeline("ecg-classification", model=folder, device="cpu")(make_record(10, 500))

@@ -203,7 +203,7 @@ def test_a_supervised_card_says_how_it_was_trained_and_nothing_of_pretraining(su
         "4, 5, 6, 7, 8, seed 0, configuration `training/configs/net.yaml`.\n"
     ) in text
     assert "Pretraining:" not in text
-    assert "is optimistic here" in text
+    assert "The thresholds were fitted on the reported records" in text
     assert "| superclass (5 labels) | from scratch | 0.871 (0.860-0.882) | - | 2,146 | 1 |" in text
     assert "mae" not in text.partition("## Results")[2].partition("## Limits")[0]
 
@@ -227,7 +227,7 @@ def test_a_fine_tuned_classifier_names_its_pretraining_and_its_fine_tuning(facts
 def test_a_classifier_is_used_with_the_pipeline_its_parts_and_further_training(supervised):
     text = render_card(supervised)
     assert 'classify = pipeline("ecg-classification", model="hub/tiny")' in text
-    assert "`positive`: above the threshold saved for that label." in text
+    assert "`positive`: above the threshold of the label, `None` if it has none." in text
     assert "probabilities = logits.sigmoid().mean(dim=0)" in text
     assert "training/finetune.py --model hub/tiny --mode fine_tune" in text
     single = config(LABELS, problem_type="single_label_classification")

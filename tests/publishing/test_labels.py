@@ -3,7 +3,13 @@
 import pytest
 
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing.card.labels import label_notes, load_label_scores, threshold_notes
+from ecg_transformers.publishing.card.labels import (
+    label_columns,
+    label_notes,
+    load_label_scores,
+    threshold_limits,
+    threshold_notes,
+)
 
 LABELS = [("NORM", "normal ECG"), ("MI", "infarction"), ("2AVB", "2AVB")]
 SCORES = [
@@ -50,11 +56,30 @@ def test_the_file_is_read_as_fine_tuning_writes_it(tmp_path):
             load_label_scores(path)
 
 
-def test_scores_at_thresholds_that_were_fitted_on_the_reported_records_are_called_optimistic(supervised):
+def test_thresholds_that_were_fitted_on_the_reported_records_are_judged_out_of_fold(supervised):
+    # Of an entry that does not count its thresholds: nothing that depends on them is shown.
     text = threshold_notes(supervised)
-    assert text.startswith("The last epoch is published. One threshold per label was fitted on the reported records.")
-    assert "macro F1 at the thresholds 0.440" in text
-    assert "is optimistic here" in text
+    assert text.startswith("The last epoch is published. The thresholds were fitted on the reported records;")
+    assert "F1 at" not in text
+    counted = threshold_notes([supervised[0] | {"labels_with_threshold": 50}])
+    assert "out of fold: each fifth of these records, by patient" in counted
+    assert "macro F1 at the thresholds of 50 labels 0.440" in counted
+
+
+def test_labels_without_threshold_are_named_with_the_reason():
+    text = threshold_limits(LABELS, [0.4, 0.1, None])
+    assert text.startswith("1 of the 3 labels have no threshold, because fewer than 10 positives were there")
+    assert "`positive` is `None` for 2AVB." in text
+    assert "training/score.py --fit_thresholds" in text
+    assert "None" not in threshold_limits(LABELS, [0.4, 0.1, 0.2])
+    assert threshold_limits(LABELS, None) == ""
+
+
+def test_the_labels_are_listed_with_their_thresholds():
+    rows = label_columns([row | {"precision": 0.5, "recall": None} for row in SCORES], LABELS).splitlines()
+    assert rows[0] == "| label | name | positives | AUROC | threshold | precision | recall |"
+    assert rows[2] == "| NORM | normal ECG | 955 | 0.95 | 0.4 | 0.5 | - |"
+    assert rows[4] == "| 2AVB | 2AVB | 1 | - | 0.5 | 0.5 | - |"
 
 
 def test_what_was_chosen_elsewhere_is_not_called_optimistic(results):

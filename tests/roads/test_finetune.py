@@ -307,6 +307,29 @@ def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tm
     assert run["settings"]["depths"] == [1, 1, 1, 1]
 
 
+def test_thresholds_are_fitted_anew_on_other_records(corpus, recipe, checkpoint, tmp_path, monkeypatch):
+    from ecg_transformers.errors import EcgError
+
+    words = ["--corpus", str(corpus), "--labels", "all", "--resamples", "50", "--output_dir"]
+    script("finetune").main([str(recipe), *words, str(tmp_path / "run"), "--num_train_epochs", "1"])
+    monkeypatch.chdir(tmp_path)
+    fit = ["--train_folds", "1-7", "--folds", "10", "--fit_thresholds", "--card", "net-ecg"]
+    entries = script("score").main(["--model", str(tmp_path / "run"), *words, str(tmp_path / "score"), *fit])
+    config = json.loads((tmp_path / "score" / "run" / "config.json").read_text())
+    assert config["thresholds_from"] == {"corpus": "synthetic", "folds": [10]}
+    with open(tmp_path / "hub_cards" / "net-ecg" / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == {
+        "code", "positives", "auroc", "average_precision", "threshold", "threshold_positives", "predicted",
+        "precision", "recall", "f1",
+    }  # fmt: skip
+    assert [row["threshold"] != "" for row in rows] == [cut is not None for cut in config["thresholds"]]
+    assert [int(row["threshold_positives"]) >= 10 for row in rows] == [cut is not None for cut in config["thresholds"]]
+    assert entries[0]["labels_with_threshold"] == sum(cut is not None for cut in config["thresholds"])
+    with pytest.raises(EcgError, match="--fit_thresholds needs a classifier"):
+        script("score").main(["--model", str(checkpoint), *words, str(tmp_path / "score"), "--fit_thresholds"])
+
+
 def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(corpus, recipe, tmp_path):
     from ecg_transformers.evaluation.results.predictions import Predictions
 

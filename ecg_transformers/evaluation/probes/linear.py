@@ -70,6 +70,7 @@ class HeldOut:
         scores: The selection score of every value tried.
         labels: Targets of the held-out records.
         probabilities: Their scores under the chosen value, by a probe that never saw them: for the thresholds.
+        reported: Whether these records are the reported ones, because nothing was held out.
         unfinished: Steps done (`steps`) and planned (`max_steps`) of a training that its time limit ended.
     """
 
@@ -77,6 +78,7 @@ class HeldOut:
     scores: dict[float, float]
     labels: np.ndarray
     probabilities: np.ndarray
+    reported: bool = False
     unfinished: Mapping[str, int] = field(default_factory=dict)
 
 

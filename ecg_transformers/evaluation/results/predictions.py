@@ -11,14 +11,17 @@ from ...corpora.protocol import Part, Task
 from ...errors import EcgError
 from ...files import replace_file
 from ...metrics.bootstrap import Difference, Interval, bootstrap, compare
-from ...metrics.metrics import auroc, average_precision, f1
+from ...metrics.metrics import auroc, average_precision
 from ...metrics.table import main_metric, reported_values
+from ...metrics.thresholds import Thresholds
 
 __all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_metrics", "paired_difference", "score_interval"]
 
 # Labels with fewer positives among the reported records are noise in a macro mean (arXiv 2602.17531): every result is
 # given over all labels and over those with at least so many.
 FEW_POSITIVES = 10
+# Columns of `label_table` that are whole numbers.
+_COUNTS = ("threshold_positives", "predicted")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Predictions:
         patient_ids: `(records,)` int64, -1 = unknown.
         codes: Codes of the labels.
         problem_type: Transformers' `problem_type`.
-        thresholds: `(labels,)` decision thresholds, or `None`.
+        thresholds: Decision thresholds, or `None`.
     """
 
     labels: np.ndarray
@@ -41,10 +44,10 @@ class Predictions:
     patient_ids: np.ndarray
     codes: tuple[str, ...]
     problem_type: str
-    thresholds: np.ndarray | None = None
+    thresholds: Thresholds | None = None
 
     @classmethod
-    def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: np.ndarray | None) -> "Predictions":
+    def of(cls, part: Part, scores: np.ndarray, task: Task, thresholds: Thresholds | None) -> "Predictions":
         """The scores of a part's records.
 
         Stored as float32, so results from a saved file equal those of the run.
@@ -56,7 +59,7 @@ class Predictions:
             part.corpus.patient_ids,
             task.codes,
             task.problem_type,
-            None if thresholds is None else np.asarray(thresholds, np.float64),
+            thresholds,
         )
 
     def __len__(self) -> int:
@@ -68,7 +71,8 @@ class Predictions:
 
         tensors = {name: getattr(self, name) for name in ("labels", "scores", "record_ids", "patient_ids")}
         if self.thresholds is not None:
-            tensors["thresholds"] = self.thresholds
+            tensors["thresholds"] = self.thresholds.values
+            tensors |= {} if self.thresholds.judging is None else {"judging_thresholds": self.thresholds.judging}
         facts = {"codes": json.dumps(list(self.codes)), "problem_type": self.problem_type}
         with replace_file(path) as temporary:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, metadata=facts)
@@ -88,7 +92,10 @@ class Predictions:
         missing = {"labels", "scores", "record_ids", "patient_ids"} - tensors.keys()
         if missing or not {"codes", "problem_type"} <= facts.keys():
             raise EcgError(f"{path} holds no predictions (lacks {', '.join(sorted(missing)) or 'its metadata'}).")
-        return cls(codes=tuple(json.loads(facts["codes"])), problem_type=facts["problem_type"], **tensors)
+        values, judging = tensors.pop("thresholds", None), tensors.pop("judging_thresholds", None)
+        thresholds = None if values is None else Thresholds(values, judging=judging)
+        codes = tuple(json.loads(facts["codes"]))
+        return cls(codes=codes, problem_type=facts["problem_type"], thresholds=thresholds, **tensors)
 
 
 def score_interval(
@@ -147,26 +154,34 @@ def paired_difference(
 
 
 def other_metrics(predictions: Predictions) -> dict[str, float]:
-    """Further metrics without intervals, by name: average precision, F1 at the saved thresholds, and so on.
+    """Further metrics without intervals, by name: average precision, F1 at the thresholds, and so on.
 
-    A single-label task decides for the largest score instead of by thresholds.
+    `labels_with_threshold` counts the labels of F1. A single-label task decides for the largest score instead.
     """
     scores, thresholds = predictions.scores, predictions.thresholds
-    decisions = None if thresholds is None else scores >= thresholds
+    decisions = None if thresholds is None else thresholds.decide(scores)
     if predictions.problem_type == "single_label_classification":
         decisions = scores == scores.max(axis=1, keepdims=True)
-    return reported_values(predictions.problem_type, predictions.labels, scores, decisions)
+    found = reported_values(predictions.problem_type, predictions.labels, scores, decisions)
+    return found if thresholds is None else found | {"labels_with_threshold": int((~np.isnan(thresholds.values)).sum())}
 
 
 def label_table(predictions: Predictions) -> list[dict[str, Any]]:
-    """Per label: code, number of positives, AUROC, average precision and F1 at the saved threshold (NaN as `None`)."""
-    labels, scores = predictions.labels, predictions.scores
+    """Per label: code, positives, AUROC, average precision, threshold and what it does (NaN as `None`).
+
+    Of a threshold: the positives it was fitted on, the records that it calls positive, precision, recall and F1 on
+    records that did not fit it.
+    """
+    labels, scores, thresholds = predictions.labels, predictions.scores, predictions.thresholds
     columns = {"auroc": auroc(labels, scores), "average_precision": average_precision(labels, scores)}
-    if predictions.thresholds is not None:
-        columns["f1"] = f1(labels, scores >= predictions.thresholds)
-        columns["threshold"] = predictions.thresholds
+    if thresholds is not None:
+        columns["threshold"] = thresholds.values
+        if thresholds.positives is not None:
+            columns["threshold_positives"] = thresholds.positives
+        columns |= thresholds.quality(labels, scores)
     rows = []
     for k, code in enumerate(predictions.codes):
-        values = {name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in columns.items()}
-        rows.append({"code": code, "positives": int(labels[:, k].sum()), **values})
+        found = {name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in columns.items()}
+        counts = {name: int(found[name]) for name in _COUNTS if found.get(name) is not None}
+        rows.append({"code": code, "positives": int(labels[:, k].sum()), **found, **counts})
     return rows

@@ -22,7 +22,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ...errors import CheckpointError
 from .facts import CardFacts
-from .labels import label_notes, threshold_notes
+from .labels import label_notes, threshold_limits, threshold_notes
 from .literature import literature_list
 from .pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
 from .results import checkpoint_entries, evaluation_results
@@ -186,6 +186,7 @@ def _results(facts: CardFacts) -> str:
     parts = [results_table(facts.results, facts.name)]
     if facts.head == "classifier":
         parts.append(threshold_notes(facts.results, facts.name))
+        parts.append(threshold_limits(facts.labels, facts.config.thresholds))
         parts.append(label_notes(facts.label_scores, facts.labels, facts.results, facts.name))
     return "\n\n".join(filter(None, parts))
 

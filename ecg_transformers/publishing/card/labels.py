@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError
+from ...metrics.thresholds import MIN_POSITIVES
 from .results import checkpoint_entries
+from .table import table_row
 
-__all__ = ["label_notes", "load_label_scores", "threshold_notes"]
+__all__ = ["label_columns", "label_notes", "load_label_scores", "threshold_limits", "threshold_notes"]
 
 Entry = Mapping[str, Any]
 
@@ -17,7 +19,9 @@ Entry = Mapping[str, Any]
 FEW_POSITIVES = 10
 # How many of the worst labels are named.
 NUM_WORST = 5
-COLUMNS = ("auroc", "average_precision", "f1", "threshold")
+COLUMNS = (
+    "auroc", "average_precision", "threshold", "threshold_positives", "predicted", "precision", "recall", "f1",
+)  # fmt: skip
 # Between the macro mean of the table and that of the results: four decimals, and weights rounded to bfloat16.
 TOLERANCE = 2e-3
 
@@ -29,8 +33,8 @@ def load_label_scores(path: str | Path) -> list[dict[str, Any]]:
         path: The file that a fine-tuning writes next to its `results.json`.
 
     Returns:
-        One dictionary per label: `code` (str), `positives` (int), and those of `auroc`, `average_precision`, `f1` and
-        `threshold` that are in the file (float; None where it cannot be computed).
+        One dictionary per label: `code` (str), `positives` (int), and those of the other columns of a fine-tuning that
+        are in the file (float; None where it cannot be computed).
 
     Raises:
         CheckpointError: If the file is no such table.
@@ -97,26 +101,57 @@ def threshold_notes(results: Sequence[Entry], name: str = "") -> str:
     if entry is None or not entry.get("selection"):
         return ""
     selection = str(entry["selection"])
-    reported = "reported" in selection
     if not selection.startswith("nothing is chosen"):
         text = f"Epoch and thresholds (one per label) were chosen on {selection}."
-    elif reported:
-        text = "The last epoch is published. One threshold per label was fitted on the reported records."
+    elif "reported" in selection:
+        text = (
+            "The last epoch is published. The thresholds were fitted on the reported records; precision, recall and F1 "
+            "are out of fold: each fifth of these records, by patient, is judged by thresholds of the other four."
+        )
     else:
         text = f"The last epoch is published: {selection}."
-    others = [
-        f"macro {words} {entry[field]:.3f}"
-        for field, words in (("macro_average_precision", "average precision"), ("macro_f1", "F1 at the thresholds"))
-        if isinstance(entry.get(field), int | float)
-    ]
-    if others:
-        text += f" On the same records, without interval: {', '.join(others)}."
-    if reported:
-        text += (
-            " **F1 and every other score that needs a threshold is optimistic here**: fit the thresholds on your own "
-            "recordings."
-        )
-    return text
+    count = entry.get("labels_with_threshold")
+    others = {"macro_average_precision": "average precision"}
+    # Of entries without a count, thresholds were fitted on the records that judged them, and on single positives.
+    others |= {} if count is None else {"macro_f1": f"F1 at the thresholds of {count} labels"}
+    found = [f"macro {words} {entry[field]:.3f}" for field, words in others.items() if field in entry]
+    return text + (f" On the same records, without interval: {', '.join(found)}." if found else "")
+
+
+def threshold_limits(labels: Sequence[tuple[str, str]], thresholds: Sequence[float | None] | None) -> str:
+    """Which labels have no threshold, and how to fit thresholds on other recordings; empty without thresholds.
+
+    Args:
+        labels: Codes and names of the outputs, in order.
+        thresholds: Those of the config.
+    """
+    if thresholds is None:
+        return ""
+    without = [code for (code, _), cut in zip(labels, thresholds, strict=True) if cut is None]
+    text = "Prevalence differs between populations, and so must thresholds: `training/score.py --fit_thresholds` fits "
+    text += "them on your own labeled recordings."
+    if not without:
+        return text
+    return (
+        f"{len(without)} of the {len(labels)} labels have no threshold, because fewer than {MIN_POSITIVES} positives "
+        f"were there to fit one: `positive` is `None` for {', '.join(without)}. {text}"
+    )
+
+
+def label_columns(scores: Sequence[Entry], labels: Sequence[tuple[str, str]]) -> str:
+    """A Markdown table of the labels: code, name, and what `labels.csv` has of each.
+
+    Args:
+        scores: As `load_label_scores` returns them.
+        labels: Codes and names of the outputs, in order.
+    """
+    titles = {"auroc": "AUROC", "threshold": "threshold", "precision": "precision", "recall": "recall"}
+    titles = {name: title for name, title in titles.items() if any(name in row for row in scores)}
+    lines = [table_row(["label", "name", "positives", *titles.values()]), table_row(["---"] * (3 + len(titles)))]
+    for (code, name), row in zip(labels, scores, strict=True):
+        values = ["-" if row.get(key) is None else f"{row[key]:.3g}" for key in titles]
+        lines.append(table_row([code, name, f"{row['positives']:,}", *values]))
+    return "\n".join(lines)
 
 
 def _whole_entry(results: Sequence[Entry], name: str) -> Entry | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from .facts import CardFacts
+from .labels import label_columns
 
 __all__ = ["summary", "usage_blocks"]
 
@@ -77,10 +78,8 @@ def _pipeline(facts: CardFacts) -> list[str]:
 def _answer(facts: CardFacts) -> str:
     if facts.config.problem_type != "multi_label_classification":
         return "`score`: mean over the windows of the recording."
-    decided = "threshold saved for that label" if facts.config.thresholds is not None else "threshold 0.5"
-    return (
-        f"`score`: probability of the label, mean over the windows of the recording. `positive`: above the {decided}."
-    )
+    decided = "the threshold of the label, `None` if it has none" if facts.config.thresholds else "0.5"
+    return f"`score`: probability of the label, mean over the windows of the recording. `positive`: above {decided}."
 
 
 def _with_package(facts: CardFacts) -> list[str]:
@@ -125,11 +124,13 @@ def _fine_tuning(facts: CardFacts) -> list[str]:
 
 
 def _label_list(facts: CardFacts) -> str:
-    listed = ", ".join(code if code == name else f"{code} ({name})" for code, name in facts.labels)
-    if len(facts.labels) <= LISTED_LABELS:
-        return f"Labels in the order of the logits: {listed}."
+    listed = ", ".join(code if code == name else f"{code} ({name})" for code, name in facts.labels) + "."
+    if len(facts.labels) <= LISTED_LABELS and not facts.label_scores:
+        return f"Labels in the order of the logits: {listed}"
+    if facts.label_scores:
+        listed = label_columns(facts.label_scores, facts.labels)
     return (
-        f"<details>\n<summary>The {len(facts.labels)} labels in the order of the logits</summary>\n\n{listed}.\n\n"
+        f"<details>\n<summary>The {len(facts.labels)} labels in the order of the logits</summary>\n\n{listed}\n\n"
         "</details>"
     )
 

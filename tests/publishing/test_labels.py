@@ -4,7 +4,7 @@ import pytest
 
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing.card.labels import (
-    label_columns,
+    label_lines,
     label_notes,
     load_label_scores,
     threshold_limits,
@@ -76,10 +76,13 @@ def test_labels_without_threshold_are_named_with_the_reason():
 
 
 def test_the_labels_are_listed_with_their_thresholds():
-    rows = label_columns([row | {"precision": 0.5, "recall": None} for row in SCORES], LABELS).splitlines()
-    assert rows[0] == "| label | name | positives | AUROC | threshold | precision | recall |"
-    assert rows[2] == "| NORM | normal ECG | 955 | 0.95 | 0.4 | 0.5 | - |"
-    assert rows[4] == "| 2AVB | 2AVB | 1 | - | 0.5 | 0.5 | - |"
+    more = [{"threshold": 0.4, "threshold_positives": 95, "precision": 0.5, "recall": 0.25}, {}, {"threshold": None}]
+    lines = label_lines([row | extra for row, extra in zip(SCORES, more, strict=True)], LABELS).splitlines()
+    assert lines == [
+        "- NORM (normal ECG): threshold 0.400, 95 positives, precision 0.50, recall 0.25",
+        "- MI (infarction): threshold 0.000, 1,200 positives",
+        "- 2AVB: no threshold, 1 positive",
+    ]
 
 
 def test_what_was_chosen_elsewhere_is_not_called_optimistic(results):

@@ -9,9 +9,8 @@ from typing import Any
 from ...errors import CheckpointError
 from ...metrics.thresholds import MIN_POSITIVES
 from .results import checkpoint_entries
-from .table import table_row
 
-__all__ = ["label_columns", "label_notes", "load_label_scores", "threshold_limits", "threshold_notes"]
+__all__ = ["label_lines", "label_notes", "load_label_scores", "threshold_limits", "threshold_notes"]
 
 Entry = Mapping[str, Any]
 
@@ -138,20 +137,26 @@ def threshold_limits(labels: Sequence[tuple[str, str]], thresholds: Sequence[flo
     )
 
 
-def label_columns(scores: Sequence[Entry], labels: Sequence[tuple[str, str]]) -> str:
-    """A Markdown table of the labels: code, name, and what `labels.csv` has of each.
+def label_lines(scores: Sequence[Entry], labels: Sequence[tuple[str, str]]) -> str:
+    """A Markdown list of the labels: code, name, threshold with the positives it was fitted on, precision and recall.
 
     Args:
         scores: As `load_label_scores` returns them.
         labels: Codes and names of the outputs, in order.
     """
-    titles = {"auroc": "AUROC", "threshold": "threshold", "precision": "precision", "recall": "recall"}
-    titles = {name: title for name, title in titles.items() if any(name in row for row in scores)}
-    lines = [table_row(["label", "name", "positives", *titles.values()]), table_row(["---"] * (3 + len(titles)))]
-    for (code, name), row in zip(labels, scores, strict=True):
-        values = ["-" if row.get(key) is None else f"{row[key]:.3g}" for key in titles]
-        lines.append(table_row([code, name, f"{row['positives']:,}", *values]))
-    return "\n".join(lines)
+    return "\n".join(
+        f"- {_full_name(code, {code: name})}: {_threshold_words(row)}"
+        for (code, name), row in zip(labels, scores, strict=True)
+    )
+
+
+def _threshold_words(row: Entry) -> str:
+    count = int(row.get("threshold_positives") or row["positives"])
+    fitted = f"{count:,} positive{'' if count == 1 else 's'}"
+    if row.get("threshold") is None:
+        return f"no threshold, {fitted}"
+    judged = [f"{name} {row[name]:.2f}" for name in ("precision", "recall") if row.get(name) is not None]
+    return ", ".join([f"threshold {row['threshold']:.3f}", fitted, *judged])
 
 
 def _whole_entry(results: Sequence[Entry], name: str) -> Entry | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .facts import CardFacts
-from .labels import label_columns
+from .labels import label_lines
 
 __all__ = ["summary", "usage_blocks"]
 
@@ -128,7 +128,7 @@ def _label_list(facts: CardFacts) -> str:
     if len(facts.labels) <= LISTED_LABELS and not facts.label_scores:
         return f"Labels in the order of the logits: {listed}"
     if facts.label_scores:
-        listed = label_columns(facts.label_scores, facts.labels)
+        listed = label_lines(facts.label_scores, facts.labels)
     return (
         f"<details>\n<summary>The {len(facts.labels)} labels in the order of the logits</summary>\n\n{listed}\n\n"
         "</details>"

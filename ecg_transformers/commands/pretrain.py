@@ -63,10 +63,11 @@ class PretrainingRun:
             device=training.device if options.data_on_device else None,
         )
         self.plan = _Plan(training, len(self.data.train), settings.full_run)
-        _check_queue(settings.config, len(self.data.train))
+        self.queue_note = _fit_queue(settings.config, self.plan, options.data_fraction)
         resumed = self.checkpoint is not None
         self.speed = SpeedCallback()
-        self.record = RunRecord(self.folder, {**facts, **self.data.facts}, self.speed, resumed=resumed)
+        facts |= {**_objective_facts(settings.config), **self.data.facts}
+        self.record = RunRecord(self.folder, facts, self.speed, resumed=resumed)
         self.clock = ClockCallback(options.max_seconds, started=started)
         callbacks = [self.speed, self.record, self.clock, *_limits(options)]
         model = build_model(settings)
@@ -118,6 +119,7 @@ class PretrainingRun:
                     f"{count:,} records of the test folds of {name} are left out"
                     for name, count in self.data.test_records_left_out.items()
                 ),
+                *([self.queue_note] if self.queue_note else []),
                 f"{plan.steps:,} steps of {plan.batch_size} records ({plan.steps / plan.steps_per_epoch:.1f} epochs) "
                 f"on {self.trainer.args.device}, processes: {self.trainer.args.world_size}",
             ]
@@ -188,7 +190,15 @@ def _facts(settings: RunSettings) -> dict[str, Any]:
         "train_folds": options.train_folds,
         "validation_folds": options.validation_folds,
         "data_fraction": options.data_fraction,
+        "budget": "steps" if settings.training.max_steps > 0 else "epochs",
     }
+
+
+def _objective_facts(config: PreTrainedConfig) -> dict[str, Any]:
+    """What `run.json` says of the keys that a contrastive objective compares, once the queue fits the records."""
+    own = vars(config)
+    names = ("queue_size", "sampling", "reduction", "select_by", "same_source")
+    return {name: own[name] for name in names if name in own}
 
 
 def _checkpoint_to_resume(folder: Path, values: dict[str, Any], *, resume: bool, world_size: int) -> Path | None:
@@ -224,15 +234,29 @@ def _note_changes(record: Mapping[str, Any], values: dict[str, Any], world_size:
         logger.warning(f"settings differ from those of the interrupted run: {', '.join(changed)}.")
 
 
-def _check_queue(config: PreTrainedConfig, records: int) -> None:
+def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> str | None:
+    """Shorten the queue of a run on a share of the data to half the records, a whole number of batches.
+
+    In a longer queue the most similar keys of a record are its own older ones.
+
+    Returns:
+        A line that says so; None if the queue stays.
+    """
     # The system's own fields: a queue in the config of its backbone is not in use.
     own = vars(config)
-    queue = own.get("queue_size", 0) if own.get("contrastive_weight", 1) else 0
-    if queue > records and own["same_source"] == "ignore":
-        logger.warning(
-            f"queue_size {queue} exceeds the {records} training records: a record meets its own older keys as "
-            f"negatives. Set same_source: exclude."
+    asked = own.get("queue_size", 0) if own.get("contrastive_weight", 1) else 0
+    longest = max(plan.records // 2 // plan.batch_size, 1) * plan.batch_size
+    if data_fraction < 1 and asked > longest:
+        config.queue_size = longest
+        return (
+            f"queue of {longest:,} keys instead of {asked:,} (queue_size): at most half of the {plan.records:,} records"
         )
+    if asked > plan.records and own["same_source"] == "ignore":
+        logger.warning(
+            f"queue_size {asked} exceeds the {plan.records} training records: a record meets its own older keys as "
+            "negatives. Set same_source: exclude."
+        )
+    return None
 
 
 def _limits(options: PretrainingArguments) -> list[TrainerCallback]:

@@ -1,5 +1,6 @@
 """From a YAML file, a command line and perhaps a checkpoint to everything a pretraining run is made of."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -245,9 +246,13 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
         options["attn_implementation"] = settings.run.attn_implementation
     if settings.run.model is None:
         return AutoModelForPreTraining.from_config(settings.config, **options)
+    # The queue starts anew, so that its length need not be the checkpoint's.
+    config, stored = copy.deepcopy(settings.config), AutoConfig.from_pretrained(settings.run.model)
+    if "queue_size" in vars(stored):
+        config.queue_size = stored.queue_size
     with quiet_loading():
         trained, report = AutoModelForPreTraining.from_pretrained(
-            settings.run.model, config=settings.config, dtype=torch.float32, output_loading_info=True, **options
+            settings.run.model, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
     missing = sorted(report["missing_keys"])
     lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
@@ -269,5 +274,5 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     )
     with quiet_loading():
         return type(trained).from_pretrained(
-            None, config=trained.config, state_dict=kept, dtype=torch.float32, **options
+            None, config=settings.config, state_dict=kept, dtype=torch.float32, **options
         )

@@ -216,11 +216,16 @@ def save_classifier(
     unfinished.rmdir()
 
 
+# Facts of a pretraining that not every run has.
+_OF_THE_RUN = ("data_fraction", "budget", "seed", "queue_size", "sampling", "reduction", "select_by", "same_source")
+
+
 def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
     """Return records, epochs, steps, hardware, hours and config file of a checkpoint's pretraining.
 
     Read from the `run.json` of a pretraining run or the `results.json` of a fine-tuned folder; zeros without either.
-    `labels` is the label set of a supervised checkpoint and empty for a self-supervised one.
+    `labels` is the label set of a supervised checkpoint and empty for a self-supervised one. Where the run recorded
+    them: share of the data, kind of budget, seed, and which keys its objective compared (`_OF_THE_RUN`).
 
     Args:
         checkpoint: Folder or Hub name.
@@ -237,4 +242,4 @@ def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
         entries = [entry for entry in read_results(folder / "results.json") if entry["initialisation"] == "pretrained"]
         if entries:
             found = {**entries[0]["pretraining"], "config": entries[0]["config"]}
-    return facts | {name: found[name] for name in facts if found.get(name) is not None}
+    return facts | {name: found[name] for name in (*facts, *_OF_THE_RUN) if found.get(name) is not None}

@@ -11,6 +11,7 @@ import pytest
 from ecg_transformers.commands.benchmark import Benchmark
 from ecg_transformers.commands.benchmark_plan import read_benchmark
 from ecg_transformers.commands.benchmark_table import benchmark_table
+from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
 from ecg_transformers.errors import ArgumentsError, CorpusError
 from ecg_transformers.evaluation.results.predictions import Predictions, paired_difference, score_interval
 from ecg_transformers.evaluation.results.published import PUBLISHED, published_results
@@ -330,6 +331,17 @@ def test_several_numbers_of_folds_are_compared_number_by_number_and_drawn(plan, 
     with pytest.raises(ArgumentsError, match="a share too"):
         plan({"systems": systems, "label_efficiency": [0.05], "train_fraction": 0.5})
     assert [path.name for path in table.write(tmp_path / "out")] == ["table.csv", "table.png", "label_efficiency.png"]
+
+
+def test_one_layer_or_several_are_a_setting_of_a_row_or_of_all(plan, checkpoint):
+    probe = {"model": str(checkpoint), "mode": "linear_probe"}
+    layers = {"one": 1, "text": "0,1", "list": [0, 1]}
+    runs = plan({"systems": [probe | {"name": name, "layer": layer} for name, layer in layers.items()]}).runs
+    assert [run.settings["layer"] for run in runs] == [1, [0, 1], [0, 1]]
+    read = [read_arguments([*run.words, "--output_dir", "o"], FineTuneArguments) for run in runs]
+    assert [arguments.learning.layer for arguments in read] == [1, [0, 1], [0, 1]]
+    (run,) = plan({"systems": [probe | {"layer": 1}]}, "--layer", "0,1").runs
+    assert run.settings["layer"] == [0, 1]
 
 
 def test_the_time_left_follows_the_folds_of_the_same_system(plan, recipe, checkpoint):

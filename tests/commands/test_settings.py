@@ -103,6 +103,12 @@ def test_going_on_from_a_checkpoint_keeps_the_encoder_and_starts_twin_and_queue_
     assert model.queue.pointer.item() == 0
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable == {name for name, parameter in make_model().named_parameters() if parameter.requires_grad}
+    # The queue may have another length than the checkpoint's, or be left out.
+    for size in (16, 0):
+        settings = read_settings([*words, "--model", str(tmp_path / "checkpoint"), "--queue_size", str(size)])
+        model = build_model(settings)
+        assert (0 if model.queue is None else model.queue.keys.shape[1]) == size
+        assert torch.equal(model.projector.layers[0].linear.weight, trained.projector.layers[0].linear.weight)
 
 
 def test_going_on_from_an_encoder_alone_works(words, tmp_path, make_model, extractor):

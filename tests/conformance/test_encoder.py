@@ -106,6 +106,17 @@ def test_layers_above_the_last_one_named_are_not_run(tester, encoder):
 
 
 @torch.no_grad()
+def test_a_classifier_runs_no_layer_above_the_last_one_it_reads(tester, classifier, tmp_path):
+    tester.trained(classifier, layer=[0, 1]).save_pretrained(tmp_path)
+    model = classifier.from_pretrained(tmp_path)
+    calls = []
+    for number, module in enumerate(layer_modules(model.base_model), start=1):
+        module.register_forward_hook(lambda *_, number=number: calls.append(number))
+    model(**tester.signal_inputs())
+    assert calls == [1]
+
+
+@torch.no_grad()
 def test_a_classifier_computes_what_the_encoder_embeds(tester, classifier):
     inputs = tester.signal_inputs()
     for pooling, layer in (("cls", -1), ("mean", 1), ("cls_mean", -2), ("cls", 0), ("max", [1, -1])):

@@ -97,5 +97,8 @@ def test_fractions_are_nested_and_keep_patients_whole(small_corpus):
     half = small_corpus.select(small_corpus.patient_ids != parts[0].patient_ids[0])
     assert set(nested_fraction(half, 0.3, seed=1).patient_ids) <= set(parts[-1].patient_ids)
     assert set(nested_fraction(small_corpus, 0.3, seed=2).record_ids) != set(parts[1].record_ids)
+    # The order of the rows does not matter.
+    turned = nested_fraction(small_corpus.select(range(len(small_corpus))[::-1]), 0.3, seed=1)
+    assert set(turned.record_ids) == set(parts[1].record_ids)
     with pytest.raises(CorpusError, match="above 0 and at most 1"):
         nested_fraction(small_corpus, 1.5)

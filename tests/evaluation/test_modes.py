@@ -239,6 +239,9 @@ def test_facts_of_pretraining_are_read_from_the_run(checkpoint, tmp_path):
     facts = {"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5, "config": "a.yaml"}
     (tmp_path / "run.json").write_text(json.dumps(facts | {"peak_memory_bytes": 1}))
     assert pretraining_facts(tmp_path) == facts | {"labels": ""}
+    study = {"data_fraction": 0.25, "budget": "steps", "seed": 1, "sampling": "srcl", "same_source": "exclude"}
+    (tmp_path / "run.json").write_text(json.dumps(facts | study))
+    assert pretraining_facts(tmp_path) == facts | study | {"labels": ""}
 
 
 def test_an_unknown_mode_is_refused(checkpoint, extractor, splits):

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from ecg_transformers import EcgVitConfig, EcgVitModel, MaeMocoConfig, MaeMocoModel
+from ecg_transformers.inference.encode import embed_windows
 
 HUB = Path(__file__).parents[2] / "hub" / "mae-moco-ecg"
 
@@ -44,6 +45,21 @@ def test_the_shipped_checkpoint_of_mae_moco_keeps_its_names():
     model, info = MaeMocoModel.from_pretrained(HUB, output_loading_info=True)
     assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert set(load_file(HUB / "model.safetensors")) >= set(model.state_dict())
+
+
+@torch.no_grad()
+def test_a_quarter_of_the_blocks_is_a_model_of_its_own():
+    """Stages of the layer study: blocks 3, 6 and 9 of 12, and the output."""
+    model = EcgVitModel(EcgVitConfig(window_size=400)).eval()
+    inputs = {"input_values": torch.randn(2, 12, 400, generator=torch.Generator().manual_seed(1))}
+    fused = embed_windows(model, inputs, layer=[3, 6, 9, -1])
+    assert fused.shape == (2, 1536)
+    for number, layer in enumerate((3, 6, 9, 12)):
+        small = model.truncate(layer)
+        assert count(small) < count(model) or layer == 12
+        got = small(**inputs).pooler_output
+        torch.testing.assert_close(got, fused[:, 384 * number : 384 * (number + 1)], rtol=0, atol=1e-6)
+    assert torch.equal(fused[:, -384:], model(**inputs).pooler_output)
 
 
 @pytest.mark.parametrize("name", ["decoder_hidden_size", "mask_ratio", "queue_size"])

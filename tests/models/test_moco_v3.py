@@ -60,6 +60,11 @@ def test_official_widths_have_the_official_counts():
     last = model.projector.layers[-1].norm
     assert last.weight is None
     assert not any(name.startswith("queue") for name in model.state_dict())
+    with torch.device("meta"):
+        for backbone, projector in (({"model_type": "mae_moco"}, 19_939_328), ({"model_type": "swin1d"}, 20_987_904)):
+            fields = {"projector_hidden_size": 4096, "projection_size": 256}
+            model = MocoV3ForPreTraining(MocoV3Config(backbone_config=backbone, **fields))
+            assert count(model.projector) == projector
 
 
 def test_a_step_trains_all_but_the_fixed_parts(backbone, tmp_path):

@@ -35,6 +35,8 @@ def test_the_default_is_swin_t_in_time(swin_t, signal):
         (640, 96), (640, 96), (320, 192), (160, 384), (80, 768),
     ]  # fmt: skip
     torch.testing.assert_close(output.pooler_output, output.last_hidden_state.mean(dim=1))
+    with pytest.raises(SignalError, match=r"12, 2240\).*2560 samples"):
+        swin_t(signal[:, :, :2240])
     # Swin's own start: normal with deviation .02, cut at two; biases 0.
     weight = swin_t.encoder.stage[2].layer[3].attention.query.weight
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)

@@ -216,6 +216,12 @@ def test_what_a_run_says_of_itself_stands_first(supervised):
     assert f"- Supervised training from random weights: {facts}" in text
 
 
+def test_a_run_on_a_share_of_the_data_with_chosen_positives_says_so(supervised):
+    run = {"records": 4_354, "data_fraction": 0.25, "sampling": "srcl", "seed": 1}
+    text = render_card(dataclasses.replace(supervised, run=run))
+    assert "4,354 records, 25% of the training data, positives by `srcl`, seed 1." in text
+
+
 def test_a_fine_tuned_classifier_names_its_pretraining_and_its_fine_tuning(facts, results):
     tuned = results[2] | {"train_records": 900, "chosen": {"epoch": 7.0}, "seconds": 60.0}
     labels = config((("MI", "MI"),))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ecg_transformers.errors import CheckpointError
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,31 @@ def test_two_encoders_of_different_rates_are_compared_on_the_same_records(corpus
     card = json.loads((tmp_path / "hub_cards" / "slow-ecg" / "results.json").read_text())
     assert {entry["checkpoint"] for entry in card} == {"slow-ecg"}
     assert {entry["initialisation"] for entry in card} == {"pretrained", "random"}
+
+
+def test_one_layer_or_several_are_probed_saved_and_scored(corpus, tmp_path, monkeypatch):
+    from transformers import AutoModelForSequenceClassification
+
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
+    monkeypatch.chdir(tmp_path)
+    words = f"--corpus {corpus} --resamples 50 --seed 3"
+    values = {}
+    for layer, saved, width in (("0", 0, 16), ("0,1", [0, 1], 32)):
+        out = f"width{width}"
+        options = f"--model {checkpoint} {words} --mode linear_probe --pooling cls --layer {layer}"
+        trained = script("finetune").main([*options.split(), "--output_dir", out])
+        model = AutoModelForSequenceClassification.from_pretrained(out)
+        assert (model.config.layer, model.classifier.in_features) == (saved, width)
+        assert {json.dumps(entry["layer"]) for entry in trained} == {json.dumps(saved)}
+        scored = script("score").main([*options.split(), "--folds", "9", "--output_dir", f"scored-{out}"])
+        again = script("score").main(f"--model {out} {words} --folds 9".split())
+        values[layer] = [entry["value"] for entry in trained]
+        for entries in (scored, again):
+            assert [entry["value"] for entry in entries] == pytest.approx(values[layer], abs=1e-6)
+            assert {json.dumps(entry["layer"]) for entry in entries} == {json.dumps(saved)}
+    assert values["0"] != values["0,1"]
+    with pytest.raises(CheckpointError, match="from -2 to 1"):
+        script("score").main([*f"--model {checkpoint} {words} --mode linear_probe --layer 2".split(), "--folds", "9"])
 
 
 def test_a_classifier_is_scored_as_it_is_beside_its_saved_baseline(corpus, tmp_path, capsys, monkeypatch):

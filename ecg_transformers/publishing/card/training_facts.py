@@ -54,6 +54,10 @@ def _run_words(run: Mapping[str, Any]) -> str:
     for key in ("records", "epochs", "steps"):
         if run.get(key):
             words.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
+    if (run.get("data_fraction") or 1) != 1:
+        words.append(f"{run['data_fraction']:.0%} of the training data")
+    if run.get("sampling", "none") != "none":
+        words.append(f"positives by `{run['sampling']}`")
     hours = float(run.get("hours") or 0)
     if hours:
         words.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")

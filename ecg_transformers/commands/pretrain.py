@@ -13,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES
-from ..errors import CheckpointError, CorpusError
+from ..errors import ArgumentsError, CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
 from ..evaluation.results.entries import ENCODING_FIELDS
 from ..trainer.arguments import EcgTrainingArguments
@@ -120,6 +120,7 @@ class PretrainingRun:
                     for name, count in self.data.test_records_left_out.items()
                 ),
                 *([self.queue_note] if self.queue_note else []),
+                *(model.record_notes(self.data.train.lengths) if hasattr(model, "record_notes") else []),
                 f"{plan.steps:,} steps of {plan.batch_size} records ({plan.steps / plan.steps_per_epoch:.1f} epochs) "
                 f"on {self.trainer.args.device}, processes: {self.trainer.args.world_size}",
             ]
@@ -154,6 +155,9 @@ class _Plan:
         records: Training records.
         full_run: `max_steps` and `num_train_epochs` of the YAML file.
 
+    Attributes:
+        compared: Records of a micro-batch of all processes, which contrastive objectives compare.
+
     Raises:
         CorpusError: If the records do not fill one batch.
     """
@@ -166,6 +170,7 @@ class _Plan:
                 "per_device_train_batch_size."
             )
         self.records = records
+        self.compared = needed
         self.batch_size = needed * training.gradient_accumulation_steps
         self.steps_per_epoch = max(1, math.ceil(records // needed / training.gradient_accumulation_steps))
         self.steps = self._steps(training.max_steps, training.num_train_epochs)
@@ -241,10 +246,18 @@ def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> s
 
     Returns:
         A line that says so; None if the queue stays.
+
+    Raises:
+        ArgumentsError: Positives are to be chosen, and there is neither a queue nor another record in a batch.
     """
     # The system's own fields: a queue in the config of its backbone is not in use.
     own = vars(config)
     asked = own.get("queue_size", 0) if own.get("contrastive_weight", 1) else 0
+    if own.get("sampling", "none") != "none" and not asked and plan.compared == 1:
+        raise ArgumentsError(
+            f"sampling {own['sampling']!r} has no candidate to choose from: batches of 1 record and no queue. Set "
+            "per_device_train_batch_size or queue_size."
+        )
     longest = max(plan.records // 2 // plan.batch_size, 1) * plan.batch_size
     if data_fraction < 1 and asked > longest:
         config.queue_size = longest

@@ -49,6 +49,10 @@ class PretrainingModel(Protocol):
         the same in all phases. In evaluation `forward` is called without `phase`. Checkpoints are written between
         steps, never between phases.
 
+    `record_notes(lengths)`
+        Lines for the screen about the training records, given their lengths (samples at the rate of the model, int64
+        `(records,)`); `[]` if there is nothing to say.
+
     `figures(outputs, example, plots)`
         Plots of the trained model, see `Example`; returns matplotlib figures by file name without suffix.
     """

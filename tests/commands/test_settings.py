@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,35 @@ def test_a_mistake_is_explained(words, extra, message):
 def test_one_configuration_is_needed(words):
     with pytest.raises(ArgumentsError, match="one configuration file"):
         read_settings(words[1:])
+
+
+SWIN = {
+    "model_type": "swin1d", "embedding_size": 8, "depths": [2, 2], "num_attention_heads": [2, 4], "patch_size": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "extra", "message"),
+    [
+        ("moco_v3", "--sampling nearest", "none, srcl, n_sam, ds"),
+        ("mae_moco", "--sampling nearest", "none, srcl, n_sam, ds"),
+        ("mae_moco", "--same_source drop", "ignore, exclude, positive"),
+        ("moco_v3", "--ds_threshold 1.2", "ds_threshold is 1.2.*from -1 to 1"),
+        ("mae_moco", "--ds_threshold -1.2", "ds_threshold is -1.2.*from -1 to 1"),
+        ("moco_v3", "--backbone_config={'model_type':'resnet'}", "'resnet'; expected a registered encoder: ecg_vit"),
+        ("mae_nextclip", "--nextclip_size 950", "need a window of 1050 samples, but window_size is 1000"),
+        ("mae_nextclip", "--nextclip_size 20", "up to 75 samples.*Set nextclip_size to 75"),
+        (SWIN, "--window_size 1000", "1000 is not a multiple of 80 samples.*Set window_size to 960 or 1040"),
+    ],
+)
+def test_bad_input_of_an_objective_is_one_clear_error(recipe, extra, message, tmp_path):
+    path = CONFIGS[0].parent / f"{recipe}_tiny.yaml"
+    if isinstance(recipe, dict):
+        path = tmp_path / "swin.yaml"
+        path.write_text(json.dumps({"model_type": "moco_v3", "backbone_config": recipe}))
+    words = [path, "--corpus", "c", "--output_dir", tmp_path / "out", "--use_cpu", *extra.replace("'", '"').split()]
+    with pytest.raises((ArgumentsError, CheckpointError), match=message.replace("'", ".")):
+        build_model(read_settings([str(word) for word in words]))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
@@ -99,6 +100,17 @@ def test_a_record_that_is_too_short_has_no_weight_and_is_counted():
     torch.testing.assert_close(output.nextclip_loss, without.nextclip_loss, rtol=1e-5, atol=1e-6)
     nothing = model(x[1:2], **{n: v[1:2] for n, v in draws.items()}, attention_mask=mask[1:2])
     assert nothing.nextclip_loss == 0
+
+
+def test_the_records_that_are_too_short_are_told_once():
+    model, lengths = tiny(), np.array([200, 141, 142, 99])
+    (line,) = model.record_notes(lengths)
+    assert line.startswith("2 of 4 training records are shorter than 100 + 42 samples")
+    assert model.record_notes(lengths[:1]) == []
+    assert tiny(nextclip_weight=0).record_notes(lengths) == []
+    # The shortest half cycle, .15 s.
+    (line,) = tiny(nextclip_mode="rr", nextclip_size=75).record_notes(lengths)
+    assert line.startswith("1 of 4 training records are shorter than 100 + 15 samples")
 
 
 def test_padding_is_no_target():

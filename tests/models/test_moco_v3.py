@@ -189,6 +189,14 @@ def test_sampling_starts_after_its_warmup():
     assert want.num_positives == 0
 
 
+@torch.no_grad()
+def test_a_last_batch_of_one_is_evaluated():
+    model, x = tiny(sampling="srcl").eval(), records(1)
+    output = model(x, **with_draws(model, x))
+    assert output.loss == 0
+    assert output.num_positives == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -323,12 +323,16 @@ def test_a_second_start_in_the_same_folder_is_refused(pretrain, corpus, straight
         (["--per_device_train_batch_size", "100"], "do not fill one batch"),
         (["--probe_labels", "rythm"], "rhythm"),
         (["--validation_folds", "none"], "validation_folds"),
+        (
+            ["--per_device_train_batch_size", "1", "--queue_size", "0", "--sampling", "srcl"],
+            "no candidate to choose from",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_explained(pretrain, corpus, tmp_path, more, message):
-    from ecg_transformers.errors import CorpusError
+    from ecg_transformers.errors import EcgError
 
-    with pytest.raises(CorpusError, match=message):
+    with pytest.raises(EcgError, match=message):
         pretrain(words(corpus, tmp_path / "run", *more))
 
 

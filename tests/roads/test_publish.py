@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel
 
-from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
+from ecg_transformers import (
+    MaeMocoConfig,
+    MaeMocoFeatureExtractor,
+    MaeMocoForPreTraining,
+    MocoV3Config,
+    MocoV3FeatureExtractor,
+    MocoV3ForPreTraining,
+)
 from ecg_transformers.errors import CheckpointError
 
 SCRIPT = Path(__file__).parents[2] / "training" / "publish.py"
@@ -58,6 +66,48 @@ def test_the_command_writes_a_verified_folder_and_says_where(run_folder, tmp_pat
     assert "configuration `tiny.yaml`" in card
     assert "PTB-XL" in card
     assert "CC BY 4.0" in card
+
+
+BACKBONES = {
+    "ecg_vit": {
+        **WINDOW, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+    },
+    "swin1d": {
+        "embedding_size": 8, "depths": [1, 2], "num_attention_heads": [2, 4], "patch_size": 5, "window_size": 1000,
+        "sampling_rate": 100,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_run_of_moco_v3_is_published_as_its_backbone(backbone, script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fields = BACKBONES[backbone]
+    config = MocoV3Config(
+        backbone_config={"model_type": backbone, **fields}, projector_hidden_size=16, projection_size=8, queue_size=8,
+        sampling="srcl",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = MocoV3ForPreTraining(config)
+    model.save_pretrained("run")
+    contract = {name: fields[name] for name in WINDOW}
+    takes_padding = backbone == "ecg_vit"
+    extractor = MocoV3FeatureExtractor(**contract, allow_short=takes_padding, return_attention_mask=takes_padding)
+    extractor.save_pretrained("run")
+    run = {"records": 17418, "steps": 12, "sampling": "srcl", "model_type": "moco_v3"}
+    Path("run/run.json").write_text(json.dumps(run))
+    # Opened by its own code in a process without the package.
+    done = script.main(["run", "--output_dir", "hub/tiny"])
+    assert done.verification.golden.passed
+    stored = json.loads((done.folder / "config.json").read_text())
+    assert (stored["model_type"], stored["pretrained_by"]) == (backbone, "moco_v3")
+    assert not [path.name for path in done.folder.iterdir() if "moco" in path.name or "objectives" in path.name]
+    card = (done.folder / "README.md").read_text()
+    assert "moco_v3" in card
+    assert "positives by `srcl`" in card
+    published = AutoModel.from_pretrained(done.folder, trust_remote_code=False)
+    own = dict(model.moco_v3.backbone.named_parameters())
+    assert all(torch.equal(value, own[name].bfloat16().float()) for name, value in published.named_parameters())
 
 
 def test_a_repository_without_push_is_checked_and_nothing_is_sent(script, run_folder, capsys, monkeypatch, tmp_path):

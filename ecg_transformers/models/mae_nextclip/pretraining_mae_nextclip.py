@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
 from ...augmentations.row_generator import RowGenerator
 from ...layers.transformer import TransformerStack
-from ...objectives.nextclip import clip_loss, clip_starts, cut_clip, half_cycles
+from ...objectives.nextclip import HALF_CYCLE_RANGE, clip_loss, clip_starts, cut_clip, half_cycles
 from ..mae_moco.masked_autoencoder import MaskedAutoencoderPreTrainedModel
 from .configuration_mae_nextclip import MaeNextclipConfig
 from .modeling_mae_nextclip import MaeNextclipModel
@@ -159,6 +160,27 @@ class MaeNextclipForPreTraining(MaskedAutoencoderPreTrainedModel):
                 self.config.nextclip_context_size,
             )
         return keywords
+
+    def record_notes(self, lengths: np.ndarray) -> list[str]:
+        """Say how many training records are too short for context and clip.
+
+        Args:
+            lengths: Length of each record in samples, int64 `(records,)`.
+
+        Returns:
+            One line; none if every record has a clip.
+        """
+        config = self.config
+        size = config.nextclip_size
+        if config.nextclip_mode == "rr":
+            size = round(HALF_CYCLE_RANGE[0] * config.sampling_rate)
+        short = int((lengths < config.nextclip_context_size + size).sum()) if self.has_nextclip else 0
+        if not short:
+            return []
+        return [
+            f"{short:,} of {len(lengths):,} training records are shorter than {config.nextclip_context_size} + {size} "
+            "samples (nextclip_context_size, clip): they have no clip, and weight 0 in nextclip_loss"
+        ]
 
     @staticmethod
     def _valid_sizes(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

@@ -18,7 +18,9 @@ from ..evaluation.results.predictions import label_table
 from ..evaluation.results.report import Evaluation, summary_line
 from ..evaluation.results.store import merge_results, read_results
 from ..evaluation.settings import LearningSettings
-from ..files import write_csv
+from ..files import write_csv, write_text
+from ..publishing.card.head import derived_template
+from ..publishing.folder import LICENSE_FILE, TEMPLATE_FILE
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, portable_path
 from .downstream import FineTuneArguments, unused_settings
 from .noise import check_noise_levels, noise_report
@@ -212,6 +214,7 @@ class DownstreamRun:
         self._save(evaluation.outcome, evaluation.extractor, self.folder)
         if evaluation.baseline is not None:
             self._save(evaluation.baseline, evaluation.extractor, self.folder / "baseline")
+        self._write_card(evaluation)
         evaluation.save_predictions(self.folder)
         try:
             entries, of_baseline = evaluation.entries(report)
@@ -230,6 +233,16 @@ class DownstreamRun:
             self.print_line(text)
             return [*entries, *of_baseline, *noisy]
         return [*entries, *of_baseline]
+
+    def _write_card(self, evaluation: Evaluation) -> None:
+        """The template of the card, with what the checkpoint inherits from its base; one that is there is kept."""
+        file, mode = self.folder / TEMPLATE_FILE, evaluation.outcome.mode
+        base = evaluation.checkpoint if mode.initialization == "pretrained" else None
+        if not file.is_file():
+            use = "training" if base is None else mode.title
+            write_text(file, derived_template(base, evaluation.splits.train.corpus.info, use=use))
+        if base is not None and (Path(base) / LICENSE_FILE).is_file():
+            shutil.copyfile(Path(base) / LICENSE_FILE, self.folder / LICENSE_FILE)
 
     def _clear_training(self, evaluation: Evaluation) -> None:
         """Remove the checkpoints of trainings that are finished."""

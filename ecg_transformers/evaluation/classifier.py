@@ -221,7 +221,7 @@ _OF_THE_RUN = ("data_fraction", "budget", "seed", "queue_size", "sampling", "red
 
 
 def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
-    """Return records, epochs, steps, hardware, hours and config file of a checkpoint's pretraining.
+    """Return records, epochs, steps, hardware, hours, commit and config file of a checkpoint's pretraining.
 
     Read from the `run.json` of a pretraining run or the `results.json` of a fine-tuned folder; zeros without either.
     `labels` is the label set of a supervised checkpoint and empty for a self-supervised one. Where the run recorded
@@ -231,7 +231,7 @@ def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
         checkpoint: Folder or Hub name.
     """
     facts: dict[str, Any] = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
-    facts |= {"config": "", "labels": ""}
+    facts |= {"commit": "", "config": "", "labels": ""}
     folder = Path(checkpoint)
     found: dict[str, Any] = {}
     for file in (folder / "run.json", Path("hub_cards") / folder.name / "run.json"):

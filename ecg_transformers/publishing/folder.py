@@ -26,6 +26,8 @@ __all__ = [
 CONFIG_FILE = "config.json"
 EXTRACTOR_FILE = "preprocessor_config.json"
 CARD_FILE = "README.md"
+# What the card is rendered from, in the folder of a run or of a card.
+TEMPLATE_FILE = "card.md"
 LICENSE_FILE = "LICENSE"
 WEIGHTS_FILE = "model.safetensors"
 

@@ -18,9 +18,10 @@ from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
 from .card.card import render_card
 from .card.facts import Material, gather_facts, load_material
+from .card.head import split_head, unstated
 from .card.pictures import draw_pictures
 from .export import Opened, open_checkpoint, write_checkpoint
-from .folder import CARD_FILE, CONFIG_FILE, LICENSE_FILE
+from .folder import CARD_FILE, CONFIG_FILE, LICENSE_FILE, TEMPLATE_FILE
 from .golden import GOLDEN_FILE, compare_golden, read_golden_record, write_golden
 from .verify import Verification, verify
 
@@ -100,6 +101,7 @@ def publish(
     opened = open_checkpoint(checkpoint, with_pretraining_state=with_pretraining_state)
     required = push if require_results is None else require_results
     material = load_material(checkpoint, card, opened.head, required=required)
+    _check_statements(opened, material, push=push)
     with _staging(target) as folder:
         write_checkpoint(folder, opened, weights_dtype, max_shard_size, bundle_code=bundle_code)
         _write_golden(folder, checkpoint, opened, golden_record, golden_source)
@@ -126,6 +128,20 @@ def _target(
     if target is not None and target.exists() and (not target.is_dir() or _foreign(target)):
         raise CheckpointError(f"{target} exists and holds no checkpoint; it would be replaced. Name another folder.")
     return target
+
+
+def _check_statements(opened: Opened, material: Material, *, push: bool) -> None:
+    """Asks for the licenses that the card leaves open; the license of the weights goes into the config too."""
+    if material.template is None:
+        return
+    head, _ = split_head(material.template)
+    if lacking := unstated(head):
+        text = f"{material.folder / TEMPLATE_FILE} does not say: {', '.join(lacking)}. Fill them in"
+        if push:
+            raise CheckpointError(f"{text}; a checkpoint is uploaded with the licenses of all it was made from.")
+        logger.warning(f"{text} before it is pushed.")
+    elif head.get("license"):
+        opened.model.config.license = str(head["license"])  # type: ignore[union-attr]  # every model has an EcgConfig
 
 
 def _foreign(folder: Path) -> bool:

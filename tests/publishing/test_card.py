@@ -132,6 +132,7 @@ def test_the_template_brings_prose_licenses_and_metadata(facts):
     assert data.datasets == ["someone/ptb-xl"]
     assert data.tags == ["ecg", "mae"]
     assert not hasattr(data, "corpora")
+    assert data.attribution["corpora"][0]["citation"] == "Wagner et al. 2020."
     assert "Prose of the author." in text
     assert "- Code: Apache-2.0." in text
     assert "- Weights: CC BY 4.0." in text

@@ -55,6 +55,7 @@ def checkpoint(tmp_path_factory):
     MaeMocoForPreTraining(config).save_pretrained(folder)
     MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10).save_pretrained(folder)
     facts = {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1, "config": "tiny.yaml"}
+    facts |= {"commit": "c0ffee1", "corpus": {"name": "ptbxl", "version": "1.0.3"}}
     (folder / "run.json").write_text(json.dumps(facts))
     return folder
 
@@ -74,7 +75,10 @@ def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoin
     assert saved == [entry | {"evaluations": 1} for entry in json.loads(json.dumps(entries))]
     first = saved[0]
     assert (first["mode"], first["initialisation"], first["labels"]) == ("linear_probe", "pretrained", "all")
-    assert first["pretraining"] == {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1}
+    assert first["pretraining"] == {
+        "records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1, "config": "tiny.yaml",
+        "commit": "c0ffee1",
+    }  # fmt: skip
     assert first["config"] == "tiny.yaml"
     assert first["difference"]["against"] == "random"
     assert first["label_codes"] == list(model.config.id2label.values())
@@ -212,6 +216,8 @@ def write_table(folder, *, patients=True, kind="multi"):
 
 
 def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys):
+    from ecg_transformers.publishing.card.head import split_head, unstated
+
     words = f"--model {checkpoint} {write_table(tmp_path)} --output_dir {tmp_path / 'out'} --resamples 50"
     entries = script("finetune").main(words.split())
     printed = capsys.readouterr().out
@@ -222,6 +228,11 @@ def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys)
     assert entries[0]["label_codes"] == ["AFIB", "SR"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["label_system"] == "own"
+    # The card names the base and its corpus, and asks for the license of the recordings.
+    head, _ = split_head((tmp_path / "out" / "card.md").read_text())
+    assert head["base_model"] == "tiny-ecg"
+    assert [one["name"] for one in head["corpora"]] == ["ptbxl", "folder"]
+    assert unstated(head) == ["license", "corpora[1].title (of folder)", "corpora[1].license (of folder)"]
     with open(tmp_path / "out" / "labels_with_folds.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     folds = {}

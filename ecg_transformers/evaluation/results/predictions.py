@@ -182,6 +182,6 @@ def label_table(predictions: Predictions) -> list[dict[str, Any]]:
     rows = []
     for k, code in enumerate(predictions.codes):
         found = {name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in columns.items()}
-        counts = {name: int(found[name]) for name in _COUNTS if found.get(name) is not None}
-        rows.append({"code": code, "positives": int(labels[:, k].sum()), **found, **counts})
+        found |= {name: int(columns[name][k]) for name in _COUNTS if found.get(name) is not None}
+        rows.append({"code": code, "positives": int(labels[:, k].sum()), **found})
     return rows

@@ -138,6 +138,8 @@ class Evaluation:
         corpus = splits.evaluate.corpus
         known = pretraining_facts(self.checkpoint)
         pretraining_config, supervised = known.pop("config"), bool(known.pop("labels"))
+        known |= {"config": pretraining_config}
+        known = {name: value for name, value in known.items() if value or name not in ("commit", "config")}
         pretrained = outcome.initialization == "pretrained"
         return {
             "checkpoint": self.name,

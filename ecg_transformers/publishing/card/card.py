@@ -4,8 +4,8 @@ A template is a Markdown file with a YAML head and `{{placeholders}}`. Prose is 
 not: the renderer inserts the contract of the extractor, the usage snippet, licenses, results and hashes. The keys
 `corpora`, `code_license`, `weights_license`, `commercial_use`, `citation` and `published` (systems of the literature to
 list with their scores) of the head are values for the renderer; the others become metadata of the card (`license`,
-`tags`, `datasets`, `language` ...). `datasets` holds ids of the Hub only: a corpus of another site is named in
-`corpora`.
+`tags`, `datasets`, `language` ...). Licenses and attributions are its `attribution`, which checkpoints trained from it
+inherit. `datasets` holds ids of the Hub only: a corpus of another site is named in `corpora`.
 
 A card answers, in this order: what it is, how to use it, what goes in, how good it is, what it must not be used for,
 data and licenses. A section whose placeholder has nothing to show (label efficiency, noise, published scores, a section
@@ -14,14 +14,13 @@ of another model) is left out with its prose.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from ...errors import CheckpointError
 from .facts import CardFacts
+from .head import DEFAULT_TEMPLATE, INHERITED_KEYS, split_head, unstated
 from .labels import label_notes, threshold_limits, threshold_notes
 from .literature import literature_list
 from .pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
@@ -32,7 +31,6 @@ from .usage import summary, usage_blocks
 
 __all__ = ["check_card", "read_card", "render_card"]
 
-DEFAULT_TEMPLATE = Path(__file__).with_name("template.md")
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 REQUIRED_PLACEHOLDERS = (
     "usage", "contract", "results", "intended_use", "licenses", "training", "files", "citation",
@@ -56,9 +54,11 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
     Raises:
         CheckpointError: If the template has no YAML head, an unknown placeholder, or lacks one that every card has.
     """
-    head, body = _split(DEFAULT_TEMPLATE.read_text(encoding="utf-8") if template is None else template)
+    head, body = split_head(DEFAULT_TEMPLATE.read_text(encoding="utf-8") if template is None else template)
+    lacking = unstated(head)
     values = {key: head.pop(key) for key in RENDERER_KEYS if key in head}
-    corpora = values.get("corpora") or facts.corpora
+    corpora = values["corpora"] = list(values.get("corpora") or facts.corpora)
+    values["license"] = head.pop("license", None if lacking else facts.config.license)
     parts = {
         "name": facts.name,
         "checkpoint": facts.checkpoint,
@@ -70,7 +70,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "noise": _picture(facts, NOISE_ROBUSTNESS, "Score over the level of added noise"),
         "published": literature_list(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
         "intended_use": facts.config.intended_use,
-        "licenses": _licenses(facts, values, corpora),
+        "licenses": _licenses(values, corpora, lacking),
         "training": training_words(facts.results, facts.run, facts.name, classifier=facts.head == "classifier"),
         "files": _files(facts),
         "citation": _citation(values, corpora),
@@ -87,6 +87,9 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
     if missing:
         raise CheckpointError(f"The card template lacks {', '.join(missing)}; every card of this package has them.")
     text = PLACEHOLDER.sub(lambda match: parts[match.group(1)], _without_empty_sections(body, parts))
+    # Nothing is licensed before the licenses of all recordings are known.
+    head["license"] = "other" if lacking else values["license"]
+    head["attribution"] = {key: values[key] for key in INHERITED_KEYS if values.get(key)}
     return f"---\n{_metadata(facts, head).to_yaml()}\n---\n{text}"
 
 
@@ -99,7 +102,7 @@ def read_card(text: str) -> tuple[ModelCardData, str]:
     Raises:
         CheckpointError: If there is no YAML head or the metadata cannot be read.
     """
-    head, body = _split(text)
+    head, body = split_head(text)
     try:
         return ModelCardData(**head), body
     except (TypeError, ValueError) as error:
@@ -138,19 +141,6 @@ def _scores(results: Sequence[EvalResult]) -> list[str]:
     return sorted(repr([getattr(one, field) for field in fields]) for one in results)
 
 
-def _split(text: str) -> tuple[dict[str, Any], str]:
-    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
-    if match is None:
-        raise CheckpointError("A card begins with a YAML head between two lines `---`; none was found.")
-    try:
-        head = yaml.safe_load(match.group(1))
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"The YAML head of the card cannot be read: {error}.") from error
-    if not isinstance(head, dict):
-        raise CheckpointError("The YAML head of the card is not a table of names and values.")
-    return head, text[match.end() :]
-
-
 def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
     """The template without the sections (from one heading to the next) that have nothing to show."""
     sections = re.split(r"^(?=##+ )", body, flags=re.MULTILINE)
@@ -164,7 +154,6 @@ def _without_empty_sections(body: str, parts: Mapping[str, str]) -> str:
 def _metadata(facts: CardFacts, head: dict[str, Any]) -> ModelCardData:
     results = evaluation_results(facts.results, facts.name)
     head = {
-        "license": facts.config.license,
         "metrics": list(dict.fromkeys(result.metric_type for result in results)) or None,
         "pipeline_tag": "audio-classification" if facts.head == "classifier" else "feature-extraction",
         **head,
@@ -195,11 +184,10 @@ def _picture(facts: CardFacts, file: str, title: str) -> str:
     return f"![{title}]({file})" if file in facts.hashes else ""
 
 
-def _licenses(facts: CardFacts, values: Mapping[str, Any], corpora: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        f"- Code: {values.get('code_license', 'Apache-2.0')}.",
-        f"- Weights: {values.get('weights_license', facts.config.license)}.",
-    ]
+def _licenses(values: Mapping[str, Any], corpora: Sequence[Mapping[str, Any]], lacking: Sequence[str]) -> str:
+    weights = values.get("weights_license") or values["license"] or "no license stated"
+    open_points = f" **Not stated by the publisher yet: {', '.join(lacking)}.**" if lacking else ""
+    lines = [f"- Code: {values.get('code_license', 'Apache-2.0')}.", f"- Weights: {weights}.{open_points}"]
     for corpus in corpora:
         title = str(corpus.get("title") or corpus["name"])
         title = f"[{title}]({corpus['homepage']})" if corpus.get("homepage") else title

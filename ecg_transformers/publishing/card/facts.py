@@ -12,7 +12,7 @@ from ...configuration import EcgConfig
 from ...corpora import CORPORA, corpus_definition
 from ...errors import CheckpointError
 from ..export import Opened
-from ..folder import CARD_FILE, read_json
+from ..folder import CARD_FILE, TEMPLATE_FILE, read_json
 from ..golden import describe_golden
 from .labels import load_label_scores
 from .results import load_results
@@ -125,7 +125,7 @@ def load_material(checkpoint: Path, card: str | Path | None, head: str, *, requi
     # Scores per label belong to those of results.json and are left out without them.
     tables = [path for path in (folder / "labels.csv", checkpoint / "labels.csv") if path.is_file()]
     scores = load_label_scores(tables[0]) if tables and results and head == "classifier" else []
-    template = folder / "card.md"
+    template = folder / TEMPLATE_FILE
     text = template.read_text(encoding="utf-8") if template.is_file() else None
     return Material(folder, text, results, read_json(run) if run else {}, scores)
 

@@ -27,7 +27,8 @@ def training_words(
     if run:
         return f"- {kind if classifier else 'Pretraining'}: {_run_words(run)}"
     pretrained = [entry for entry in main_entries(results, name) if entry["initialisation"] == "pretrained"]
-    runs = [entry["pretraining"] | {"config": entry["config"], "commit": entry["commit"]} for entry in pretrained]
+    # The commit of an entry is that of the evaluation; entries of today know that of the pretraining.
+    runs = [{"config": entry["config"]} | entry["pretraining"] for entry in pretrained]
     lines = dict.fromkeys(f"- Pretraining: {_run_words(one)}" for one in runs)
     if classifier and own is not None:
         lines[f"- {kind}: {_run_words(_training_run(own))}"] = None

@@ -169,7 +169,7 @@ class EcgPreTrainedModel(PreTrainedModel):
 
     def finish_output(
         self,
-        output: ModelOutput,
+        output: Any,
         *,
         return_dict: bool | None,
         output_hidden_states: bool | None = True,

@@ -68,8 +68,9 @@ class PretrainingRun:
         self.speed = SpeedCallback()
         facts |= {**_objective_facts(settings.config), **self.data.facts}
         self.record = RunRecord(self.folder, facts, self.speed, resumed=resumed)
+        callbacks = [self.speed, self.record, *_limits(options)]
         self.clock = ClockCallback(options.max_seconds, started=started)
-        callbacks = [self.speed, self.record, self.clock, *_limits(options)]
+        callbacks.append(self.clock)
         model = build_model(settings)
         encoder: Any = model.encoder
         probe = _probe(options, encoder, self.data, self.folder, self.plan, self.speed, resumed=resumed)

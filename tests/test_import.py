@@ -1,6 +1,7 @@
 """Importing the package is cheap, and inference needs none of the libraries that only training or files need."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -62,7 +63,10 @@ print(json.dumps([shapes, sorted(blocked & set(sys.modules))]))
 
 def fresh_process(code: str, *arguments: str):
     """What a program prints as JSON in its last line, run in a process of its own."""
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240)
+    # With compiled files, as after an installation, whatever the tests themselves run under.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 

@@ -116,40 +116,11 @@ class Architecture:
             )
         return found
 
-    @property
-    def config(self) -> Any:
-        """Configuration class."""
-        return self.find("config")
-
-    @property
-    def feature_extractor(self) -> Any:
-        """Feature extractor class."""
-        return self.find("feature_extractor")
-
-    @property
-    def encoder(self) -> Any:
-        """Encoder class, or `None`."""
-        return self.find("encoder")
-
-    @property
-    def pretraining(self) -> Any:
-        """Pretraining class, or `None`."""
-        return self.find("pretraining")
-
-    @property
-    def classifier(self) -> Any:
-        """Classifier class, or `None`."""
-        return self.find("classifier")
-
-    @property
-    def anomaly_detection(self) -> Any:
-        """Anomaly detection class, or `None`."""
-        return self.find("anomaly_detection")
-
-    @property
-    def patient_identification(self) -> Any:
-        """Patient identification class, or `None`."""
-        return self.find("patient_identification")
+    def __getattr__(self, kind: str) -> Any:
+        """Return a class of the family by its kind (`row.config`, `row.encoder`); `None` if it has none: see `find`."""
+        if kind not in CLASS_KINDS:
+            raise AttributeError(f"{type(self).__name__} has no attribute {kind!r}")
+        return self.find(kind)
 
     @property
     def models(self) -> dict[str, Any]:

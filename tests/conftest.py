@@ -1,5 +1,6 @@
 """Fixtures that several parts of the test suite use."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -22,6 +23,16 @@ def verbosity():
 
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+CONFIGS = ROOT / "training" / "configs"
+
+
+def script(name: str):
+    """A script of `training/` as a module: most of what it does needs no fresh process."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

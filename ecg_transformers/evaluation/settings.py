@@ -209,8 +209,8 @@ class ReportSettings:
 def supervised_recipe(config: "PreTrainedConfig") -> dict[str, Any]:
     """The settings with which an architecture is trained from random weights on labels, by name.
 
-    It is in `recipe_<model_type>.py`, next to the config class; a family that trains any backbone has that of the
-    backbone.
+    It is in `recipe_<model_type>.py`, next to the config class; a family without one has that of the family whose
+    config it subclasses, one that trains any backbone that of the backbone.
 
     Args:
         config: Config of the checkpoint.
@@ -219,8 +219,9 @@ def supervised_recipe(config: "PreTrainedConfig") -> dict[str, Any]:
         Fields of `LearningSettings` and of the Trainer's arguments; none for an architecture without a recipe.
     """
     config = getattr(config, "backbone_config", None) or config
-    if config.model_type not in ARCHITECTURES:
-        return {}
-    package = ARCHITECTURES[config.model_type].config.__module__.rpartition(".")[0]
-    module = f"{package}.recipe_{config.model_type}"
-    return dict(import_module(module).SUPERVISED_RECIPE) if find_spec(module) is not None else {}
+    for model_type in dict.fromkeys(getattr(family, "model_type", None) for family in type(config).__mro__):
+        if model_type in ARCHITECTURES:
+            module = f"{ARCHITECTURES[model_type].config.__module__.rpartition('.')[0]}.recipe_{model_type}"
+            if find_spec(module) is not None:
+                return dict(import_module(module).SUPERVISED_RECIPE)
+    return {}

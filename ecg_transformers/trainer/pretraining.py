@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
@@ -207,16 +206,9 @@ class PretrainingTrainer(EcgTrainer):
                     logs |= callback.values
         super().log(logs, start_time)
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """As in `EcgTrainer`; the metrics hold every loss term and logged value."""
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         terms = self._evaluation_log.drain(self.accelerator)
         named = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
         return output._replace(metrics={**(output.metrics or {}), **named})

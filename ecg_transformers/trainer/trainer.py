@@ -138,15 +138,9 @@ class EcgTrainer(Trainer):
             device=values.device,
         )
 
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Any, Any, Any]:
+    def prediction_step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """As in Transformers; the batches are counted for `row_generator`."""
-        output = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        output = super().prediction_step(*args, **kwargs)
         self._evaluation_batch += 1
         return output
 
@@ -154,14 +148,7 @@ class EcgTrainer(Trainer):
         """No estimate: the Trainer's takes each sample of a signal for a token and walks over the model every step."""
         return 0
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Evaluate with fixed random numbers; training then continues as if nothing had been evaluated."""
         self._evaluation_batch = 0
         if self.args.world_size > 1 and self.args.ddp_broadcast_buffers is not False:
@@ -171,9 +158,7 @@ class EcgTrainer(Trainer):
             broadcast(list(self.core_model.buffers()))
         # A loader takes a number from torch's global generator when it starts; dropout must not notice.
         with torch.random.fork_rng(devices=[]):
-            return super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
+            return super().evaluation_loop(*args, **kwargs)
 
     # ---- data, optimizer, learning rate ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_title
@@ -107,7 +108,7 @@ def test_accuracy_can_be_resampled():
 def test_settings_of_a_baseline_from_scratch_are_the_recipe_with_scratch_over_it(checkpoint):
     from transformers import AutoConfig
 
-    from ecg_transformers.models.mae_moco.recipe_mae_moco import SUPERVISED_RECIPE
+    from ecg_transformers.models.ecg_vit.recipe_ecg_vit import SUPERVISED_RECIPE
 
     config = AutoConfig.from_pretrained(checkpoint)
     training = {"learning_rate": 7.0, "bf16": True}
@@ -137,11 +138,11 @@ def test_a_recipe_leaves_no_optimization_setting_to_the_fine_tuning_it_is_compar
 
     from ecg_transformers.evaluation.settings import supervised_recipe
 
-    recipe = supervised_recipe(SimpleNamespace(model_type=model_type))
+    config = ARCHITECTURES[model_type].config()
+    recipe = supervised_recipe(config)
     needed = {"num_train_epochs", "per_device_train_batch_size", "learning_rate", "one_cycle", "weight_decay"}
     needed |= {"adam_beta2", "max_grad_norm", "max_shift_seconds", "early_stopping_patience"}
     assert needed <= recipe.keys()
     assert recipe["one_cycle"] or {"lr_scheduler_type", "warmup_steps", "warmup_epochs"} <= recipe.keys()
-    backbone = SimpleNamespace(model_type="any", backbone_config=SimpleNamespace(model_type=model_type))
-    assert supervised_recipe(backbone) == recipe
-    assert supervised_recipe(SimpleNamespace(model_type="not_there")) == {}
+    assert supervised_recipe(SimpleNamespace(backbone_config=config)) == recipe
+    assert supervised_recipe(SimpleNamespace()) == {}

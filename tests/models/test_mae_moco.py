@@ -17,17 +17,13 @@ from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.progress import Progress
 
+from ..testers.mae_moco import SIZES
+
 TINY = {
     "num_leads": 12,
     "sampling_rate": 100,
     "window_size": 200,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "decoder_hidden_size": 16,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 32,
+    **SIZES,
     "projector_hidden_size": 16,
     "projection_size": 16,
     "queue_size": 20,

@@ -19,16 +19,12 @@ from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.signals.synthesis import synthesize_record
 
+from ..testers.mae_moco import SIZES
+
 TINY = {
     "sampling_rate": 100,
     "window_size": 200,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "decoder_hidden_size": 16,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 32,
+    **SIZES,
     "nextclip_size": 42,
     "nextclip_context_size": 100,
 }

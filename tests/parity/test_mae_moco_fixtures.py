@@ -9,19 +9,14 @@ from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.reconstruction import masked_reconstruction_loss
 
+from ..testers.mae_moco import SIZES
 from .recorded import DATA, assert_near
 
 SMALL = {
     "num_leads": 3,
     "window_size": 200,
     "patch_size": 25,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "decoder_hidden_size": 16,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 32,
+    **SIZES,
     "projector_hidden_size": 8,
     "projection_size": 8,
     "queue_size": 16,

@@ -1,27 +1,22 @@
 """A tiny pretraining run, a tiny classifier, both published once, and fresh processes with or without the package."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
+
+from ..testers.mae_moco import SIZES
+from .hub_server import serve
 
 TINY = {
     "sampling_rate": 100,
     "window_size": 1000,
     "patch_size": 25,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "decoder_hidden_size": 16,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 32,
+    **SIZES,
     "queue_size": 64,
 }
 CODES = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -156,9 +151,5 @@ def in_process(tmp_path_factory):
 @pytest.fixture
 def hub():
     """A local Hub, running."""
-    path = Path(__file__).with_name("hub_server.py")
-    specification = importlib.util.spec_from_file_location("hub_server", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    with module.serve() as running:
+    with serve() as running:
         yield running

@@ -1,8 +1,6 @@
 """A supervised convolutional network, published by the command: no pretraining class, BatchNorm, a head with layers."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +21,8 @@ from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing import publish
 from ecg_transformers.publishing.inspection import inspect_checkpoint
 
-SCRIPT = Path(__file__).parents[2] / "training" / "publish.py"
+from ..conftest import script
+
 # More than ten: as text, label 10 comes before label 2.
 CODES = ("NORM", "MI", "STTC", "CD", "HYP", "AFIB", "AFLT", "SR", "PACE", "PVC", "PAC", "WPW")
 THRESHOLDS = [round(0.05 * number, 2) for number in range(1, 13)]
@@ -64,11 +63,8 @@ def run_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def published(run_folder, tmp_path_factory):
     """The folder that `training/publish.py CHECKPOINT --output_dir DIR` writes, verified in a clean process."""
-    specification = importlib.util.spec_from_file_location("training_publish", SCRIPT)
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
     target = tmp_path_factory.mktemp("hub") / "tiny-xresnet1d"
-    return script.main([str(run_folder), "--output_dir", str(target)])
+    return script("publish").main([str(run_folder), "--output_dir", str(target)])
 
 
 def test_the_folder_holds_a_classifier_and_no_code_of_pretraining(published):

@@ -1,18 +1,14 @@
 """`training/benchmark.py` as a user types it: killed and gone on with, listed, with a run that fails, its files."""
 
-import importlib.util
 import json
 import math
-import os
 import shutil
-from pathlib import Path
 
 import pytest
-import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from ..conftest import CONFIGS, script
+from .conftest import make_checkpoint, synthetic_corpus
 
-ROOT = Path(__file__).parents[2]
 RECIPE = """
 model_type: xresnet1d
 sampling_rate: 50
@@ -31,32 +27,13 @@ bf16: false
 """
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A corpus of 100 synthetic records, a recipe, a checkpoint, and the settings of a benchmark of the two."""
-    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
-    from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
-
+    """A corpus of 200 synthetic records, a recipe, a checkpoint, and the settings of a benchmark of the two."""
     folder = tmp_path_factory.mktemp("benchmark")
-    corpus = folder / "synthetic"
-    build_corpus(synthetic_definition(200, sampling_rate=50, duration=4.0), folder, corpus, progress=False)
+    corpus = synthetic_corpus(folder / "synthetic", records=200)
     (folder / "tiny_net.yaml").write_text(RECIPE)
-    torch.manual_seed(7)
-    config = MaeMocoConfig(
-        sampling_rate=50, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
-        projector_hidden_size=8, projection_size=8, queue_size=32,
-    )  # fmt: skip
-    MaeMocoForPreTraining(config).save_pretrained(folder / "tiny-ecg")
-    MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10).save_pretrained(folder / "tiny-ecg")
+    make_checkpoint(folder / "tiny-ecg")
     settings = {
         "corpus": str(corpus),
         "systems": [
@@ -209,11 +186,11 @@ def test_the_shipped_configurations_can_be_read():
     from ecg_transformers.commands.benchmark_plan import read_benchmark
 
     places = ["--corpus", "c", "--output_dir", "o"]
-    arguments, common, _ = read_benchmark([str(ROOT / "training" / "configs" / "benchmark_ptbxl.yaml"), *places])
+    arguments, common, _ = read_benchmark([str(CONFIGS / "benchmark_ptbxl.yaml"), *places])
     assert arguments.labels == ["all", "diagnostic", "subclass", "superclass", "form", "rhythm"]
     assert [system["name"] for system in arguments.systems][:2] == ["xresnet1d50", "xresnet1d101"]
     assert common["train_folds"] == "1-8"
-    arguments, _, _ = read_benchmark([str(ROOT / "training" / "configs" / "label_efficiency_ptbxl.yaml"), *places])
+    arguments, _, _ = read_benchmark([str(CONFIGS / "label_efficiency_ptbxl.yaml"), *places])
     assert arguments.label_efficiency == [1, 2, 4, 8]
 
 

@@ -1,7 +1,6 @@
 """`training/finetune.py` as a user types it: every mode, a user's own table, what is left in the folder."""
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,50 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from ecg_transformers.errors import ArgumentsError, EcgError
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from ..conftest import ROOT, script
+from .conftest import make_checkpoint
 
-ROOT = Path(__file__).parents[2]
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 QUICK = "--num_train_epochs 2 --per_device_train_batch_size 16 --disable_tqdm true --resamples 50".split()
 QUICK += ["--scratch", '{"num_train_epochs": 2}']
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
-    from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
-
-    folder = tmp_path_factory.mktemp("corpus") / "synthetic"
-    build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A tiny pretraining checkpoint: 2 s at 50 Hz."""
-    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
-
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-ecg"
-    torch.manual_seed(7)
-    config = MaeMocoConfig(
-        sampling_rate=50, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
-        projector_hidden_size=8, projection_size=8, queue_size=32,
-    )  # fmt: skip
-    MaeMocoForPreTraining(config).save_pretrained(folder)
-    MaeMocoFeatureExtractor(sampling_rate=50, window_size=100, patch_size=10).save_pretrained(folder)
+    """A tiny pretraining checkpoint with its record."""
+    folder = make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny-ecg")
     facts = {"records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1, "config": "tiny.yaml"}
     facts |= {"commit": "c0ffee1", "corpus": {"name": "ptbxl", "version": "1.0.3"}}
     (folder / "run.json").write_text(json.dumps(facts))

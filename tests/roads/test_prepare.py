@@ -5,25 +5,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ecg_transformers.corpora.prepared import load_corpus
 
-SCRIPT = Path(__file__).parents[2] / "training" / "prepare.py"
+from ..conftest import ROOT
+from ..conftest import script as module_of
+
+SCRIPT = ROOT / "training" / "prepare.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module: most of what it says needs no fresh process."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("prepare_script", SCRIPT)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of("prepare")
 
 
 def test_help_names_every_corpus_and_option(script, capsys):

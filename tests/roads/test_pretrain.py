@@ -1,6 +1,5 @@
 """`training/pretrain.py` as a whole: killed and resumed it is the same run; what it leaves behind; going on."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -8,15 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
+from ..conftest import CONFIGS, ROOT
+from .conftest import small_corpus
+
 SCRIPT = ROOT / "training" / "pretrain.py"
-CONFIG = ROOT / "training" / "configs" / "mae_moco_tiny.yaml"
+CONFIG = CONFIGS / "mae_moco_tiny.yaml"
 # 24 records in folds 1 to 3 make 3 batches of 8: the run crosses epochs, evaluates, and saves in the middle of one.
 RUN = ["--max_steps", "14", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "20"]
 RUN += ["--eval_strategy", "steps", "--eval_steps", "5", "--logging_steps", "3", "--per_device_train_batch_size", "8"]
@@ -28,70 +28,9 @@ def words(corpus, output, *more):
 
 
 @pytest.fixture(scope="module")
-def pretrain():
-    """The script's main function."""
-    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-@pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz, with rhythm labels."""
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "small")
-
-
-def make_corpus(folder, *, folds=True):
-    import numpy as np
-
-    from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
-    from ecg_transformers.corpora.layout import CorpusRecord
-    from ecg_transformers.signals.leads import STANDARD_LEADS
-
-    def read(root, source):
-        random = np.random.default_rng(source.record_id)
-        beats = np.sin(2 * np.pi * (1 + source.record_id % 2) * np.arange(1000) / 100) ** 21
-        wave = beats * random.uniform(0.3, 1.5, (12, 1)) + 0.03 * random.normal(size=(12, 1000))
-        return CorpusRecord(
-            np.round(1000 * wave).astype(np.int16),
-            100.0,
-            STANDARD_LEADS,
-            gain=np.full(12, 1000.0),
-            record_id=source.record_id,
-            patient_id=source.patient_id,
-            fold=source.fold,
-            labels=source.labels,
-        )
-
-    sources = [
-        RecordSource(
-            str(n),
-            f"r{n}",
-            n,
-            patient_id=n // 2,
-            fold=1 + (n // 2) % 4 if folds else -1,
-            labels=("SLOW", "FAST")[n % 2 : n % 2 + 1],
-        )
-        for n in range(32)
-    ]
-    rhythms = LabelSet(("SLOW", "FAST"), ("slow", "fast"), "own")
-    definition = CorpusDefinition(
-        folder.name,
-        "Small corpus",
-        "1",
-        "CC0",
-        "",
-        "",
-        "own",
-        lambda *_: (folder, sources),
-        read,
-        lambda _: {"rhythm": rhythms},
-    )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    build_corpus(definition, folder.parent, folder, progress=False)
-    return folder
+    return small_corpus(tmp_path_factory.mktemp("corpus") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +276,7 @@ def test_data_that_do_not_fit_are_explained(pretrain, corpus, tmp_path, more, me
 
 
 def test_several_corpora_are_pretrained_on_as_one(pretrain, corpus, tmp_path, capsys):
-    other = make_corpus(tmp_path / "other", folds=False)
+    other = small_corpus(tmp_path / "other", folds=False)
     output = tmp_path / "run"
     more = ["--train_folds", "none", "--validation_folds", "none", "--max_steps", "3", "--save_strategy", "no"]
     run = pretrain(words(corpus, output, "--corpus", str(corpus), str(other), *more, "--probe_labels", "rhythm"))
@@ -357,7 +296,7 @@ def test_several_corpora_are_pretrained_on_as_one(pretrain, corpus, tmp_path, ca
 def test_corpora_of_the_yaml_file_are_a_path_or_a_list(pretrain, corpus, tmp_path):
     import yaml
 
-    other = make_corpus(tmp_path / "other")
+    other = small_corpus(tmp_path / "other")
     for name, value in (("one", str(corpus)), ("two", [str(corpus), str(other)])):
         config = tmp_path / f"{name}.yaml"
         config.write_text(yaml.safe_dump({**yaml.safe_load(CONFIG.read_text()), "corpus": value}))

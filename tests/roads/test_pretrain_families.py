@@ -1,14 +1,11 @@
 """`training/pretrain.py` with the recipes of further architectures: started, interrupted and resumed bit for bit."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-from .test_pretrain import SCRIPT, make_corpus
+from ..conftest import CONFIGS
+from .conftest import small_corpus
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 # 24 records in folds 1 to 3 make 3 batches of 8; the run is interrupted in the middle of an epoch.
 RUN = "--max_steps 14 --save_strategy steps --save_steps 2 --save_total_limit 20 --eval_strategy steps --eval_steps 5"
 RUN += " --logging_steps 3 --per_device_train_batch_size 8 --train_folds 1-3 --validation_folds 4 --disable_tqdm"
@@ -29,18 +26,9 @@ RECIPES = {
 
 
 @pytest.fixture(scope="module")
-def pretrain():
-    """The script's main function."""
-    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-@pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz."""
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "small")
+    return small_corpus(tmp_path_factory.mktemp("corpus") / "small")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -1,11 +1,9 @@
 """The command `training/publish.py`, as it is typed."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +19,10 @@ from ecg_transformers import (
 )
 from ecg_transformers.errors import CheckpointError
 
-SCRIPT = Path(__file__).parents[2] / "training" / "publish.py"
+from ..conftest import ROOT
+from ..conftest import script as module_of
+
+SCRIPT = ROOT / "training" / "publish.py"
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "queue_size": 8}
 SIZES |= {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
 WINDOW = {"sampling_rate": 100, "window_size": 1000, "patch_size": 25}
@@ -29,10 +30,7 @@ WINDOW = {"sampling_rate": 100, "window_size": 1000, "patch_size": 25}
 
 @pytest.fixture(scope="module")
 def script():
-    specification = importlib.util.spec_from_file_location("training_publish", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return module_of("publish")
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,16 @@
 """The supervised recipes on the real corpus: every label set trains an epoch (`-m slow`, about 12 minutes)."""
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "training" / "configs"
-# Labels of each set (specification of ecg-selfsupervised, 1.4).
+from ..conftest import CONFIGS, script
+
+# Labels of each set.
 LABEL_SETS = {"all": 71, "diagnostic": 44, "subclass": 23, "superclass": 5, "form": 19, "rhythm": 12}
 
 pytestmark = pytest.mark.slow
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,50 +1,14 @@
 """`training/score.py` as a user types it: encoders and classifiers on the same records, the table, the card."""
 
-import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from ecg_transformers.errors import CheckpointError
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-ROOT = Path(__file__).parents[2]
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "training" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """220 synthetic records of thirteen rhythms, 4 s at 50 Hz."""
-    from ecg_transformers.corpora.build import build_corpus
-    from ecg_transformers.corpora.sources.synthetic import synthetic_definition
-
-    folder = tmp_path_factory.mktemp("corpus") / "synthetic"
-    build_corpus(synthetic_definition(220, sampling_rate=50, duration=4.0), folder.parent, folder, progress=False)
-    return folder
-
-
-def make_checkpoint(folder, *, rate, seed):
-    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining
-
-    torch.manual_seed(seed)
-    config = MaeMocoConfig(
-        sampling_rate=rate, window_size=100, patch_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, decoder_hidden_size=8, decoder_num_attention_heads=2, decoder_intermediate_size=16,
-        projector_hidden_size=8, projection_size=8, queue_size=32,
-    )  # fmt: skip
-    MaeMocoForPreTraining(config).save_pretrained(folder)
-    MaeMocoFeatureExtractor(sampling_rate=rate, window_size=100, patch_size=10).save_pretrained(folder)
-    return folder
+from ..conftest import script
+from .conftest import make_checkpoint
 
 
 def test_two_encoders_of_different_rates_are_compared_on_the_same_records(corpus, tmp_path, capsys, monkeypatch):

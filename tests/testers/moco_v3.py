@@ -3,11 +3,10 @@
 from typing import ClassVar
 
 from .ecg_vit import EcgVitTester
-from .tester import EcgModelTester
 from .xresnet1d import Xresnet1dTester
 
 
-class MocoV3Tester(EcgModelTester):
+class MocoV3Tester(EcgVitTester):
     """The backbone of the tester of `ecg_vit`; its fields are given at the top level."""
 
     model_type = "moco_v3"
@@ -19,16 +18,10 @@ class MocoV3Tester(EcgModelTester):
         # No multiple of the batch, so that the queue wraps round inside a batch.
         "queue_size": 10,
     }
-    input_shape = EcgVitTester.input_shape
-    num_hidden_layers = EcgVitTester.num_hidden_layers
-    seq_length = EcgVitTester.seq_length
-    hidden_size = EcgVitTester.hidden_size
-    num_attention_heads = EcgVitTester.num_attention_heads
     twins: ClassVar = {"momentum_encoder": "moco_v3", "momentum_projector": "projector"}
-    feature_extractor_fields: ClassVar = EcgVitTester.feature_extractor_fields
 
 
-class MocoV3Xresnet1dTester(EcgModelTester):
+class MocoV3Xresnet1dTester(Xresnet1dTester):
     """The backbone of the tester of xresnet1d, with the heads that MoCo v3 has for convolutional networks."""
 
     model_type = "moco_v3"
@@ -40,16 +33,7 @@ class MocoV3Xresnet1dTester(EcgModelTester):
         "projection_size": 8,
         "predictor_last_norm": False,
     }
-    input_shape = Xresnet1dTester.input_shape
-    num_hidden_layers = Xresnet1dTester.num_hidden_layers
-    seq_length = Xresnet1dTester.seq_length
-    hidden_size = Xresnet1dTester.hidden_size
-    hidden_state_shapes: ClassVar = Xresnet1dTester.hidden_state_shapes
-    takes_attention_mask = False
-    takes_any_window = True
-    records_are_independent = False
     twins: ClassVar = MocoV3Tester.twins
-    feature_extractor_fields: ClassVar = Xresnet1dTester.feature_extractor_fields
 
 
 OTHERS = {"xresnet1d": MocoV3Xresnet1dTester}

@@ -16,18 +16,21 @@ from ...objectives.reconstruction import masked_reconstruction_loss
 from .configuration_mae_moco import MaskedAutoencoderConfig
 from .modeling_mae_moco import MaeMocoModel, MaeMocoPreTrainedModel
 
-__all__ = ["MaeMocoDecoder", "MaskedAutoencoderPreTrainedModel"]
+__all__ = ["MaeMocoDecoder", "MaskedAutoencoderPreTrainedModel", "TransformerDecoder"]
 
 
-class MaeMocoDecoder(nn.Module):
-    """Visible tokens back to patches: map, mask tokens, positions, blocks, norm, "size matcher" (paper)."""
+class TransformerDecoder(nn.Module):
+    """Tokens of the encoder to samples: map to the width of the decoder, blocks, norm, linear layer.
 
-    def __init__(self, config: MaskedAutoencoderConfig):
+    Args:
+        config: Configuration of the model.
+        output_size: Output width of the linear layer.
+    """
+
+    def __init__(self, config: MaskedAutoencoderConfig, output_size: int):
         super().__init__()
         width = config.decoder_hidden_size
         self.embed = nn.Linear(config.hidden_size, width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position_embeddings = nn.Parameter(torch.zeros(1, config.num_patches, width))
         self.layer = TransformerStack(
             config,
             num_layers=config.decoder_num_hidden_layers,
@@ -36,7 +39,23 @@ class MaeMocoDecoder(nn.Module):
             intermediate_size=config.decoder_intermediate_size,
         ).layer
         self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.head = nn.Linear(width, config.patch_size * config.num_leads)
+        self.head = nn.Linear(width, output_size)
+
+    def decode(self, tokens: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pass mapped tokens through blocks, norm and linear layer."""
+        for layer in self.layer:
+            tokens, _ = layer(tokens, attention_mask)
+        return self.head(self.layernorm(tokens))
+
+
+class MaeMocoDecoder(TransformerDecoder):
+    """Visible tokens back to patches, with mask tokens and positions; the linear layer is the paper's "size matcher"."""
+
+    def __init__(self, config: MaskedAutoencoderConfig):
+        super().__init__(config, config.patch_size * config.num_leads)
+        width = config.decoder_hidden_size
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, config.num_patches, width))
 
     def forward(
         self, visible: torch.Tensor, ids_restore: torch.Tensor, patch_weight: torch.Tensor | None = None
@@ -44,10 +63,7 @@ class MaeMocoDecoder(nn.Module):
         """Decode `(batch, kept, hidden)` to `(batch, patches, patch_size * leads)`; padding is not attended to."""
         tokens = restore_patches(self.embed(visible), self.mask_token, ids_restore)
         tokens = tokens + self.position_embeddings.to(tokens.dtype)
-        attention_mask = additive_attention_mask(patch_weight, tokens.dtype)
-        for layer in self.layer:
-            tokens, _ = layer(tokens, attention_mask)
-        return self.head(self.layernorm(tokens))
+        return self.decode(tokens, additive_attention_mask(patch_weight, tokens.dtype))
 
 
 class MaskedAutoencoderPreTrainedModel(MaeMocoPreTrainedModel):

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers.utils import ModelOutput
 
 from ...augmentations.row_generator import RowGenerator
-from ...layers.transformer import TransformerStack
 from ...objectives.nextclip import HALF_CYCLE_RANGE, clip_loss, clip_starts, cut_clip, half_cycles
-from ..mae_moco.masked_autoencoder import MaskedAutoencoderPreTrainedModel
+from ..mae_moco.masked_autoencoder import MaskedAutoencoderPreTrainedModel, TransformerDecoder
 from .configuration_mae_nextclip import MaeNextclipConfig
 from .modeling_mae_nextclip import MaeNextclipModel
 
@@ -56,34 +54,20 @@ class MaeNextclipForPreTrainingOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class NextclipDecoder(nn.Module):
-    """[CLS] alone to a clip: map, blocks, norm, linear layer (paper); there is no mask token and no position.
+class NextclipDecoder(TransformerDecoder):
+    """[CLS] alone to a clip (paper); there is no mask token and no position.
 
     One token attends to itself alone, so query and key of the blocks have no influence and get a gradient of 0.
     """
 
     def __init__(self, config: MaeNextclipConfig):
-        super().__init__()
-        width = config.decoder_hidden_size
+        super().__init__(config, config.nextclip_size * config.num_leads)
         self.num_leads = config.num_leads
-        self.embed = nn.Linear(config.hidden_size, width)
-        self.layer = TransformerStack(
-            config,
-            num_layers=config.decoder_num_hidden_layers,
-            hidden_size=width,
-            num_heads=config.decoder_num_attention_heads,
-            intermediate_size=config.decoder_intermediate_size,
-        ).layer
-        self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.head = nn.Linear(width, config.nextclip_size * config.num_leads)
 
     def forward(self, cls: torch.Tensor) -> torch.Tensor:
         """Decode `(batch, hidden)` to `(batch, leads, nextclip_size)`."""
-        tokens = self.embed(cls)[:, None]
-        for layer in self.layer:
-            tokens, _ = layer(tokens)
         # Sample-major, lead fastest, as a patch.
-        return self.head(self.layernorm(tokens[:, 0])).unflatten(1, (-1, self.num_leads)).transpose(1, 2)
+        return self.decode(self.embed(cls)[:, None])[:, 0].unflatten(1, (-1, self.num_leads)).transpose(1, 2)
 
 
 class MaeNextclipForPreTraining(MaskedAutoencoderPreTrainedModel):

@@ -1,6 +1,7 @@
 """Configuration: validation shared by all families, fields shared by all encoders and by contrastive pretraining."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import fields
@@ -35,7 +36,7 @@ class EcgBaseConfig(PreTrainedConfig):
     """Validation of every configuration: names of fields, type of weights, sizes.
 
     Raises:
-        CheckpointError: A keyword is a near miss of a field, or a size is out of range.
+        CheckpointError: A keyword is a near miss of a field, or a size or the weight of a loss term is out of range.
     """
 
     # Sizes and counts that may be 0, which means: none.
@@ -46,7 +47,7 @@ class EcgBaseConfig(PreTrainedConfig):
         if type(self.dtype).__name__ not in ("NoneType", "str", "dtype"):
             raise CheckpointError(f"dtype is {self.dtype!r}; expected the name of a type, 'float32' or 'bfloat16'.")
         super().__post_init__(**kwargs)
-        self._check_sizes()
+        self._check_numbers()
         # Label 10 precedes label 2 in a file sorted as text; whatever lists labels follows the order of the outputs.
         if self.id2label:
             self.id2label = dict(sorted(self.id2label.items()))  # type: ignore[arg-type, assignment]
@@ -55,10 +56,12 @@ class EcgBaseConfig(PreTrainedConfig):
         """Return the names of the fields that Transformers does not declare."""
         return {field.name for field in fields(self)} - {field.name for field in fields(PreTrainedConfig)}
 
-    def _check_sizes(self) -> None:
-        """Refuse counts and sizes that no model has, before anything of that size is built."""
+    def _check_numbers(self) -> None:
+        """Refuse negative weights of loss terms, and counts and sizes that no model has, before anything is built."""
         for name in self.own_fields():
             value = getattr(self, name)
+            if name.endswith("_weight") and isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise CheckpointError(f"{name} is {value}; the weight of a loss term must be at least 0 (0: left out).")
             if not isinstance(value, int) or not _SIZE_FIELD.fullmatch(name):
                 continue
             largest = _LARGEST_DEPTH if name.endswith("_layers") else _LARGEST_SIZE

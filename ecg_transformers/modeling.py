@@ -150,6 +150,20 @@ class EcgPreTrainedModel(PreTrainedModel):
         elif isinstance(module, AttentionPooling):
             init.zeros_(module.query)
 
+    def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """As in Transformers; a layer that the architecture has no rule for is reset as in torch.
+
+        Such layers come from heads outside the package. A tensor that their checkpoint lacks is uninitialized memory.
+        """
+        if getattr(module, "_is_hf_initialized", False):
+            return
+        new = [value for value in module.parameters(recurse=False) if not getattr(value, "_is_hf_initialized", False)]
+        versions = [value._version for value in new]
+        super()._initialize_weights(module, *args, **kwargs)
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if new and reset is not None and [value._version for value in new] == versions:
+            reset()
+
     def card_sections(self) -> dict[str, str]:
         """Sections of the model card that only this model can write: placeholder of the template to Markdown.
 

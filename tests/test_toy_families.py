@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification, pipeline
 
 from ecg_transformers.auto import ARCHITECTURES, register
 from ecg_transformers.errors import CheckpointError
@@ -139,3 +139,13 @@ def test_the_pretraining_command_takes_a_family_over_a_backbone(corpus_folder, t
     assert [entry["step"] for entry in json.loads((tmp_path / "run" / "probe.json").read_text())["probes"]] == [0, 2, 4]
     encoder = AutoModel.from_pretrained(tmp_path / "run")
     assert (encoder.num_layers, encoder.config.patch_size) == (2, 10)
+
+
+def test_a_family_without_classifier_says_so_in_the_classification_pipeline(tmp_path):
+    row = TOYS["toy_autoencoder"]
+    model, extractor = row.pretraining(row.config()), row.feature_extractor()
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    for given in ({"model": str(tmp_path)}, {"model": model, "feature_extractor": extractor}):
+        with pytest.raises(CheckpointError, match="toy_autoencoder, a family without a classifier"):
+            pipeline("ecg-classification", **given, device="cpu")

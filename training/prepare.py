@@ -23,6 +23,7 @@ from ecg_transformers.corpora.label_table import TASKS
 from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError, EcgError
+from ecg_transformers.inference.loading import checkpoint_errors
 
 OWN = {
     "folder": "your own recordings, labels from --table",
@@ -121,7 +122,8 @@ def main(words: list[str] | None = None) -> Corpus:
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
-        extractor = AutoFeatureExtractor.from_pretrained(options.model)
+        with checkpoint_errors(options.model):
+            extractor = AutoFeatureExtractor.from_pretrained(options.model)
     corpus = build_corpus(
         definition,
         source,

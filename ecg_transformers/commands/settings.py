@@ -14,7 +14,7 @@ from ..auto import ARCHITECTURES, Architecture
 from ..backbone import EcgBackboneConfig
 from ..errors import ArgumentsError, CheckpointError, check_names
 from ..features.agreement import CONTRACT_FIELDS, check_contract
-from ..inference.loading import quiet_loading
+from ..inference.loading import checkpoint_errors, quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.run_record import portable_path
 from .command_line import convert, field_types, parse_command_line, read_yaml
@@ -81,7 +81,8 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         )
     from_file = read_yaml(positional[0])
     checkpoint = options.get("model", from_file.get("model"))
-    base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
+    with checkpoint_errors(checkpoint):
+        base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
     architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
     if "pretraining" not in architecture.heads:
         able = ", ".join(name for name, other in ARCHITECTURES.items() if "pretraining" in other.heads)
@@ -107,7 +108,8 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         config, extractor = config_and_extractor(architecture, values)
     else:
         config = AutoConfig.from_pretrained(checkpoint, **_of(owners["config"], options))
-        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
+        with checkpoint_errors(checkpoint):
+            extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
         _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor)
         check_contract(config, extractor)
     run, training = _dataclasses(owners, values)
@@ -250,7 +252,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     config, stored = copy.deepcopy(settings.config), AutoConfig.from_pretrained(settings.run.model)
     if "queue_size" in vars(stored):
         config.queue_size = stored.queue_size
-    with quiet_loading():
+    with quiet_loading(), checkpoint_errors(settings.run.model):
         trained, report = AutoModelForPreTraining.from_pretrained(
             settings.run.model, config=config, dtype=torch.float32, output_loading_info=True, **options
         )

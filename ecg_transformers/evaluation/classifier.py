@@ -14,7 +14,7 @@ from ..auto import ARCHITECTURES
 from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
-from ..inference.loading import quiet_loading
+from ..inference.loading import checkpoint_errors, quiet_loading
 from ..metrics.thresholds import Thresholds
 from .probes.attentive import AttentiveHead
 from .probes.linear import LinearProbe
@@ -50,10 +50,11 @@ def load_extractor(
             to the window.
 
     Raises:
-        CheckpointError: Rate, window or leads differ between the two files.
+        CheckpointError: The checkpoint cannot be opened; rate, window or leads differ between the two files.
     """
-    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-    config = AutoConfig.from_pretrained(checkpoint)
+    with checkpoint_errors(checkpoint):
+        extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+        config = AutoConfig.from_pretrained(checkpoint)
     check_contract(config, extractor)
     changes: dict[str, int] = {}
     if window_seconds is not None:
@@ -132,7 +133,7 @@ def _with_encoder(
     checkpoint: str | Path, fresh: "EcgForSequenceClassification", **options: Any
 ) -> "EcgForSequenceClassification":
     """The checkpoint's encoder with the head of a new model: a head for another task is no start for this one."""
-    with quiet_loading():
+    with quiet_loading(), checkpoint_errors(checkpoint):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, config=fresh.config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
             output_loading_info=True, **options,

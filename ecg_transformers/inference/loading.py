@@ -1,11 +1,36 @@
-"""Loading without Transformers' report, where the caller checks what is missing and what is left over."""
+"""Loading of checkpoints: without Transformers' report where the caller checks it; a missing one is one clear line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from transformers.utils import logging
 
-__all__ = ["quiet_loading"]
+from ..errors import CheckpointError, EcgError
+
+__all__ = ["checkpoint_errors", "quiet_loading"]
+
+
+@contextmanager
+def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
+    """Report a checkpoint that Transformers cannot open inside the `with` block in one line.
+
+    Args:
+        checkpoint: Folder or Hub name.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, a file of it is missing, or its type is unknown.
+    """
+    try:
+        yield
+    except EcgError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        raise CheckpointError(
+            f"{checkpoint} cannot be opened: {reason}. Expected the folder of a checkpoint (config.json, "
+            "preprocessor_config.json, model.safetensors), or its name on the Hub."
+        ) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Pipelines `ecg-classification` and `ecg-feature-extraction`, their tables, and streams of long recordings."""
 
-from .classification import EcgClassificationPipeline
+from .classification import ClassifierLoader, EcgClassificationPipeline
 from .feature_extraction import EcgFeatureExtractionPipeline
 from .recordings import LongRecording, open_recording
 from .streaming import StreamedWindow, stream_windows
@@ -24,11 +24,11 @@ __all__ = [
 
 def register() -> None:
     """Register the tasks with `transformers.pipeline`; repeated registration has no effect."""
-    from transformers import AutoModel, AutoModelForAudioClassification
+    from transformers import AutoModel
     from transformers.pipelines import PIPELINE_REGISTRY
 
     for task, pipeline_class, auto_class in (
-        ("ecg-classification", EcgClassificationPipeline, AutoModelForAudioClassification),
+        ("ecg-classification", EcgClassificationPipeline, ClassifierLoader),
         ("ecg-feature-extraction", EcgFeatureExtractionPipeline, AutoModel),
     ):
         if task not in PIPELINE_REGISTRY.supported_tasks:

@@ -5,17 +5,44 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, SignalError
 from ..inference.aggregation import aggregate_windows
 from ..inference.encode import probabilities
+from ..modeling import EcgPreTrainedModel
 from .base import EcgPipeline
 from .records import model_inputs
 
-__all__ = ["EcgClassificationPipeline"]
+__all__ = ["ClassifierLoader", "EcgClassificationPipeline"]
 
 logger = logging.get_logger(__name__)
+
+
+class ClassifierLoader:
+    """The auto class of the task: `AutoModelForAudioClassification`, except for families without a classifier.
+
+    What an auto class raises reaches the user inside a traceback of `transformers.pipeline`; for such a family the
+    pipeline itself reports the reason.
+    """
+
+    @classmethod
+    def from_pretrained(cls, checkpoint: str, **kwargs: Any) -> Any:
+        """Load the classifier, or a model without a network if the family has none.
+
+        Args:
+            checkpoint: Folder or Hub name.
+            **kwargs: As in Transformers.
+        """
+        try:
+            return AutoModelForAudioClassification.from_pretrained(checkpoint, **kwargs)
+        except ValueError:
+            config = AutoConfig.from_pretrained(checkpoint)
+            if _has_classifier(config):
+                raise
+            return EcgPreTrainedModel(config)
 
 
 class EcgClassificationPipeline(EcgPipeline):
@@ -49,9 +76,9 @@ class EcgClassificationPipeline(EcgPipeline):
     table_windows = False
     array_options = {"as_array": True}
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _check_labels(self.model.config)
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
+        _check_labels(model.config)
+        super().__init__(model, *args, **kwargs)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Classify one record or several; for the arguments see `EcgPipeline` and this class."""
@@ -158,12 +185,23 @@ class EcgClassificationPipeline(EcgPipeline):
         return [None if cut is None else bool(score >= cut) for score, cut in zip(scores, thresholds, strict=True)]
 
 
+def _has_classifier(config: PreTrainedConfig) -> bool:
+    """Whether the family of a config has a classifier; a family that is not registered here is taken to have one."""
+    row = ARCHITECTURES.get(config.model_type)
+    return row is None or "classifier" in row.heads
+
+
 def _check_labels(config: Any) -> None:
-    """Refuse a head that was never trained, or whose outputs have no codes.
+    """Refuse a family without a classifier, a head that was never trained, or one whose outputs have no codes.
 
     Raises:
-        CheckpointError: The checkpoint is an encoder alone, or a label has no code.
+        CheckpointError: There is no classifier, the checkpoint is an encoder alone, or a label has no code.
     """
+    if not _has_classifier(config):
+        raise CheckpointError(
+            f"the checkpoint is a {config.model_type}, a family without a classifier. Expected a fine-tuned classifier "
+            "of another family; for embeddings use ecg-feature-extraction."
+        )
     architectures = config.architectures or []
     if architectures and not any(name.endswith("Classification") for name in architectures):
         raise CheckpointError(

@@ -642,3 +642,10 @@ def test_reconstruction_is_learned():
         optimizer.step()
         losses.append(output.reconstruction_loss.item())
     assert sum(losses[-20:]) <= 0.5 * sum(losses[:20])
+
+
+@pytest.mark.parametrize("weight", [-1, -1e-9, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["contrastive_weight", "reconstruction_weight"])
+def test_the_weight_of_a_loss_term_is_not_negative(name, weight):
+    with pytest.raises(CheckpointError, match=rf"{name} is .*at least 0"):
+        MaeMocoConfig(**{name: weight})

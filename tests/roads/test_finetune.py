@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecg_transformers.errors import ArgumentsError, EcgError
+from ecg_transformers.errors import ArgumentsError, CheckpointError, EcgError
 
-from ..conftest import ROOT, script
+from ..conftest import CONFIGS, ROOT, script
 from .conftest import make_checkpoint
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -507,3 +507,21 @@ def test_a_card_takes_the_figures_and_facts_of_a_run(corpus, recipe, tmp_path, m
     assert {path.name for path in card.iterdir()} == {"results.json", "run.json", "labels.csv"}
     assert {entry["checkpoint"] for entry in json.loads((card / "results.json").read_text())} == {"net-ecg"}
     assert (card / "run.json").read_bytes() == (tmp_path / "run" / "run.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("finetune", "--mode linear_probe --corpus CORPUS --output_dir OUT"),
+        ("score", "--labels all --corpus CORPUS --output_dir OUT"),
+        ("pretrain", f"{CONFIGS / 'mae_moco_tiny.yaml'} --corpus CORPUS --output_dir OUT"),
+        ("prepare", "synthetic --records 10 --output OUT"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_opened_is_one_line(name, words, corpus, tmp_path):
+    given = words.replace("CORPUS", str(corpus)).replace("OUT", str(tmp_path / "out")).split()
+    (tmp_path / "empty").mkdir()
+    for model in ("/nonexistent", "me/nothing", str(tmp_path / "empty")):
+        with pytest.raises(CheckpointError, match=f"^{model} cannot be opened: .*config.json") as caught:
+            script(name).main([*given, "--model", model])
+        assert "\n" not in str(caught.value)

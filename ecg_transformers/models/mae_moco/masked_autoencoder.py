@@ -49,7 +49,7 @@ class TransformerDecoder(nn.Module):
 
 
 class MaeMocoDecoder(TransformerDecoder):
-    """Visible tokens back to patches, with mask tokens and positions; the linear layer is the paper's "size matcher"."""
+    """Visible tokens back to patches, with mask tokens and positions; its linear layer is the "size matcher"."""
 
     def __init__(self, config: MaskedAutoencoderConfig):
         super().__init__(config, config.patch_size * config.num_leads)

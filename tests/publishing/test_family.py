@@ -1,6 +1,8 @@
 """A family whose only model returns a score and a reconstruction: it names its golden outputs and card sections."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from ecg_transformers.auto import ARCHITECTURES, Architecture
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing import export, publish
 from ecg_transformers.publishing.inspection import inspect_checkpoint
+
+from .conftest import WITHOUT_PACKAGE
 
 ROW = Architecture("toy_score", "ToyScore", heads=("anomaly_detection",), package="tests.toys.toy_score")
 
@@ -69,3 +73,20 @@ def test_a_published_encoder_names_no_head_that_has_no_weights_there(tmp_path, m
         auto_map = export._write_code(tmp_path, SimpleNamespace(architecture=row, head=published))
         assert (name in auto_map) == named
         assert {"AutoModel", "AutoModelForSequenceClassification"} <= auto_map.keys()
+
+
+def test_a_card_without_sections_of_its_own_describes_the_published_head(run, record_file, tmp_path, monkeypatch):
+    monkeypatch.delattr(ROW.anomaly_detection, "card_sections")
+    folder = publish(run, output_dir=tmp_path / "toy", golden_record=record_file).folder
+    card = (folder / "README.md").read_text()
+    assert "pipeline_tag: other" in card
+    assert "Output: `score`, `reconstruction` of each window." in card
+    assert "AutoModel" not in card
+    assert 'ecg_transformers.ToyScoreForAnomalyDetection.from_pretrained("toy")' in card
+    assert "embedding" not in card
+    # What the card says runs without the package.
+    lines = card.split("```python\n")[2].split("```")[0].replace('np.load("signal.npy")', "np.zeros((12, 5000))")
+    script = tmp_path / "as_in_the_card.txt"
+    script.write_text(f"{WITHOUT_PACKAGE}{lines}\nassert output.score.ndim == 1\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=folder.parent, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -35,6 +35,8 @@ PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 REQUIRED_PLACEHOLDERS = (
     "usage", "contract", "results", "intended_use", "licenses", "training", "files", "citation",
 )  # fmt: skip
+# Tasks of the Hub by published head.
+TASKS = {"classifier": "audio-classification", "encoder": "feature-extraction", "pretraining": "feature-extraction"}
 # A section with one of these, and nothing to show, is left out.
 OPTIONAL_PLACEHOLDERS = ("label_efficiency", "noise", "published")
 RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation", "published")
@@ -155,7 +157,7 @@ def _metadata(facts: CardFacts, head: dict[str, Any]) -> ModelCardData:
     results = evaluation_results(facts.results, facts.name)
     head = {
         "metrics": list(dict.fromkeys(result.metric_type for result in results)) or None,
-        "pipeline_tag": "audio-classification" if facts.head == "classifier" else "feature-extraction",
+        "pipeline_tag": TASKS.get(facts.head, "other"),
         **head,
         "library_name": "transformers",
         "model_name": facts.name,

@@ -56,6 +56,7 @@ class CardFacts:
         contract_hash: `extractor.contract_hash()`.
         golden: Name, leads, rate and source of the golden recording.
         hashes: SHA-256 of every file of the folder but the card.
+        outputs: Golden outputs of the published class, which a head other than encoder and classifier must name.
         sections: `model.card_sections()`.
         results: Entries of `results.json`.
         run: `run.json` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
@@ -74,6 +75,7 @@ class CardFacts:
     contract_hash: str
     golden: str
     hashes: Mapping[str, str]
+    outputs: Sequence[str] = ()
     sections: Mapping[str, str] = field(default_factory=dict)
     results: Sequence[Mapping[str, Any]] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +162,7 @@ def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str,
             for path in sorted(folder.iterdir())
             if path.name != CARD_FILE
         },
+        outputs=opened.model.golden_outputs,
         sections=opened.model.card_sections(),
         results=material.results,
         run=run,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ...auto import CLASS_KINDS
 from .facts import CardFacts
 from .labels import label_lines
 
@@ -28,6 +29,8 @@ def summary(facts: CardFacts) -> str:
     output = f"one embedding of {config.pooled_size} numbers per window"
     if facts.head == "classifier":
         output = f"one logit for each of {len(facts.labels)} labels"
+    elif _auto_class(facts) is None:
+        output = f"{', '.join(f'`{name}`' for name in facts.outputs)} of each window"
     method = f" Pretrained by `{config.pretrained_by}`." if config.pretrained_by else ""
     return (
         f"`{facts.architecture}`, {facts.parameters / 1e6:.2f} million parameters. Input: {leads} at "
@@ -82,37 +85,53 @@ def _answer(facts: CardFacts) -> str:
     return f"`score`: probability of the label, mean over the windows of the recording. `positive`: above {decided}."
 
 
+def _auto_class(facts: CardFacts) -> str | None:
+    """Auto class that opens the checkpoint for use; `None` for a head without one, such as anomaly detection."""
+    if facts.head == "classifier":
+        return "AutoModelForSequenceClassification"
+    return "AutoModel" if CLASS_KINDS[facts.head].auto_classes else None
+
+
 def _with_package(facts: CardFacts) -> list[str]:
-    classifier = facts.head == "classifier"
-    head = "AutoModelForSequenceClassification" if classifier else "AutoModel"
+    auto_class = _auto_class(facts)
     inputs = 'model(**extractor(record, return_tensors="pt"))'
-    last = [f"embedding = {inputs}.pooler_output   # (windows, {facts.config.pooled_size})"]
-    if classifier:
+    if auto_class is None:
+        last = [f"output = {inputs}    # {', '.join(facts.outputs)} of each window"]
+    elif facts.head == "classifier":
         last = [f"logits = {inputs}.logits    # (windows, labels)"]
         last += [PROBABILITIES[facts.config.problem_type]] if facts.config.problem_type in PROBABILITIES else []
+    else:
+        last = [f"embedding = {inputs}.pooler_output   # (windows, {facts.config.pooled_size})"]
     return [
         "import ecg_transformers",
-        f"from transformers import AutoFeatureExtractor, {head}",
+        f"from transformers import {', '.join(filter(None, ('AutoFeatureExtractor', auto_class)))}",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}")',
-        f'model = {head}.from_pretrained("{facts.checkpoint}")',
+        f'model = {auto_class or f"ecg_transformers.{facts.architecture}"}.from_pretrained("{facts.checkpoint}")',
         'record = ecg_transformers.read_record("my_record")    # WFDB, CSV, NPY ... with rate, units and lead names',
         *last,
     ]
 
 
 def _without_package(facts: CardFacts) -> list[str]:
-    classifier = facts.head == "classifier"
-    head = "AutoModelForSequenceClassification" if classifier else "AutoModel"
+    auto_class, output = _auto_class(facts), "model(**inputs)"
+    imported, opened = f"from transformers import AutoFeatureExtractor, {auto_class}", auto_class
+    if auto_class is None:
+        imported = "from transformers import AutoFeatureExtractor, dynamic_module_utils"
+        name = f"{CLASS_KINDS[facts.head].file}_{facts.config.model_type}.{facts.architecture}"
+        opened = f'dynamic_module_utils.get_class_from_dynamic_module("{name}", "{facts.checkpoint}")'
+    else:
+        output += ".logits" if facts.head == "classifier" else ".pooler_output"
+    trust = "" if auto_class is None else ", trust_remote_code=True"
     return [
         "import numpy as np",
-        f"from transformers import AutoFeatureExtractor, {head}",
+        imported,
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
-        f'model = {head}.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
+        f'model = {opened}.from_pretrained("{facts.checkpoint}"{trust})',
         f'signal = np.load("signal.npy")                         # ({facts.config.num_leads} leads, samples) in mV',
         'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
-        f"output = model(**inputs).{'logits' if classifier else 'pooler_output'}",
+        f"output = {output}",
     ]
 
 

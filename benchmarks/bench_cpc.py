@@ -1,4 +1,4 @@
-"""The loss of contrastive predictive coding beside the loop over anchors: seconds and memory of both passes.
+"""The loss of contrastive predictive coding and a loop over anchors: time (s) and memory of both passes.
 
     python benchmarks/bench_cpc.py [--threads 1] [--batch 16] [--steps 1000] [--size 512] [--everywhere]
 

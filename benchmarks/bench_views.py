@@ -1,4 +1,4 @@
-"""Recipes of views in views/s: a batch at once beside the same records one by one.
+"""Recipes of views in views/s: a batch at once, and the same records one by one.
 
     python benchmarks/bench_views.py [--threads 1] [--batch 128] [--rounds 10]
 

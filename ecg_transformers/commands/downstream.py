@@ -85,6 +85,12 @@ class FineTuneArguments(DownstreamArguments):
     read_sampling_rate: float | None = option(None, help="Sampling rate of files that state none (Hz).", **_TABLE)
     read_units: str | None = option(None, help="Unit of files that state none (mV, uV, V).", **_TABLE)
     read_leads: list[str] | None = option(None, help="Leads of files that name none.", **_TABLE)
+    cross_validation: int | None = option(
+        None,
+        help="Parts of a cross-validation by patient, for a table without folds; 0 = one split 8:1:1 into training, "
+        "validation and test. Default: 5 below 500 records, else 0.",
+        **_TABLE,
+    )
     num_proc: int = option(1, help="Processes that read a table's records.", group="Data", recorded=False)
     config: str | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)

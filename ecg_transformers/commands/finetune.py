@@ -88,9 +88,13 @@ class DownstreamRun:
             window_seconds=arguments.window_seconds,
             window_stride_seconds=arguments.window_stride_seconds,
         )
-        mode, corpus = self._mode_and_corpus(extractor)
+        mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))
-        splits = arguments.protocol.split(corpus, extractor, seed=learning.seed, own_table=arguments.table is not None)
+        if cross_validated:
+            splits = arguments.protocol.cross_validation(corpus, extractor, seed=learning.seed)
+        else:
+            own_table = arguments.table is not None
+            splits = arguments.protocol.split(corpus, extractor, seed=learning.seed, own_table=own_table)
         if unused := unused_settings(mode, arguments):
             self.print_line(f"not used by {mode.name}: {', '.join(unused)}")
         check_noise_levels(arguments.report.noise_levels, extractor, splits)
@@ -144,19 +148,27 @@ class DownstreamRun:
         folder = write_architecture(arguments.model_type, arguments.architecture, self.folder / "architecture")
         return Path(arguments.config or arguments.model_type).stem, folder
 
-    def _mode_and_corpus(self, extractor: "EcgFeatureExtractor") -> tuple[Mode, Corpus]:
-        arguments = self.arguments
+    def _mode_and_corpus(self, extractor: "EcgFeatureExtractor") -> tuple[Mode, Corpus, bool]:
+        """Mode, records, and whether each fold of theirs is reported in turn."""
+        arguments, protocol = self.arguments, self.arguments.protocol
         default = "fine_tune" if arguments.model_type is None else "from_scratch"
         if arguments.table is None:
-            return MODES[arguments.mode or default], load_corpus(str(arguments.corpus))
-        table, file, how = split_table(
-            arguments.table, self.folder / "labels_with_folds.csv", task=arguments.task, seed=arguments.learning.seed
+            return MODES[arguments.mode or default], load_corpus(str(arguments.corpus)), False
+        # Folds or a fraction that are named are those of the one split.
+        named = protocol.train_folds or protocol.evaluate_folds or protocol.validation_folds
+        one_split = bool(named or protocol.train_fraction != 1.0 or arguments.report.noise_levels)
+        split = split_table(
+            arguments.table,
+            self.folder / "labels_with_folds.csv",
+            task=arguments.task,
+            cross_validation=0 if one_split else arguments.cross_validation,
+            seed=arguments.learning.seed,
         )
-        self.print_line(f"labels: {table.describe()}; {how}\ntask: {table.because}")
+        self.print_line(f"labels: {split.table.describe()}; {split.how}\ntask: {split.table.because}")
         read: dict[str, Any] = {"sampling_rate": arguments.read_sampling_rate, "units": arguments.read_units}
         read |= {"leads": arguments.read_leads}
         corpus = corpus_of_table(
-            file,
+            split.file,
             str(arguments.root),
             self.folder / "corpus",
             extractor,
@@ -168,9 +180,9 @@ class DownstreamRun:
         if corpus.info["refused"]:
             refused = self.folder / "corpus" / "refused.csv"
             self.print_line(f"{corpus.info['refused']} records could not be read; the reasons are in {refused}")
-        if arguments.model_type is None and len(table.rows) < FEW_ROWS:
+        if arguments.model_type is None and len(split.table.rows) < FEW_ROWS:
             default = "linear_probe"
-        return MODES[arguments.mode or default], corpus
+        return MODES[arguments.mode or default], corpus, split.cross_validated
 
     def _settings(self, extractor: "EcgFeatureExtractor", splits: "Splits") -> dict[str, Any]:
         """The settings of data, windows and architecture, by name, with what they left to the corpus."""
@@ -270,6 +282,9 @@ def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSett
     kind = task.problem_type.removesuffix("_classification").replace("_", "-")
     left_out = f" ({splits.left_out} without a label are left out)" if splits.left_out else ""
     corpus, reported = splits.evaluate.corpus.name, f"{len(splits.evaluate):,} are reported, {splits.reported_folds}"
+    if splits.cross_validated:
+        parts = len(splits.evaluate_folds)
+        reported = f"each is reported once, by a model of the other {parts - 1} of {parts} folds, by patient"
     untrained = f", {len(splits.untrained)} more without a training record are left out" if splits.untrained else ""
     selection = selection_text(mode, splits, learning)
     choice = selection if selection.startswith("nothing") else f"chosen on {selection}"

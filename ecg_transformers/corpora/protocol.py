@@ -10,7 +10,7 @@ Three rules hold for every mode:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from transformers.utils import logging
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from .prepared import Corpus, LabelMatrix
 
-__all__ = ["Part", "Splits", "Task", "complete_records", "default_folds", "make_splits", "usable_records"]
+__all__ = [
+    "Part",
+    "Splits",
+    "Task",
+    "complete_records",
+    "default_folds",
+    "make_cross_validation",
+    "make_splits",
+    "usable_records",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -104,6 +113,8 @@ class Splits:
         left_out: Number of records of the reported folds without any label of the set.
         untrained: Codes of the labels that no training record has; they are not predicted.
         selects: Whether regularization or epoch are selected; otherwise only thresholds are fitted.
+        cross_validated: Whether `train` and `evaluate` are the same records, each of whose folds is reported by a model
+            of the others (`without_fold`).
     """
 
     task: Task
@@ -118,16 +129,21 @@ class Splits:
     left_out: int
     untrained: tuple[str, ...] = ()
     selects: bool = True
+    cross_validated: bool = False
 
     @property
-    def evaluate_role(self) -> Role | None:
-        """Role of the reported folds in their corpus: "validation", "test", "train" or None."""
+    def evaluate_role(self) -> Role | Literal["cross-validation"] | None:
+        """Role of the reported folds: "cross-validation", or that in their corpus: "validation", "test", "train"."""
+        if self.cross_validated:
+            return "cross-validation"
         roles = self.evaluate.corpus.fold_roles
         return None if roles is None else roles.role_of(self.evaluate_folds)
 
     @property
     def reported_folds(self) -> str:
         """The reported folds with their role, such as "validation (fold 9)"."""
+        if self.cross_validated:
+            return f"{len(self.evaluate_folds)}-fold cross-validation by patient,"
         return self.evaluate.corpus.describe_folds(self.evaluate_folds)
 
     def selection_of(self, *, trains_once: bool) -> str:
@@ -169,6 +185,21 @@ class Splits:
         divisible = count_patients(train.corpus.patient_ids) > 1
         held_out = _held_out(train, seed) if divisible else ()
         return replace(self, train=train, held_out=held_out, refit=True, validation_folds=())
+
+    def without_fold(self, fold: int, *, seed: int) -> "Splits":
+        """One part of a cross-validation: this fold is reported, the others train.
+
+        Args:
+            fold: Its number.
+            seed: Seed of the held-out part of the others.
+        """
+        train = self.train.select(self.train.corpus.folds != fold)
+        evaluate = self.evaluate.select(self.evaluate.corpus.folds == fold)
+        folds = tuple(one for one in self.train_folds if one != fold)
+        return replace(
+            self, train=train, held_out=_held_out(train, seed), evaluate=evaluate, train_folds=folds,
+            evaluate_folds=(fold,), cross_validated=False,
+        )  # fmt: skip
 
 
 def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -247,6 +278,34 @@ def make_splits(
     if codes is not None:
         return _restricted(splits, np.isin(task.codes, list(codes)))
     splits = _drop_untrained(splits)
+    return _drop_rare(splits, min_examples) if min_examples else splits
+
+
+def make_cross_validation(
+    corpus: "Corpus", label_set: str, extractor: "EcgFeatureExtractor", *, min_examples: int = 0, seed: int = 0
+) -> Splits:
+    """Splits in which every record trains the final model and is reported by a model of the other folds.
+
+    Args:
+        corpus: The corpus; its folds are the parts.
+        label_set: Name of the label set.
+        extractor: Decides which records can be used.
+        min_examples: Labels with fewer records are dropped, with a warning.
+        seed: Seed of the held-out part.
+
+    Raises:
+        CorpusError: Patients are in several folds, or no record is left.
+    """
+    corpus = usable_records(corpus, extractor)
+    matrix = corpus.label_matrix(label_set)
+    folds = tuple(sorted({int(fold) for fold in corpus.folds}))
+    part = _part(corpus, matrix, folds)
+    check_disjoint({f"fold {fold}": part.corpus.select(part.corpus.folds == fold) for fold in folds})
+    task = Task(label_set, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
+    left_out = len(corpus) - len(part)
+    splits = Splits(
+        task, part, _held_out(part, seed), True, part, folds, folds, (), 1.0, left_out, cross_validated=True
+    )  # fmt: skip
     return _drop_rare(splits, min_examples) if min_examples else splits
 
 

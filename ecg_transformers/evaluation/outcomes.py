@@ -230,16 +230,46 @@ def run_with_baseline(
         no_baseline: Leave out the baseline.
         callbacks: Callbacks of the Trainer for the mode, not for the baseline.
     """
-    outcome = run_mode(
-        mode.name, checkpoint, extractor, splits, settings, output_dir=folder / "system", callbacks=callbacks
-    )
+    run = _cross_validate if splits.cross_validated else run_mode
+    outcome = run(mode.name, checkpoint, extractor, splits, settings, output_dir=folder / "system", callbacks=callbacks)
     if mode.baseline is None or no_baseline:
         return outcome, None
-    baseline = run_mode(
+    baseline = run(
         mode.baseline, checkpoint, extractor, splits, settings.of_baseline(mode), initialization="random",
         output_dir=folder / "baseline",
     )  # fmt: skip
     return outcome, baseline
+
+
+def _cross_validate(
+    name: str,
+    checkpoint: str | Path,
+    extractor: "EcgFeatureExtractor",
+    splits: Splits,
+    settings: LearningSettings,
+    *,
+    output_dir: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+    **options: Any,
+) -> Outcome:
+    """The model of all records, with the predictions of models that did not see the record; arguments as `run_mode`."""
+    whole = run_mode(
+        name, checkpoint, extractor, splits, settings, output_dir=output_dir, callbacks=callbacks, **options
+    )
+    scores, trained = np.empty_like(whole.predictions.scores), [whole]
+    for fold in splits.evaluate_folds:
+        part = splits.without_fold(fold, seed=settings.seed)
+        folder = output_dir.with_name(f"{output_dir.name}_without_fold_{fold}")
+        trained.append(run_mode(name, checkpoint, extractor, part, settings, output_dir=folder, **options))
+        scores[splits.evaluate.corpus.folds == fold] = trained[-1].predictions.scores
+    multi_label = splits.task.problem_type == _MULTI_LABEL
+    predictions = replace(whole.predictions, scores=scores)
+    return replace(
+        whole,
+        predictions=replace(predictions, thresholds=_of_reported(splits, scores) if multi_label else None),
+        seconds=sum(one.seconds for one in trained),
+        unfinished=next((one.unfinished for one in trained if one.unfinished), {}),
+    )
 
 
 def _device(device: torch.device | str | None) -> torch.device:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..auto import ARCHITECTURES
-from ..corpora.protocol import Splits, make_splits
+from ..corpora.protocol import Splits, make_cross_validation, make_splits
 from ..trainer.arguments import option
 from ..trainer.fine_tuning import FineTuneSettings
 from .modes import Mode
@@ -80,6 +80,16 @@ class Protocol:
             codes=codes,
             seed=seed,
         )
+
+    def cross_validation(self, corpus: "Corpus", extractor: "EcgFeatureExtractor", *, seed: int) -> Splits:
+        """Every fold of a user's own table reported by a model of the others; see `make_cross_validation`.
+
+        Args:
+            corpus: The corpus.
+            extractor: The checkpoint's feature extractor.
+            seed: Seed of the held-out part.
+        """
+        return make_cross_validation(corpus, self.labels, extractor, min_examples=self.min_examples, seed=seed)
 
 
 @dataclass(frozen=True)

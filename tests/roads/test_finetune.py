@@ -189,7 +189,7 @@ def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys)
     from ecg_transformers.publishing.card.head import split_head, unstated
 
     words = f"--model {checkpoint} {write_table(tmp_path)} --output_dir {tmp_path / 'out'} --resamples 50"
-    entries = script("finetune").main(words.split())
+    entries = script("finetune").main([*words.split(), "--cross_validation", "0"])
     printed = capsys.readouterr().out
     assert "multi-label, 3 in the order of the columns (AFIB 24, SR 24, NEVER 1); 48 records, 24 patients" in printed
     assert "split by patient 8:1:1, seed 0" in printed
@@ -218,6 +218,47 @@ def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys)
     assert scored[0]["label_codes"] == ["AFIB", "SR"]
     with pytest.raises(ValueError, match=r"trained on folds \[1\]"):
         script("score").main(f"--model {out} --corpus {out / 'corpus'} --train_folds 2 --folds 1".split())
+
+
+def test_a_small_table_is_cross_validated_by_patient(checkpoint, tmp_path, capsys):
+    """Every record is reported once, by a model that has not seen its patient; the saved model has seen them all."""
+    from ecg_transformers.corpora.prepared import load_corpus
+    from ecg_transformers.evaluation.results.predictions import Predictions
+    from ecg_transformers.publishing.card.table import results_table
+
+    out = tmp_path / "out"
+    words = f"--model {checkpoint} {write_table(tmp_path)} --output_dir {out} --resamples 50"
+    entries = script("finetune").main(words.split())
+    printed = capsys.readouterr().out
+    assert "48 records, 24 patients; 5-fold cross-validation by patient, seed 0" in printed
+    assert "each is reported once, by a model of the other 4 of 5 folds" in printed
+    assert "5-fold cross-validation by patient, macro AUROC" in printed
+    own = entries[0]
+    assert (own["records"], own["train_records"], own["evaluate_role"]) == (48, 48, "cross-validation")
+    assert own["evaluate_folds"] == own["train_folds"] == [1, 2, 3, 4, 5]
+    assert "cross-validation" in results_table(entries, own["checkpoint"])
+    # Thresholds come from the same out-of-fold scores.
+    with open(out / "labels.csv", newline="") as file:
+        assert [int(row["threshold_positives"]) for row in csv.DictReader(file)] == [24, 24]
+    # One part by hand: a table that names the fold as its validation fold.
+    corpus = load_corpus(out / "corpus")
+    with open(out / "labels_with_folds.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["fold"] = {"3": "2"}.get(row["fold"], "1")
+    with open(tmp_path / "by_hand.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    words = words.replace(str(tmp_path / "labels.csv"), str(tmp_path / "by_hand.csv")).replace(str(out), f"{out}2")
+    script("finetune").main(words.split())
+    whole, part = (
+        Predictions.load(str(next((folder / "predictions").glob("*_pretrained_*"))))
+        for folder in (out, tmp_path / "out2")
+    )
+    np.testing.assert_allclose(whole.scores[corpus.folds == 3], part.scores, atol=1e-5)
+    with pytest.raises(ValueError, match=r"trained on folds \[2, 3, 4, 5\]"):
+        script("score").main(f"--model {out} --corpus {out / 'corpus'} --train_folds 1 --folds 2-5".split())
 
 
 def test_one_column_of_names_is_a_single_label_task(checkpoint, tmp_path, capsys):

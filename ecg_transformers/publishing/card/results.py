@@ -78,7 +78,7 @@ def load_results(path: str | Path) -> list[dict[str, Any]]:
 
 
 def find_fold_role(entry: Entry) -> str:
-    """Returns the role of the evaluated folds: `"test"`, `"validation"` or `"folds 3, 4"`.
+    """Returns the role of the evaluated folds: `"test"`, `"validation"`, `"cross-validation"` or `"folds 3, 4"`.
 
     A validation score must never look like a test score, so every other choice of folds is named by its numbers.
 
@@ -89,7 +89,7 @@ def find_fold_role(entry: Entry) -> str:
     folds = tuple(entry["evaluate_folds"])
     roles = official_fold_roles(entry["corpus"])
     role = entry["evaluate_role"] if "evaluate_role" in entry else roles and roles.role_of(folds)
-    return str(role) if role in ("validation", "test") else describe_folds(folds, None)
+    return str(role) if role in ("validation", "test", "cross-validation") else describe_folds(folds, None)
 
 
 def main_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:

@@ -137,11 +137,13 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
+        Architecture("byol", "Byol", builds_on=("simclr",)),
         Architecture("ecg_vit", "EcgVit", heads=("encoder", "classifier")),
         Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
         Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),
         Architecture("moco_v3", "MocoV3", builds_on=("ecg_vit",)),
         Architecture("simclr", "Simclr", builds_on=("xresnet1d",)),
+        Architecture("swav", "Swav", builds_on=("simclr",)),
         Architecture("swin1d", "Swin1d", heads=("encoder", "classifier")),
         Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )

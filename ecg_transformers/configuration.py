@@ -59,7 +59,7 @@ class EcgBaseConfig(PreTrainedConfig):
     def _check_numbers(self) -> None:
         """Refuse negative weights of loss terms, and counts and sizes that no model has, before anything is built."""
         for name in self.own_fields():
-            value = getattr(self, name)
+            value = getattr(self, name, None)
             if name.endswith("_weight") and isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise CheckpointError(f"{name} is {value}; the weight of a loss term must be at least 0 (0: left out).")
             if not isinstance(value, int) or not _SIZE_FIELD.fullmatch(name):

@@ -12,7 +12,7 @@ __all__ = ["MomentumEncoderMixin", "copy_and_freeze", "ema_update"]
 
 
 @torch.no_grad()
-def ema_update(average: nn.Module, online: nn.Module, momentum: float) -> None:
+def ema_update(average: nn.Module, online: nn.Module, momentum: float, *, names: str = "") -> None:
     """`average = momentum * average + (1 - momentum) * online`, over parameters only.
 
     Running statistics of BatchNorm are not averaged: the momentum encoder collects its own in its own forward passes.
@@ -21,9 +21,11 @@ def ema_update(average: nn.Module, online: nn.Module, momentum: float) -> None:
         average: The momentum encoder, changed in place.
         online: The network that learns, of the same structure.
         momentum: Share of the old weights, 0 to 1.
+        names: Only parameters whose names contain this text.
     """
-    for mean, parameter in zip(average.parameters(), online.parameters(), strict=True):
-        mean.lerp_(parameter.to(mean.dtype), 1.0 - momentum)
+    for (name, mean), parameter in zip(average.named_parameters(), online.parameters(), strict=True):
+        if names in name:
+            mean.lerp_(parameter.to(mean.dtype), 1.0 - momentum)
 
 
 def copy_and_freeze(average: nn.Module, online: nn.Module) -> None:
@@ -60,6 +62,7 @@ class MomentumEncoderMixin(nn.Module):
     Attributes:
         momentum: EMA rate; may be set at any time, e.g. by a schedule.
         momentum_parts: Name of each follower to the name of what it follows.
+        momentum_names: Text that the names of the parameters that move contain; empty: all move.
         moves_after_step: Whether the momentum encoder moves right after the optimizer (BYOL) instead of before the next
             step's first micro-batch (MoCo).
     """
@@ -67,6 +70,7 @@ class MomentumEncoderMixin(nn.Module):
     momentum: float
     momentum_encoder: nn.Module
     momentum_parts: dict[str, str]
+    momentum_names: str = ""
     moves_after_step: bool = False
     start_marker: torch.Tensor
 
@@ -113,7 +117,8 @@ class MomentumEncoderMixin(nn.Module):
         """
         for average, online in self.momentum_parts.items():
             rate = self.momentum if momentum is None else momentum
-            ema_update(self.get_submodule(average), self.get_submodule(online), rate)
+            followed = self.get_submodule(online)
+            ema_update(self.get_submodule(average), followed, rate, names=self.momentum_names)
 
     @torch.no_grad()
     def encode_momentum(self, *views: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:

@@ -2,19 +2,65 @@
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn import functional
+from transformers import initialization as init
 
 from .gather import world_size
 from .precision import at_least_float32, similarities
 
 __all__ = [
+    "EmbeddingQueue",
     "assignment_codes",
     "assignment_loss",
     "code_entropy",
     "normalize_prototypes",
-    "push_front",
     "sinkhorn",
 ]
+
+
+class EmbeddingQueue(nn.Module):
+    """The latest embeddings of the assigning crops, with which codes are balanced; the newest stand in front.
+
+    Buffers (persistent, so that a resumed run has the same codes):
+        embeddings: `(length, crops, size)`, zeros at the start.
+        filled: int64 `(1,)`, number of rows written so far, at most `length`.
+
+    Args:
+        length: Number of rows; need not be a multiple of the batch.
+        crops: Assigning crops, each with its own column.
+        size: Width of an embedding.
+    """
+
+    embeddings: torch.Tensor
+    filled: torch.Tensor
+
+    def __init__(self, length: int, crops: int, size: int):
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(length, crops, size))
+        self.register_buffer("filled", torch.zeros(1, dtype=torch.long))
+
+    def reset_state(self) -> None:
+        """Set the initial values of buffers that were not loaded from a checkpoint (called by `_init_weights`)."""
+        init.zeros_(self.embeddings)
+        init.zeros_(self.filled)
+
+    def share_of_process(self) -> torch.Tensor | None:
+        """The rows that this process balances with, `(rows, crops, size)`; `None` until the queue is full."""
+        if self.filled < len(self.embeddings):
+            return None
+        return self.embeddings[dist.get_rank() :: world_size()] if world_size() > 1 else self.embeddings
+
+    @torch.no_grad()
+    def push(self, embeddings: torch.Tensor) -> None:
+        """Put new rows in front; the oldest go.
+
+        Args:
+            embeddings: `(records, crops, size)`, of all processes in rank order; any number.
+        """
+        length = len(self.embeddings)
+        self.embeddings.copy_(torch.cat([embeddings.to(self.embeddings.dtype), self.embeddings])[:length])
+        self.filled.copy_((self.filled + len(embeddings)).clamp_max(length))
 
 
 @torch.no_grad()
@@ -73,16 +119,6 @@ def assignment_codes(
         scores = torch.cat([similarities(queue.transpose(0, 1), prototypes.detach().T).to(scores.dtype), scores], dim=1)
     codes = sinkhorn(scores.contiguous(), epsilon=epsilon, iterations=iterations).transpose(0, 1)
     return codes if queue is None else codes[len(queue) :]
-
-
-def push_front(queue: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-    """The queue with new embeddings in front, as long as before; the oldest go.
-
-    Args:
-        queue: `(length, crops, size)`.
-        embeddings: `(records, crops, size)`, of all processes in rank order; any number.
-    """
-    return torch.cat([embeddings.detach().to(queue.dtype), queue])[: len(queue)]
 
 
 def assignment_loss(

@@ -9,11 +9,11 @@ from torch.nn.functional import log_softmax, normalize
 
 from ecg_transformers.objectives.gather import all_gather, process_slice
 from ecg_transformers.objectives.sinkhorn import (
+    EmbeddingQueue,
     assignment_codes,
     assignment_loss,
     code_entropy,
     normalize_prototypes,
-    push_front,
     sinkhorn,
 )
 
@@ -88,20 +88,22 @@ def test_codes_of_a_batch_behind_its_queue():
         torch.testing.assert_close(behind[:, crop], written_out(whole, 0.05, 3)[-3:], rtol=0, atol=1e-12)
 
 
-def test_new_embeddings_come_first_and_the_oldest_go():
-    queue = torch.arange(8.0)[:, None, None]
-    assert push_front(queue, torch.tensor([10.0, 11, 12])[:, None, None]).flatten().tolist() == [
-        10,
-        11,
-        12,
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
-    assert push_front(queue[:2], torch.tensor([10.0, 11, 12])[:, None, None]).flatten().tolist() == [10, 11]
-    assert queue.flatten().tolist() == list(range(8))
+def test_new_embeddings_come_first_the_oldest_go_and_only_a_full_queue_counts():
+    queue = EmbeddingQueue(8, 1, 1)
+    rows = torch.arange(1.0, 12.0)[:, None, None]
+    queue.push(rows[:3])
+    assert queue.embeddings.flatten().tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
+    queue.push(rows[3:6])
+    assert queue.share_of_process() is None
+    # No multiple of the batch.
+    queue.push(rows[6:9])
+    assert queue.share_of_process().flatten().tolist() == [7, 8, 9, 4, 5, 6, 1, 2]
+    queue.push(rows)
+    assert queue.embeddings.flatten().tolist() == list(range(1, 9))
+    assert queue.filled.item() == 8
+    queue.reset_state()
+    assert queue.share_of_process() is None
+    assert not queue.embeddings.any()
 
 
 @pytest.mark.parametrize("assigning", [1, 2])

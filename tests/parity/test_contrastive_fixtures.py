@@ -11,12 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn.functional import normalize
 
-from ecg_transformers import SimclrConfig, SimclrForPreTraining, Xresnet1dConfig, Xresnet1dModel
-from ecg_transformers.objectives.momentum import ema_update
-from ecg_transformers.objectives.regression import regression_loss
-from ecg_transformers.objectives.sinkhorn import assignment_codes, assignment_loss, normalize_prototypes, push_front
+from ecg_transformers import (
+    ByolConfig,
+    ByolForPreTraining,
+    SimclrConfig,
+    SimclrForPreTraining,
+    SwavConfig,
+    SwavForPreTraining,
+)
+from ecg_transformers.modeling import EcgModelOutput
+from ecg_transformers.objectives.progress import Progress
+from ecg_transformers.objectives.sinkhorn import assignment_codes, assignment_loss
 from ecg_transformers.trainer import EcgTrainingArguments, PretrainingTrainer
 from ecg_transformers.trainer.schedules import Schedule
 
@@ -52,34 +58,9 @@ def load_recorded(model, tensors):
     return model.double().train()
 
 
-class Arm(nn.Module):
-    """Encoder and heads, as the families will compose them."""
-
-    def __init__(self, **heads):
-        super().__init__()
-        sizes = {"stem_sizes": (32, 8, 64), "depths": (1, 1, 1, 1), "block": "bottleneck", "width": 8}
-        self.encoder = Xresnet1dModel(Xresnet1dConfig(**sizes, stem_bias=True))
-        self.heads = nn.ModuleDict(heads)
-
-    def names(self, official):
-        """Official tensors under the names of this module."""
-        tensors = {f"encoder.{name}": value for name, value in our_encoder(official).items()}
-        for head in self.heads:
-            short = {"projector": ("projector.model.", "projection.model.")}.get(head, (f"{head}.model.",))
-            for prefix in short:
-                tensors |= {f"heads.{head}.{name}": value for name, value in part(official, prefix).items()}
-        return tensors
-
-    def load(self, official):
-        missing, unexpected = self.load_state_dict(self.names(official), strict=False)
-        assert not unexpected
-        assert all(name.endswith("num_batches_tracked") for name in missing)
-        return self.double().train()
-
-
-def assert_gradients(module, recorded, norms):
+def assert_gradients(module, recorded, norms, learned):
     parameters = dict(module.named_parameters())
-    assert set(norms) == set(parameters)
+    assert set(norms or recorded) == set(learned)
     floor = max(gradient.abs().max().item() for gradient in recorded.values())
     for name, gradient in recorded.items():
         assert_near_largest(parameters[name].grad, gradient, STEP, floor, name)
@@ -126,7 +107,8 @@ def test_one_step_of_simclr(quirks, tmp_path):
         # Gradients and step were recorded of the published loss.
         return
     output.loss.backward()
-    assert_gradients(model, simclr_names(part(fixture, "grad/")), simclr_names(part(fixture, "grad_norm/")))
+    gradients, norms = (simclr_names(part(fixture, kind)) for kind in ("grad/", "grad_norm/"))
+    assert_gradients(model, gradients, norms, {name for name, _ in model.named_parameters()})
     assert_tensors(model, simclr_names(part(fixture, "buffer_after/")), buffers(model))
     # No layer of the official network is called bn: scales of BatchNorm decay, only biases do not (quirk Q2).
     published = {"learning_rate": 0.00229, "weight_decay": 1e-6}
@@ -137,57 +119,47 @@ def test_one_step_of_simclr(quirks, tmp_path):
     assert_tensors(model, after, after)
 
 
-def byol_arm():
-    def head(inputs):
-        return nn.Sequential(nn.Linear(inputs, 10, bias=False), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 6))
+def byol_names(official):
+    """Tensors of both official arms under our names; the target's predictor, whose output nobody takes, is left out."""
+    result = {}
+    for arm, ours in (("online", ("byol", "")), ("target", ("momentum_encoder", "momentum_"))):
+        own = part(official, f"{arm}_network.")
+        result |= {f"{ours[0]}.backbone.{name}": value for name, value in our_encoder(own).items()}
+        for head in ("projector",) if ours[1] else ("projector", "predictor"):
+            result |= {f"{ours[1]}{head}.{name}": value for name, value in part(own, f"{head}.model.").items()}
+    return result
 
-    return Arm(projector=head(64), predictor=head(6))
 
-
-def test_one_step_of_byol():
+@pytest.mark.parametrize("quirks", [False, True, ["Q5"], ["Q4"]])
+def test_one_step_of_byol(quirks, tmp_path):
     fixture = load_file(ECG_SELFSUPERVISED / "byol.safetensors")
-    online, target = (byol_arm().load(part(fixture, f"state/{name}_network.")) for name in ("online", "target"))
-    first, second = fixture["view1"].double(), fixture["view2"].double()
-
-    def predicted(view):
-        return online.heads.predictor(online.heads.projector(online.encoder(view).pooler_output))
-
-    @torch.no_grad()
-    def projected(view):
-        projection = target.heads.projector(target.encoder(view).pooler_output)
-        # Its result is not used, but its BatchNorm runs.
-        target.heads.predictor(projection)
-        return projection
-
-    # Four passes in the published order.
-    prediction_1, target_2 = predicted(first), projected(second)
-    prediction_2, target_1 = predicted(second), projected(first)
-    predictions, targets = torch.stack([prediction_1, prediction_2], dim=1), torch.stack([target_1, target_2], dim=1)
-    loss = regression_loss(predictions, targets)
-    assert_near_largest(loss, fixture["loss_total_intended"])
-    assert_near_largest(regression_loss(predictions, targets, constants=False), fixture["loss_total_official"])
-    loss.backward()
-    gradients, norms = (online.names(part(fixture, f"{kind}/online_network.")) for kind in ("grad", "grad_norm"))
-    assert_gradients(online, gradients, norms)
-    assert all(parameter.grad is None for parameter in target.parameters())
-    for network, name in ((online, "online"), (target, "target")):
-        after = network.names(part(fixture, f"buffer_after/{name}_network."))
-        assert_tensors(network, after, buffers(network))
-    torch.optim.Adam(online.parameters(), lr=0.00229, weight_decay=1e-5).step()
-    assert_tensors(online, online.names(part(fixture, "online_after/")), dict(online.named_parameters()))
-
+    config = ByolConfig(
+        backbone_config=SMALL_BACKBONE, projector_hidden_size=10, predictor_hidden_size=10, projection_size=6,
+        official_quirks=quirks,
+    )  # fmt: skip
+    model = load_recorded(ByolForPreTraining(config), byol_names(part(fixture, "state/")))
+    views = torch.stack([fixture["view1"], fixture["view2"]], dim=1).double()
+    model.before_step(Progress(0, 10, 0.0))
+    output = model(views[:, 0], views=views)
+    assert_near_largest(output.loss, fixture[f"loss_total_{'official' if config.has_quirk('Q5') else 'intended'}"])
+    output.loss.backward()
+    parameters = {name for name, value in model.named_parameters() if value.requires_grad}
+    gradients, norms = (byol_names(part(fixture, kind)) for kind in ("grad/", "grad_norm/"))
+    assert set(norms) == parameters
+    assert_gradients(model, gradients, norms, parameters)
+    assert_tensors(model, byol_names(part(fixture, "buffer_after/")), buffers(model))
+    everything = {"decay_norms_and_biases": True, "no_decay": [], "learning_rate": 0.00229, "weight_decay": 1e-5}
+    optimizer_of(model, tmp_path, **everything).step()
+    assert_tensors(model, byol_names(prefixed(part(fixture, "online_after/"), "online_network.")), parameters)
     # The published average moves only what has weight in its name (quirk Q4).
-    official = byol_arm().double()
-    official.load_state_dict(target.state_dict())
-    weights = [
-        nn.ParameterList(parameter for name, parameter in network.named_parameters() if "weight" in name)
-        for network in (official, online)
-    ]
-    ema_update(*weights, 0.996)
-    ema_update(target, online, 0.996)
-    for network, form in ((official, "official"), (target, "intended")):
-        after = network.names(part(fixture, f"target_after_{form}/"))
-        assert_tensors(network, after, dict(network.named_parameters()))
+    model.after_step(Progress(0, 10, 0.0))
+    form = "official" if config.has_quirk("Q4") else "intended"
+    after = byol_names(prefixed(part(fixture, f"target_after_{form}/"), "target_network."))
+    assert_tensors(model, after, {name for name, _ in model.named_parameters()} - parameters)
+
+
+def prefixed(tensors, prefix):
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
 
 
 def test_the_momentum_of_byol_follows_a_cosine():
@@ -205,53 +177,63 @@ def test_the_mlp_of_byol():
     assert_near_largest(mlp.train()(fixture["input"]), fixture["train"], 2e-6)
 
 
-def test_six_steps_of_swav():
+def swav_names(official):
+    return {name.replace("projection_head.", "projector."): value for name, value in official.items()}
+
+
+def test_six_steps_of_swav(tmp_path, monkeypatch):
     fixture = load_file(ECG_SELFSUPERVISED / "swav.safetensors")
-    head = nn.Sequential(nn.Linear(512, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 8))
-    prototypes = nn.Linear(8, 12, bias=False)
-    network = nn.ModuleDict({"projection_head": head, "prototypes": prototypes})
-    network.load_state_dict(part(fixture, "state/"))
-    network.double().train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
-    queue = None
+    config = SwavConfig(
+        projector_hidden_size=10, projection_size=8, num_prototypes=12, queue_size=8, queue_start_epoch=2,
+        official_quirks=["Q7"],
+    )  # fmt: skip
+    model = SwavForPreTraining(config)
+    model.load_state_dict(swav_names(part(fixture, "state/")), strict=False)
+    model.double().train()
+    settings = {"decay_norms_and_biases": True, "no_decay": [], "learning_rate": 1e-3, "weight_decay": 1e-6}
+    optimizer = optimizer_of(model, tmp_path, **settings)
+    codes = []
+
+    def recording(*args, **options):
+        codes.append(assignment_codes(*args, **options))
+        return codes[-1]
+
+    monkeypatch.setattr("ecg_transformers.models.swav.pretraining_swav.assignment_codes", recording)
     for step in range(6):
-        recorded = part(fixture, f"step{step}/")
-        normalize_prototypes(prototypes.weight)
-        assert_near_largest(prototypes.weight, recorded["prototypes_normalised"])
-        # One pass over all crops, crop by crop.
+        recorded, progress = part(fixture, f"step{step}/"), Progress(step, 6, float(step))
+        # The head alone is under test: its input is given, crop after crop.
         features = torch.cat([recorded[f"features{crop}"] for crop in range(6)]).double()
-        embeddings = normalize(head(features), dim=1)
-        assert_near_largest(embeddings, recorded["embedding"])
-        scores = prototypes(embeddings)
-        assert_near_largest(scores, recorded["scores"])
-        by_record = scores.unflatten(0, (6, 4)).transpose(0, 1)
-        own = embeddings.detach().unflatten(0, (6, 4)).transpose(0, 1)[:, :2]
-        if step == 2:
-            queue = torch.zeros(8, 2, 8, dtype=torch.float64)
-        full = step >= 4
-        codes = assignment_codes(by_record[:, :2], queue if full else None, prototypes.weight)
+        given = EcgModelOutput(last_hidden_state=features[:, None], pooler_output=features)
+        monkeypatch.setattr(model, "_encode_crops", lambda *_, given=given, **__: given)
+        model.before_step(progress)
+        assert_queue(model.queue, recorded.get("queue_before"))
+        output = model(torch.zeros(4, 12, 250), views=torch.zeros(4, 6, 12, 250))
+        assert_near_largest(model.prototypes.weight, recorded["prototypes_normalised"])
+        crops_first = output.embeddings.transpose(0, 1)
+        assert_near_largest(crops_first.flatten(0, 1), recorded["embedding"])
+        scores = output.embeddings @ model.prototypes.weight.T
+        assert_near_largest(scores.transpose(0, 1).flatten(0, 1), recorded["scores"])
         for crop in range(2):
-            assert_near_largest(codes[:, crop], recorded[f"codes_all{crop}"][-4:])
-        if queue is not None:
-            assert_near_largest(queue.transpose(0, 1), recorded["queue_before"], floor=1)
-            queue = push_front(queue, own)
-            assert_near_largest(queue.transpose(0, 1), recorded["queue_after"])
-        # The public code rounds the codes to float32.
-        loss = assignment_loss(by_record, codes.float().double(), 0.1, count_own=True)
-        assert_near_largest(loss, recorded["loss_official"])
-        assert_near_largest(assignment_loss(by_record, codes, 0.1), recorded["loss_intended"])
+            assert_near_largest(codes[-1][:, crop], recorded[f"codes_all{crop}"][-4:])
+        assert_queue(model.queue, recorded.get("queue_after"))
+        assert_near_largest(output.loss, recorded["loss_official"])
+        assert_near_largest(assignment_loss(scores, codes[-1], 0.1), recorded["loss_intended"])
         optimizer.zero_grad()
-        loss.backward()
-        gradients, parameters = part(recorded, "grad/"), dict(network.named_parameters())
-        assert set(gradients) == set(parameters)
-        floor = max(gradient.abs().max().item() for gradient in gradients.values())
-        for name, gradient in gradients.items():
-            assert_near_largest(parameters[name].grad, gradient, STEP, floor, name)
-        if recorded["prototype_grad_is_none"]:
-            prototypes.weight.grad = None
-            frozen = prototypes.weight.detach().clone()
+        output.loss.backward()
+        learned = {name for name, value in model.named_parameters() if value.grad is not None}
+        assert_gradients(model, swav_names(part(recorded, "grad/")), {}, learned)
+        model.before_optimizer_step(progress)
+        assert (model.prototypes.weight.grad is None) == bool(recorded["prototype_grad_is_none"]) == (step == 0)
+        frozen = model.prototypes.weight.detach().clone()
         optimizer.step()
-        if step == 0:
-            assert torch.equal(prototypes.weight, frozen)
-        for name, value in part(recorded, "state_after/").items():
-            assert_near_largest(network.state_dict()[name], value, STEP, name=name)
+        assert torch.equal(model.prototypes.weight, frozen) == (step == 0)
+        for name, value in swav_names(part(recorded, "state_after/")).items():
+            assert_near_largest(model.state_dict()[name], value, STEP, name=name)
+
+
+def assert_queue(queue, recorded):
+    """Rows of the queue; the public code has none before its epoch."""
+    if recorded is not None:
+        assert_near_largest(queue.embeddings.transpose(0, 1), recorded, floor=1)
+    else:
+        assert not queue.embeddings.any()

@@ -12,7 +12,7 @@ class RecordViewsPreTrainedModel(EcgBackbonePreTrainedModel):
 
     _keys_to_ignore_on_load_unexpected = [
         *EcgPreTrainedModel._keys_to_ignore_on_load_unexpected,
-        r"^(projector|predictor|prototypes|queue|momentum_encoder|momentum_projector)\b",
+        r"^(projector|predictor|prototypes|queue|momentum_encoder|momentum_projector)\.",
     ]
 
 

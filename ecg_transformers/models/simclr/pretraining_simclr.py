@@ -130,8 +130,7 @@ class SimclrForPreTraining(SelectionMixin, RecordViewsForPreTraining, SimclrPreT
             hidden_states=first.hidden_states,
             attentions=first.attentions,
         )
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if use_dict else result.to_tuple()
+        return self.finish_output(result, return_dict=return_dict)
 
     def _contrast(self, projections: torch.Tensor, sources: torch.Tensor | None) -> NtXent:
         """Loss and accuracy of this process's views against those of all processes."""

@@ -15,7 +15,20 @@ from ...modeling import EcgModelOutput
 from .configuration_simclr import RecordViewsConfig
 from .modeling_simclr import RecordViewsPreTrainedModel
 
-__all__ = ["RecordViewsForPreTraining"]
+__all__ = ["RecordViewsForPreTraining", "batch_norm_head"]
+
+
+def batch_norm_head(inputs: int, hidden: int, outputs: int, *, first_bias: bool = False) -> nn.Sequential:
+    """The projection and prediction heads of BYOL and SwAV: Linear, BatchNorm, ReLU, Linear.
+
+    Args:
+        inputs: Width of the input.
+        hidden: Width of the hidden layer.
+        outputs: Width of the output.
+        first_bias: Whether the first linear layer has a bias, which the BatchNorm takes away.
+    """
+    first = nn.Linear(inputs, hidden, bias=first_bias)
+    return nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 class RecordViewsForPreTraining(RecordViewsPreTrainedModel):

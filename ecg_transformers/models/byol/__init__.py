@@ -1,0 +1,1 @@
+"""BYOL on any registered encoder."""

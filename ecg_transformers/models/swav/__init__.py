@@ -1,0 +1,1 @@
+"""SwAV on any registered encoder."""

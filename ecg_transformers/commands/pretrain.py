@@ -265,7 +265,7 @@ def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> s
         return (
             f"queue of {longest:,} keys instead of {asked:,} (queue_size): at most half of the {plan.records:,} records"
         )
-    if asked > plan.records and own["same_source"] == "ignore":
+    if asked > plan.records and own.get("same_source") == "ignore":
         logger.warning(
             f"queue_size {asked} exceeds the {plan.records} training records: a record meets its own older keys as "
             "negatives. Set same_source: exclude."

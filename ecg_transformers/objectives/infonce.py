@@ -104,12 +104,26 @@ def info_nce(
     by_key = rule.is_active and rule.select_by == "key"
     compared = _without(similarities(keys.detach(), candidates), left_out) if by_key else others.detach()
     selection = select_keys(compared, rule, positive_sources)
-    logits = torch.cat([own, _without(others, selection.removed)], dim=1) / temperature
+    logits = _denominator(own, others, selection) / temperature
     return Contrast(_losses(logits, selection, rule.reduction), logits, selection)
 
 
 def _without(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return values if mask is None else values.masked_fill(mask, -torch.inf)
+
+
+def _denominator(own: torch.Tensor, others: torch.Tensor, selection: KeySelection) -> torch.Tensor:
+    """Similarities `(batch, 1 + candidates)`, the own key first; -inf where the selection removes a candidate."""
+    if selection.is_removed is None:
+        return torch.cat([own, others], dim=1)
+    if selection.rest_is_removed:
+        kept = others.gather(1, selection.ids).masked_fill(selection.is_removed, -torch.inf)
+        return torch.cat([own, torch.full_like(others, -torch.inf).scatter(1, selection.ids, kept)], dim=1)
+    joined = torch.cat([own, others], dim=1)
+    # Some places per row, in place: a mask of all candidates would cost more than choosing among them.
+    rows, places = selection.is_removed.nonzero(as_tuple=True)
+    joined[rows, 1 + selection.ids[rows, places]] = -torch.inf
+    return joined
 
 
 def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> torch.Tensor:

@@ -133,12 +133,14 @@ class KeySelection(NamedTuple):
         ids: Columns of the ranked candidates, int64 `(batch, places)`: positives of the query's own source first, then
             the others by similarity in descending order, as many as the rule needs.
         is_positive: Which of them are extra positives, booleans `(batch, places)`.
-        removed: Candidates that `n_sam` removes from the denominator, booleans `(batch, candidates)`; None = none.
+        is_removed: Which of them `n_sam` removes from the denominator, booleans `(batch, places)`; None = none.
+        rest_is_removed: Whether all other candidates leave the denominator too (`n_sam_keep`).
     """
 
     ids: torch.Tensor
     is_positive: torch.Tensor
-    removed: torch.Tensor | None
+    is_removed: torch.Tensor | None = None
+    rest_is_removed: bool = False
 
 
 @torch.no_grad()
@@ -177,15 +179,14 @@ def select_keys(
     rank = torch.arange(ids.shape[1], device=ids.device) - num_sources[:, None]
     is_positive = rank < 0
     is_chosen = (rank >= 0) & (rank < chosen) & (values > -torch.inf)
-    removed = None
     if rule.sampling == "n_sam":
         is_removed = is_chosen if kept is None else is_chosen | (rank >= chosen + kept)
-        removed = torch.full_like(cosines, kept is not None, dtype=torch.bool).scatter_(1, ids, is_removed)
-    elif rule.sampling == "ds" and rule.ds_mode != "schedule":
+        return KeySelection(ids, is_positive, is_removed, rest_is_removed=kept is not None)
+    if rule.sampling == "ds" and rule.ds_mode != "schedule":
         is_positive = is_positive | (is_chosen & (values >= rule.ds_threshold))
     else:
         is_positive = is_positive | is_chosen
-    return KeySelection(ids, is_positive, removed)
+    return KeySelection(ids, is_positive)
 
 
 def _largest(values: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,6 +26,9 @@ _LIBRARY_KEYS = frozenset(
     "output_attentions use_cache tie_word_embeddings use_return_dict return_unused_kwargs".split()
 )
 
+# Fields that belong to the labels.
+_OF_THE_LABELS = ("label_names", "label_system", "thresholds", "thresholds_from")
+
 # A config file is untrusted data: a typo or an attack must not exhaust memory or time.
 _SIZE_FIELD = re.compile(r"(\w+_)?num_\w+|\w+_size")
 _LARGEST_SIZE = 10_000_000
@@ -114,6 +117,10 @@ class EcgConfig(EcgBaseConfig):
         intended_use (`str`): Intended use of the checkpoint, in one sentence.
         license (`str`, default `"apache-2.0"`): License of the weights.
 
+    Names, system and thresholds belong to the labels in `id2label`: they are reset when these change, in
+    `from_pretrained(..., id2label=...)` or on the config, unless they are given too; `problem_type` is reset when the
+    number of labels changes.
+
     Raises:
         CheckpointError: Fields contradict each other, or a keyword is a near miss of a field.
     """
@@ -177,6 +184,20 @@ class EcgConfig(EcgBaseConfig):
             near = f"{below} or {below + unit}" if below else f"{unit}"
             raise CheckpointError(f"window_size {self.window_size} is not a {parts}. Set window_size to {near}.")
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in Transformers; new labels come first, so that names and thresholds given with them stay."""
+        return super().from_dict(config_dict, **{name: kwargs[name] for name in sorted(kwargs, key="id2label".__ne__)})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get("id2label") if name == "id2label" else None
+        if not (before and value) or _codes(before) == _codes(value):
+            return super().__setattr__(name, value)
+        super().__setattr__(name, dict(enumerate(_codes(value))))
+        super().__setattr__("label2id", {code: number for number, code in enumerate(_codes(value))})
+        for field in _OF_THE_LABELS + (("problem_type",) if len(before) != len(value) else ()):
+            super().__setattr__(field, None)
+
     @property
     def pooled_size(self) -> int:
         """Width of `pooler_output`: `hidden_size`, unless an architecture concatenates several poolings."""
@@ -223,3 +244,8 @@ class SelectionConfig(EcgBaseConfig):
     same_source: Literal["ignore", "exclude", "positive"] = "ignore"
     sampling_warmup: float | int = 0.1
     ds_end: float | int = 0.5
+
+
+def _codes(id2label: dict[Any, str]) -> list[str]:
+    """Label codes in the order of the outputs."""
+    return [id2label[key] for key in sorted(id2label, key=int)]

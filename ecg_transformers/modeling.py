@@ -625,6 +625,11 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
                 self.config.problem_type = "single_label_classification"
             else:
                 self.config.problem_type = "multi_label_classification"
+        elif self.config.problem_type == "multi_label_classification" and labels.shape != logits.shape:
+            raise CheckpointError(
+                f"labels have the shape {tuple(labels.shape)}; a multi-label head needs 0 and 1 for each label, "
+                f'{tuple(logits.shape)}. For class numbers set config.problem_type = "single_label_classification".'
+            )
         # Float32 under autocast and for half precision; a float64 model keeps its own.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.config.problem_type == "regression":

@@ -217,4 +217,7 @@ def _check_labels(config: Any) -> None:
     for name in ("thresholds", "label_names"):
         values = getattr(config, name)
         if values is not None and len(values) != config.num_labels:
-            raise CheckpointError(f"config.{name} has {len(values)} entries for {config.num_labels} labels.")
+            raise CheckpointError(
+                f"config.{name} has {len(values)} entries for {config.num_labels} labels; expected one each. If they are "
+                f"of other labels, set config.{name} = None and save the checkpoint again."
+            )

@@ -218,6 +218,6 @@ def _check_labels(config: Any) -> None:
         values = getattr(config, name)
         if values is not None and len(values) != config.num_labels:
             raise CheckpointError(
-                f"config.{name} has {len(values)} entries for {config.num_labels} labels; expected one each. If they are "
-                f"of other labels, set config.{name} = None and save the checkpoint again."
+                f"config.{name} has {len(values)} entries for {config.num_labels} labels; expected one each. Where "
+                f"they are of other labels, set config.{name} = None and save the checkpoint again."
             )

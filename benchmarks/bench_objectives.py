@@ -40,6 +40,12 @@ STEPS: dict[str, tuple[str, list[str], float | None]] = {
     "MoCo v3": ("moco_v3_ptbxl", [], 1.70),
     "MAE alone": ("mae_moco_ptbxl", ["--contrastive_weight", "0"], 0.30),
     "contrast alone": ("mae_moco_ptbxl", ["--reconstruction_weight", "0"], None),
+    "NextClip alone": ("mae_nextclip_ptbxl", ["--reconstruction_weight", "0"], None),
+    "MoCo v3, 128 wide, 3 blocks": (
+        "moco_v3_ptbxl",
+        ["--hidden_size=128", "--num_hidden_layers=3", "--num_attention_heads=4", "--intermediate_size=256"],
+        None,
+    ),
 }
 SELECTION_BATCH = 256
 # Candidates (a queue; the other records of the batch) and the largest permitted share of the step.

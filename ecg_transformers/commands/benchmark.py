@@ -25,7 +25,7 @@ from ..evaluation.results.predictions import Predictions, paired_difference
 from ..evaluation.results.report import compared, difference_entry
 from ..evaluation.results.store import format_table
 from ..files import write_text
-from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, plan_runs, words_of
+from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, System, plan_runs, words_of
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import DownstreamRun, is_main_process
 from .pretrain import PretrainingRun
@@ -139,26 +139,35 @@ class Benchmark:
     def entries(self) -> list[dict[str, Any]]:
         """The entries of all finished runs on clean recordings, under the names of their systems.
 
-        Those of another system than the first carry the paired difference to the run of the first system with the same
-        folds, labels and seed.
+        They carry the paired differences to the runs of `references` with the same folds, labels and seed.
         """
         found = []
         for run in self.runs:
-            reference = self._reference(run)
+            references = [self._finished(run, system) for system in self.references(run.system)]
             for entry in run.entries() or ():
                 differences = entry.get("differences") or ([entry["difference"]] if "difference" in entry else [])
-                if reference is not None:
-                    differences = [*differences, *self._difference(run, reference, entry)]
+                for reference in references:
+                    differences = [*differences, *(self._difference(run, reference, entry) if reference else [])]
                 found.append({**entry, "checkpoint": run.system.name, **compared(differences)})
         return found
 
-    def _reference(self, run: PlannedRun) -> PlannedRun | None:
-        """The finished run of the first system that a run is compared with."""
-        first = self.runs[0].system
-        if run.system is first:
-            return None
-        own = [one for one in self.runs if one.system is first and (one.labels, one.seed) == (run.labels, run.seed)]
-        same = [one for one in own if one.amount == run.amount]
+    def references(self, system: System) -> list[System]:
+        """The systems that one is compared with: the first, and those that it names, in its own mode if they have it.
+
+        Args:
+            system: One of the benchmark.
+        """
+        systems = list(dict.fromkeys(run.system for run in self.runs))
+        found = [systems[0]]
+        for name in system.against:
+            named = [one for one in systems if one.name == name]
+            found.append(next((one for one in named if one.mode is system.mode), named[0]))
+        return [one for one in dict.fromkeys(found) if one is not system]
+
+    def _finished(self, run: PlannedRun, system: System) -> PlannedRun | None:
+        """The finished run of a system that a run is compared with."""
+        wanted = (system, run.labels, run.seed, run.amount)
+        same = [one for one in self.runs if (one.system, one.labels, one.seed, one.amount) == wanted]
         return next((one for one in same if one.entries() is not None), None)
 
     def _difference(self, run: PlannedRun, reference: PlannedRun, entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,6 +124,7 @@ class System:
         settings: Its further settings by name.
         published: Its name in `published.PUBLISHED`.
         pretraining: What makes its checkpoint; `None` = it is there.
+        against: Names of systems that it is compared with besides the first.
     """
 
     name: str
@@ -132,6 +133,7 @@ class System:
     settings: dict[str, Any]
     published: str | None = None
     pretraining: PlannedPretraining | None = None
+    against: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -311,7 +313,8 @@ def plan_runs(
         corpus: The corpus.
 
     Raises:
-        ArgumentsError: Settings that `training/finetune.py` would refuse, or two systems of one name and mode.
+        ArgumentsError: Settings that `training/finetune.py` would refuse, two systems of one name and mode, or a
+            comparison with a system that is not there.
         CorpusError: The corpus has no such label set.
     """
     for labels in arguments.labels:
@@ -330,6 +333,12 @@ def plan_runs(
             runs += plan.runs_of(mapping)
         except ArgumentsError as error:
             raise ArgumentsError(f"{where}: {error}") from error
+    names = dict.fromkeys(run.system.name for run in runs)
+    for run in runs:
+        if unknown := [name for name in run.system.against if name not in names]:
+            raise ArgumentsError(
+                f"system {run.system.name}: against has {unknown[0]!r}; expected names of systems: {', '.join(names)}."
+            )
     # A first table with one seed comes early; further seeds make it firmer.
     return sorted(runs, key=lambda run: arguments.seeds.index(run.seed))
 
@@ -352,12 +361,15 @@ class _Plan:
         name, published = mapping.pop("name", None), mapping.pop("published", None)
         if published is not None:
             check_published_name(published)
+        against = mapping.pop("against", ())
+        against = (against,) if isinstance(against, str) else tuple(map(str, against))
         pretraining = self._pretraining(mapping.pop("pretrain", None), mapping)
         settings = {**self.common, **mapping, **self.overrides}
         config = settings.pop("config", None)
         if pretraining is not None:
             name, settings["model"] = name or pretraining.name, str(pretraining.folder)
         system, values = _system(name, config, settings, published, pretraining)
+        system = replace(system, against=against)
         if system.key in self.keys:
             raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
         self.keys.add(system.key)

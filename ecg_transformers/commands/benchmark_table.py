@@ -42,6 +42,7 @@ class Cell:
         samples: Metric of each finished run on each resample of the records, `(resamples,)` each.
         predictions: Predictions of the first finished run.
         difference: Paired difference to the first system: value, lower and upper bound.
+        further: The same to further systems, by their keys.
         published: Published results of the system.
     """
 
@@ -51,6 +52,7 @@ class Cell:
     samples: list[np.ndarray] = field(default_factory=list)
     predictions: Predictions | None = None
     difference: tuple[float, float, float] | None = None
+    further: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     published: tuple[PublishedResult, ...] = ()
 
     @property
@@ -63,14 +65,15 @@ class Cell:
         """Its 95 % bootstrap interval over the records."""
         return _interval(np.mean(self.samples, axis=0))
 
-    def compare(self, reference: "Cell") -> None:
-        """Set the paired difference to another cell; none if the two are of other records or labels."""
+    def compare(self, reference: "Cell") -> tuple[float, float, float] | None:
+        """The paired difference to another cell; none if the two are of other records or labels."""
         one, other = self.predictions, reference.predictions
         if one is None or other is None or one.codes != other.codes:
-            return
-        if np.array_equal(one.record_ids, other.record_ids):
-            samples = np.mean(self.samples, axis=0) - np.mean(reference.samples, axis=0)
-            self.difference = (self.value - reference.value, *_interval(samples))
+            return None
+        if not np.array_equal(one.record_ids, other.record_ids):
+            return None
+        samples = np.mean(self.samples, axis=0) - np.mean(reference.samples, axis=0)
+        return (self.value - reference.value, *_interval(samples))
 
     def __str__(self) -> str:
         if not self.asked:
@@ -145,6 +148,8 @@ class BenchmarkTable:
         if any(cell.difference for cell in cells):
             first = self.rows[0]
             blocks.append(f"Difference to {first.system}, {first.protocol} [95 %, paired]\n{self._block(_difference)}")
+        for key in dict.fromkeys(key for cell in cells for key in cell.further):
+            blocks.append(f"Difference to {key} [95 %, paired]\n{self._block(_difference_to(key))}")
         if published := [one for cell in cells for one in cell.published]:
             title = "Published, brackets in units of 0.001. NOT on the records above: test fold 10, or the fold given"
             sources = [
@@ -238,13 +243,20 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
                 if number == 0:
                     cell.published = _published_of(run.system, entry)
     rows = [found[place] for place in sorted(found, key=lambda place: (*place[:2], place[2].size))]
-    references = [row for place, row in found.items() if place[:2] == (0, False)]
-    for row in rows:
-        # The first system with the same folds, or the only row that it has.
-        same = [one for one in references if one.amount == row.amount or len(references) == 1]
-        for labels, cell in row.cells.items():
-            if same and same[0] is not row and cell.entries:
-                cell.compare(same[0].cells[labels])
+    own = {system: [found[place] for place in found if place[:2] == (n, False)] for n, system in enumerate(systems)}
+    for (number, is_baseline, amount), row in found.items():
+        further = [] if is_baseline else benchmark.references(systems[number])
+        for system in dict.fromkeys([systems[0], *further]):
+            # The system with the same folds, or the only row that it has.
+            same = [one for one in own[system] if one.amount == amount or len(own[system]) == 1]
+            for labels, cell in row.cells.items():
+                if not (same and same[0] is not row and cell.entries):
+                    continue
+                difference = cell.compare(same[0].cells[labels])
+                if system is systems[0]:
+                    cell.difference = difference
+                elif difference is not None:
+                    cell.further[system.key] = difference
     problems = [f"{run.title}: {reason}" for run, reason in benchmark.problems.items()]
     version = f" {corpus.info['version']}" if corpus.info.get("version") else ""
     title = f"{corpus.name}{version}, {corpus.describe_folds(benchmark.evaluate_folds)}"
@@ -289,7 +301,15 @@ def _interval(samples: np.ndarray) -> tuple[float, float]:
 
 
 def _difference(cell: Cell) -> str:
-    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*cell.difference) if cell.difference else ""
+    return _difference_words(cell.difference)
+
+
+def _difference_to(key: str) -> Callable[[Cell], str]:
+    return lambda cell: _difference_words(cell.further.get(key))
+
+
+def _difference_words(difference: tuple[float, float, float] | None) -> str:
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference) if difference else ""
 
 
 def _published(cell: Cell) -> str:
@@ -339,6 +359,7 @@ def _csv_line(row: Row) -> dict[str, Any]:
             "_difference": difference[0],
             "_difference_low": difference[1],
             "_difference_high": difference[2],
+            "_further": "; ".join(f"{key}: {' '.join(map(str, values))}" for key, values in cell.further.items()),
             "_published": "; ".join(
                 f"{one} (fold {', '.join(map(str, one.evaluate_folds))}, {one.source.name})" for one in cell.published
             ),

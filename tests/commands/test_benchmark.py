@@ -369,6 +369,31 @@ def test_the_entries_of_the_others_carry_the_paired_difference_to_the_first_syst
     assert random["difference"]["value"] == pytest.approx(random["value"] - first["value"])
 
 
+def test_a_system_is_compared_with_those_that_it_names_too(plan, recipe, checkpoint, tmp_path):
+    probe = {"model": str(checkpoint), "mode": "linear_probe"}
+    systems = [str(recipe), probe | {"name": "part"}, probe | {"name": "whole", "against": ["part", "tiny_net"]}]
+    benchmark = plan({"systems": systems, "resamples": 50, "seeds": [0, 1]})
+    for run in benchmark.runs:
+        finish(run, shift={"tiny_net": 0.2, "part": 0.4, "whole": 0.6}[run.system.name])
+    table = benchmark_table(benchmark)
+    net, part, whole = (row.cells["all"] for row in table.rows)
+    assert (net.further, part.further) == ({}, {})
+    assert whole.difference[0] == pytest.approx(whole.value - net.value)
+    assert whole.further == {"part, linear probe": whole.compare(part)}
+    assert whole.further["part, linear probe"][0] == pytest.approx(whole.value - part.value)
+    printed = table.text()
+    block = printed[printed.index("Difference to part, linear probe [95 %, paired]") :].splitlines()
+    assert block[2].split()[0] == "whole"
+    table.write(tmp_path / "out")
+    with open(tmp_path / "out" / "table.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["all_further"].partition(":")[0] for line in lines] == ["", "", "part, linear probe"]
+    entry = next(one for one in benchmark.entries() if (one["checkpoint"], one["seed"]) == ("whole", 1))
+    assert [one["against"] for one in entry["differences"]] == ["tiny_net, from scratch", "part, linear probe"]
+    with pytest.raises(ArgumentsError, match="against has 'parts'; expected names of systems: tiny_net, part"):
+        plan({"systems": [str(recipe), probe | {"name": "part", "against": "parts"}]})
+
+
 def test_a_difference_to_the_baseline_stays_the_first(plan, recipe, checkpoint):
     benchmark = plan({"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "resamples": 50})
     against = {"against": "random", "value": 0.1, "low": 0.0, "high": 0.2, "p_value": 0.04}

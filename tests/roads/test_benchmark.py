@@ -194,6 +194,44 @@ def test_the_shipped_configurations_can_be_read():
     assert arguments.label_efficiency == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize(
+    ("plan", "systems", "pretrainings"), [("hybrid", 5, 5), ("sampling", 32, 8), ("sampling_grid", 73, 21)]
+)
+def test_a_study_of_pretrainings_is_planned_and_listed(plan, systems, pretrainings, folder, tmp_path, monkeypatch):
+    from ecg_transformers.commands.benchmark import Benchmark
+    from ecg_transformers.commands.benchmark_plan import read_benchmark
+
+    # A study names its recipes from the root of the source tree.
+    monkeypatch.chdir(CONFIGS.parents[1])
+    words = [f"training/configs/{plan}_ptbxl.yaml", "--corpus", str(folder / "synthetic"), "--labels", "all"]
+    words += ["--output_dir", str(tmp_path / "out")]
+    said = []
+    printed = call(said_by(monkeypatch, said), [*words, "--dry_run"], said)
+    assert printed.endswith("exit 0")
+    assert len([line for line in printed.splitlines() if " missing " in line]) == systems
+    assert not (tmp_path / "out").exists()
+    runs = Benchmark(*read_benchmark(words)).runs
+    planned = {run.system.pretraining.folder: run.system.pretraining.settings for run in runs}
+    assert len(planned) == pretrainings
+    assert {settings["probe_labels"] for settings in planned.values()} == {None}
+    if plan != "hybrid":
+        # One budget for every share of the data.
+        assert {settings["max_steps"] for settings in planned.values()} == {5000}
+
+
+def test_what_the_grid_has_of_the_study_is_not_trained_again(folder, tmp_path, monkeypatch):
+    from ecg_transformers.commands.benchmark import Benchmark
+    from ecg_transformers.commands.benchmark_plan import read_benchmark
+
+    monkeypatch.chdir(CONFIGS.parents[1])
+    words = ["--corpus", str(folder / "synthetic"), "--labels", "all", "--output_dir", str(tmp_path)]
+    small, grid = (
+        {run.folder.name for run in Benchmark(*read_benchmark([f"training/configs/{name}_ptbxl.yaml", *words])).runs}
+        for name in ("sampling", "sampling_grid")
+    )
+    assert {name for name in small - grid if not name.startswith("without-queue")} == set()
+
+
 def test_help_names_the_settings(capsys):
     assert script("benchmark").main(["--help"]) == 0
     assert "--label_efficiency" in capsys.readouterr().out

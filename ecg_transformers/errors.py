@@ -16,7 +16,18 @@ __all__ = [
 
 
 class EcgError(ValueError):
-    """Any mistake in recordings, files, corpora or checkpoints that this package reports."""
+    """Any mistake in recordings, files, corpora or checkpoints that this package reports.
+
+    Attributes:
+        argument: Name of the argument that a file contradicts, or does not take; None for any other mistake.
+    """
+
+    argument: str | None = None
+
+    def about(self, argument: str) -> "EcgError":
+        """This error, marked as one about an argument that the file makes superfluous."""
+        self.argument = argument
+        return self
 
 
 class ArgumentsError(EcgError):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from ecg_transformers.commands.options import build, converted, declared_options
+from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, in_script_words, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
@@ -24,6 +26,13 @@ from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError, EcgError
 from ecg_transformers.inference.loading import checkpoint_errors
+
+# Options about files that do not state everything and about unusual recordings, and the names of all options.
+READING = {**declared_options(FileSettings), **declared_options(RecordingSettings)}
+OPTIONS = {*READING, "task"}
+# mV by whether the records have six leads or more: median amplitude of PTB-XL, Georgia, CPSC 2018 and CinC 2017, and
+# what lies between it and that of a corpus with a wrong gain.
+USUAL_AMPLITUDE = {True: (1.9, 0.8, 5.0), False: (1.1, 0.4, 4.0)}
 
 OWN = {
     "folder": "your own recordings, labels from --table",
@@ -70,16 +79,21 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--task", choices=TASKS, help="folder: kind of task of the table (default: as its cells say, which is printed)"
     )
-    result.add_argument(
-        "--read_sampling_rate", type=float, metavar="HZ", help="folder: sampling rate of files that state none"
-    )
-    result.add_argument("--read_units", metavar="UNIT", help="folder: unit of files that state none (mV, uV, V)")
-    result.add_argument("--read_leads", nargs="+", metavar="LEAD", help="folder: lead names of files that state none")
+    for name, one in READING.items():
+        result.add_argument(f"--{name}", nargs="*", metavar="VALUE", help=one.facts["help"])
     result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
     result.add_argument("--seed", type=int, default=0, help="synthetic: seed of the recordings (default 0)")
     result.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
     result.add_argument("--no_progress", action="store_true", help="hide the progress bar")
     return result
+
+
+def reading_settings(options: argparse.Namespace) -> tuple[FileSettings, RecordingSettings]:
+    """What the command line says about files that do not state everything and about unusual recordings."""
+    given = {name: getattr(options, name) for name in READING if getattr(options, name) is not None}
+    given = {name: True if not words else words[0] if len(words) == 1 else words for name, words in given.items()}
+    values = converted(given, READING, {})
+    return build(FileSettings, values), build(RecordingSettings, values)
 
 
 def find_definition(options: argparse.Namespace) -> CorpusDefinition:
@@ -89,8 +103,10 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
         near = get_close_matches(name, (*CORPORA, *OWN), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise CorpusError(f"there is no corpus {name!r}; expected {', '.join((*CORPORA, *OWN))}.{hint}")
-    reading = {"sampling_rate": options.read_sampling_rate, "units": options.read_units, "leads": options.read_leads}
-    reading = {key: value for key, value in reading.items() if value is not None}
+    files, recordings = reading_settings(options)
+    reading = files.read_options
+    if name == "folder" and recordings.treat_as:
+        reading["treat_as"] = recordings.treat_as
     if name != "folder" and (options.table is not None or reading):
         raise CorpusError(f"--table and --read_* belong to the corpus 'folder'; {name} has its own labels and headers.")
     if name == "synthetic":
@@ -118,12 +134,14 @@ def main(words: list[str] | None = None) -> Corpus:
     source = options.source or Path()
     if options.download:
         source = download_corpus(definition, source, sampling_rate=options.sampling_rate, base_url=options.base_url)
+    _, recordings = reading_settings(options)
     extractor = None
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
         with checkpoint_errors(options.model):
-            extractor = AutoFeatureExtractor.from_pretrained(options.model)
+            loaded = AutoFeatureExtractor.from_pretrained(options.model)
+        extractor = loaded.with_policies(**recordings.policies)
     corpus = build_corpus(
         definition,
         source,
@@ -131,10 +149,14 @@ def main(words: list[str] | None = None) -> Corpus:
         num_proc=options.num_proc,
         sampling_rate=options.sampling_rate,
         extractor=extractor,
+        implausible_amplitude=recordings.implausible_amplitude or "error",
         overwrite=options.overwrite,
         progress=not options.no_progress,
     )
     print(report(corpus))
+    if corpus.info["refused"]:
+        total = corpus.info["refused"] + len(corpus)
+        print(refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", OPTIONS))
     return corpus
 
 
@@ -171,16 +193,33 @@ def report(corpus: Corpus) -> str:
     lines.append(f"  stored       {rates}, {info['storage']}")
     sets = ", ".join(f"{name} {len(values['codes'])}" for name, values in info["label_sets"].items())
     lines.append(f"  label sets   {sets or 'none'}")
-    if info["refused"]:
-        lines.append(f"  refused      {info['refused']:,}: reasons in {corpus.path}/refused.csv")
+    lines += amplitude_lines(corpus)
     lines.append(f"  content hash {info['content_hash']}")
     return "\n".join(lines)
 
 
+def amplitude_lines(corpus: Corpus) -> list[str]:
+    """The median amplitude, with a warning where the whole corpus looks too small or too large by one factor."""
+    amplitude = corpus.info.get("median_amplitude")
+    if not amplitude:
+        return []
+    words = f"  amplitude    {amplitude:.3g} mV: median swing of the largest lead within 2 s"
+    leads = max(map(len, set(corpus.leads)))
+    usual, least, most = USUAL_AMPLITUDE[leads >= 6]
+    if least <= amplitude <= most:
+        return [words]
+    size = (
+        f"{usual / amplitude:.3g} times too small" if amplitude < least else f"{amplitude / usual:.3g} times too large"
+    )
+    return [f"{words}  <- the whole corpus looks {size} (usual: {usual:g} mV); check the gain in its headers"]
+
+
 if __name__ == "__main__":
     try:
-        main()
+        found = main()
     except EcgError as error:
-        sys.exit(f"prepare.py: {type(error).__name__}: {error}")
+        sys.exit(f"prepare.py: {type(error).__name__}: {in_script_words(str(error), OPTIONS)}")
     except KeyboardInterrupt:
         sys.exit("prepare.py: interrupted; run the same command again to resume.")
+    if 2 * found.info["refused"] >= found.info["refused"] + len(found):
+        sys.exit("prepare.py: half of the records or more were refused")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 
 from ..errors import ArgumentsError
 
-__all__ = ["convert", "field_types", "parse_command_line", "read_yaml"]
+__all__ = ["convert", "field_types", "parse_command_line", "read_yaml", "with_negations"]
 
 
 def parse_command_line(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -47,6 +48,32 @@ def parse_command_line(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]
     for name, values in collected.items():
         options[name] = True if not values else values[0] if len(values) == 1 else values
     return positional, options
+
+
+def with_negations(options: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with `--no_X` as X = false, where X is a switch and no option is called `no_X`.
+
+    Args:
+        options: By name, as read.
+        kinds: Type of each known option.
+
+    Example:
+        >>> with_negations({"no_head_first": True, "seed": "1"}, {"head_first": bool, "seed": int})
+        {'head_first': False, 'seed': '1'}
+    """
+    found = {}
+    for name, value in options.items():
+        positive = name.removeprefix("no_")
+        if (
+            name not in kinds
+            and positive != name
+            and value is True
+            and bool in (get_args(kinds.get(positive)) or (kinds.get(positive),))
+        ):
+            found[positive] = False
+        else:
+            found[name] = value
+    return found
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -126,7 +153,7 @@ def _convert(value: Any, kind: Any) -> Any:
         return value.value if isinstance(value, Enum) else _convert(value, str)
     if kind in (list, tuple) or origin in (list, tuple):
         return _to_list(value, (get_args(kind) or (Any,))[0])
-    if kind is dict or origin is dict:
+    if kind is dict or origin in (dict, Mapping):
         return _to_dict(value)
     return value
 
@@ -194,8 +221,13 @@ def _to_list(value: Any, kind: Any) -> list:
 
 
 def _to_dict(value: Any) -> dict:
+    words = value.split(",") if isinstance(value, str) else value
+    if isinstance(words, Sequence) and all(
+        isinstance(word, str) and re.fullmatch(r"[^={}]+=[^={}]+", word) for word in words
+    ):
+        return dict(word.strip().split("=") for word in words)
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise ValueError("It must be a mapping, on the command line in JSON: '{\"name\": value}'.")
+        raise ValueError("It must be a mapping, on the command line NAME=VALUE or JSON: '{\"name\": value}'.")
     return dict(value)

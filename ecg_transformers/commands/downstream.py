@@ -10,13 +10,13 @@ from ..evaluation.fine_tune import REPLACED_BY_ONE_CYCLE
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.settings import LearningSettings, Protocol, ReportSettings
 from ..trainer.arguments import EcgTrainingArguments, option
-from .command_line import field_types, parse_command_line, read_yaml
-from .options import build, converted, declared_options, unused_options
+from .command_line import field_types, parse_command_line, read_yaml, with_negations
+from .options import build, converted, declared_options, option_types, unused_options
 from .recipe import recipe_names
+from .recordings import FileSettings, RecordingSettings
 
 __all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments", "unused_settings"]
 
-_TABLE: dict[str, Any] = {"group": "Data", "recorded": True}
 _WINDOWS: dict[str, Any] = {"group": "Windows and records"}
 
 
@@ -25,6 +25,7 @@ class DownstreamArguments:
     """What fine-tuning and scoring share.
 
     Args:
+        recordings: Rules for unusual recordings.
         protocol: Labels and folds.
         learning: How a classifier is built and fitted.
         report: How results are computed.
@@ -52,6 +53,7 @@ class DownstreamArguments:
         None, help="Stride between windows in scoring (s). Default: the checkpoint's share of a window.", **_WINDOWS
     )
     output_dir: str = option("", help="Output folder.", required=True, recorded=False)
+    recordings: RecordingSettings = field(default_factory=RecordingSettings)
     protocol: Protocol = field(default_factory=Protocol)
     learning: LearningSettings = field(default_factory=LearningSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
@@ -62,6 +64,7 @@ class FineTuneArguments(DownstreamArguments):
     """What `training/finetune.py` adds.
 
     Args:
+        files: What is taken for files of a table that do not state it.
         config: The YAML file.
         architecture: Settings of a recipe's architecture.
     """
@@ -82,15 +85,13 @@ class FineTuneArguments(DownstreamArguments):
     task: Task | None = option(
         None, help="Kind of task of a table. Default: as its cells say, which is printed.", group="Data"
     )
-    read_sampling_rate: float | None = option(None, help="Sampling rate of files that state none (Hz).", **_TABLE)
-    read_units: str | None = option(None, help="Unit of files that state none (mV, uV, V).", **_TABLE)
-    read_leads: list[str] | None = option(None, help="Leads of files that name none.", **_TABLE)
     cross_validation: int | None = option(
         None,
         help="Parts of a cross-validation by patient, for a table without folds; 0 = one split 8:1:1 into training, "
         "validation and test. Default: 5 below 500 records, else 0.",
-        **_TABLE,
+        group="Data",
     )
+    files: FileSettings = field(default_factory=FileSettings)
     num_proc: int = option(1, help="Processes that read a table's records.", group="Data", recorded=False)
     config: str | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +134,7 @@ def read_arguments(words: Sequence[str], kind: type[Arguments]) -> Arguments:
         ArgumentsError: An unknown name (the nearest known one is named), a value of the wrong type, a missing setting.
     """
     positional, options = parse_command_line(words)
+    options = with_negations(options, {**field_types(EcgTrainingArguments), **option_types(kind)})
     if len(positional) > int(kind.takes_config):
         raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
     config = positional[0] if positional else None

@@ -10,7 +10,7 @@ from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
-from ..errors import ArgumentsError, CheckpointError, EcgError
+from ..errors import ArgumentsError, CheckpointError, CorpusError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.outcomes import Outcome, recorded, run_with_baseline, selection_text
@@ -24,8 +24,10 @@ from ..publishing.folder import LICENSE_FILE, TEMPLATE_FILE
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, portable_path
 from .downstream import FineTuneArguments, unused_settings
 from .noise import check_noise_levels, noise_report
+from .options import option_types
 from .own_table import corpus_of_table, split_table
 from .recipe import write_architecture
+from .recordings import refusal_lines
 
 if TYPE_CHECKING:
     from ..corpora.protocol import Splits
@@ -87,6 +89,7 @@ class DownstreamRun:
             checkpoint,
             window_seconds=arguments.window_seconds,
             window_stride_seconds=arguments.window_stride_seconds,
+            policies=arguments.recordings.policies,
         )
         mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))
@@ -165,8 +168,6 @@ class DownstreamRun:
             seed=arguments.learning.seed,
         )
         self.print_line(f"labels: {split.table.describe()}; {split.how}\ntask: {split.table.because}")
-        read: dict[str, Any] = {"sampling_rate": arguments.read_sampling_rate, "units": arguments.read_units}
-        read |= {"leads": arguments.read_leads}
         corpus = corpus_of_table(
             split.file,
             str(arguments.root),
@@ -174,21 +175,38 @@ class DownstreamRun:
             extractor,
             task=arguments.task,
             num_proc=arguments.num_proc,
-            read_options={name: value for name, value in read.items() if value is not None},
+            read_options=arguments.files.read_options,
             progress=logging.is_progress_bar_enabled(),
         )
-        if corpus.info["refused"]:
-            refused = self.folder / "corpus" / "refused.csv"
-            self.print_line(f"{corpus.info['refused']} records could not be read; the reasons are in {refused}")
+        self._print_refusals(corpus)
         if arguments.model_type is None and len(split.table.rows) < FEW_ROWS:
             default = "linear_probe"
         return MODES[arguments.mode or default], corpus, split.cross_validated
+
+    def _print_refusals(self, corpus: Corpus) -> None:
+        """List the records of a table that could not be read.
+
+        Raises:
+            CorpusError: Half of them or more could not.
+        """
+        if not corpus.info["refused"]:
+            return
+        total = corpus.info["refused"] + len(corpus)
+        words = refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", option_types(FineTuneArguments))
+        self.print_line(words)
+        if 2 * corpus.info["refused"] >= total:
+            raise CorpusError(
+                f"{corpus.info['refused']:,} of {total:,} records of the table were refused, which is too many "
+                "to train on the rest; expected less than half."
+            )
 
     def _settings(self, extractor: "EcgFeatureExtractor", splits: "Splits") -> dict[str, Any]:
         """The settings of data, windows and architecture, by name, with what they left to the corpus."""
         arguments = self.arguments
         return {
             **recorded(arguments),
+            **recorded(arguments.files),
+            **recorded(arguments.recordings),
             **recorded(arguments.protocol),
             **arguments.architecture,
             "train_folds": list(splits.train_folds),

@@ -19,7 +19,10 @@ from .settings import architecture_of, architecture_owners
 __all__ = ["command_help", "wants_help"]
 
 _WIDTH, _NAME_WIDTH = 118, 30
-_GROUPS = ("Data", "Labels and folds", "Windows and records", "Classification head", "Training", "Report", "Run")
+_GROUPS = (
+    "Data", "Files that do not state everything", "Labels and folds", "Windows and records", "Unusual recordings",
+    "Classification head", "Training", "Report", "Run",
+)  # fmt: skip
 # Arguments of the Trainer that a user sets most.
 _TRAINER = (
     "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",

@@ -11,7 +11,15 @@ from typing import Any, get_type_hints
 from ..errors import ArgumentsError
 from .command_line import convert
 
-__all__ = ["Declared", "build", "changed_options", "converted", "declared_options", "unused_options"]
+__all__ = [
+    "Declared",
+    "build",
+    "changed_options",
+    "converted",
+    "declared_options",
+    "option_types",
+    "unused_options",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,12 @@ def _declared(kind: type, owner: tuple[str, ...]) -> dict[str, Declared]:
         elif "help" in entry.metadata:
             found[entry.name] = Declared(entry.name, inner, entry, owner)
     return found
+
+
+def option_types(kind: type) -> dict[str, Any]:
+    """Types of the options of a command's arguments, by name and alias."""
+    declared = declared_options(kind).values()
+    return {str(name): one.kind for one in declared for name in (one.name, one.facts["alias"]) if name}
 
 
 def converted(values: Mapping[str, Any], declared: Mapping[str, Declared], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,7 @@ class Scoring:
             checkpoint,
             window_seconds=arguments.window_seconds,
             window_stride_seconds=arguments.window_stride_seconds,
+            policies=arguments.recordings.policies,
         )
         seed = arguments.learning.seed
         splits = arguments.protocol.split(corpus, extractor, seed=seed)
@@ -158,6 +159,7 @@ class Scoring:
 
     def _scoring_settings(self, extractor: "EcgFeatureExtractor", splits: Splits) -> dict[str, Any]:
         return {
+            **recorded(self.arguments.recordings),
             "labels": splits.task.label_set,
             "evaluate_folds": list(splits.evaluate_folds),
             "window_seconds": extractor.window_size / extractor.sampling_rate,

@@ -17,7 +17,7 @@ from ..features.agreement import CONTRACT_FIELDS, check_contract
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.run_record import portable_path
-from .command_line import convert, field_types, parse_command_line, read_yaml
+from .command_line import convert, field_types, parse_command_line, read_yaml, with_negations
 from .pretraining_options import PretrainingArguments
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         **architecture_owners(architecture, backbone),
     }
     known = {name: kind for kinds in reversed(owners.values()) for name, kind in kinds.items()}
+    options = with_negations(options, known)
     check_names(from_file, known, where=positional[0])
     check_names(options, known, where="the command line")
     from_file = {name: convert(name, value, known[name]) for name, value in from_file.items()}

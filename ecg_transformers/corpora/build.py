@@ -11,9 +11,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import CorpusError
 from ..files import write_text
@@ -47,6 +48,7 @@ def build_corpus(
     num_proc: int = 1,
     sampling_rate: float | None = None,
     extractor: "EcgFeatureExtractor | None" = None,
+    implausible_amplitude: Literal["error", "accept"] = "error",
     overwrite: bool = False,
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
@@ -65,6 +67,8 @@ def build_corpus(
             native ones the signals are resampled and stored as float32.
         extractor: a checkpoint's extractor: the signals are stored after its selection of leads, resampling and
             filters, and the corpus carries the hash of these steps, so that the extractor does not repeat them.
+        implausible_amplitude: `"error"` refuses recordings whose values cannot be millivolts (default), `"accept"`
+            takes them as they are.
         overwrite: replace what is at `output`.
         progress: show a progress bar.
         shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
@@ -82,7 +86,9 @@ def build_corpus(
     root, records = definition.find(source, sampling_rate)
     _check_records(records, source, definition.name)
     work = output.with_name(f".{output.name}.building")
-    job = _plan_job(definition, root, work, sampling_rate, extractor)
+    job = replace(
+        _plan_job(definition, root, work, sampling_rate, extractor), implausible_amplitude=implausible_amplitude
+    )
     plan = plan_hash(definition, records, job.stored_as)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import CorpusError
 from ..hashing import integer_hash
 from ..signals.digital import INVALID_SAMPLE, to_millivolts
+from ..signals.leads import canonical_leads
 from ..signals.record import Annotations, EcgRecord
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class CorpusRecord:
         """Brings the signal into one of the two storage types and fills in gain and baseline."""
         if self.signal.dtype != np.int16:
             self.signal = np.ascontiguousarray(self.signal, dtype=np.float32)
+        self.leads = canonical_leads(self.leads)  # refuses doubled names
         leads = len(self.leads)
         self.gain = np.ones(leads) if self.gain is None else np.asarray(self.gain, dtype=np.float64)
         self.baseline = np.zeros(leads, np.int32) if self.baseline is None else np.asarray(self.baseline, np.int32)

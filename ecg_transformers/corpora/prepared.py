@@ -4,6 +4,7 @@ Nothing is read before it is asked for. Single records are returned as float32 `
 as one flat array with offsets.
 """
 
+import csv
 import hashlib
 import json
 from collections import Counter
@@ -137,6 +138,15 @@ class Corpus:
         """
         whole = len(self) == len(self.rows) and bool((self.indices == np.arange(len(self))).all())
         return self.rows if whole else self.rows.select(self.indices)
+
+    @property
+    def refused(self) -> list[dict[str, str]]:
+        """The records that could not be used: `name`, `file` and `reason` of each, as in `refused.csv`."""
+        path = None if self.path is None else self.path / "refused.csv"
+        if path is None or not path.is_file():
+            return []
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     def _column(self, name: str) -> "pyarrow.ChunkedArray":
         return self.rows.data.column(name)

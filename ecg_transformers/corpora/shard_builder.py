@@ -16,13 +16,14 @@ from itertools import islice
 from multiprocessing import parent_process
 from multiprocessing.connection import wait as wait_for_objects
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import CorpusError, EcgError
 from ..files import write_text
+from ..signals.quality import amplitude_fault, flat_leads
 from .conversion import at_rate, in_millivolts, through_contract
 from .definition import CorpusDefinition, RecordSource
-from .layout import CorpusRecord, Storage
+from .layout import NO_PARENT, CorpusRecord, Storage
 from .shards import Refusal, ShardReport, write_shard
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class BuildJob:
     sampling_rate: float | None
     contract: "SignalContract | None"
     stamp: dict[str, Any] | None
+    implausible_amplitude: Literal["error", "accept"] = "error"
 
     @property
     def stored_as(self) -> float | str | None:
         """What was done to the signals before they were stored: a contract's hash, another rate, or nothing."""
-        return self.sampling_rate if self.stamp is None else self.stamp["hash"]
+        stored = self.sampling_rate if self.stamp is None else self.stamp["hash"]
+        return stored if self.implausible_amplitude == "error" else f"{stored}, any amplitude"
 
 
 def build_shards(
@@ -137,18 +140,27 @@ def _build_shard(job: BuildJob, index: int, records: Sequence[RecordSource]) -> 
     started = time.perf_counter()
     rows: list[CorpusRecord] = []
     refused: list[Refusal] = []
+    # One record must never stop the other 20,000, whatever a malformed file does to a reader.
     for record in records:
         try:
-            rows += [_stored(job, row) for row in _read_rows(job, record)]
+            found = _read_rows(job, record)
         except Exception as error:
-            # One record must never stop the other 20,000, whatever a malformed file does to a reader; an error that
-            # is none of ours is listed with its type.
-            reason = str(error) if isinstance(error, EcgError) else f"{type(error).__name__}: {error}"
-            refused.append(Refusal(record.name, record.path, reason))
+            refused.append(Refusal(record.name, record.path, _reason(error)))
+            continue
+        for row in found:
+            try:
+                rows.append(_stored(job, row))
+            except Exception as error:
+                refused.append(Refusal(row.name, record.path, _reason(error)))
     report = write_shard(rows, job.work / f"data-{index:05d}.arrow", job.storage)
     report.refused, report.seconds = refused, time.perf_counter() - started
     write_text(_report_path(job.work, index), report.to_json())
     return report
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error of ours; that of any other with its type."""
+    return str(error) if isinstance(error, EcgError) else f"{type(error).__name__}: {error}"
 
 
 def _read_rows(job: BuildJob, record: RecordSource) -> Sequence[CorpusRecord]:
@@ -171,7 +183,12 @@ def _read_rows(job: BuildJob, record: RecordSource) -> Sequence[CorpusRecord]:
 
 
 def _stored(job: BuildJob, row: CorpusRecord) -> CorpusRecord:
-    """The row as stored: through the contract, at the stored rate, in the storage type."""
+    """The row as stored: through the contract, at the stored rate, in the storage type.
+
+    Raises:
+        CorpusError: it has no signal, or values that cannot be millivolts.
+    """
+    _check_values(row, job.implausible_amplitude)
     if job.contract is not None:
         return through_contract(row, job.contract)
     if job.sampling_rate is not None:
@@ -181,3 +198,17 @@ def _stored(job: BuildJob, row: CorpusRecord) -> CorpusRecord:
     if row.signal.dtype != "int16":
         raise CorpusError("its samples have more than 16 bits or are no integers; this corpus stores 16-bit integers.")
     return row
+
+
+def _check_values(row: CorpusRecord, implausible_amplitude: str) -> None:
+    """Refuses a row without signal, and a recording whose values cannot be millivolts; a part may be quiet."""
+    signal = row.in_millivolts()
+    if flat_leads(signal).all():
+        raise CorpusError(f"record {row.name}: no signal in any lead")
+    if implausible_amplitude == "error" and row.parent_id == NO_PARENT:
+        fault = amplitude_fault(signal, row.sampling_rate)
+        if fault is not None:
+            raise CorpusError(
+                f"record {row.name} is taken as millivolts, but {fault} Set units= or gain= for files that do not "
+                "state them, or implausible_amplitude='accept' to take the values as they are."
+            )

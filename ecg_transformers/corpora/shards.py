@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..files import replace_file, write_text
+from ..signals.quality import typical_swings
 from .layout import (
     CONTENT_VERSION,
     NO_PARENT,
@@ -57,6 +58,7 @@ class ShardReport:
             sums.
         patients: the known patients.
         parents: record ids of the recordings whose parts are rows here.
+        amplitudes: swing of the largest lead of each row within 2 s, mV.
         seconds: time of reading and writing.
     """
 
@@ -66,6 +68,7 @@ class ShardReport:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     patients: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
+    amplitudes: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -111,7 +114,14 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
         counts={key: dict(value) for key, value in counts.items()},
         patients=sorted({row.patient_id for row in rows if row.patient_id >= 0}),
         parents=sorted({row.parent_id for row in rows} - {NO_PARENT}),
+        amplitudes=[_amplitude(row) for row in rows],
     )
+
+
+def _amplitude(row: CorpusRecord) -> float:
+    """Swing of the largest lead within 2 s (mV), 0 without signal."""
+    swings = typical_swings(row.in_millivolts(), row.sampling_rate)
+    return float(swings[-1]) if swings.size else 0.0
 
 
 def content_hash(digests: Iterable[str]) -> str:
@@ -134,6 +144,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
     sums = totals.get("totals", Counter())
     records = sum(len(report.digests) for report in reports)
     parents = {parent for report in reports for parent in report.parents}
+    amplitudes = [amplitude for report in reports for amplitude in report.amplitudes]
     return {
         "records": records,
         "recordings": records - sums["parts"] + len(parents),
@@ -145,6 +156,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
         "folds": dict(sorted(ordered.get("fold", {}).items(), key=lambda item: int(item[0]))),
         "durations_seconds": ordered.get("seconds_rounded", {}),
         "label_counts": ordered.get("labels", {}),
+        "median_amplitude": float(np.median(amplitudes)) if amplitudes else None,
         **{name: sums[name] for name in ("values", "annotations", "invalid_samples")},
     }
 

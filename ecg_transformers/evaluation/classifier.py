@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -39,15 +40,20 @@ _HEAD = ("classifier.", "pooling.")
 
 
 def load_extractor(
-    checkpoint: str | Path, *, window_seconds: float | None = None, window_stride_seconds: float | None = None
+    checkpoint: str | Path,
+    *,
+    window_seconds: float | None = None,
+    window_stride_seconds: float | None = None,
+    policies: Mapping[str, Any] = MappingProxyType({}),
 ) -> "EcgFeatureExtractor":
-    """Load the checkpoint's feature extractor, checked against its config, with other windows if requested.
+    """Load the checkpoint's feature extractor, checked against its config, with other windows or rules if requested.
 
     Args:
         checkpoint: Folder or Hub name.
         window_seconds: Window length (s). Default: that of the checkpoint.
         window_stride_seconds: Stride between windows in evaluation (s). Default: that of the checkpoint, in proportion
             to the window.
+        policies: Rules for unusual recordings, as in `EcgFeatureExtractor.with_policies`. Default: the checkpoint's.
 
     Raises:
         CheckpointError: The checkpoint cannot be opened; rate, window or leads differ between the two files.
@@ -56,7 +62,7 @@ def load_extractor(
         extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
         config = AutoConfig.from_pretrained(checkpoint)
     check_contract(config, extractor)
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = dict(policies)
     if window_seconds is not None:
         size = round(window_seconds * extractor.sampling_rate)
         share = (extractor.window_stride or extractor.window_size) / extractor.window_size

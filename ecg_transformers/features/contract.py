@@ -7,25 +7,25 @@ processing. The fields are documented once, in `SignalContract`; see also `docs/
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Literal
 
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass_sections, notch_sections
-from ..signals.leads import STANDARD_LEADS, canonical_leads
+from ..signals.leads import STANDARD_LEADS, canonical_lead, canonical_leads
 from ..signals.record import check_sampling_rate
 from .steps import FLAT_EPSILON, NORMALIZATIONS
 
-__all__ = ["STEPS", "SignalContract"]
+__all__ = ["POLICIES", "STEPS", "SignalContract"]
 
 STEPS = ("leads", "units", "resample", "filter", "window", "normalize", "pad")
 
 # The fields that determine each step for a valid signal; a hash over them identifies the steps of a stored corpus. The
-# policies for missing leads, flat leads and gaps are not included.
+# policies for missing leads, flat leads, gaps and amplitude are not included.
 STEP_FIELDS = {
-    "leads": ("lead_names", "derive_leads"),
+    "leads": ("lead_names", "derive_leads", "treat_as"),
     "units": (),
     "resample": ("sampling_rate", "resampling"),
     "filter": ("bandpass", "filter_order", "zero_phase", "notch", "notch_quality"),
@@ -44,7 +44,20 @@ CHOICES = {
     "missing_leads": ("error", "mask"),
     "flat_lead": ("mask", "keep", "error"),
     "nan_policy": ("error", "interpolate", "mask_lead"),
+    "implausible_amplitude": ("error", "accept"),
 }
+
+# Fields that say what is done with an unusual recording: they may be set in a call, too.
+POLICIES = (
+    "derive_leads",
+    "treat_as",
+    "missing_leads",
+    "flat_lead",
+    "nan_policy",
+    "max_gap_seconds",
+    "implausible_amplitude",
+    "allow_short",
+)
 
 
 @dataclass(frozen=True)
@@ -80,12 +93,16 @@ class SignalContract:
         notch: Power-line frequency to remove in Hz. Default: None.
         notch_quality: Quality factor of the notch (frequency divided by bandwidth). Default: 30.
         derive_leads: Whether to compute missing leads among III, aVR, aVL, aVF from I and II. Default: False.
+        treat_as: Leads that stand for leads which the recording lacks, as in `{"ECG": "I", "MLII": "II"}`. Default:
+            None.
         missing_leads: `"error"` (default), or `"mask"`: zeros after normalization and 0 in `lead_mask`.
         flat_lead: A constant lead is `"mask"` (default): zeros and 0 in `lead_mask`; `"keep"`: zeros, but counted as
             present; or `"error"`.
         nan_policy: Missing samples (NaN, infinite) are an `"error"` (default); `"interpolate"`: gaps up to
             `max_gap_seconds` are interpolated, longer ones an error; `"mask_lead"`: the lead counts as missing.
         max_gap_seconds: Longest gap in seconds that `"interpolate"` fills. Default: 0.1.
+        implausible_amplitude: Values that cannot be an ECG in millivolts, such as microvolts without `units="uV"`, are
+            an `"error"` (default), or are taken as they are (`"accept"`).
         order: Steps in the order of execution.
         padding_value: Value of padded samples; always 0.
 
@@ -115,10 +132,12 @@ class SignalContract:
     notch: float | None = None
     notch_quality: float = 30.0
     derive_leads: bool = False
+    treat_as: Mapping[str, str] | None = None
     missing_leads: str = "error"
     flat_lead: str = "mask"
     nan_policy: str = "error"
     max_gap_seconds: float = 0.1
+    implausible_amplitude: str = "error"
     order: Sequence[str] = field(default=STEPS)
     padding_value: float = 0.0
 
@@ -128,6 +147,7 @@ class SignalContract:
         if not self.lead_names:
             raise LeadError("lead_names is empty; expected at least one lead such as ['I'].")
         self._set("sampling_rate", check_sampling_rate(self.sampling_rate))
+        self._set("treat_as", _renaming(self.treat_as))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SignalError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
@@ -251,6 +271,8 @@ class SignalContract:
         """
         steps = _known_steps(steps)
         values = {name: getattr(self, name) for step in steps for name in STEP_FIELDS[step]}
+        if values.get("treat_as", ()) is None:
+            del values["treat_as"]  # as in contracts from before this field
         values["steps"] = sorted(steps) if len(steps) < len(STEPS) else self.order
         values = {name: float(value) if isinstance(value, int) else value for name, value in values.items()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
@@ -302,6 +324,8 @@ class SignalContract:
     def _lead_words(self) -> str:
         text = ", ".join(self.lead_names).replace("V1, V2, V3, V4, V5, V6", "V1-V6")
         text += f" (by name; an array without names must have exactly {len(self.lead_names)} leads in this order)"
+        if self.treat_as:
+            text += f"; {', '.join(f'{old} stands for {new}' for old, new in self.treat_as.items())} where absent"
         if self.derive_leads:
             text += "; III, aVR, aVL, aVF are computed from I and II where absent"
         absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"
@@ -363,13 +387,17 @@ class SignalContract:
         )
 
     def _missing_words(self) -> str:
+        amplitude = "an error" if self.implausible_amplitude == "error" else "taken as it is"
         gaps = {
             "error": "an error",
             "interpolate": f"interpolated up to {self.max_gap_seconds:g} s, else an error",
             "mask_lead": "the end of its lead: zeros, 0 in lead_mask",
         }
         flat = {"error": "an error", "keep": "zeros", "mask": "zeros and 0 in lead_mask"}
-        return f"a missing sample (NaN) is {gaps[self.nan_policy]}; a flat lead is {flat[self.flat_lead]}"
+        return (
+            f"a missing sample (NaN) is {gaps[self.nan_policy]}; a flat lead is {flat[self.flat_lead]}; no signal in "
+            f"any lead is an error; an amplitude that cannot be millivolts is {amplitude}"
+        )
 
 
 FIELD_NAMES = tuple(item.name for item in fields(SignalContract))
@@ -397,6 +425,20 @@ def _sequence(name: str, value: object) -> list:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise SignalError(f"{name} is {value!r}; expected a list.")
     return list(value)
+
+
+def _renaming(value: object) -> dict[str, str] | None:
+    """Canonical lead names by lead names, or None for an empty mapping."""
+    if value is None:
+        return None
+    pairs = value.items() if isinstance(value, Mapping) else value
+    try:
+        renamed = {canonical_lead(old): canonical_lead(new) for old, new in pairs}  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, LeadError):
+            raise
+        raise SignalError(f"treat_as is {value!r}; expected a mapping such as {{'MLII': 'II'}}.") from None
+    return renamed or None
 
 
 def _whole(name: str, value: object) -> int:

@@ -1,6 +1,7 @@
 """The feature extractor: converts recordings to model input according to the saved preprocessing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import signature
@@ -15,9 +16,9 @@ from ..errors import LeadError, SignalError
 from ..signals.leads import STANDARD_LEADS, canonical_lead
 from ..signals.record import EcgRecord
 from .batch import flat_places, make_batch
-from .contract import CHOICES, FIELD_NAMES, STEPS, SignalContract
+from .contract import CHOICES, FIELD_NAMES, POLICIES, STEPS, SignalContract
 from .inputs import as_records
-from .preparation import normalize, prepare_record
+from .preparation import check_values, normalize, prepare_record
 from .steps import FLAT_EPSILON, unpatchify
 
 __all__ = ["EcgFeatureExtractor"]
@@ -81,10 +82,12 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         notch: float | None = None,
         notch_quality: float = 30.0,
         derive_leads: bool = False,
+        treat_as: Mapping[str, str] | None = None,
         missing_leads: str = "error",
         flat_lead: str = "mask",
         nan_policy: str = "error",
         max_gap_seconds: float = 0.1,
+        implausible_amplitude: str = "error",
         order: Sequence[str] = STEPS,
         padding_value: float = 0.0,
         **kwargs: Any,
@@ -101,7 +104,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         """The attributes as one validated object; raises an error if an attribute was set to an invalid value."""
         values = tuple(getattr(self, name) for name in FIELD_NAMES)
         try:
-            return _contract(tuple(tuple(value) if isinstance(value, list) else value for value in values))
+            return _contract(tuple(_hashable(value) for value in values))
         except TypeError:  # an attribute was set to an array
             return _contract.__wrapped__(values)
 
@@ -119,6 +122,27 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     def stride_seconds(self) -> float:
         """Stride between windows in seconds."""
         return (self.window_stride or self.window_size) / self.sampling_rate
+
+    def with_policies(self, **policies: Any) -> "EcgFeatureExtractor":
+        """This extractor, or a copy with other rules for unusual recordings.
+
+        Args:
+            **policies: `derive_leads`, `treat_as`, `missing_leads`, `flat_lead`, `nan_policy`, `max_gap_seconds`,
+                `implausible_amplitude`, `allow_short` (see `SignalContract`); None leaves a rule as it is.
+
+        Raises:
+            SignalError: If a name or value is unknown.
+        """
+        _refuse_unknown(policies, POLICIES, allowed=POLICIES, where=f"{type(self).__name__}.with_policies")
+        changes = {name: value for name, value in policies.items() if value is not None}
+        if not changes:
+            return self
+        other = copy(self)
+        for name, value in changes.items():
+            setattr(other, name, value)
+        for name in changes:
+            setattr(other, name, getattr(other.contract, name))
+        return other
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -161,6 +185,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: float | Sequence[float] | None = None,
         leads: Sequence[str] | None = None,
         units: str = "mV",
+        gain: float | None = None,
         window: str | None = None,
         lead_mask: Sequence[str] | Sequence[bool] | np.ndarray | torch.Tensor | None = None,
         random_lead_mask: float | None = None,
@@ -178,6 +203,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             sampling_rate: Sampling rate of bare arrays in Hz: one number, or one per record.
             leads: Lead names of bare arrays. Default: the leads of the extractor, in its order.
             units: Unit of bare arrays: mV (default), uV, V or nV.
+            gain: Raw units per mV (per `units`) of bare arrays with values of a converter. Default: None.
             window: `"slide"`, `"crop"`, `"center"` or `"random"`. Default: the saved `window_mode`.
             lead_mask: Leads to keep: names, or flags `(leads,)` or `(records, leads)` with 1 = present. The others
                 become zero after normalization. Default: all.
@@ -186,7 +212,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             return_tensors: `"pt"` for tensors; `"np"` or None for arrays.
             return_patches: Overrides the attribute of that name.
             preprocessed_by: Steps that were already applied to the signals of a prepared corpus.
-            **kwargs: Rejected, with the closest known name.
+            **kwargs: Rules for unusual recordings, for this call, as in `with_policies`. Other names are rejected, with
+                the closest known one.
 
         Returns:
             `input_values` float32 `(windows, leads, window_size)`; `attention_mask` int64 `(windows, window_size)`, 1 =
@@ -198,18 +225,25 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             SignalError: If array, rate, unit, length or samples are invalid.
             LeadError: If leads are missing, unnamed, or all masked.
         """
-        _refuse_unknown(kwargs, CALL_NAMES, allowed=(), where=f"{type(self).__name__}()")
-        contract = self.contract
+        _refuse_unknown(kwargs, CALL_NAMES, allowed=POLICIES, where=f"{type(self).__name__}()")
+        contract = self.with_policies(**kwargs).contract
         mode = _choice("window", window, contract.window_mode, CHOICES["window_mode"])
         if return_tensors not in (None, "np", "pt"):
             raise SignalError(f"return_tensors is {return_tensors!r}; expected 'pt', 'np' or None.")
         items = as_records(
-            records, sampling_rate=sampling_rate, leads=leads, units=units, num_leads=len(contract.lead_names)
+            records,
+            sampling_rate=sampling_rate,
+            leads=leads,
+            units=units,
+            gain=gain,
+            num_leads=len(contract.lead_names),
         )
         steps = contract.remaining_steps(preprocessed_by)
         prepared = [
             prepare_record(item, contract, steps=steps, window_mode=mode, generator=generator) for item in items
         ]
+        for item, one in zip(items, prepared, strict=True):
+            check_values(item, one, contract)
         record_index = np.repeat(np.arange(len(items)), [len(one.starts) for one in prepared])
         kept = self._kept_leads(lead_mask, len(items))
         batch = make_batch(
@@ -292,20 +326,28 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             records: As for the call.
-            **kwargs: `sampling_rate`, `leads`, `units`, `window`, `preprocessed_by` as for the call.
+            **kwargs: `sampling_rate`, `leads`, `units`, `gain`, `window`, `preprocessed_by` and rules for unusual
+                recordings as for the call.
         """
         _refuse_unknown(kwargs, EXPLAIN_NAMES, allowed=EXPLAIN_NAMES, where=f"{type(self).__name__}.explain")
-        contract = self.contract
+        contract = self.with_policies(**{name: kwargs[name] for name in POLICIES if name in kwargs}).contract
         mode = _choice("window", kwargs.get("window"), contract.window_mode, CHOICES["window_mode"])
         items = as_records(
             records,
             sampling_rate=kwargs.get("sampling_rate"),
             leads=kwargs.get("leads"),
             units=kwargs.get("units", "mV"),
+            gain=kwargs.get("gain"),
             num_leads=len(contract.lead_names),
         )
         steps = contract.remaining_steps(kwargs.get("preprocessed_by"))
         return "\n\n".join(_explain_one(item, contract, steps, mode) for item in items)
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=256)
@@ -314,14 +356,15 @@ def _contract(values: tuple) -> SignalContract:
     return SignalContract(**dict(zip(FIELD_NAMES, values, strict=True)))
 
 
-CALL_NAMES = tuple(signature(EcgFeatureExtractor.__call__).parameters)[2:-1]
-EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "window", "preprocessed_by")
+CALL_NAMES = (*tuple(signature(EcgFeatureExtractor.__call__).parameters)[2:-1], *POLICIES)
+EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "gain", "window", "preprocessed_by", *POLICIES)
 
 
 def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], mode: str) -> str:
     """The processing of one record."""
     trace: list[str] = []
     prepared = prepare_record(record, contract, steps=steps, window_mode=mode, trace=trace)
+    check_values(record, prepared, contract)
     trace = [*record.notes, *trace]
     for window, lead in flat_places(prepared, contract):
         result = {"mask": "zeros, 0 in lead_mask", "keep": "zeros", "error": "an error"}[contract.flat_lead]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import LeadError, SignalError
+from ..signals.assembly import apply_gain
 from ..signals.record import EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = ["as_records"]
@@ -23,6 +24,7 @@ def as_records(
     sampling_rate: float | Sequence[float] | None,
     leads: Sequence[str] | None,
     units: str,
+    gain: float | None = None,
     num_leads: int,
 ) -> list[EcgRecord]:
     """The records of a call.
@@ -32,6 +34,7 @@ def as_records(
         sampling_rate: Sampling rate of bare arrays in Hz, one for all or one each; must agree with that of a record.
         leads: Lead names of bare arrays.
         units: Unit of bare arrays.
+        gain: Raw units per unit of bare arrays, or None.
         num_leads: Number of leads of the extractor, for error messages.
 
     Raises:
@@ -43,7 +46,7 @@ def as_records(
         raise SignalError(f"the list of records is empty; expected {ACCEPTED}.")
     rates = _rates(sampling_rate, len(items))
     return [
-        _as_record(item, rate=rate, leads=leads, units=units, num_leads=num_leads)
+        _as_record(item, rate=rate, leads=leads, units=units, gain=gain, num_leads=num_leads)
         for item, rate in zip(items, rates, strict=True)
     ]
 
@@ -100,9 +103,17 @@ def _rates(sampling_rate: float | Sequence[float] | None, count: int) -> list[fl
 
 
 def _as_record(
-    item: object, *, rate: float | None, leads: Sequence[str] | None, units: str, num_leads: int
+    item: object,
+    *,
+    rate: float | None,
+    leads: Sequence[str] | None,
+    units: str,
+    gain: float | None,
+    num_leads: int,
 ) -> EcgRecord:
     """One recording as an EcgRecord."""
+    if gain is not None and isinstance(item, EcgRecord | Mapping):
+        raise SignalError(f"gain is for bare arrays, and the record is {type(item).__name__}; leave gain= out.")
     if isinstance(item, Mapping):
         item = _from_mapping(item, rate=rate, leads=leads, units=units)
         leads, units = None, "mV"
@@ -119,7 +130,10 @@ def _as_record(
             f"sampling_rate is missing for a bare array of shape {item.shape}. Pass sampling_rate=..., or an EcgRecord "
             "that knows it."
         )
-    return EcgRecord(item, rate, None if leads is None else tuple(leads), units=units)
+    notes: list[str] = []
+    if gain is not None:
+        item, units = apply_gain(item, gain, units, notes=notes)
+    return EcgRecord(item, rate, None if leads is None else tuple(leads), units=units, notes=notes)
 
 
 def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:

@@ -11,17 +11,19 @@ from transformers.utils import logging
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass, notch
 from ..signals.leads import derive_limb_leads
-from ..signals.quality import LeadGaps, fill_gaps, find_gaps, flat_leads
+from ..signals.quality import LeadGaps, amplitude_fault, fill_gaps, find_gaps, flat_leads
 from ..signals.record import EcgRecord
 from ..signals.resample import resample
 from ..signals.windows import cut_windows, window_starts
 from .contract import SignalContract
 from .steps import LeadStatistics, normalize_windows
 
-__all__ = ["PreparedRecord", "normalize", "prepare_record"]
+__all__ = ["NO_SIGNAL", "PreparedRecord", "check_values", "normalize", "prepare_record"]
 
 logger = logging.get_logger(__name__)
 
+# Said of a recording, or a window, whose leads are all constant.
+NO_SIGNAL = "no signal in any lead"
 DERIVABLE_LEADS = ("III", "aVR", "aVL", "aVF")
 
 
@@ -97,6 +99,29 @@ def prepare_record(
     return PreparedRecord(windows, lengths, starts, present, flat)
 
 
+def check_values(record: EcgRecord, prepared: PreparedRecord, contract: SignalContract) -> None:
+    """Reject a recording without signal, and one whose values cannot be millivolts.
+
+    Args:
+        record: The recording.
+        prepared: Its windows.
+        contract: The preprocessing.
+
+    Raises:
+        SignalError: If every lead is constant in every window, or the amplitude is implausible.
+    """
+    if (prepared.flat | ~prepared.present).all():
+        raise SignalError(f"{_title(record)}: {NO_SIGNAL}")
+    if contract.implausible_amplitude == "accept":
+        return
+    fault = amplitude_fault(record.signal, record.sampling_rate)
+    if fault is not None:
+        raise SignalError(
+            f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "
+            "implausible_amplitude='accept' to take the values as they are."
+        )
+
+
 def normalize(
     windows: torch.Tensor,
     contract: SignalContract,
@@ -140,6 +165,10 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
         return signal, np.ones(len(wanted), dtype=bool)
     if list(names) == wanted:
         return signal, np.ones(len(wanted), dtype=bool)
+    for old, new in (contract.treat_as or {}).items():
+        if old in names and new not in names:
+            names = tuple(new if name == old else name for name in names)
+            trace.append(f"lead {old} treated as {new}")
     if contract.derive_leads and not set(wanted) <= set(names):
         signal, names, derived = derive_limb_leads(signal, names)
         if derived:
@@ -170,13 +199,15 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
         return
     names = record.leads or ()
     cures = []
+    if strange := [name for name in names if name not in contract.lead_names]:
+        cures.append(f"treat_as={{{strange[0]!r}: {absent[0]!r}}} takes {strange[0]} for {absent[0]}")
     if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
         cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
     if contract.missing_leads == "error" and len(absent) < count:
         cures.append(
-            "missing_leads='mask' replaces them by zeros, at your own risk if the checkpoint was not trained this way"
+            "missing_leads='mask' replaces missing ones by zeros, at your own risk if the checkpoint was not trained so"
         )
-    cures = cures or ["name a lead's equivalent with read_record(..., treat_as={'MLII': 'II'})"]
+    cures = cures or ["expected at least one of them"]
     number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
     raise LeadError(
         f"{_title(record)} has {number} ({', '.join(names)}); this checkpoint needs {count}, missing: "

@@ -197,8 +197,15 @@ def iterate_windows(
             batch = {name: value[rows] for name, value in inputs.items()}
             if noise is not None:
                 batch = noise.add(batch, record_index[rows], numbers[rows])
+            # No signal, no statement: a window whose leads are all constant does not count in its record.
+            signal = batch["lead_mask"].any(dim=1)
+            if not bool(signal.any()):
+                continue
+            numbers_of_rows = record_index[rows]
+            if not bool(signal.all()):
+                batch, numbers_of_rows = {n: v[signal] for n, v in batch.items()}, numbers_of_rows[signal.numpy()]
             # Attention is faster without a mask; one without zeros has no effect.
-            yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, record_index[rows]
+            yield {n: v for n, v in batch.items() if not n.endswith("_mask") or not v.all()}, numbers_of_rows
 
 
 def _groups(corpus: "Corpus", seconds: float) -> Iterator[tuple[int, list[dict[str, Any]]]]:

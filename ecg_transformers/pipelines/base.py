@@ -11,7 +11,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from ..errors import SignalError
 from ..features.extractor import EcgFeatureExtractor
-from .records import READING, check_parts, prepare_windows, several_inputs, stored_steps, window_chunks
+from .records import PREPARING, check_parts, prepare_windows, several_inputs, stored_steps, window_chunks
 from .streaming import stream_results
 from .table_files import WrittenTable
 from .tables import write_table
@@ -86,11 +86,11 @@ class EcgPipeline(ChunkPipeline):
         yield from window_chunks(prepare_windows(input_, self.feature_extractor, **reading))
 
     def _check_reading(self, reading: dict[str, Any], arguments: str) -> None:
-        """Refuse arguments that neither the pipeline nor `read_record` takes."""
-        if unknown := [name for name in reading if name not in (*READING, "window", "preprocessed_by")]:
+        """Refuse arguments that neither the pipeline nor `read_record` nor the feature extractor takes."""
+        if unknown := [name for name in reading if name not in PREPARING]:
             raise SignalError(
-                f"the pipeline has no argument {', '.join(unknown)}; expected {arguments}, window, batch_size or "
-                f"{', '.join(READING)}."
+                f"the pipeline has no argument {', '.join(unknown)}; expected {arguments}, batch_size or "
+                f"{', '.join(PREPARING)}."
             )
 
     @abstractmethod

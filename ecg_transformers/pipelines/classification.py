@@ -14,7 +14,7 @@ from ..inference.aggregation import aggregate_windows
 from ..inference.encode import probabilities
 from ..modeling import EcgPreTrainedModel
 from .base import EcgPipeline
-from .records import model_inputs
+from .records import model_inputs, without_statement
 
 __all__ = ["ClassifierLoader", "EcgClassificationPipeline"]
 
@@ -117,7 +117,7 @@ class EcgClassificationPipeline(EcgPipeline):
 
     def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         logits = self.model(**model_inputs(input_tensors, self.model), return_dict=True).logits
-        return {"is_last": input_tensors["is_last"], "logits": logits.float()}
+        return {"is_last": input_tensors["is_last"], "logits": without_statement(logits, input_tensors)}
 
     def postprocess(  # type: ignore[override]
         self,
@@ -139,6 +139,7 @@ class EcgClassificationPipeline(EcgPipeline):
         logits = torch.cat([output["logits"] for output in model_outputs])
         scores = probabilities(logits, self.model.config.problem_type).numpy()
         if not windows:
+            scores = scores[~np.isnan(scores).any(axis=1)]
             scores = aggregate_windows(scores, np.zeros(len(scores), np.int64), aggregate=aggregate)
         if as_array:
             return scores if windows else scores[0]
@@ -146,7 +147,9 @@ class EcgClassificationPipeline(EcgPipeline):
         return labels if windows else labels[0]
 
     def _labels(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        """Labels of one record or window, the most probable first."""
+        """Labels of one record or window, the most probable first; none for a window without signal."""
+        if np.isnan(scores).any():
+            return []
         names, decided = self.model.config.label_names or self.codes, self._decide(scores)
         return [
             {
@@ -160,8 +163,9 @@ class EcgClassificationPipeline(EcgPipeline):
 
     def table_columns(self, values: np.ndarray) -> dict[str, Any]:
         """Return the columns for scores `(rows, num_labels)`."""
+        known = ~np.isnan(values).any(axis=1)
         return {
-            "label": [self.codes[index] for index in values.argmax(axis=1)],
+            "label": [self.codes[row.argmax()] if there else "" for row, there in zip(values, known, strict=True)],
             "score": values.max(axis=1),
             "positive": [";".join(self.positive_codes(row)) for row in values],
             **{f"score_{code}": values[:, index] for index, code in enumerate(self.codes)},
@@ -169,7 +173,7 @@ class EcgClassificationPipeline(EcgPipeline):
 
     def stream_fields(self, values: np.ndarray | None) -> dict[str, Any]:
         """Return the fields for the scores `(num_labels,)` of a window."""
-        if values is None:
+        if values is None or np.isnan(values).any():
             return {"label": None, "name": None, "score": float("nan"), "positive": (), "scores": None}
         best = self._labels(values)[0]
         return {**best, "positive": self.positive_codes(values), "scores": values.astype(np.float32)}

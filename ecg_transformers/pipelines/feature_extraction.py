@@ -10,7 +10,7 @@ from ..errors import SignalError
 from ..inference.aggregation import aggregate_windows
 from ..inference.encode import embed_windows
 from .base import EcgPipeline
-from .records import model_inputs
+from .records import model_inputs, without_statement
 
 __all__ = ["EcgFeatureExtractionPipeline"]
 
@@ -69,7 +69,7 @@ class EcgFeatureExtractionPipeline(EcgPipeline):
     ) -> dict[str, Any]:
         model: Any = self.model
         vectors = embed_windows(model, model_inputs(input_tensors, model), pooling=pooling, layer=layer)
-        return {"is_last": input_tensors["is_last"], "embedding": vectors.float()}
+        return {"is_last": input_tensors["is_last"], "embedding": without_statement(vectors, input_tensors)}
 
     def postprocess(  # type: ignore[override]
         self, model_outputs: list[dict[str, Any]], windows: bool = False
@@ -83,4 +83,5 @@ class EcgFeatureExtractionPipeline(EcgPipeline):
         vectors = torch.cat([output["embedding"] for output in model_outputs]).numpy()
         if windows:
             return vectors
+        vectors = vectors[~np.isnan(vectors).any(axis=1)]
         return aggregate_windows(vectors, np.zeros(len(vectors), np.int64))[0].astype(np.float32)

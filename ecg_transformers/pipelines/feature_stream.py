@@ -16,10 +16,11 @@ from transformers.utils import logging
 
 from ..errors import SignalError
 from ..features.extractor import EcgFeatureExtractor
+from ..features.preparation import NO_SIGNAL
 from ..signals.filters import bandpass_sections, notch_sections, settling_samples
 from ..signals.resample import HALF_WIDTH, resampled_length
 from .recordings import LongRecording
-from .records import slide_starts
+from .records import PreparedWindows, slide_starts
 
 __all__ = ["FeatureStream", "FeatureWindow"]
 
@@ -115,7 +116,7 @@ class FeatureStream:
         try:
             features = self._features(round(begin / self._ratio), end)
         except SignalError as error:
-            return self._window(number, None, str(error))
+            return self._window(number, None, NO_SIGNAL if NO_SIGNAL in str(error) else str(error))
         return self._window(number, {name: values[:1] for name, values in features.items()})
 
     def _features(self, begin: int, end: int) -> dict[str, torch.Tensor]:
@@ -127,8 +128,8 @@ class FeatureStream:
     def _window(self, number: int, features: dict[str, torch.Tensor] | None, note: str | None = None) -> FeatureWindow:
         begin = int(self.starts[number]) / self.rate
         end = min(begin + self.extractor.window_seconds, self.recording.duration)
-        if features is not None and not features["lead_mask"].any():
-            features, note = None, "no signal in any lead"
+        if features is not None and not PreparedWindows(features, "", np.zeros(1)).has_signal.any():
+            features, note = None, NO_SIGNAL
         return FeatureWindow(begin, end, features, note)
 
     def _source_sample(self, sample: int) -> int:

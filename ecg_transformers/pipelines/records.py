@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..errors import CheckpointError, SignalError
 from ..features.agreement import check_contract
+from ..features.contract import POLICIES
 from ..features.extractor import EcgFeatureExtractor
 from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
@@ -18,6 +19,7 @@ from ..signals.resample import resampled_length
 from ..signals.windows import window_starts
 
 __all__ = [
+    "PREPARING",
     "READING",
     "PreparedWindows",
     "check_parts",
@@ -27,11 +29,13 @@ __all__ = [
     "slide_starts",
     "stored_steps",
     "window_chunks",
+    "without_statement",
 ]
 
-# Arguments about a file, and about an array.
-READING = ("sampling_rate", "units", "gain", "leads", "treat_as", "key", "index")
-_ARRAY_READING = ("sampling_rate", "units", "leads")
+# Arguments about a file; those about an array; those about an unusual recording of any kind.
+READING = ("sampling_rate", "units", "gain", "leads", "treat_as", "key", "index", "decimal")
+_ARRAY_READING = ("sampling_rate", "units", "gain", "leads")
+PREPARING = tuple(dict.fromkeys((*READING, *POLICIES, "window", "preprocessed_by")))
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,18 @@ class PreparedWindows:
         features: Tensors of the feature extractor, each `(windows, ...)`.
         name: Name of the record.
         starts: Start of each window in seconds `(windows,)`; NaN for a random window.
+        notes: What the reader of the file noted.
     """
 
     features: dict[str, torch.Tensor]
     name: str
     starts: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_signal(self) -> torch.Tensor:
+        """Which windows have a signal in any lead, bool `(windows,)`."""
+        return self.features["lead_mask"].any(dim=1) & self.features["input_values"].flatten(1).any(dim=1)
 
     @property
     def num_windows(self) -> int:
@@ -117,14 +128,17 @@ def prepare_windows(
         extractor: The checkpoint's feature extractor.
         window: As in the extractor's call.
         preprocessed_by: As in the extractor's call.
-        **reading: For paths as in `read_record`; for arrays `sampling_rate`, `units`, `leads`.
+        **reading: For paths as in `read_record`; for arrays `sampling_rate`, `units`, `gain`, `leads`; rules for
+            unusual recordings as in `EcgFeatureExtractor.with_policies`.
 
     Raises:
-        SignalError: The item is no record, or an argument does not apply to it.
+        SignalError: The item is no record, has no signal, or an argument does not apply to it.
     """
     if isinstance(item, PreparedWindows):
         return item
     reading = {name: value for name, value in reading.items() if value is not None}
+    extractor = extractor.with_policies(**{name: reading[name] for name in POLICIES if name in reading})
+    reading = {name: value for name, value in reading.items() if name not in POLICIES}
     if isinstance(item, str | Path):
         item, reading = read_record(item, **reading), {}
     if unfit := [name for name in reading if name not in _ARRAY_READING]:
@@ -154,7 +168,8 @@ def prepare_windows(
     starts = _starts(extractor, mode, resampled_length(samples, rate, extractor.sampling_rate))
     if len(starts) != windows:
         raise SignalError(f"{name or 'the record'} gave {windows} windows where {len(starts)} were expected.")
-    return PreparedWindows(features, name, starts)
+    notes = tuple(item.notes) if isinstance(item, EcgRecord) else ()
+    return PreparedWindows(features, name, starts, notes)
 
 
 def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray:
@@ -175,14 +190,16 @@ def slide_starts(extractor: EcgFeatureExtractor, num_samples: int) -> np.ndarray
 
 
 def window_chunks(prepared: PreparedWindows) -> Iterator[dict[str, Any]]:
-    """Iterate over windows in the form of `ChunkPipeline`: tensors `(1, ...)` and `is_last`.
+    """Iterate over windows in the form of `ChunkPipeline`: tensors `(1, ...)`, `has_signal (1,)` and `is_last`.
 
     Args:
         prepared: Windows of a record.
     """
+    has_signal = prepared.has_signal
     for index in range(prepared.num_windows):
         rows = {name: values[index : index + 1] for name, values in prepared.features.items()}
-        yield {"is_last": index == prepared.num_windows - 1, **rows}
+        is_last = index == prepared.num_windows - 1
+        yield {"is_last": is_last, "has_signal": has_signal[index : index + 1], **rows}
 
 
 def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -192,12 +209,23 @@ def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, tor
         batch: Dictionary of a pipeline.
         model: The model.
     """
-    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    tensors = {name: v for name, v in batch.items() if isinstance(v, torch.Tensor) and name != "has_signal"}
     return {
         name: value.to(model.dtype) if value.is_floating_point() else value
         for name, value in tensors.items()
         if not name.endswith("_mask") or not value.all()
     }
+
+
+def without_statement(values: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
+    """NaN for the windows without signal: nothing can be said about them, and they do not count in their record.
+
+    Args:
+        values: Results of a model `(windows, ...)`.
+        batch: Dictionary of a pipeline.
+    """
+    silent = ~batch["has_signal"].reshape(-1, *[1] * (values.ndim - 1))
+    return values.float().masked_fill(silent, torch.nan)
 
 
 def _facts(item: Any, sampling_rate: Any) -> tuple[str, int, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ..errors import SignalError
+from ..features.contract import POLICIES
 from ..features.extractor import EcgFeatureExtractor
 from ..signals.record import EcgRecord
 from ..signals.windows import window_starts
@@ -130,9 +131,10 @@ def stream_results(
     Raises:
         SignalError: The window is not the checkpoint's, or the contract does not permit block-wise processing.
     """
-    reading = {name: value for name, value in options.items() if name in READING}
-    options = {name: value for name, value in options.items() if name not in READING}
-    extractor = _sliding(pipeline.feature_extractor, window_seconds, stride_seconds)
+    policies = {name: value for name, value in options.items() if name in POLICIES}
+    reading = {name: value for name, value in options.items() if name in READING and name not in POLICIES}
+    options = {name: value for name, value in options.items() if name not in (*READING, *POLICIES)}
+    extractor = _sliding(pipeline.feature_extractor.with_policies(**policies), window_seconds, stride_seconds)
     recording = open_recording(source, **reading)
     windows = FeatureStream(recording, extractor, start=start)
     waiting: deque[FeatureWindow] = deque()

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers.utils import logging
 from ..errors import EcgError, RecordFileError, SignalError
 from ..features.extractor import EcgFeatureExtractor
 from ..files import write_text
-from .records import READING, PreparedWindows, prepare_windows
+from .records import PREPARING, PreparedWindows, prepare_windows
 from .table_files import (
     REFUSED,
     WrittenTable,
@@ -37,7 +38,6 @@ __all__ = ["checkpoint_hash", "find_recordings", "write_table"]
 logger = logging.get_logger(__name__)
 
 RECORDS_PER_PART = 512
-PREPARING = (*READING, "window", "preprocessed_by")
 SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .xml .dcm .scp .ecg .mwf".split())
 
 
@@ -169,7 +169,7 @@ class _Part:
                 self.refused.append((self.names[index], str(error)))
                 self.advance()
                 continue
-            prepared = PreparedWindows(prepared.features, self.names[index], prepared.starts)
+            prepared = replace(prepared, name=self.names[index])
             self._waiting.append(prepared)
             yield prepared
 

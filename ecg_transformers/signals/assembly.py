@@ -7,9 +7,11 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
+from .quality import amplitude_fault, typical_swings
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = [
+    "UNIT_NOT_STATED",
     "apply_gain",
     "assemble_record",
     "check_gaps",
@@ -25,11 +27,11 @@ __all__ = [
 # a heart. A single lead may be small, so that the lower bound needs six or more.
 HIGH_MIDDLE_SWING = 4.2
 LOW_LARGEST_SWING = 0.55
-_SWING_SECONDS, _MIN_LEADS_FOR_LOW = 2.0, 6
+_MIN_LEADS_FOR_LOW = 6
+# Note on a record whose unit was assumed.
+UNIT_NOT_STATED = "the file does not state a unit: taken as mV"
 # Signals with gaps: an array that exceeds the stored samples by this factor is rejected above this size.
 _MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
-# mV. Without a stated unit, a range outside these bounds is not taken as millivolts (microvolts, raw units).
-_MILLIVOLT_SWING = (0.05, 50.0)
 
 
 def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float) -> list[str]:
@@ -55,7 +57,7 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
     flat = [name for name, lowest, highest in zip(names, low, high, strict=True) if lowest == highest]
     if flat:
         notes.append(f"flat (constant) throughout: {', '.join(flat)}")
-    swings = _typical_swings(signal, round(_SWING_SECONDS * sampling_rate))
+    swings = typical_swings(signal, sampling_rate)
     if swings.size and (middle := swings[(swings.size - 1) // 2]) > HIGH_MIDDLE_SWING:
         notes.append(
             f"implausible amplitude: half of the leads swing by {middle:.1f} mV or more, "
@@ -67,16 +69,6 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
             f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
         )
     return notes
-
-
-def _typical_swings(signal: np.ndarray, piece: int) -> np.ndarray:
-    """Median range of each lead within pieces of so many samples, ascending, without flat and mostly missing leads."""
-    count = signal.shape[1] // max(piece, 1)
-    if not count or not len(signal):
-        return np.zeros(0)
-    pieces = signal[:, : count * piece].reshape(len(signal), count, piece)
-    swings = np.median(pieces.max(axis=2) - pieces.min(axis=2), axis=1)
-    return np.sort(swings[swings > 0])
 
 
 def check_gaps(held: int, length: int, *, leads: int, where: str, cure: str) -> None:
@@ -139,7 +131,7 @@ def settle_sampling_rate(stated: float | None, given: float | None, *, where: st
         raise RecordFileError(
             f"{where} states {stated:g} Hz and sampling_rate={given:g} was passed. Leave sampling_rate out to use the "
             "file's; if the file is wrong, read it so and set record.sampling_rate."
-        )
+        ).about("sampling_rate")
     return given
 
 
@@ -158,7 +150,7 @@ def settle_units(stated: str | None, given: str | None, *, where: str) -> str | 
         raise RecordFileError(
             f"{where} states {stated}, and units={given!r} was passed. Leave units= out; if the file is wrong, "
             "set gain= too."
-        )
+        ).about("units")
     return stated or given
 
 
@@ -266,14 +258,14 @@ def assemble_record(
             notes.append(f"leads put into canonical order (file: {', '.join(names)})")
             signal, names = signal[order], ordered
     if units is None:
-        finite = signal[np.isfinite(signal)]
-        swing = float(finite.max() - finite.min()) if finite.size else 0.0
-        if swing != 0 and not _MILLIVOLT_SWING[0] <= swing <= _MILLIVOLT_SWING[1]:
+        fault = amplitude_fault(signal, sampling_rate)
+        if fault is not None:
+            finite = signal[np.isfinite(signal)]
             raise RecordFileError(
                 f"{where} does not state its unit, and values from {finite.min():g} to {finite.max():g} are no "
-                "millivolts. Set units= ('mV', 'uV', 'V'), or gain= for converter units per mV."
+                f"millivolts ({fault}). Set units= ('mV', 'uV', 'V'), or gain= for converter units per mV."
             )
-        notes.append("the file does not state a unit: taken as mV")
+        notes.append(UNIT_NOT_STATED)
         units = "mV"
     record = EcgRecord(
         signal,

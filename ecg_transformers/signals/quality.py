@@ -1,10 +1,19 @@
-"""Signal quality: flat leads, missing samples, interpolation of short gaps."""
+"""Signal quality: flat leads, amplitude, missing samples, interpolation of short gaps."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LeadGaps", "fill_gaps", "find_gaps", "flat_leads"]
+__all__ = ["LeadGaps", "amplitude_fault", "fill_gaps", "find_gaps", "flat_leads", "typical_swings"]
+
+# Seconds; a swing is the range within a piece of this length, which holds a beat or two.
+_SWING_SECONDS = 2.0
+# mV. Of 19,601 records of PTB-XL, 290 of CinC 2017 and 48 of MIT-BIH the middle lead swings by at most 7.3 and the
+# largest by at least 0.05 (0.58 in 12 leads). Values beyond these limits are in another unit, or no ECG.
+_MAX_MIDDLE_SWING, _MIN_LARGEST_SWING = 20.0, 0.02
+# mV; the swing of a usual lead, and how many millivolts other units are.
+_USUAL_SWING = 1.0
+_OTHER_UNITS = {"uV": 1e-3, "nV": 1e-6, "V": 1e3}
 
 
 def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
@@ -26,6 +35,60 @@ def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
     if signal.shape[-1] == 0:
         return np.ones(signal.shape[:-1], dtype=bool)
     return ~(np.fmax.reduce(signal, axis=-1) - np.fmin.reduce(signal, axis=-1) >= epsilon)
+
+
+def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Median range of each lead within pieces of 2 s, ascending, without flat and missing leads.
+
+    Pieces with missing samples are left out. Spikes, electrode offsets and slow drift hardly count. A signal shorter
+    than a piece is one piece.
+
+    Args:
+        signal: `(leads, samples)`.
+        sampling_rate: Hz.
+    """
+    piece = min(max(round(_SWING_SECONDS * sampling_rate), 1), signal.shape[1])
+    count = signal.shape[1] // max(piece, 1)
+    if not count or not len(signal):
+        return np.zeros(0)
+    pieces = signal[:, : count * piece].reshape(len(signal), count, piece)
+    ranges = pieces.max(axis=2) - pieces.min(axis=2)
+    there = ranges[np.isfinite(ranges).any(axis=1)]
+    swings = np.median(there, axis=1) if np.isfinite(there).all() else np.nanmedian(there, axis=1)
+    return np.sort(swings[swings > 0])
+
+
+def amplitude_fault(signal: np.ndarray, sampling_rate: float) -> str | None:
+    """Why the values of a signal cannot be an ECG in millivolts, and in which unit they would be; None if they can.
+
+    Args:
+        signal: `(leads, samples)`, flat and missing leads allowed.
+        sampling_rate: Hz.
+
+    Example:
+        >>> beat = np.sin(np.arange(1000) / 10)[None]
+        >>> amplitude_fault(beat, 100), amplitude_fault(1000 * beat, 100)
+        (None, "half of the leads swing by 2e+03 or more within 2 s, an ECG in mV by 0.05 to 20: units='uV'?")
+    """
+    ranges = np.fmax.reduce(signal, axis=1) - np.fmin.reduce(signal, axis=1)
+    # No piece swings by more than the whole: most signals pass without a look at the pieces of all leads.
+    if np.sort(ranges)[(ranges.size - 1) // 2] <= _MAX_MIDDLE_SWING:
+        largest = typical_swings(signal[[int(np.nanargmax(ranges))]], sampling_rate) if ranges.max() > 0 else ranges[:0]
+        if not largest.size or largest[-1] >= _MIN_LARGEST_SWING:
+            return None
+    swings = typical_swings(signal, sampling_rate)
+    if not swings.size:
+        return None
+    middle, largest_swing = float(swings[(swings.size - 1) // 2]), float(swings[-1])
+    if middle > _MAX_MIDDLE_SWING:
+        found = f"half of the leads swing by {middle:.3g} or more"
+    elif largest_swing < _MIN_LARGEST_SWING:
+        found = f"no lead swings by more than {largest_swing:.2g}"
+        middle = largest_swing
+    else:
+        return None
+    unit = min(_OTHER_UNITS, key=lambda name: abs(np.log(middle * _OTHER_UNITS[name] / _USUAL_SWING)))
+    return f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: units={unit!r}?"
 
 
 @dataclass(frozen=True)

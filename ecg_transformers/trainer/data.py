@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
 from ..corpora.patients import UNKNOWN_PATIENT
-from ..corpora.protocol import complete_records
+from ..corpora.protocol import usable_records
 from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
@@ -68,7 +68,7 @@ class WindowDataset(Dataset):
 
     Args:
         corpus: The prepared corpus, or a selection of it, of any rate and leads that the extractor accepts. Records
-            with missing samples are left out and counted.
+            with missing samples are left out and counted, unless the extractor repairs or masks them.
         extractor: The checkpoint's feature extractor: leads, rate, window, normalization.
         seed: Seed of the window starts.
         segments: Adjacent windows of a record that form one row, each normalized by itself; with more than one the
@@ -101,7 +101,7 @@ class WindowDataset(Dataset):
         partners: bool = False,
         device: torch.device | str | None = None,
     ):
-        self.corpus = complete_records(corpus)
+        self.corpus = usable_records(corpus, extractor)
         self.extractor = extractor
         self.seed = seed
         self.device = torch.device("cpu" if device is None else device)

@@ -90,6 +90,7 @@ def _lies_ready(corpus: "Corpus", contract: "SignalContract") -> bool:
         and contract.bandpass is None
         and contract.notch is None
         and contract.order_of("window") < contract.order_of("normalize")
+        and not corpus.invalid_samples.any()
     )
 
 

@@ -3,7 +3,14 @@ from typing import Any, Literal
 
 import pytest
 
-from ecg_transformers.commands.command_line import convert, field_types, parse_command_line, read_yaml
+from ecg_transformers.commands.command_line import (
+    convert,
+    field_types,
+    parse_command_line,
+    read_yaml,
+    with_negations,
+)
+from ecg_transformers.commands.recordings import in_script_words
 from ecg_transformers.errors import ArgumentsError, check_names
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
@@ -90,3 +97,28 @@ def test_every_field_of_the_training_arguments_has_a_type():
     # YAML reads a bare `no` as False.
     assert convert("eval_strategy", False, types["eval_strategy"]) == "no"
     assert convert("save_steps", "500", types["save_steps"]) == 500
+
+
+def test_a_switch_may_be_negated():
+    kinds = {"head_first": bool, "balanced": bool | None, "no_baseline": bool, "seed": int}
+    given = {"no_head_first": True, "no_balanced": True, "no_baseline": True, "no_seed": True, "no_such": True}
+    assert with_negations(given, kinds) == {
+        "head_first": False, "balanced": False, "no_baseline": True, "no_seed": True, "no_such": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["ECG=I", ["ECG=I"], '{"ECG": "I"}', {"ECG": "I"}])
+def test_leads_that_stand_for_others(value):
+    assert convert("treat_as", value, dict[str, str] | None) == {"ECG": "I"}
+
+
+def test_messages_name_the_options_of_the_script():
+    names = {"read_units", "read_gain", "derive_leads", "missing_leads", "treat_as", "task"}
+    message = (
+        "Set units= ('mV', 'uV'), gain=200 or leads=[...]; derive_leads=True, missing_leads='mask', task='regression'"
+    )
+    assert in_script_words(message, names) == (
+        "Set --read_units ('mV', 'uV'), --read_gain 200 or leads=[...]; --derive_leads, --missing_leads mask, "
+        "--task regression"
+    )
+    assert in_script_words("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"

@@ -14,7 +14,7 @@ from ecg_transformers import files
 from ecg_transformers.corpora import build, shard_builder, shards
 from ecg_transformers.corpora.build import build_corpus, write_corpus
 from ecg_transformers.corpora.prepared import load_corpus
-from ecg_transformers.errors import CorpusError
+from ecg_transformers.errors import CorpusError, LeadError
 from ecg_transformers.signals.record import EcgRecord
 
 from .conftest import made_definition, make_row, read_made, read_with_a_bad_one
@@ -231,3 +231,42 @@ def test_a_dead_reading_process_is_an_error_that_says_how_to_go_on(tmp_path):
 
     with pytest.raises(CorpusError, match="Run the same command again"):
         build_made(tmp_path, tmp_path / "out", read, num_proc=2)
+
+
+def test_rows_without_signal_or_in_another_unit_are_refused(tmp_path):
+    def read(root, record):
+        row = make_row(record.record_id)
+        if record.record_id == 3:
+            row.signal[:] = 7
+        if record.record_id == 5:
+            row.gain = row.gain / 1000
+        return row
+
+    definition = made_definition(read)
+    corpus = build_corpus(definition, tmp_path, tmp_path / "out", progress=False)
+    assert corpus.names == [f"r{k:03d}" for k in range(20) if k not in (3, 5)]
+    reasons = {row["name"]: row["reason"] for row in corpus.refused}
+    assert "no signal in any lead" in reasons["r003"]
+    assert "units='uV'?" in reasons["r005"]
+    assert 3.5 < corpus.info["median_amplitude"] < 4.0
+    every = build_corpus(definition, tmp_path, tmp_path / "all", implausible_amplitude="accept", progress=False)
+    assert len(every) == 19
+    with pytest.raises(CorpusError, match="other records or options"):
+        build_corpus(definition, tmp_path, tmp_path / "out", implausible_amplitude="accept", progress=False)
+
+
+def test_quiet_parts_of_a_recording_are_kept_and_dead_ones_listed(tmp_path):
+    def read(root, record):
+        row = make_row(record.record_id)
+        row.signal[:, 50:100] = row.signal[:, 50:100] // 1000
+        row.signal[:, 100:150] = 5
+        return [row.part(start, start + 50) for start in (0, 50, 100, 150)]
+
+    corpus = build_corpus(made_definition(read, records=2), tmp_path, tmp_path / "out", progress=False)
+    assert corpus.names == ["r000_0", "r000_50", "r000_150", "r001_0", "r001_50", "r001_150"]
+    assert [row["name"] for row in corpus.refused] == ["r000_100", "r001_100"]
+
+
+def test_a_doubled_lead_is_refused():
+    with pytest.raises(LeadError, match="twice"):
+        make_row(1, leads=("I", "lead I"))

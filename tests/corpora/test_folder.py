@@ -11,7 +11,7 @@ from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.label_table import read_label_table
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.corpora.sources.folder import folder_definition, load_records
-from ecg_transformers.errors import CorpusError
+from ecg_transformers.errors import CorpusError, RecordFileError
 from ecg_transformers.signals.formats.readers import read_record
 
 
@@ -267,3 +267,40 @@ def test_a_record_of_the_table_may_lack_its_suffix(tmp_path):
         load_records(tmp_path, labels, output=tmp_path / "out", progress=False, sampling_rate=100, units="mV")
     )
     assert corpus.names == ["r1"]
+
+
+def test_defaults_hold_only_for_files_that_do_not_state_them(data_dir, tmp_path):
+    """WFDB with unit and rate, CSV with and without units, raw numbers of a converter, an array without names."""
+    record = read_record(data_dir / "ptbxl" / "00002_lr.hea")
+    root = tmp_path / "in"
+    root.mkdir()
+    for suffix in (".hea", ".dat"):
+        shutil.copy(data_dir / "ptbxl" / f"00002_lr{suffix}", root)
+    two = record.select(["I", "II"]).signal.T.astype(np.float64)
+    for name, head, values in (
+        ("stated", "I (mV),II (mV)", two),
+        ("bare", "I,II", two),
+        ("raw", "I,II", np.rint(two * 400)),
+    ):
+        np.savetxt(root / f"{name}.csv", values, delimiter=",", header=head, comments="")
+    np.save(root / "array.npy", two.T)
+    defaults = {"sampling_rate": 100, "units": "mV", "gain": 400, "leads": ["I", "II"]}
+    corpus = load_corpus(load_records(root, output=tmp_path / "out", progress=False, **defaults))
+    assert corpus.names == ["00002_lr", "raw", "stated"]
+    # Nothing in the other two says that they are not in the raw units of such files, and nothing is guessed.
+    assert [row["name"] for row in corpus.refused] == ["array", "bare"]
+    assert all("no lead swings" in row["reason"] for row in corpus.refused)
+    found = {one.name: one for one in corpus}
+    np.testing.assert_array_equal(found["00002_lr"].signal, record.signal)
+    np.testing.assert_allclose(found["stated"].signal, two.T, rtol=1e-5)
+    np.testing.assert_allclose(found["raw"].signal, two.T, atol=2e-3)
+    with pytest.raises(RecordFileError, match="states mV"):
+        read_record(root / "stated.csv", sampling_rate=100, units="uV")
+
+
+def test_the_unit_of_the_others_does_not_touch_a_file_that_states_its_own(data_dir, tmp_path):
+    shutil.copy(data_dir / "ptbxl" / "00002_lr.csv", tmp_path)
+    corpus = load_corpus(
+        load_records(tmp_path, output=tmp_path / "out", progress=False, units="uV", sampling_rate=400, leads=["I"])
+    )
+    np.testing.assert_array_equal(corpus[0].signal, read_record(data_dir / "ptbxl" / "00002_lr.csv").signal)

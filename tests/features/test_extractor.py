@@ -24,6 +24,11 @@ def noise(num_samples, num_leads=12, seed=0):
     return (0.3 * np.random.default_rng(seed).normal(size=(num_leads, num_samples))).astype(np.float32)
 
 
+def plain_extractor():
+    """One that takes any values as they are: the tests of windows count samples."""
+    return EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none", implausible_amplitude="accept")
+
+
 @pytest.fixture
 def extractor():
     """Twelve leads, 2 s at 100 Hz, patches of 25."""
@@ -148,7 +153,7 @@ class TestAloneOrInAList:
 class TestWindows:
     def test_crop_center_and_random(self, extractor):
         ramp = np.tile(np.arange(1000.0), (12, 1))
-        plain = EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none")
+        plain = plain_extractor()
         first = {
             mode: plain(ramp, sampling_rate=100, window=mode)["input_values"][0, 0, 0] for mode in ("crop", "center")
         }
@@ -164,7 +169,7 @@ class TestWindows:
         assert np.array_equal(np.diff(draws[0]), np.ones(199))
 
     def test_random_windows_reach_both_ends(self):
-        plain = EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none")
+        plain = plain_extractor()
         ramp = np.tile(np.arange(203.0), (12, 1))
         generator = torch.Generator().manual_seed(0)
         calls = [plain(ramp, sampling_rate=100, window="random", generator=generator) for _ in range(60)]
@@ -176,7 +181,7 @@ class TestWindows:
         assert extractor(noise(1000), sampling_rate=100, window="slide")["input_values"].shape[0] == 5
 
     def test_the_last_window_is_aligned_where_the_model_takes_no_mask(self, strict):
-        plain = EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none")
+        plain = plain_extractor()
         ramp = np.tile(np.arange(450.0), (12, 1))
         batch = plain(ramp, sampling_rate=100)
         assert batch["input_values"][:, 0, 0].tolist() == [0, 200, 250]
@@ -357,7 +362,7 @@ class TestFlatLeads:
             extractor(signal, sampling_rate=100)
 
     def test_a_small_signal_is_not_flat(self, extractor):
-        values = extractor(noise(200) * 1e-4, sampling_rate=100)
+        values = extractor(noise(200) * 1e-4, sampling_rate=100, implausible_amplitude="accept")
         assert values["lead_mask"].all()
         np.testing.assert_allclose(values["input_values"].std(-1), 1, atol=1e-3)
 
@@ -599,3 +604,79 @@ class TestWords:
         text = extractor.explain([noise(200), noise(300)], sampling_rate=100, window="crop")
         assert text.count("12 leads") == 2
         assert "1 window of 2 s out of 3 s" in text
+
+
+class TestUnusualRecordings:
+    def test_microvolts_without_their_unit_are_refused_on_every_way(self, extractor):
+        signal = synthesize_record(duration=4, sampling_rate=100).signal
+        ways = [
+            (1000 * signal, {"sampling_rate": 100}),
+            ([1000 * signal], {"sampling_rate": 100}),
+            (torch.from_numpy(1000 * signal), {"sampling_rate": 100}),
+            ({"signal": 1000 * signal, "sampling_rate": 100}, {}),
+            (EcgRecord(1000 * signal, 100, STANDARD_LEADS, name="r7"), {}),
+        ]
+        for records, arguments in ways:
+            for call in (extractor, extractor.explain):
+                with pytest.raises(SignalError, match=r"taken as millivolts.*units='uV'\?.*implausible_amplitude"):
+                    call(records, **arguments)
+        right = extractor(signal, sampling_rate=100)["input_values"]
+        for arguments in ({"units": "uV"}, {"gain": 1000}):
+            found = extractor(1000 * signal, sampling_rate=100, **arguments)["input_values"]
+            np.testing.assert_allclose(found, right, atol=1e-5)
+        accepted = extractor(1000 * signal, sampling_rate=100, implausible_amplitude="accept")
+        np.testing.assert_allclose(accepted["input_values"], right, atol=1e-4)
+        with pytest.raises(SignalError, match=r"units='V'\?"):
+            extractor(signal / 1000, sampling_rate=100)
+        with pytest.raises(SignalError, match="gain is for bare arrays"):
+            extractor(EcgRecord(signal, 100, STANDARD_LEADS), gain=1000)
+
+    @pytest.mark.parametrize("level", [0.0, 0.7])
+    def test_nothing_is_made_of_a_recording_without_signal(self, extractor, level):
+        with pytest.raises(SignalError, match="no signal in any lead"):
+            extractor(np.full((12, 500), level), sampling_rate=100)
+        with pytest.raises(SignalError, match="record z: no signal in any lead"):
+            extractor(EcgRecord(np.full((1, 500), level), 100, ["II"], name="z"), missing_leads="mask")
+        partly = noise(600)
+        partly[:, 200:400] = level
+        assert extractor(partly, sampling_rate=100)["lead_mask"].any(axis=1).tolist() == [True, False, True]
+
+    def test_rules_of_a_call_are_those_of_an_extractor_that_has_them(self, extractor):
+        eight = EcgRecord(noise(500, 8), 100, ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"))
+        with pytest.raises(LeadError, match="derive_leads=True"):
+            extractor(eight)
+        derived = extractor(eight, derive_leads=True)
+        assert derived["lead_mask"].all()
+        other = extractor.with_policies(derive_leads=True, missing_leads=None)
+        np.testing.assert_array_equal(other(eight)["input_values"], derived["input_values"])
+        assert not extractor.derive_leads
+        assert extractor.with_policies() is extractor
+        broken = noise(500)
+        broken[3, 20] = np.nan
+        with pytest.raises(SignalError, match="nan_policy='interpolate'"):
+            extractor(broken, sampling_rate=100)
+        assert extractor(broken, sampling_rate=100, nan_policy="interpolate")["lead_mask"].all()
+        assert not extractor(broken, sampling_rate=100, nan_policy="mask_lead")["lead_mask"][:, 3].any()
+        with pytest.raises(SignalError, match="Did you mean 'missing_leads'"):
+            extractor(eight, missing_lead="mask")
+        with pytest.raises(SignalError, match="expected one of error, mask"):
+            extractor(eight, missing_leads="zero")
+
+    def test_a_lead_may_stand_for_another_and_the_checkpoint_remembers_it(self, extractor, tmp_path):
+        watch = EcgRecord(noise(500, 1), 100, ["ECG"])
+        with pytest.raises(LeadError, match=r"treat_as=\{'ECG': 'I'\} takes ECG for I"):
+            extractor(watch)
+        extractor = MaeMocoFeatureExtractor(sampling_rate=100, window_size=200, patch_size=25)
+        asked = extractor.with_policies(treat_as={"ecg": "I"}, missing_leads="mask")
+        assert asked(watch)["lead_mask"][0].tolist() == [1] + [0] * 11
+        asked.save_pretrained(tmp_path)
+        again = AutoFeatureExtractor.from_pretrained(tmp_path)
+        assert again.treat_as == {"ECG": "I"}
+        np.testing.assert_array_equal(again(watch)["input_values"], asked(watch)["input_values"])
+        assert "ECG stands for I" in again.describe()
+        assert "lead ECG treated as I" in again.explain(watch)
+        assert again.contract_hash() != extractor.contract_hash()
+        both = EcgRecord(noise(500, 2), 100, ["I", "ECG"])
+        np.testing.assert_array_equal(
+            again(both)["input_values"][:, 0], again(both.select(["I"]))["input_values"][:, 0]
+        )

@@ -6,6 +6,8 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification, pipeline
 
 from ecg_transformers.errors import CheckpointError, EcgError, LeadError, SignalError
+from ecg_transformers.signals.leads import STANDARD_LEADS
+from ecg_transformers.signals.record import EcgRecord
 from ecg_transformers.signals.wfdb.read import write_wfdb
 
 CODES = ["NORM", "AFIB", "PVC"]
@@ -192,3 +194,40 @@ def test_a_record_that_cannot_be_used_stops_a_list_with_its_reason(classify, mak
     broken.signal[0, 5] = np.nan
     with pytest.raises(SignalError, match="missing samples"):
         classify([make_record(10, 500), broken], batch_size=2)
+
+
+def test_no_signal_no_statement(classify, make_record, tmp_path):
+    dead = EcgRecord(np.zeros((12, 3000)), 100, STANDARD_LEADS, name="dead")
+    with pytest.raises(SignalError, match="record dead: no signal in any lead"):
+        classify(dead)
+    with pytest.raises(SignalError, match="no signal in any lead"):
+        classify(np.full((12, 3000), 0.4), sampling_rate=100)
+    assert [row["note"] for row in classify.stream(dead, progress=False)] == ["no signal in any lead"] * 3
+    alive = make_record(30, 100, seed=5)
+    table = classify.to_table([dead, alive], tmp_path / "labels.csv", progress=False)
+    assert (table.rows, table.refused) == (1, 1)
+    assert "no signal in any lead" in table.refused_path.read_text()
+    partly = EcgRecord(alive.signal.copy(), 100, STANDARD_LEADS, name="partly")
+    partly.signal[:, 1000:2000] = 0.0
+    single = classify(partly, windows=True, as_array=True, batch_size=3)
+    assert np.isnan(single).all(axis=1).tolist() == [False, True, False]
+    assert classify(partly, windows=True)[1] == []
+    np.testing.assert_allclose(classify(partly, as_array=True), single[[0, 2]].mean(axis=0), rtol=1e-6)
+    classify.to_table([partly], tmp_path / "windows.csv", windows=True, progress=False)
+    row = (tmp_path / "windows.csv").read_text().splitlines()[2].split(",")
+    assert row[4:7] == ["", "nan", ""]
+
+
+def test_rules_for_unusual_recordings_hold_in_calls_tables_and_streams(classify, make_record, tmp_path):
+    record = make_record(20, 100, seed=6)
+    limb = record.select(["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"])
+    rules = {"derive_leads": True, "missing_leads": "error"}
+    expected = classify(limb, as_array=True, **rules)
+    assert not np.allclose(expected, classify(limb, as_array=True))
+    streamed = [row["scores"] for row in classify.stream(limb, progress=False, **rules)]
+    np.testing.assert_allclose(np.mean(streamed, axis=0), expected, rtol=1e-5)
+    classify.to_table([limb], tmp_path / "labels.csv", progress=False, **rules)
+    scores = (tmp_path / "labels.csv").read_text().splitlines()[1].split(",")[-3:]
+    np.testing.assert_allclose(np.array(scores, float), expected, rtol=1e-5)
+    raw = classify(1000 * record.signal, sampling_rate=100, gain=1000, as_array=True)
+    np.testing.assert_allclose(raw, classify(record, as_array=True), rtol=1e-4)

@@ -1,6 +1,7 @@
 """The whole command `training/prepare.py`: help, official trees, own tables, synthetic, killed and given again."""
 
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +112,41 @@ def test_a_killed_command_goes_on_when_it_is_given_again(script, tmp_path, caplo
     assert "resuming an unfinished build: 1 of 2 shards are done" in caplog.text
     assert len(corpus) == 400
     assert np.unique(corpus.record_ids).size == 400
+
+
+def test_a_folder_of_mixed_files_lists_what_is_refused_in_words_of_the_script(script, data_dir, tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    signal = np.random.default_rng(0).normal(scale=0.3, size=(500, 2))
+    np.savetxt(source / "a.csv", 1000 * signal, delimiter=",", header="I,II", comments="")
+    np.savetxt(source / "b.csv", signal, delimiter=",", header="I (mV),II (mV)", comments="")
+    (source / "c.csv").write_text("hello\nworld\n")
+    words = ["folder", "--source", str(source), "--no_progress", "--output"]
+    corpus = script.main([*words, str(tmp_path / "out"), "--read_units", "uV", "--read_sampling_rate", "100"])
+    text = capsys.readouterr().out
+    np.testing.assert_allclose(corpus[0].signal, corpus[1].signal, atol=1e-5)
+    assert text.rstrip().endswith(f"refused: 1 of 3 records; all reasons are in {tmp_path}/out/refused.csv")
+    assert "c: " in text
+    script.main([*words, str(tmp_path / "again"), "--read_sampling_rate", "100"])
+    assert "Set --read_units" in capsys.readouterr().out
+
+
+def test_the_exit_status_tells_that_half_is_refused(tmp_path, monkeypatch):
+    np.savetxt(tmp_path / "a.csv", np.random.default_rng(0).normal(size=(500, 1)), header="I (mV)", comments="")
+    (tmp_path / "b.csv").write_text("hello\nworld\n")
+    words = ["folder", "--source", str(tmp_path), "--output", str(tmp_path / "out"), "--no_progress"]
+    monkeypatch.setattr(sys, "argv", ["prepare.py", *words, "--read_sampling_rate", "100"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert str(ended.value) == "prepare.py: half of the records or more were refused"
+
+
+@pytest.mark.parametrize(("factor", "words"), [(1.0, None), (4.88, "times too small"), (0.1, "times too large")])
+def test_a_corpus_with_a_wrong_gain_is_noticed(script, data_dir, tmp_path, capsys, factor, words):
+    shutil.copy(data_dir / "ptbxl" / "00001_lr.dat", tmp_path)
+    header = (data_dir / "ptbxl" / "00001_lr.hea").read_text().replace("1000.0(0)/mV", f"{1000 * factor:g}(0)/mV")
+    (tmp_path / "00001_lr.hea").write_text(header)
+    script.main(["folder", "--source", str(tmp_path), "--output", str(tmp_path / "out"), "--no_progress"])
+    text = capsys.readouterr().out
+    assert "amplitude" in text
+    assert (words in text) if words else ("the whole corpus looks" not in text)

@@ -1,10 +1,11 @@
 """Flat leads and missing samples."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_transformers.signals.quality import LeadGaps, fill_gaps, find_gaps, flat_leads
+from ecg_transformers.signals.quality import LeadGaps, amplitude_fault, fill_gaps, find_gaps, flat_leads
 
 
 def test_flat_leads_are_constant_ones_and_those_without_a_sample():
@@ -38,3 +39,29 @@ def test_filled_signal_is_finite_and_keeps_what_was_there(missing):
         first, last = np.flatnonzero(there)[[0, -1]]
         # A straight line is rebuilt between its known ends and held beyond them.
         np.testing.assert_allclose(filled[0], np.clip(line, line[first], line[last]), atol=1e-12)
+
+
+BEATS = np.sin(np.arange(5000) / 20) ** 15 * np.linspace(0.4, 1.5, 12)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("signal", "fault"),
+    [
+        (BEATS, None),
+        (BEATS + np.linspace(-2000, 2000, 12)[:, None], None),
+        (BEATS + np.where(np.arange(5000) == 99, 400, 0), None),
+        (np.where(np.arange(5000) < 100, np.nan, BEATS), None),
+        (BEATS * 0.04, None),
+        (np.zeros((12, 5000)), None),
+        (np.full((1, 5000), np.nan), None),
+        (BEATS * 1e3, "units='uV'"),
+        (BEATS * 200, "units='uV'"),
+        (BEATS * 1e6, "units='nV'"),
+        (BEATS / 1e3, "units='V'"),
+        (np.where(np.arange(5000) < 100, np.nan, BEATS * 1e3), "units='uV'"),
+        (BEATS[:, :90] * 1e3, "units='uV'"),
+    ],
+)
+def test_values_that_cannot_be_millivolts_and_the_unit_they_may_have(signal, fault):
+    found = amplitude_fault(signal.astype(np.float32), 500)
+    assert found is None if fault is None else fault in found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CorpusError, EcgError
-from ...signals.formats.readers import read_record
+from ...signals.formats.readers import read_record_with_defaults
 from ...signals.wfdb.read import read_header
 from ..build import build_corpus, plan_hash
 from ..definition import CorpusDefinition, LabelSet, RecordSource
@@ -42,8 +42,8 @@ def folder_definition(
         table: CSV with a column `record` and label columns (see `read_label_table`). Without it every recording
             in the folder is taken, with the labels of its header where it has some.
         task: kind of task of the table, see `read_label_table`; None: as its cells say.
-        read_options: arguments of `read_record` for files that do not state them: `sampling_rate`, `units`, `leads`,
-            `gain`, `treat_as`.
+        read_options: arguments of `read_record` for the files that do not state them: `sampling_rate`, `units`,
+            `gain`, `leads`, `decimal`; and `treat_as`, which always holds.
 
     Raises:
         CorpusError: folder or table cannot be used.
@@ -91,7 +91,8 @@ def load_records(
         output: folder of the prepared corpus; None: in the cache of `datasets`.
         task: kind of task of the table, see `read_label_table`.
         progress: show a progress bar.
-        read_options: for files that do not state them: `sampling_rate`, `units`, `leads`, `gain`, `treat_as`.
+        read_options: for the files that do not state them: `sampling_rate`, `units`, `gain`, `leads`, `decimal`; and
+            `treat_as`, which always holds.
 
     Raises:
         CorpusError: the folder or the table cannot be used, or no record could be read.
@@ -179,7 +180,7 @@ def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:
 def _read(root: Path, record: RecordSource, *, options: Mapping[str, Any]) -> CorpusRecord:
     if record.path.endswith(".hea") and not options:
         return wfdb_row(root, record)
-    found = read_record(root / record.path, **options)
+    found = read_record_with_defaults(root / record.path, **options)
     row = CorpusRecord.from_ecg_record(found, record_id=record.record_id, fold=record.fold)
     row.name, row.source, row.targets = record.name, record.path, record.targets
     row.patient_id = record.patient_id if record.patient_id >= 0 else row.patient_id

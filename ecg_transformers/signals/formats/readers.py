@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ...errors import RecordFileError, SignalError
-from ..assembly import treat_leads_as
+from ...errors import EcgError, LeadError, RecordFileError, SignalError
+from ..assembly import UNIT_NOT_STATED, treat_leads_as
 from ..record import EcgRecord
+from ..wfdb.channels import NOT_CALIBRATED
 from ..wfdb.header import refuse_lfs_pointer
 from ..wfdb.read import read_wfdb
 from .hdf5 import is_hdf5, read_hdf5
@@ -17,7 +18,7 @@ from .numpy_files import is_numpy, read_numpy
 from .tabular import is_table, read_table
 from .vendor import is_vendor, read_vendor
 
-__all__ = ["read_record", "reader_names", "register_reader"]
+__all__ = ["read_record", "read_record_with_defaults", "reader_names", "register_reader"]
 
 Probe = Callable[[Path, bytes], bool]
 Read = Callable[..., EcgRecord]
@@ -134,12 +135,62 @@ def read_record(
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         for name in given:
             if name not in taken:
-                raise SignalError(f"{path} is read as {reader.name}, which takes no {name}=. Leave it out.")
+                error = SignalError(f"{path} is read as {reader.name}, which takes no {name}=. Leave it out.")
+                raise error.about(name)
     try:
         record = reader.read(path, **given)
     except OSError as error:
         raise RecordFileError(f"{path} cannot be read: {error}") from error
     return treat_leads_as(record, treat_as) if treat_as else record
+
+
+def read_record_with_defaults(path: str | Path, **defaults: Any) -> EcgRecord:
+    """Read one recording of a folder of mixed files: what a file states goes before the defaults.
+
+    Args:
+        path: File.
+        **defaults: As in `read_record`; each is used where the file does not state it. `treat_as` always holds.
+
+    Raises:
+        EcgError: As `read_record`.
+    """
+    # Lead names and gains are taken by readers even where the file states its own: they wait until it turns out not to.
+    waiting = {name: defaults[name] for name in ("leads", "gain") if defaults.get(name) is not None}
+    # The unit of a gain is that of the values after it.
+    held_back = {"units"} if "gain" in waiting else set()
+    given = {name: value for name, value in defaults.items() if name not in {*waiting, *held_back}}
+    while True:
+        try:
+            record, error = _read_without_contradictions(path, given), None
+        except EcgError as failed:
+            record, error = None, failed
+        unit_unknown = record is None or any(
+            note.startswith((UNIT_NOT_STATED, *NOT_CALIBRATED)) for note in record.notes
+        )
+        unnamed = record is None or record.leads is None
+        if unnamed and isinstance(error, LeadError | None) and "leads" in waiting:
+            given["leads"] = waiting.pop("leads")
+        elif unit_unknown and "gain" in waiting:
+            given |= {"gain": waiting.pop("gain")} | {name: defaults[name] for name in held_back if name in defaults}
+        elif unnamed and "leads" in waiting:
+            given["leads"] = waiting.pop("leads")
+        elif record is not None:
+            return record
+        else:
+            assert error is not None
+            raise error
+
+
+def _read_without_contradictions(path: str | Path, given: dict[str, Any]) -> EcgRecord:
+    """The record, read without the arguments that the file contradicts or its reader does not take."""
+    given = dict(given)
+    while True:
+        try:
+            return read_record(path, **given)
+        except EcgError as error:
+            if error.argument not in given:
+                raise
+            del given[error.argument]
 
 
 def _head(path: Path) -> bytes:

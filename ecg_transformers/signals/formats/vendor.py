@@ -78,7 +78,7 @@ def read_vendor(
         raise RecordFileError(f"{path} states no unit for {', '.join(raw)}. Set gain= (raw units per mV).")
     if gain is not None:
         if len(raw) < len(voltages):
-            raise RecordFileError(f"{path} states its units; leave gain={gain:g} out.")
+            raise RecordFileError(f"{path} states its units; leave gain={gain:g} out.").about("gain")
         signal, _ = apply_gain(signal, gain, None, notes=notes)
     patient = found.patient
     return assemble_record(

@@ -7,7 +7,13 @@ from ..leads import canonical_lead
 from ..record import OTHER_QUANTITIES, unit_scale
 from .header import WfdbHeader
 
-__all__ = ["calibrate", "choose_channels"]
+__all__ = ["NOT_CALIBRATED", "calibrate", "choose_channels"]
+
+# Notes on a record whose unit or gain was assumed.
+NOT_CALIBRATED = (
+    "the header states no unit: taken as mV, as WFDB says",
+    "uncalibrated (gain 0 in the header), taken with WFDB's 200/mV",
+)
 
 # Raw units per mV: from 1 per V to the resolution of a 32-bit converter.
 _MIN_GAIN, _MAX_GAIN = 1e-3, 1e10
@@ -95,7 +101,7 @@ def calibrate(
             raise RecordFileError(
                 f"{header.path}, line {signal.line} states {signal.units}, and units={units!r} was passed. "
                 "Leave units= out; if the header is wrong, set gain= too."
-            )
+            ).about("units")
         if scale != 1:
             converted.append(str(unit))
         per_millivolt = signal.gain / scale
@@ -106,9 +112,9 @@ def calibrate(
             )
         calibration.append(per_millivolt)
     if without_unit:
-        notes.append("the header states no unit: taken as mV, as WFDB says")
+        notes.append(NOT_CALIBRATED[0])
     if uncalibrated:
-        notes.append(f"uncalibrated (gain 0 in the header), taken with WFDB's 200/mV: {', '.join(uncalibrated)}")
+        notes.append(f"{NOT_CALIBRATED[1]}: {', '.join(uncalibrated)}")
     if converted:
         notes.append(f"converted {', '.join(dict.fromkeys(converted))} -> mV")
     return calibration

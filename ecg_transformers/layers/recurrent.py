@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from .token_reductions import masked_max, masked_mean
+
 __all__ = ["RecurrentStack", "mean_max_last"]
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -42,6 +44,18 @@ class RecurrentStack(nn.ModuleList):
         return states
 
 
-def mean_max_last(tokens: torch.Tensor) -> torch.Tensor:
-    """Mean and maximum over time and the last token, joined: `(batch, tokens, hidden)` to `(batch, 3 * hidden)`."""
-    return torch.cat([tokens.mean(dim=1), tokens.amax(dim=1), tokens[:, -1]], dim=1)
+def mean_max_last(tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean and maximum over time and the last token, concatenated.
+
+    Args:
+        tokens: `(batch, tokens, hidden)`.
+        token_mask: `(batch, tokens)`, true = present, one at least and the first ones; `None` = all present.
+
+    Returns:
+        `(batch, 3 * hidden)`.
+    """
+    last = tokens[:, -1]
+    if token_mask is not None:
+        place = token_mask.sum(dim=1) - 1
+        last = tokens[torch.arange(len(tokens), device=tokens.device), place]
+    return torch.cat([masked_mean(tokens, token_mask), masked_max(tokens, token_mask), last], dim=1)

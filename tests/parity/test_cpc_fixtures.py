@@ -13,10 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from ecg_transformers.layers.convolution import ConvolutionEncoder
+from ecg_transformers import CpcConfig, CpcForPreTraining, CpcForSequenceClassification
 from ecg_transformers.layers.heads import classification_layers
-from ecg_transformers.layers.recurrent import RecurrentStack, mean_max_last
-from ecg_transformers.objectives.cpc import cpc_loss, skip_target
+from ecg_transformers.objectives.cpc import skip_target
+from ecg_transformers.trainer import EcgTrainingArguments
+from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer
 
 from .recorded import ECG_SELFSUPERVISED, assert_near_largest, fill_by_rule, part, two_sines
 
@@ -30,12 +31,12 @@ def our_name(official):
     room, _, rest = official.partition(".")
     if room == "encoder":
         layer, kind, tensor = rest.split(".")
-        return f"encoder.{layer}.{ {'0': 'conv', '1': 'norm'}[kind] }.{tensor}"
+        return f"cpc.encoder.{layer}.{ {'0': 'conv', '1': 'norm'}[kind] }.{tensor}"
     if room == "rnn":
         tensor, _, layer = rest.rpartition("_l")
-        return f"rnn.{layer}.{tensor}_l0"
+        return f"cpc.rnn.{layer}.{tensor}_l0"
     if room == "proj":
-        return f"projection.{rest}"
+        return f"projection.0.{rest}"
     return official
 
 
@@ -43,92 +44,93 @@ def ours(tensors):
     return {our_name(name): value for name, value in tensors.items()}
 
 
-class Network(nn.Module):
-    """Encoder, context and projection, as the family will compose them."""
+def config_of(settings, samples, **fields):
+    """The configuration of a recorded network: 8 features, 10 hidden units, 2 recurrent layers, 6 negatives."""
+    kernels, strides = (json.loads(settings.get(name, "[1, 1, 1, 1]")) for name in ("kernels", "strides"))
+    return CpcConfig(
+        encoder_sizes=[8] * len(kernels),
+        encoder_kernel_sizes=kernels,
+        encoder_strides=strides,
+        encoder_batch_norm=settings.get("bn_encoder", "True") == "True",
+        context="lstm" if settings.get("lstm", "True") == "True" else "gru",
+        hidden_size=10,
+        projection="mlp" if settings.get("mlp") == "True" else "linear",
+        num_negatives=6,
+        window_size=samples,
+        **fields,
+    )
 
-    def __init__(self, settings, size=8, hidden=10, leads=12):
-        super().__init__()
-        kernels, strides = (json.loads(settings.get(name, "[1, 1, 1, 1]")) for name in ("kernels", "strides"))
-        batch_norm = settings.get("bn_encoder", "True") == "True"
-        self.encoder = ConvolutionEncoder(
-            [leads] + [size] * len(kernels), kernel_sizes=kernels, strides=strides, batch_norm=batch_norm
-        )
-        kind = "lstm" if settings.get("lstm", "True") == "True" else "gru"
-        self.rnn = RecurrentStack(kind, size, hidden, num_layers=2)
-        if settings.get("mlp") == "True":
-            self.projection = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, size))
-        else:
-            self.projection = nn.Linear(hidden, size, bias=False)
 
-    def forward(self, signal):
-        latents = self.encoder(signal).transpose(1, 2)
-        context = self.rnn(latents)[-1]
-        return latents, context, self.projection(context)
-
-    def load(self, tensors):
-        missing, unexpected = self.load_state_dict(tensors, strict=False)
-        assert not unexpected
-        assert all(name.endswith("num_batches_tracked") for name in missing)
-        return self
+def load_recorded(model, tensors):
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    assert not unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    return model
 
 
 @pytest.fixture(params=["cpc_fc", "cpc_conv", "cpc_gru_mlp"])
 def small(request):
-    """A fixture and a function that makes its network, float64."""
+    """A fixture and a function that makes its model, float64."""
     path = ECG_SELFSUPERVISED / f"{request.param}.safetensors"
     with safe_open(path, "pt") as file:
         settings = file.metadata()
     fixture = load_file(path)
-    return fixture, lambda: Network(settings).load(ours(part(fixture, "state/"))).double()
+
+    def make(**fields):
+        config = config_of(settings, fixture["input"].shape[-1], **fields)
+        return load_recorded(CpcForPreTraining(config), ours(part(fixture, "state/"))).double()
+
+    return fixture, make
 
 
 def test_encoder_context_and_projection(small):
     fixture, make = small
+    model = make(offsets=[4]).float().eval()
     with torch.no_grad():
-        outputs = make().float().eval()(fixture["input"])
-    for name, output in zip(("encoded", "context", "projected"), outputs, strict=True):
+        states = model.cpc(fixture["input"], output_hidden_states=True).hidden_states
+        projected = model.projection[0](states[-1])
+    for name, output in (("encoded", states[0]), ("context", states[-1]), ("projected", projected)):
         assert_near_largest(output, fixture[f"eval/{name}"], FORWARD, name=name)
 
 
 @pytest.mark.parametrize(
     ("case", "offset"), [("eval_same", 4), ("train_same", 4), ("train_any", 4), ("eval_any_k1", 1)]
 )
-def test_losses_and_gradients_with_given_negatives(small, case, offset):
+def test_losses_gradients_and_a_step_with_given_negatives(small, case, offset):
     fixture, make = small
-    recorded, network = part(fixture, f"{case}/"), make().train(case.startswith("train"))
-    latents, _, predictions = network(fixture["input"].double())
+    recorded = part(fixture, f"{case}/")
     raw = recorded["raw_draws"].transpose(0, 1).long()
-    times, records = recorded["neg_time"].transpose(0, 1).long(), recorded["neg_batch"].transpose(0, 1).long()
-    assert latents.shape[1] - offset == recorded["positions"]
-    steps = latents.shape[1]
+    times, records = (recorded[f"neg_{name}"].transpose(0, 1).long() for name in ("time", "batch"))
+    signal = fixture["input"].double()
+    same = case.endswith("same")
+    negatives = {"negative_times": times[:, None]} | ({} if same else {"negative_records": records[:, None]})
+    mean = make(offsets=[offset], negatives="record" if same else "batch").train(case.startswith("train"))
+    steps = mean.cpc.num_tokens(signal.shape[-1])
+    assert steps - offset == recorded["positions"]
+    # The published draw numbers all times but the target's, record by record.
+    assert torch.equal(skip_target(raw if same else raw % (steps - 1), offset), times)
     own = torch.arange(len(records))[:, None, None].expand_as(records)
-    if case.endswith("same"):
-        assert torch.equal(skip_target(raw, offset), times)
-        assert torch.equal(own, records)
-        given = None
-    else:
-        # The published draw numbers all times but the target's, record by record.
-        assert torch.equal(skip_target(raw % (steps - 1), offset), times)
-        assert torch.equal(raw // (steps - 1), records)
-        given = records
-    mean = cpc_loss(predictions, latents, offset, times, given)
-    assert_near_largest(mean.loss, recorded["loss_mean"], STEP)
+    assert torch.equal(own if same else raw // (steps - 1), records)
+    output = mean(signal, **negatives)
+    assert_near_largest(output.loss, recorded["loss_mean"], STEP)
     # Almost all latents of the network without BatchNorm are equal: a tie is a hit in the public code, not in ours.
-    expected = recorded["accuracy"].item() if network.encoder[0].norm else 0.0
-    assert mean.accuracy.item() == pytest.approx(expected, abs=1e-6)
-    # The same record's negatives by either way.
-    everywhere = cpc_loss(predictions, latents, offset, times, records, reduction="sum").loss
-    loss = cpc_loss(predictions, latents, offset, times, given, reduction="sum").loss
+    expected = recorded["accuracy"].item() if mean.cpc.encoder[0].norm else 0.0
+    assert output.accuracy.item() == pytest.approx(expected, abs=1e-6)
+    model = make(offsets=[offset], loss_reduction="sum").train(case.startswith("train"))
+    loss = model(signal, **negatives).loss
     assert_near_largest(loss, recorded["loss_sum_official"], STEP)
-    assert everywhere.item() == pytest.approx(loss.item(), rel=1e-12)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-3)
+    # The same record's negatives by either way.
+    everywhere = make(offsets=[offset], loss_reduction="sum").train(case.startswith("train"))
+    listed = everywhere(signal, negative_times=times[:, None], negative_records=records[:, None]).loss
+    assert listed.item() == pytest.approx(loss.item(), rel=1e-12)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-3)
     loss.backward()
-    gradients, parameters = ours(part(recorded, "grad_sum_official/")), dict(network.named_parameters())
+    gradients, parameters = ours(part(recorded, "grad_sum_official/")), dict(model.named_parameters())
     assert set(gradients) == set(parameters)
     floor = max(gradient.abs().max().item() for gradient in gradients.values())
     for name, gradient in gradients.items():
         assert_near_largest(parameters[name].grad, gradient, STEP, floor, name)
-    state = network.state_dict()
+    state = model.state_dict()
     for name, value in ours(part(recorded, "buffer_after/")).items():
         assert_near_largest(state[name], value, STEP, name=name)
     optimizer.step()
@@ -141,81 +143,98 @@ def test_losses_and_gradients_with_given_negatives(small, case, offset):
 def test_several_offsets_each_with_its_projection():
     fixture = load_file(ECG_SELFSUPERVISED / "cpc_many_offsets.safetensors")
     state = part(fixture, "state/")
-    projections = {offset: state.pop(f"proj.{offset}.weight").double() for offset in (1, 2, 3)}
-    network = Network({})
-    network.projection = nn.Identity()
-    network.load(ours(state)).double().eval()
-    latents, context, _ = network(fixture["input"].double())
-    losses = []
-    for offset, weight in projections.items():
-        times = fixture[f"offset{offset}/neg_time"].transpose(0, 1).long()
-        losses.append(cpc_loss(context @ weight.T, latents, offset, times).loss)
-        assert_near_largest(losses[-1], fixture[f"offset{offset}/loss_mean"], STEP)
-    assert_near_largest(torch.stack(losses).mean(), fixture["loss_mean_over_offsets"], STEP)
+    projections = {f"projection.{k - 1}.weight": state.pop(f"proj.{k}.weight") for k in (1, 2, 3)}
+    config = config_of({}, fixture["input"].shape[-1], offsets=[1, 2, 3])
+    model = load_recorded(CpcForPreTraining(config), ours(state) | projections).double().eval()
+    times = [fixture[f"offset{k}/neg_time"].transpose(0, 1).long() for k in (1, 2, 3)]
+    # A larger offset has fewer positions.
+    padded = torch.stack([nn.functional.pad(one, (0, 0, 0, times[0].shape[1] - one.shape[1])) for one in times], dim=1)
+    output = model(fixture["input"].double(), negative_times=padded)
+    assert_near_largest(output.loss, fixture["loss_mean_over_offsets"], STEP)
+    for number, offset in enumerate((1, 2, 3)):
+        single = CpcForPreTraining(config_of({}, fixture["input"].shape[-1], offsets=[offset]))
+        tensors = {**ours(state), "projection.0.weight": projections[f"projection.{number}.weight"]}
+        single = load_recorded(single, tensors).double().eval()
+        alone = single(fixture["input"].double(), negative_times=times[number][:, None])
+        assert_near_largest(alone.loss, fixture[f"offset{offset}/loss_mean"], STEP)
 
 
 HEADS = {
-    "linear": {},
-    "hidden": {"hidden_sizes": (7,), "dropout": 0.5, "batch_norm": True},
-    "hidden_plain": {"hidden_sizes": (7,)},
-    "last_only": {"batch_norm": True},
+    "linear": {"head_hidden_sizes": [], "head_dropout": 0.0, "head_batch_norm": False},
+    "hidden": {"head_hidden_sizes": [7], "head_dropout": 0.5, "head_batch_norm": True},
+    "hidden_plain": {"head_hidden_sizes": [7], "head_dropout": 0.0, "head_batch_norm": False},
 }
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_heads_with_a_rate_for_each_part(name):
+def test_heads_with_a_rate_for_each_part(name, tmp_path):
     fixture = part(load_file(ECG_SELFSUPERVISED / "cpc_heads.safetensors"), f"{name}/")
-    state = part(fixture, "state/")
-    network = Network({})
-    network.projection = nn.Identity()
-    inputs = 10 if name == "last_only" else 30
-    network.head = nn.Sequential(nn.Identity(), classification_layers(inputs, 5, **HEADS[name]))
-    first = 0 if name == "last_only" else 1
 
     def named(tensors):
-        """Layers of the official head stand behind its pooling, where there is one."""
+        """Layers of the official head stand behind its pooling."""
         result = {}
         for official, value in tensors.items():
             if official.startswith("head."):
                 _, layer, tensor = official.split(".")
-                single = isinstance(network.head[1], nn.Linear)
-                official = f"head.1.{tensor}" if single else f"head.1.{int(layer) - first}.{tensor}"
-            result[our_name(official)] = value
+                single = name == "linear"
+                result[f"classifier.{tensor}" if single else f"classifier.{int(layer) - 1}.{tensor}"] = value
+            else:
+                result[our_name(official)] = value
         return result
 
-    network.load(named(state)).double().eval()
-    _, context, _ = network(fixture["input"].double())
-    pooled = context[:, -1] if name == "last_only" else mean_max_last(context)
+    config = config_of({}, fixture["input"].shape[-1], num_labels=5, **HEADS[name])
+    config.problem_type = "multi_label_classification"
+    model = load_recorded(CpcForSequenceClassification(config), named(part(fixture, "state/"))).double().eval()
+    signal = fixture["input"].double()
     if "pooled" in fixture:
-        assert_near_largest(pooled, fixture["pooled"], FORWARD)
-    logits = network.head(pooled)
-    assert_near_largest(logits, fixture["logits"], FORWARD)
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, fixture["target"].double())
-    assert_near_largest(loss, fixture["loss"], STEP)
-    loss.backward()
-    parameters = dict(network.named_parameters())
+        assert_near_largest(model.cpc(signal).pooler_output, fixture["pooled"], FORWARD)
+    output = model(signal, labels=fixture["target"])
+    assert_near_largest(output.logits, fixture["logits"], FORWARD)
+    assert_near_largest(output.loss, fixture["loss"], STEP)
+    output.loss.backward()
+    parameters = dict(model.named_parameters())
     norms = named(part(fixture, "grad_norm/"))
     assert set(norms) == set(parameters)
     floor = max(norm.item() for norm in norms.values())
     for key, norm in norms.items():
         assert_near_largest(parameters[key].grad.norm(), norm, STEP, floor, key)
-    rates = {"encoder": 1e-6, "rnn": 1e-5, "head": 1e-4}
-    groups = [{"params": list(getattr(network, room).parameters()), "lr": rate} for room, rate in rates.items()]
-    torch.optim.AdamW(groups, weight_decay=1e-3).step()
+    arguments = EcgTrainingArguments(
+        output_dir=str(tmp_path), learning_rate=1e-4, weight_decay=1e-3, decay_norms_and_biases=True, no_decay=[],
+        optim="adamw_torch", report_to="none", use_cpu=True,
+    )  # fmt: skip
+    trainer = FineTuneTrainer(model, settings=FineTuneSettings(layer_decay=0.1), args=arguments)
+    optimizer = trainer.create_optimizer()
+    # Published: encoder 1e-6, recurrent layers 1e-5, head 1e-4.
+    assert sorted(group["lr"] for group in optimizer.param_groups) == pytest.approx([1e-6, 1e-5, 1e-4])
+    optimizer.step()
     for key, value in named(part(fixture, "param_after/")).items():
         assert_near_largest(parameters[key], value, STEP, name=key)
 
 
+def test_a_head_on_the_last_token_alone():
+    fixture = part(load_file(ECG_SELFSUPERVISED / "cpc_heads.safetensors"), "last_only/")
+    config = config_of({}, fixture["input"].shape[-1], offsets=[4])
+    tensors = {name: value for name, value in part(fixture, "state/").items() if not name.startswith("head.")}
+    model = CpcForPreTraining(config)
+    model.load_state_dict(ours(tensors), strict=False)
+    head = classification_layers(10, 5, batch_norm=True)
+    head.load_state_dict(part(part(fixture, "state/"), "head."), strict=False)
+    with torch.no_grad():
+        context = model.double().eval().cpc(fixture["input"].double()).last_hidden_state
+        assert_near_largest(head.double().eval()(context[:, -1]), fixture["logits"], FORWARD)
+
+
 def test_full_size_outputs_under_the_weight_rule():
     facts = FACTS["cpc_fc"]
-    network = Network({}, size=512, hidden=512).double().eval()
-    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    model = CpcForPreTraining(CpcConfig(window_size=250)).double().eval()
+    parts = {"encoder": model.cpc.encoder, "rnn": model.cpc.rnn, "projection": model.projection}
+    sizes = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
     assert sizes == {"encoder": facts["encoder"], "rnn": facts["rnn"], "projection": facts["proj"]}
-    fill_by_rule(network)
-    signal = two_sines()
+    fill_by_rule(model)
     with torch.no_grad():
-        latents, _, projected = network(signal)
-    assert latents.norm().item() == pytest.approx(facts["encoded_norm"], rel=1e-9)
+        states = model.cpc(two_sines(), output_hidden_states=True).hidden_states
+        projected = model.projection[0](states[-1])
+    assert states[0].norm().item() == pytest.approx(facts["encoded_norm"], rel=1e-9)
     assert projected.norm().item() == pytest.approx(facts["projected_norm"], rel=1e-9)
     first = torch.tensor(facts["projected_last_first5"], dtype=torch.float64)
     assert_near_largest(projected[:, -1, :5], first, 1e-9)

@@ -16,12 +16,15 @@ SMALL_DECODER = "--decoder_hidden_size 16 --decoder_num_attention_heads 2 --deco
 SMALL_CONVOLUTIONS = "--depths 1,1,1,1 --width 8 --stem_sizes 8,8,16 --projector_hidden_size 16"
 # The queue of SwAV starts, fills and is used within the run.
 SMALL_SWAV = "--num_prototypes 20 --num_crops 3 --queue_size 12 --queue_start_epoch 1 --freeze_prototypes_epochs 0.5"
+SMALL_CPC = "--encoder_sizes 8,8,8,8 --encoder_strides 2,2,2,2 --hidden_size 8 --num_negatives 8"
 RECIPES = {
     "mae_moco_published": (f"{SMALL} {SMALL_DECODER} --queue_size 96", {"reconstruction.png"}),
     "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
     "mae_nextclip_published": (f"{SMALL} {SMALL_DECODER}", {"reconstruction.png", "nextclip.png"}),
     "moco_v3_tiny": ("", set()),
     "moco_v3_published": (f"{SMALL} --projector_hidden_size 32 --projection_size 16", set()),
+    "cpc_ptbxl": (f"{SMALL_CPC} --probe_labels rhythm", {"probe.json"}),
+    "cpc_published": (f"{SMALL_CPC} --negatives batch", set()),
     "byol_ptbxl": (f"{SMALL_CONVOLUTIONS} --predictor_hidden_size 16 --probe_labels rhythm", {"probe.json"}),
     "byol_published": (f"{SMALL_CONVOLUTIONS} --predictor_hidden_size 16 --published_schedule epoch", set()),
     "swav_ptbxl": (f"{SMALL_CONVOLUTIONS} {SMALL_SWAV} --probe_labels rhythm", {"probe.json"}),

@@ -62,6 +62,7 @@ class EcgModelTester:
         has_attentions: Whether there is attention.
         takes_attention_mask: Whether padded records are accepted; convolutions and LSTMs take none.
         takes_any_window: Whether windows of other lengths than the configuration's are accepted.
+        shortest_window: The shortest of them, in samples.
         records_are_independent: Whether, in training mode too, a record's output is its own: not with BatchNorm.
         twins: Momentum encoders of the pretraining class: name, and name of what it follows.
         feature_extractor_fields: Non-default fields of the extractor.
@@ -76,6 +77,7 @@ class EcgModelTester:
     num_attention_heads: ClassVar[int] = 0
     takes_attention_mask: ClassVar[bool] = True
     takes_any_window: ClassVar[bool] = False
+    shortest_window: ClassVar[int] = 1
     records_are_independent: ClassVar[bool] = True
     twins: ClassVar[dict[str, str]] = {}
     feature_extractor_fields: ClassVar[dict[str, Any]] = {}

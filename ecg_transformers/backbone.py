@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from .configuration import EcgBaseConfig, EcgConfig
+from .configuration import LABEL_FIELDS, EcgBaseConfig, EcgConfig
 from .errors import CheckpointError
 from .modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 
@@ -279,8 +279,10 @@ class EcgBackboneForSequenceClassification(EcgForSequenceClassification):
         config = backbone.config
         if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
             raise CheckpointError(f"{config.model_type} has no classifier, so this one cannot be published as such.")
-        for name in ("id2label", "label2id", "problem_type"):
-            setattr(config, name, getattr(self.config, name))
+        # The names first, for they reset what belongs to other labels.
+        of_the_labels = ("id2label", "label2id", "problem_type", *LABEL_FIELDS)
+        for name, value in {name: getattr(self.config, name) for name in of_the_labels}.items():
+            setattr(config, name, value)
         classifier_class: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
         with torch.device("meta"):
             published = classifier_class(config)

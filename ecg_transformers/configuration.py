@@ -27,7 +27,7 @@ _LIBRARY_KEYS = frozenset(
 )
 
 # Fields that belong to the labels.
-_OF_THE_LABELS = ("label_names", "label_system", "thresholds", "thresholds_from")
+LABEL_FIELDS = ("label_names", "label_system", "thresholds", "thresholds_from")
 
 # A config file is untrusted data: a typo or an attack must not exhaust memory or time.
 _SIZE_FIELD = re.compile(r"(\w+_)?num_\w+|\w+_size")
@@ -195,7 +195,7 @@ class EcgConfig(EcgBaseConfig):
             return super().__setattr__(name, value)
         super().__setattr__(name, dict(enumerate(_codes(value))))
         super().__setattr__("label2id", {code: number for number, code in enumerate(_codes(value))})
-        for field in _OF_THE_LABELS + (("problem_type",) if len(before) != len(value) else ()):
+        for field in LABEL_FIELDS + (("problem_type",) if len(before) != len(value) else ()):
             super().__setattr__(field, None)
 
     @property

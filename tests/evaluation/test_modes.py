@@ -237,6 +237,7 @@ def test_a_contradiction_between_the_two_files_is_refused(checkpoint, tmp_path):
 def test_facts_of_pretraining_are_read_from_the_run(checkpoint, tmp_path):
     assert pretraining_facts(checkpoint)["records"] == 0
     facts = {"records": 5, "epochs": 2.5, "steps": 7, "hardware": "x", "hours": 0.5, "config": "a.yaml"}
+    facts |= {"commit": "abc"}
     (tmp_path / "run.json").write_text(json.dumps(facts | {"peak_memory_bytes": 1}))
     assert pretraining_facts(tmp_path) == facts | {"labels": ""}
     study = {"data_fraction": 0.25, "budget": "steps", "seed": 1, "sampling": "srcl", "same_source": "exclude"}

@@ -59,7 +59,7 @@ def test_entries_of_rare_labels_and_of_the_baseline_are_entries_of_their_own(
     evaluation = Evaluation("tiny", checkpoint, extractor, splits, system, random)
     own, baseline = evaluation.entries(ReportSettings(resamples=20))
     assert [entry["min_positives"] for entry in own] == [1, 2]
-    assert own[0]["pretraining"] == {name: value for name, value in facts.items() if name != "config"}
+    assert own[0]["pretraining"] == facts
     assert (own[0]["config"], baseline[0]["config"]) == ("a.yaml", "")
     assert set(baseline[0]["pretraining"].values()) == {0, ""}
     assert "difference" not in baseline[0]

@@ -272,7 +272,7 @@ def test_after_an_accumulated_run_the_saved_model_still_moves_its_momentum_encod
         with torch.no_grad():
             model.mae_moco.embeddings.cls_token.add_(1.0)
             before = model.momentum_encoder.embeddings.cls_token.clone()
-            model(torch.randn(4, 12, 100, generator=torch.Generator().manual_seed(0)))
+            model(torch.randn(4, 12, 100, generator=torch.Generator().manual_seed(0)), record_ids=torch.arange(4))
         assert not torch.equal(model.momentum_encoder.embeddings.cls_token, before)
 
 

@@ -1,6 +1,6 @@
 """The table of architectures, and their registration with the auto classes of Transformers.
 
-A row of `ARCHITECTURES` says which classes a family has; registration, publishing, inspection, the scripts and the
+A row of `ARCHITECTURES` names the classes of a family; registration, publishing, inspection, the scripts and the
 tests read it. Classes are imported on access. A family outside the package joins with `register_architecture`.
 """
 

@@ -168,7 +168,7 @@ class EcgBackboneModel(Encoder, EcgBackbonePreTrainedModel):
 
     def __init__(self, config: EcgBackboneConfig):
         super().__init__(config)
-        # The very config object, so that a change (a window, say) is seen on both sides.
+        # The very config object, so that a change (of the window, for example) is seen on both sides.
         encoder_class: Any = MODEL_MAPPING[type(config.backbone_config)]  # type: ignore[index]
         self.backbone: Encoder = encoder_class(config.backbone_config)
         self.post_init()

@@ -50,16 +50,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        words: Arguments. Default: those of the process.
+        argv: Arguments. Default: those of the process.
 
     Returns:
         Exit code: 0; 1 if the golden outputs differ from the stored ones; 2 after an error (one line).
     """
-    options = build_parser().parse_args(words)
+    options = build_parser().parse_args(argv)
     try:
         return _inspect(options)
     except (EcgError, OSError) as error:
@@ -89,8 +89,8 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
-        words = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
-        sys.stdout.write(f"\nPreparation by {options.model}:\n{words}\n")
+        text = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
+        sys.stdout.write(f"\nPreparation by {options.model}:\n{text}\n")
     return 0
 
 
@@ -132,7 +132,7 @@ def describe_record(record: EcgRecord) -> str:
         ("units", f"mV, values {_range(record.signal)}"),
     ]
     patient = [
-        f"{word} {value}" for word, value in (("id", record.patient_id), ("age", record.age)) if value is not None
+        f"{name} {value}" for name, value in (("id", record.patient_id), ("age", record.age)) if value is not None
     ]
     patient += [record.sex] if record.sex else []
     lines.append(("patient", ", ".join(patient) or "not stated"))
@@ -151,8 +151,8 @@ def describe_record(record: EcgRecord) -> str:
 def _range(signal: np.ndarray) -> str:
     finite = signal[np.isfinite(signal)]
     missing = signal.size - finite.size
-    words = f"{finite.min():.3f} to {finite.max():.3f}" if finite.size else "none"
-    return words + (f", {missing:,} missing" if missing else "")
+    text = f"{finite.min():.3f} to {finite.max():.3f}" if finite.size else "none"
+    return text + (f", {missing:,} missing" if missing else "")
 
 
 if __name__ == "__main__":

@@ -211,13 +211,13 @@ class EcgConfig(EcgBaseConfig):
 
 @strict
 class SelectionConfig(EcgBaseConfig):
-    """Fields of the families that contrast queries with keys: which keys count as positives beside the own one.
+    """Fields of the families that contrast queries with keys: which keys count as positives in addition to the own one.
 
     Their rule is `objectives.selection.SelectionRule`, which also validates the numbers.
 
     Args:
-        sampling (`str`, default `"none"`): Which keys are positives beside the own one: `"none"`, `"srcl"` (Lenz et al.
-            2024), `"n_sam"` or `"ds"` (our definitions).
+        sampling (`str`, default `"none"`): Which keys are positives in addition to the own one: `"none"`, `"srcl"`
+            (Lenz et al. 2024), `"n_sam"` or `"ds"` (our definitions).
         num_extra_positives (`int`, default 5, Lenz et al.): Positives that `srcl` adds, and at most that `ds` adds.
         n_sam_drop (`int`, default 5, ours): Most similar candidates that `n_sam` removes.
         n_sam_keep (`int`, *optional*, ours): Of the others, how many of the most similar `n_sam` keeps.

@@ -1,4 +1,4 @@
-"""The errors of the package: one small hierarchy; a message says what was found, what is expected and what to set."""
+"""The errors of the package: one small hierarchy; a message states what was found, what is expected and what to set."""
 
 import difflib
 from collections.abc import Iterable

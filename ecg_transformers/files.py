@@ -12,7 +12,7 @@ __all__ = ["replace_file", "sync", "write_csv", "write_text"]
 
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
+    """A temporary path in the folder of `path` that takes its place when the block ends without an error.
 
     Args:
         path: The final file; its folder is made if it does not exist. The temporary name has the same suffix.

@@ -27,12 +27,12 @@ def print_line(line: str) -> None:
         print(line, flush=True)
 
 
-def main(words: list[str] | None = None) -> int:
-    words = sys.argv[1:] if words is None else words
-    if wants_help(words):
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if wants_help(argv):
         print(command_help(str(__doc__), BenchmarkArguments))
         return 0
-    arguments, common, overrides = read_benchmark(words)
+    arguments, common, overrides = read_benchmark(argv)
     if not is_main_process():
         logging.set_verbosity_error()
     benchmark = Benchmark(arguments, common, overrides, print_line=print_line)

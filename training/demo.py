@@ -20,27 +20,25 @@ REAL_RECORDING = REPOSITORY / "tests" / "data" / "ptbxl" / "00001_hr"
 TRAINED = REPOSITORY / "hub" / "mae-moco-ecg"
 
 
-def call(title: str, *words: str | Path) -> None:
+def call(title: str, *argv: str | Path) -> None:
     """Run one command of the package as a user would type it, its output in sight."""
-    words = [str(word) for word in words]
-    shown = " ".join(
-        Path(word).name if word == sys.executable else word.replace(f"{REPOSITORY}/", "") for word in words
-    )
+    argv = [str(text) for text in argv]
+    shown = " ".join(Path(text).name if text == sys.executable else text.replace(f"{REPOSITORY}/", "") for text in argv)
     print(f"\n== {title}\n$ {shown}", flush=True)
     # Matrices this small are no work to share: a second thread only waits for the first.
     quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
     environment = {"OMP_NUM_THREADS": "1", **os.environ, **quiet}
-    finished = subprocess.run(words, cwd=REPOSITORY, env=environment, check=False)
+    finished = subprocess.run(argv, cwd=REPOSITORY, env=environment, check=False)
     if finished.returncode:
         sys.exit(f"demo.py: this command failed with exit code {finished.returncode}; its message stands above.")
 
 
-def launch(script: str, *words: str | Path) -> tuple[str | Path, ...]:
+def launch(script: str, *argv: str | Path) -> tuple[str | Path, ...]:
     """`accelerate launch` for one process on the CPU."""
     python = Path(sys.executable)
     return (
         *(python.with_name("accelerate"), "launch", "--cpu", "--num_processes", "1", "--num_machines", "1"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", REPOSITORY / "training" / script, *words),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", REPOSITORY / "training" / script, *argv),
     )
 
 
@@ -103,9 +101,9 @@ def use(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
-    parser.add_argument("--records", type=int, default=600, help="recordings to make (default 600)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other recordings (default 0)")
+    parser.add_text("--output_dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_text("--records", type=int, default=600, help="recordings to make (default 600)")
+    parser.add_text("--seed", type=int, default=0, help="another seed, other recordings (default 0)")
     options = parser.parse_args()
     folder, started = options.output_dir.resolve(), time.monotonic()
     for part in ("pretrained", "finetuned", "published"):

@@ -39,12 +39,12 @@ def evaluate(arguments: FineTuneArguments) -> list[dict[str, object]]:
     return entries
 
 
-def main(words: list[str] | None = None) -> list[dict[str, object]]:
-    words = sys.argv[1:] if words is None else words
-    if wants_help(words):
-        print(command_help(str(__doc__), FineTuneArguments, words, trainer=TRAINING_DEFAULTS))
+def main(argv: list[str] | None = None) -> list[dict[str, object]]:
+    argv = sys.argv[1:] if argv is None else argv
+    if wants_help(argv):
+        print(command_help(str(__doc__), FineTuneArguments, argv, trainer=TRAINING_DEFAULTS))
         return []
-    arguments = read_arguments(words, FineTuneArguments)
+    arguments = read_arguments(argv, FineTuneArguments)
     if not is_main_process():
         logging.set_verbosity_error()
     curve, card = arguments.report.label_efficiency is not None, arguments.report.card

@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "folds the last one is the test fold and the one before it the validation fold",
     )
     result.add_argument(
-        "--task", choices=TASKS, help="folder: kind of task of the table (default: as its cells say, which is printed)"
+        "--task", choices=TASKS, help="folder: kind of task of the table (default: inferred from its cells and printed)"
     )
     for name, one in READING.items():
         result.add_argument(f"--{name}", nargs="*", metavar="VALUE", help=one.facts["help"])
@@ -126,8 +126,8 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
     return corpus_definition(name)
 
 
-def main(words: list[str] | None = None) -> Corpus:
-    options = parser().parse_args(words)
+def main(argv: list[str] | None = None) -> Corpus:
+    options = parser().parse_args(argv)
     if "TRANSFORMERS_VERBOSITY" not in os.environ:
         logging.set_verbosity_info()
     definition = find_definition(options)

@@ -20,13 +20,13 @@ from ecg_transformers.commands.settings import read_settings
 from ecg_transformers.errors import EcgError
 
 
-def main(words: list[str] | None = None) -> PretrainingRun | None:
-    words = sys.argv[1:] if words is None else words
-    if wants_help(words):
-        print(command_help(str(__doc__), PretrainingArguments, words, trainer={}))
+def main(argv: list[str] | None = None) -> PretrainingRun | None:
+    argv = sys.argv[1:] if argv is None else argv
+    if wants_help(argv):
+        print(command_help(str(__doc__), PretrainingArguments, argv, trainer={}))
         return None
     started = time.monotonic()
-    settings = read_settings(words)
+    settings = read_settings(argv)
     if not settings.training.should_log:
         logging.set_verbosity_error()
     set_seed(settings.training.seed)

@@ -58,8 +58,8 @@ def find_card(options: argparse.Namespace) -> Path | None:
     return folder if name and folder.is_dir() else None
 
 
-def main(words: list[str] | None = None) -> Publication:
-    options = parser().parse_args(words)
+def main(argv: list[str] | None = None) -> Publication:
+    options = parser().parse_args(argv)
     if options.output_dir is None and options.repo_id is None:
         raise CheckpointError("No destination given; set --output_dir DIR or --repo_id OWNER/NAME.")
     golden, source = options.golden_record, options.golden_source

@@ -26,12 +26,12 @@ def evaluate(arguments: ScoreArguments) -> list[dict[str, object]]:
     return Scoring(arguments, print_line=print_line).run()
 
 
-def main(words: list[str] | None = None) -> list[dict[str, object]]:
-    words = sys.argv[1:] if words is None else words
-    if wants_help(words):
+def main(argv: list[str] | None = None) -> list[dict[str, object]]:
+    argv = sys.argv[1:] if argv is None else argv
+    if wants_help(argv):
         print(command_help(str(__doc__), ScoreArguments, trainer=TRAINING_DEFAULTS))
         return []
-    arguments = read_arguments(words, ScoreArguments)
+    arguments = read_arguments(argv, ScoreArguments)
     if arguments.report.label_efficiency is None:
         return evaluate(arguments)
     if arguments.mode is None:

@@ -72,7 +72,7 @@ def random_time_warp(signal: torch.Tensor, kept: torch.Tensor, start: torch.Tens
 
 
 def dynamic_time_warp(signal: torch.Tensor, centers: torch.Tensor, *, radius: int = 10, step: int = 2) -> torch.Tensor:
-    """Squeeze the surroundings of a center and stretch what is beside them, several times one after the other.
+    """Squeeze the surroundings of a center and stretch their neighborhood, several times one after the other.
 
     With d the distance to the center c: for `d <= radius` every `step`-th sample of the `radius * step` around c; from
     there to `d = radius * (step + 1)` the next `radius` samples, each `step` samples long; beyond, nothing changes.

@@ -25,7 +25,7 @@ from ..evaluation.results.predictions import Predictions, paired_difference
 from ..evaluation.results.report import compared, difference_entry
 from ..evaluation.results.store import format_table
 from ..files import write_text
-from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, System, plan_runs, words_of
+from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, System, as_options, plan_runs
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import DownstreamRun, is_main_process
 from .pretrain import PretrainingRun
@@ -91,7 +91,7 @@ class Benchmark:
                 "system": run.system.name,
                 "protocol": run.system.mode.title,
                 "labels": run.labels,
-                "train folds": run.folds_words,
+                "train folds": run.folds_text,
                 "seed": run.seed,
                 "state": run.state(),
                 "folder": run.folder.name,
@@ -187,13 +187,13 @@ class Benchmark:
         """One run; the reason if it failed."""
         if run.system.pretraining is not None and (problem := self._pretrain(run.system.pretraining)) is not None:
             return problem
-        words = [*run.words, *words_of({"corpus": self.arguments.corpus, "output_dir": run.folder})]
+        argv = [*run.argv, *as_options({"corpus": self.arguments.corpus, "output_dir": run.folder})]
 
         def fine_tune() -> None:
-            arguments = read_arguments([*words, "--resume"], FineTuneArguments)
+            arguments = read_arguments([*argv, "--resume"], FineTuneArguments)
             DownstreamRun(arguments, print_line=lambda text: self.print_line(_indented(text))).run()
 
-        problem = self._guarded(run.folder, "training/finetune.py", words, run.settings, fine_tune)
+        problem = self._guarded(run.folder, "training/finetune.py", argv, run.settings, fine_tune)
         if problem is None and is_main_process() and run.entries() is None:
             return f"it left no finished result of this run in {run.folder}"
         return problem
@@ -203,10 +203,10 @@ class Benchmark:
         if planned.done:
             return None
         if planned not in self._failed_pretrainings:
-            words = [*planned.words, *words_of({"output_dir": planned.folder})]
+            argv = [*planned.argv, *as_options({"output_dir": planned.folder})]
 
             def pretrain() -> None:
-                settings = read_settings([*words, "--resume"])
+                settings = read_settings([*argv, "--resume"])
                 set_seed(settings.training.seed)
                 run = PretrainingRun(settings)
                 self.print_line(_indented(run.introduction()))
@@ -215,20 +215,20 @@ class Benchmark:
                     write_text(planned.folder / "finished.json", json.dumps(planned.settings, indent=1))
 
             self.print_line(f"  pretraining {planned.name} in {planned.folder}")
-            problem = self._guarded(planned.folder, "training/pretrain.py", words, planned.settings, pretrain)
+            problem = self._guarded(planned.folder, "training/pretrain.py", argv, planned.settings, pretrain)
             if problem is None:
                 return None
             self._failed_pretrainings[planned] = f"pretraining {planned.name}: {problem}"
         return self._failed_pretrainings[planned]
 
     def _guarded(
-        self, folder: Path, script: str, words: Sequence[str], settings: dict[str, Any], work: Callable[[], None]
+        self, folder: Path, script: str, argv: Sequence[str], settings: dict[str, Any], work: Callable[[], None]
     ) -> str | None:
         """Do one command in its folder, whose settings and traceback are kept there; the reason if it failed."""
         log = folder / "error.txt"
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
-            record = {"command": shlex.join([script, *words]), "settings": settings}
+            record = {"command": shlex.join([script, *argv]), "settings": settings}
             write_text(folder / "settings.json", json.dumps(record, indent=1))
             log.unlink(missing_ok=True)
         try:

@@ -40,7 +40,7 @@ __all__ = [
     "System",
     "plan_runs",
     "read_benchmark",
-    "words_of",
+    "as_options",
 ]
 
 
@@ -92,13 +92,13 @@ class PlannedPretraining:
 
     Args:
         name: Name of its configuration.
-        words: Its command line for `training/pretrain.py`, without the output folder.
+        argv: Its command line for `training/pretrain.py`, without the output folder.
         settings: What could change its weights, by name.
         parent: The folder of all pretrainings.
     """
 
     name: str
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     settings: dict[str, Any]
     parent: Path
 
@@ -150,7 +150,7 @@ class PlannedRun:
         labels: Label set.
         train_folds: Training folds.
         seed: Seed.
-        words: Its command line for `training/finetune.py`, without corpus and output folder.
+        argv: Its command line for `training/finetune.py`, without corpus and output folder.
         settings: What could change its result, by name.
         parent: The folder of all runs.
     """
@@ -159,7 +159,7 @@ class PlannedRun:
     labels: str
     train_folds: tuple[int, ...]
     seed: int
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     settings: dict[str, Any]
     parent: Path
 
@@ -169,20 +169,20 @@ class PlannedRun:
         return TrainingAmount(self.train_folds, self.settings.get("train_fraction", 1.0))
 
     @property
-    def folds_words(self) -> str:
+    def folds_text(self) -> str:
         """The training folds as a user would write them, with the share of their records."""
         return str(self.amount)
 
     @property
     def title(self) -> str:
         """Name of the run on the screen."""
-        folds = f"fold{'s' if len(self.train_folds) > 1 else ''} {self.folds_words}"
+        folds = f"fold{'s' if len(self.train_folds) > 1 else ''} {self.folds_text}"
         return f"{self.system.key}, {self.labels}, {folds}, seed {self.seed}"
 
     @property
     def _stem(self) -> str:
-        words = [self.system.name, self.system.mode.name, self.labels, f"folds{self.folds_words}", f"seed{self.seed}"]
-        return re.sub(r"[^A-Za-z0-9.+,_-]+", "-", "_".join(words))
+        parts = [self.system.name, self.system.mode.name, self.labels, f"folds{self.folds_text}", f"seed{self.seed}"]
+        return re.sub(r"[^A-Za-z0-9.+,_-]+", "-", "_".join(parts))
 
     @cached_property
     def folder(self) -> Path:
@@ -240,11 +240,11 @@ class PlannedRun:
         return ""
 
 
-def read_benchmark(words: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, Any], dict[str, Any]]:
+def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, Any], dict[str, Any]]:
     """Read `CONFIG.yaml --name value ...`.
 
     Args:
-        words: Without the program's name.
+        argv: Without the program's name.
 
     Returns:
         The benchmark's own settings, those of every system, and those of the command line that win over a system's own.
@@ -252,7 +252,7 @@ def read_benchmark(words: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, 
     Raises:
         ArgumentsError: An unknown name, a value of the wrong type, no system.
     """
-    positional, options = parse_command_line(words)
+    positional, options = parse_command_line(argv)
     if len(positional) > 1:
         raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
     from_file = read_yaml(positional[0]) if positional else {}
@@ -292,13 +292,13 @@ def _as_mapping(system: Any) -> dict[str, Any]:
     return {"config" if system.endswith((".yaml", ".yml", ".json")) else "model": system}
 
 
-def words_of(settings: Mapping[str, Any]) -> list[str]:
+def as_options(settings: Mapping[str, Any]) -> list[str]:
     """Settings as options of a command line."""
-    words = []
+    options = []
     for name, value in settings.items():
         text = json.dumps(value) if isinstance(value, list | tuple | dict | bool) else str(value)
-        words.append(f"--{name}={text}")
-    return words
+        options.append(f"--{name}={text}")
+    return options
 
 
 def plan_runs(
@@ -391,11 +391,11 @@ class _Plan:
             for seed in arguments.seeds:
                 for labels in arguments.labels:
                     varied = {"labels": labels, "train_folds": list(part.folds), "seed": seed, **share}
-                    words = [*([config] if config else []), *words_of({**settings, **judged, **varied})]
+                    argv = [*([config] if config else []), *as_options({**settings, **judged, **varied})]
                     identity = {"corpus": self.corpus.hash, **values, **varied}
                     identity = json.loads(json.dumps(identity, default=str))
                     runs.append(
-                        PlannedRun(system, labels, part.folds, seed, tuple(words), identity, self.folder / "runs")
+                        PlannedRun(system, labels, part.folds, seed, tuple(argv), identity, self.folder / "runs")
                     )
         return runs
 
@@ -409,14 +409,14 @@ class _Plan:
         config = settings.pop("config", None)
         if not isinstance(config, str):
             raise ArgumentsError(f"pretrain is {given!r}; expected a CONFIG, or a mapping with config and settings.")
-        words = [config, *words_of({"corpus": self.arguments.corpus, **settings})]
-        values = dict(read_settings([*words, f"--output_dir={self.folder}"]).values)
+        argv = [config, *as_options({"corpus": self.arguments.corpus, **settings})]
+        values = dict(read_settings([*argv, f"--output_dir={self.folder}"]).values)
         corpora = values.pop("corpus")
         hashes = [load_corpus(path).hash for path in corpora] if "corpus" in settings else [self.corpus.hash]
         for name in ("output_dir", "resume", *_SCREEN):
             values.pop(name, None)
         values = json.loads(json.dumps({"corpora": hashes, **values}, default=str))
-        planned = PlannedPretraining(Path(config).stem, tuple(words), values, self.folder / "pretrained")
+        planned = PlannedPretraining(Path(config).stem, tuple(argv), values, self.folder / "pretrained")
         return self.pretrainings.setdefault(planned.folder, planned)
 
 
@@ -428,8 +428,8 @@ def _system(
     pretraining: PlannedPretraining | None,
 ) -> tuple[System, dict[str, Any]]:
     """A system, and everything that was set for it and could change its results, checked and converted."""
-    words = [*([config] if config else []), *words_of(settings), "--output_dir=-"]
-    read = read_arguments(words, FineTuneArguments)
+    argv = [*([config] if config else []), *as_options(settings), "--output_dir=-"]
+    read = read_arguments(argv, FineTuneArguments)
     for left_out, value in (
         ("table", read.table), ("root", read.root), ("label_efficiency", read.report.label_efficiency)
     ):  # fmt: skip

@@ -82,9 +82,9 @@ class Cell:
         if not done:
             return failed if self.failed else "missing"
         low, high = self.interval
-        words = [f"{done} seed{'s' if done > 1 else ''}"] if self.asked > 1 else []
-        words += [failed] if self.failed else []
-        return f"{self.value:.3f} [{low:.3f}, {high:.3f}]" + (f" ({', '.join(words)})" if words else "")
+        notes = [f"{done} seed{'s' if done > 1 else ''}"] if self.asked > 1 else []
+        notes += [failed] if self.failed else []
+        return f"{self.value:.3f} [{low:.3f}, {high:.3f}]" + (f" ({', '.join(notes)})" if notes else "")
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Row:
     def protocol(self) -> str:
         """Mode and initialization as shown in the table."""
         mode = find_mode(self.mode)
-        # A mode that always starts from random weights need not say so.
+        # A mode that always starts from random weights need not state it.
         return (
             mode.title
             if self.initialization in ("supervised", mode.initialization)
@@ -268,8 +268,8 @@ def benchmark_table(benchmark: "Benchmark") -> BenchmarkTable:
 def _metric_title(rows: Sequence[Row]) -> str:
     """The metrics of the results, as a heading."""
     names = {entry["metric"] for row in rows for cell in row.cells.values() for entry in cell.entries}
-    words = ", ".join(map(metric_title, sorted(names))) or "results"
-    return words[0].upper() + words[1:]
+    text = ", ".join(map(metric_title, sorted(names))) or "results"
+    return text[0].upper() + text[1:]
 
 
 def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str]) -> Row:
@@ -313,11 +313,11 @@ def _difference_words(difference: tuple[float, float, float] | None) -> str:
 
 
 def _published(cell: Cell) -> str:
-    words = []
+    parts = []
     for one in cell.published:
         fold = ", ".join(map(str, one.evaluate_folds))
-        words.append(str(one) if one.is_of_test_folds else f"fold {fold}: {one}")
-    return "; ".join(words)
+        parts.append(str(one) if one.is_of_test_folds else f"fold {fold}: {one}")
+    return "; ".join(parts)
 
 
 def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:

@@ -17,13 +17,13 @@ from ..errors import ArgumentsError
 __all__ = ["convert", "field_types", "parse_command_line", "read_yaml", "with_negations"]
 
 
-def parse_command_line(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split a command line into positional words and `--name value` options, values still as text.
+def parse_command_line(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into positional arguments and `--name value` options, values still as text.
 
     `--name` alone means true, `--name a b` is a list, `--name=value` works too, and `-` in a name stands for `_`.
 
     Args:
-        words: The command line without the program's name. A single word before the first option is positional, as is
+        argv: The command line without the program's name. A single value before the first option is positional, as is
             every further one before it.
 
     Example:
@@ -34,17 +34,17 @@ def parse_command_line(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]
     options: dict[str, Any] = {}
     current: list[str] | None = None
     collected: dict[str, list[str]] = {}
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
+    for argument in argv:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
             current = collected.setdefault(name.replace("-", "_"), [])
             current.clear()
             if equals:
                 current.append(value)
         elif current is None:
-            positional.append(word)
+            positional.append(argument)
         else:
-            current.append(word)
+            current.append(argument)
     for name, values in collected.items():
         options[name] = True if not values else values[0] if len(values) == 1 else values
     return positional, options
@@ -147,7 +147,7 @@ def _convert(value: Any, kind: Any) -> Any:
             raise ValueError("It must be a number.")
         return float(value)
     if kind is str:
-        # YAML reads `no` as False and `8` as a number where a word is meant.
+        # YAML reads `no` as False and `8` as a number where a name is meant.
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return value.value if isinstance(value, Enum) else _convert(value, str)
@@ -189,10 +189,10 @@ def _convert_literal(value: Any, choices: tuple) -> Any:
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-    if str(value).lower() not in words:
+    booleans = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if str(value).lower() not in booleans:
         raise ValueError("Write true or false.")
-    return words[str(value).lower()]
+    return booleans[str(value).lower()]
 
 
 def _to_int(value: Any) -> int:

@@ -83,7 +83,7 @@ class FineTuneArguments(DownstreamArguments):
     )
     root: str | None = option(None, help="Folder of the table's records.", group="Data", recorded=False)
     task: Task | None = option(
-        None, help="Kind of task of a table. Default: as its cells say, which is printed.", group="Data"
+        None, help="Kind of task of a table. Default: inferred from its cells and printed.", group="Data"
     )
     cross_validation: int | None = option(
         None,
@@ -120,20 +120,20 @@ class ScoreArguments(DownstreamArguments):
 Arguments = TypeVar("Arguments", bound=DownstreamArguments)
 
 
-def read_arguments(words: Sequence[str], kind: type[Arguments]) -> Arguments:
+def read_arguments(argv: Sequence[str], kind: type[Arguments]) -> Arguments:
     """Read `[CONFIG.yaml] --name value ...`; the command line wins over the file.
 
     Fields of the Trainer's arguments are names too, and where `model_type` is set instead of `model`, the fields of
     that architecture's config and feature extractor.
 
     Args:
-        words: Without the program's name.
+        argv: Without the program's name.
         kind: `FineTuneArguments` or `ScoreArguments`.
 
     Raises:
         ArgumentsError: An unknown name (the nearest known one is named), a value of the wrong type, a missing setting.
     """
-    positional, options = parse_command_line(words)
+    positional, options = parse_command_line(argv)
     options = with_negations(options, {**field_types(EcgTrainingArguments), **option_types(kind)})
     if len(positional) > int(kind.takes_config):
         raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")

@@ -33,15 +33,15 @@ _TYPES = {int: "INT", float: "NUMBER", str: "TEXT", dict: "JSON", list: "LIST", 
 _TRAINER_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 
 
-def wants_help(words: list[str]) -> bool:
+def wants_help(argv: list[str]) -> bool:
     """Whether a command line asks for help: by name, or by being empty."""
-    return not words or "--help" in words or "-h" in words
+    return not argv or "--help" in argv or "-h" in argv
 
 
 def command_help(
     usage: str,
     kind: type,
-    words: Iterable[str] = (),
+    argv: Iterable[str] = (),
     *,
     trainer: Mapping[str, Any] | None = None,
     left_out: Iterable[str] = (),
@@ -49,9 +49,9 @@ def command_help(
     """The text of `--help`.
 
     Args:
-        usage: What the script says of itself.
+        usage: Docstring of the script.
         kind: Its arguments, a dataclass of options.
-        words: The command line: a CONFIG on it lists the fields of its architecture too.
+        argv: The command line: a CONFIG on it lists the fields of its architecture too.
         trainer: Defaults of the Trainer's arguments; `None` = the script takes none.
         left_out: Options of `kind` that this script does not take.
     """
@@ -64,7 +64,7 @@ def command_help(
     if trainer is not None:
         parts.append(_block("Trainer (the most used; every field is an option)", _trainer_rows(declared, trainer)))
         parts[-1] += f"\n  all: {_TRAINER_PAGE}"
-    config = next((word for word in words if word.endswith((".yaml", ".yml", ".json"))), None)
+    config = next((one for one in argv if one.endswith((".yaml", ".yml", ".json"))), None)
     return "\n\n".join([*parts, *([] if config is None else _architecture_blocks(config))])
 
 
@@ -75,31 +75,31 @@ def _option_row(one: Declared) -> tuple[str, str]:
         text += f" One of {', '.join(one.facts['choices'])}."
     if one.facts["required"]:
         text = f"Required. {text}"
-    return f"{names} {_type_words(one.kind, one.default)}".rstrip(), text + _default_words(one.default, text)
+    return f"{names} {_type_text(one.kind, one.default)}".rstrip(), text + _default_text(one.default, text)
 
 
-def _default_words(default: Any, text: str) -> str:
+def _default_text(default: Any, text: str) -> str:
     if default is False or default in (None, MISSING, "", {}, [], ()) or "Default:" in text:
         return ""
     return f" (default: {str(default).lower() if default is True else default})"
 
 
-def _type_words(kind: Any, default: Any = None) -> str:
+def _type_text(kind: Any, default: Any = None) -> str:
     """What a value looks like; nothing for a switch that is off by default."""
     kinds = [one for one in get_args(kind) if one is not type(None)] if _is_union(kind) else [kind]
-    words: list[str] = []
+    names: list[str] = []
     for one in kinds:
         if get_origin(one) is Literal:
-            words += map(str, get_args(one))
+            names += map(str, get_args(one))
         elif isinstance(one, type) and issubclass(one, Enum):
-            words += ["NAME"]
+            names += ["NAME"]
         elif one is bool:
-            words += [] if default is False else ["true", "false"]
+            names += [] if default is False else ["true", "false"]
         else:
-            words.append(_TYPES.get(get_origin(one) or one, "VALUE"))
-    if {"TEXT", "NAME"} <= set(words):
-        words.remove("TEXT")
-    return "|".join(dict.fromkeys(words))
+            names.append(_TYPES.get(get_origin(one) or one, "VALUE"))
+    if {"TEXT", "NAME"} <= set(names):
+        names.remove("TEXT")
+    return "|".join(dict.fromkeys(names))
 
 
 def _is_union(kind: Any) -> bool:
@@ -116,12 +116,12 @@ def _trainer_rows(declared: Mapping[str, Declared], defaults: Mapping[str, Any])
         text = f"Required. {text}" if name == "output_dir" else text
         default = defaults.get(name, entries[name].default)
         default = getattr(default, "value", default)
-        rows.append((f"--{name} {_type_words(kinds[name], default)}".rstrip(), text + _default_words(default, text)))
+        rows.append((f"--{name} {_type_text(kinds[name], default)}".rstrip(), text + _default_text(default, text)))
     return rows
 
 
 def _architecture_blocks(config: str) -> list[str]:
-    """The fields of the family that a CONFIG names, each with what its class says of it and the value in CONFIG."""
+    """The fields of the family that a CONFIG names, each with its description and the value in CONFIG."""
     values = read_yaml(config)
     if "model_type" not in values and "model" in values:
         return []
@@ -137,13 +137,13 @@ def _architecture_blocks(config: str) -> list[str]:
         },
     }
     for owner, kinds in architecture_owners(architecture).items():
-        told = (_field_docs(SignalContract) if owner == "extractor" else {}) | _field_docs(classes[owner])
+        docs = (_field_docs(SignalContract) if owner == "extractor" else {}) | _field_docs(classes[owner])
         rows = []
         for name in sorted(kinds):
             set_here = f" ({config.rpartition('/')[2]}: {values[name]})" if name in values else ""
             choices = f" One of {', '.join(map(str, CHOICES[name]))}." if name in CHOICES else ""
-            default = set_here or _default_words(defaults[owner].get(name), told.get(name, ""))
-            rows.append((f"--{name} {_type_words(kinds[name])}".rstrip(), told.get(name, "") + choices + default))
+            default = set_here or _default_text(defaults[owner].get(name), docs.get(name, ""))
+            rows.append((f"--{name} {_type_text(kinds[name])}".rstrip(), docs.get(name, "") + choices + default))
         title = "Architecture" if owner == "config" else "Signal"
         blocks.append(_block(f"{title} ({classes[owner].__name__})", rows))
     return blocks

@@ -43,8 +43,8 @@ class TrainingAmount(NamedTuple):
     def __str__(self) -> str:
         folds = self.folds
         whole = len(folds) > 1 and folds == tuple(range(folds[0], folds[-1] + 1))
-        words = f"{folds[0]}-{folds[-1]}" if whole else ",".join(map(str, folds))
-        return words if self.fraction == 1.0 else f"{self.fraction:g} of {words}"
+        text = f"{folds[0]}-{folds[-1]}" if whole else ",".join(map(str, folds))
+        return text if self.fraction == 1.0 else f"{self.fraction:g} of {text}"
 
 
 def training_amounts(train_folds: Sequence[int], numbers: Sequence[float]) -> list[TrainingAmount]:
@@ -94,7 +94,7 @@ def label_efficiency(
         All entries, from few records to many.
 
     Raises:
-        ArgumentsError: A table of labels instead of a corpus, a share beside `train_fraction`, or too many folds.
+        ArgumentsError: A table of labels instead of a corpus, a share as well as `train_fraction`, or too many folds.
     """
     folder = Path(arguments.output_dir)
     if arguments.corpus is None:
@@ -123,7 +123,7 @@ def label_efficiency(
 
 
 def refuse_second_share(train_fraction: float) -> None:
-    """Refuse a share of the records in `label_efficiency` beside another one.
+    """Refuse a share of the records in `label_efficiency` in addition to another one.
 
     Args:
         train_fraction: The share that is set otherwise.

@@ -121,14 +121,14 @@ def corpus_of_table(
         extractor: Leads, rate and filters of the checkpoint, so that training need not repeat them.
         task: Kind of task, see `read_label_table`.
         num_proc: Number of processes that read records.
-        read_options: `sampling_rate`, `units`, `leads` of files that do not say them.
+        read_options: `sampling_rate`, `units`, `leads` of files that do not state them.
         progress: Show a progress bar.
 
     Raises:
         CorpusError: The table or the folder cannot be used, or no record could be read.
     """
     definition = folder_definition(root, table, task=task, read_options=read_options)
-    # Zeros of an absent lead could not be told from a signal later: such a corpus keeps the leads that each record has.
+    # Zeros of an absent lead would look like a signal later: such a corpus keeps the leads that each record has.
     whole = extractor.contract.missing_leads == "error"
     rate = None if whole else extractor.sampling_rate
     return build_corpus(

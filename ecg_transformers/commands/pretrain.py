@@ -182,7 +182,7 @@ class _Plan:
 
 
 def _facts(settings: RunSettings) -> dict[str, Any]:
-    """What `run.json` says of the settings."""
+    """Facts of `run.json` about the settings."""
     options = settings.run
     # Places on this machine, and how the run was started.
     left_out = {"output_dir", *(field.name for field in fields(options) if not field.metadata["recorded"])}
@@ -201,7 +201,7 @@ def _facts(settings: RunSettings) -> dict[str, Any]:
 
 
 def _objective_facts(config: PreTrainedConfig) -> dict[str, Any]:
-    """What `run.json` says of the keys that a contrastive objective compares, once the queue fits the records."""
+    """Facts of `run.json` about the keys that a contrastive objective compares, once the queue fits the records."""
     own = vars(config)
     names = ("queue_size", "sampling", "reduction", "select_by", "same_source")
     return {name: own[name] for name in names if name in own}
@@ -246,7 +246,7 @@ def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> s
     In a longer queue the most similar keys of a record are its own older ones.
 
     Returns:
-        A line that says so; None if the queue stays.
+        A line that reports it; None if the queue stays.
 
     Raises:
         ArgumentsError: Positives are to be chosen, and there is neither a queue nor another record in a batch.

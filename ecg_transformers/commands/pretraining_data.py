@@ -40,7 +40,7 @@ class PretrainingData:
 
     @property
     def facts(self) -> dict:
-        """What `run.json` says of the records."""
+        """Facts of `run.json` about the records."""
         return {
             "corpus": self.corpus.identity,
             "test_records_left_out": self.test_records_left_out,
@@ -66,7 +66,7 @@ def load_data(
         extractor: Feature extractor of the model.
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
-        config: Configuration of the model, which says what a row holds: `num_segments` adjacent windows, a longer
+        config: Configuration of the model, which decides what a row holds: `num_segments` adjacent windows, a longer
             piece for its own views (`source_window_size`), two recordings (`positives` "patient"); see `WindowDataset`.
         device: Where the signals are kept. Default: the CPU.
 

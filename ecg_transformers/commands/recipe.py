@@ -1,4 +1,4 @@
-"""A recipe: one YAML file that says what a network is and how it is trained from new weights.
+"""A recipe: one YAML file that describes a network and its training from new weights.
 
 It is flat like that of a pretraining run: fields of the architecture's config and feature extractor, of
 `FineTuneArguments` and of the Trainer. The architecture is written as a folder with `config.json` and

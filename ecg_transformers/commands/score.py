@@ -269,7 +269,7 @@ def _trained_entry(known: Sequence[Entry]) -> Entry:
 
 
 def _training_facts(entry: Entry, scoring: Mapping[str, Any]) -> Entry:
-    """What an entry says about the training of a classifier, with the settings of this scoring."""
+    """Facts of an entry about the training of a classifier, with the settings of this scoring."""
     facts = {name: entry[name] for name in _TRAINING_FIELDS if name in entry}
     return facts | ({"settings": {**entry["settings"], **scoring}} if "settings" in entry else {})
 

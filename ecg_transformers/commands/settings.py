@@ -59,7 +59,7 @@ class RunSettings:
     full_run: dict[str, Any]
 
 
-def read_settings(words: Sequence[str]) -> RunSettings:
+def read_settings(argv: Sequence[str]) -> RunSettings:
     """Read `CONFIG.yaml --name value ...`.
 
     Every name is a field of the model's config, of the feature extractor, of `EcgTrainingArguments` or of
@@ -67,13 +67,13 @@ def read_settings(words: Sequence[str]) -> RunSettings:
     feature extractor win over the YAML file: they belong to its weights.
 
     Args:
-        words: The command line without the program's name.
+        argv: The command line without the program's name.
 
     Raises:
         ArgumentsError: For an unknown name, a value of the wrong type, a missing setting, or an architecture without
             pretraining.
     """
-    positional, options = parse_command_line(words)
+    positional, options = parse_command_line(argv)
     if len(positional) != 1:
         raise ArgumentsError(
             f"Expected one configuration file, found {len(positional)} ({' '.join(positional) or 'none'}). "
@@ -81,8 +81,10 @@ def read_settings(words: Sequence[str]) -> RunSettings:
         )
     from_file = read_yaml(positional[0])
     checkpoint = options.get("model", from_file.get("model"))
-    with checkpoint_errors(checkpoint):
-        base = None if checkpoint is None else AutoConfig.from_pretrained(checkpoint)
+    base = None
+    if checkpoint is not None:
+        with checkpoint_errors(checkpoint):
+            base = AutoConfig.from_pretrained(checkpoint)
     architecture = architecture_of(options.get("model_type", from_file.get("model_type")), base)
     if "pretraining" not in architecture.heads:
         able = ", ".join(name for name, other in ARCHITECTURES.items() if "pretraining" in other.heads)
@@ -182,7 +184,7 @@ def config_and_extractor(
 
     Args:
         architecture: The row of the table.
-        values: Settings by name; those of neither are passed over.
+        values: Settings by name; those of neither are ignored.
 
     Raises:
         CheckpointError: The two contradict each other.
@@ -222,7 +224,7 @@ def _dataclasses(
     given = {name: value for name, value in values.items() if name in owners["run"] or name in owners["training"]}
     if given.get("early_stopping_patience") is not None:
         given.setdefault("metric_for_best_model", "loss")
-    # Without an accelerator the Trainer takes bf16 only if it is told that the CPU is meant.
+    # Without an accelerator the Trainer takes bf16 only if `use_cpu` is set.
     given.setdefault("use_cpu", not torch.accelerator.is_available())
     if given.get("data_on_device"):
         # The batches are made on the device: nothing is left for workers to do or for pinned memory to speed up.

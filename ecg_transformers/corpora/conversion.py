@@ -43,7 +43,7 @@ def through_contract(row: CorpusRecord, contract: "SignalContract") -> CorpusRec
     """The row after a contract's leads, resampling and filters, before its windows.
 
     Raises:
-        LeadError: a lead of the contract is absent: zeros in a corpus could not be told from a signal.
+        LeadError: a lead of the contract is absent: zeros in a corpus would look like a signal.
         CorpusError: the contract normalizes before it filters or resamples.
     """
     from ..features.preparation import prepare_record

@@ -78,8 +78,8 @@ def join_corpora(corpora: Sequence[Corpus]) -> Corpus:
 
 def _key(corpus: Corpus) -> int:
     """A number for the ids of a corpus: of its name where ids are official, else of its content."""
-    word = corpus.name if corpus.name in CORPORA else f"{corpus.name} {corpus.hash}"
-    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    text = corpus.name if corpus.name in CORPORA else f"{corpus.name} {corpus.hash}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _joint_ids(key: int, ids: np.ndarray) -> np.ndarray:

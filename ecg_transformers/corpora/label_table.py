@@ -69,7 +69,7 @@ class LabelTable:
         rows: its rows in order.
         label_set: the labels, columns in the order of the table or class names sorted; None without label columns.
         has_patients: whether the patients are known.
-        reason: what in the table says which task it is.
+        reason: what in the table decides which task it is.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class LabelTable:
 
     @property
     def because(self) -> str:
-        """The kind of task and what in the table says so."""
+        """The kind of task and what in the table decided it."""
         kind = "none" if self.label_set is None else self.label_set.problem_type.removesuffix("_classification")
         return f"{kind}: {self.reason or 'no label columns'} (override: task=)"
 
@@ -128,7 +128,7 @@ def read_label_table(path: str | Path, *, task: Task | None = None) -> LabelTabl
 
     Args:
         path: delimited text.
-        task: `"single_label"`, `"multi_label"` or `"regression"`; None: as the cells say.
+        task: `"single_label"`, `"multi_label"` or `"regression"`; None: inferred from the cells.
 
     Raises:
         CorpusError: the file is no such table, cells do not fit the task, or the task is not clear; the message names
@@ -189,8 +189,8 @@ class _Cells:
         """Raises if a cell does not fit, with the first rows that do not."""
         found = [(number, text) for number, text in self.rows if unfit(text)]
         if found:
-            words = _fact_words if self.name.casefold() in _FACTS else _cell_words
-            listed = "; ".join(words(number, self.name, text) for number, text in found[:_MAX_LISTED])
+            describe = _fact_text if self.name.casefold() in _FACTS else _cell_text
+            listed = "; ".join(describe(number, self.name, text) for number, text in found[:_MAX_LISTED])
             more = f" and {len(found) - _MAX_LISTED} more rows" if len(found) > _MAX_LISTED else ""
             raise CorpusError(f"{self.path}, {listed}{more}; expected {expected}.")
 
@@ -200,10 +200,10 @@ class _Cells:
         self.refuse(lambda text: bool(text) and (_value(text) is None or (whole and not _WHOLE.fullmatch(text))), kind)
         return [_value(text) for text in self.texts]
 
-    def known(self, words: dict[str, str | None], expected: str) -> list[str | None]:
-        """The meaning of each cell, by its words without case."""
-        self.refuse(lambda text: text.casefold() not in words, expected)
-        return [words[text.casefold()] for text in self.texts]
+    def known(self, codes: dict[str, str | None], expected: str) -> list[str | None]:
+        """The meaning of each cell, by its text without case."""
+        self.refuse(lambda text: text.casefold() not in codes, expected)
+        return [codes[text.casefold()] for text in self.texts]
 
     def ids(self) -> list[str]:
         """The cells as text; a whole number that pandas wrote as "7.0" is "7".
@@ -220,11 +220,11 @@ class _Cells:
         return self.texts
 
 
-def _cell_words(number: int, column: str, text: str) -> str:
+def _cell_text(number: int, column: str, text: str) -> str:
     return f"row {number}: column {column!r} {f'holds {text!r}' if text else 'is empty'}"
 
 
-def _fact_words(number: int, column: str, text: str) -> str:
+def _fact_text(number: int, column: str, text: str) -> str:
     return f"row {number}: {column} is {text!r}"
 
 
@@ -319,7 +319,7 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
         if kind == "names":
             number, text = next((number, text) for number, text in column.rows if text and _value(text) is None)
             raise CorpusError(
-                f"{path}, {_cell_words(number, column.name, text)}, next to {len(columns) - 1} other label columns. "
+                f"{path}, {_cell_text(number, column.name, text)}, next to {len(columns) - 1} other label columns. "
                 "Expected one column of names, columns of 0 and 1, or numbers."
             )
     if "decimals" in kinds and "marks" not in kinds:

@@ -198,7 +198,7 @@ def map_labels(
 ) -> tuple["Corpus | datasets.Dataset | list[tuple[str, ...]]", dict[str, int]]:
     """The same records with their labels in another system, and the codes that had no target.
 
-    No table invents what a system does not say: "sinus rhythm" of SNOMED CT is SR, not NORM (a normal ECG), so that
+    No table invents what a system does not state: "sinus rhythm" of SNOMED CT is SR, not NORM (a normal ECG), so that
     records translated to "scp-superclass" never have NORM.
 
     Args:

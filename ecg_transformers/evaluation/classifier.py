@@ -152,7 +152,7 @@ def _with_encoder(
         )
     mismatched = [item[0] for item in report["mismatched_keys"] if not item[0].startswith(_HEAD)]
     if mismatched:
-        raise CheckpointError(f"{checkpoint} has {mismatched[0]} in another shape than its config says.")
+        raise CheckpointError(f"{checkpoint} has {mismatched[0]} of another shape than its config implies.")
     model.take_head(fresh)
     return model
 

@@ -37,7 +37,7 @@ __all__ = [
     "selection_text",
 ]
 
-# Class weights are balanced below this number of training records, unless the settings say.
+# Class weights are balanced below this number of training records, unless the settings decide.
 _FEW_RECORDS = 1000
 # Of the Trainer's arguments, those that also shape an evaluation in which nothing is trained by it.
 _WITHOUT_TRAINING = ("bf16",)

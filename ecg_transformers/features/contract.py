@@ -308,20 +308,20 @@ class SignalContract:
 
     def describe(self) -> str:
         """The contract as a numbered list in plain English, in the order of the steps."""
-        words = {
-            "leads": ("leads", self._lead_words()),
+        texts = {
+            "leads": ("leads", self._lead_text()),
             "units": ("unit", "mV (uV, V and nV are converted)"),
-            "resample": ("resample", f"to {self.sampling_rate:g} Hz, {self._resampling_words()}"),
-            "filter": ("filter", self._filter_words()),
-            "window": ("window", self._window_words()),
-            "normalize": ("normalize", self._normalization_words()),
-            "pad": ("pad", self._pad_words()),
+            "resample": ("resample", f"to {self.sampling_rate:g} Hz, {self._resampling_text()}"),
+            "filter": ("filter", self._filter_text()),
+            "window": ("window", self._window_text()),
+            "normalize": ("normalize", self._normalization_text()),
+            "pad": ("pad", self._pad_text()),
         }
-        lines = [f"{number}. {words[step][0]:<10} {words[step][1]}" for number, step in enumerate(self.order, start=1)]
-        lines.append(f"{len(lines) + 1}. {'missing':<10} {self._missing_words()}")
+        lines = [f"{number}. {texts[step][0]:<10} {texts[step][1]}" for number, step in enumerate(self.order, start=1)]
+        lines.append(f"{len(lines) + 1}. {'missing':<10} {self._missing_text()}")
         return "\n".join(lines)
 
-    def _lead_words(self) -> str:
+    def _lead_text(self) -> str:
         text = ", ".join(self.lead_names).replace("V1, V2, V3, V4, V5, V6", "V1-V6")
         text += f" (by name; an array without names must have exactly {len(self.lead_names)} leads in this order)"
         if self.treat_as:
@@ -331,10 +331,10 @@ class SignalContract:
         absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"
         return f"{text}; an absent lead is {absent}"
 
-    def _resampling_words(self) -> str:
+    def _resampling_text(self) -> str:
         return "polyphase with anti-alias filter" if self.resampling == "polyphase" else "linear, no anti-alias filter"
 
-    def _filter_words(self) -> str:
+    def _filter_text(self) -> str:
         parts = []
         if self.bandpass is not None:
             low, high = ("none" if edge is None else f"{edge:g} Hz" for edge in self.bandpass)
@@ -345,7 +345,7 @@ class SignalContract:
             return "none"
         return " and ".join(parts) + (", zero-phase" if self.zero_phase else ", causal")
 
-    def _window_words(self) -> str:
+    def _window_text(self) -> str:
         seconds = f"{self.window_seconds:.4g} s at {self.sampling_rate:g} Hz"
         text = f"{self.window_size} samples ({seconds})"
         if self.window_mode == "slide":
@@ -357,7 +357,7 @@ class SignalContract:
             text += f"; {self.window_size // self.patch_size} patches of {self.patch_size} samples"
         return text
 
-    def _normalization_words(self) -> str:
+    def _normalization_text(self) -> str:
         epsilon = f"eps {self.normalization_epsilon:g} mV"
         unit = "window" if self.order_of("window") < self.order_of("normalize") else "whole recording"
         if self.normalization == "none":
@@ -375,7 +375,7 @@ class SignalContract:
         }
         return f"{manner[self.normalization]} (population deviation, {epsilon}; flat leads zero)"
 
-    def _pad_words(self) -> str:
+    def _pad_text(self) -> str:
         if not self.allow_short:
             return (
                 f"never: a recording below {self.window_seconds:.4g} s is an error, a last incomplete window ends with "
@@ -386,7 +386,7 @@ class SignalContract:
             f"{self.min_window_seconds:g} s ends with the recording instead"
         )
 
-    def _missing_words(self) -> str:
+    def _missing_text(self) -> str:
         amplitude = "an error" if self.implausible_amplitude == "error" else "taken as it is"
         gaps = {
             "error": "an error",

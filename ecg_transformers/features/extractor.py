@@ -172,10 +172,10 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             if _plain(feature_extractor_dict.get(name)) != getattr(extractor, name)
         }
         if changed:
-            words = "; ".join(
+            differences = "; ".join(
                 f"{name} {feature_extractor_dict.get(name)!r} -> {value!r}" for name, value in changed.items()
             )
-            logger.warning(f"The preprocessing differs from that of the published checkpoint: {words}.")
+            logger.warning(f"The preprocessing differs from that of the published checkpoint: {differences}.")
         return loaded
 
     def __call__(

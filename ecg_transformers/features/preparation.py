@@ -77,7 +77,7 @@ def prepare_record(
         if step == "resample" and rate != contract.sampling_rate:
             signal = resample(signal, rate, contract.sampling_rate, contract.resampling)
             if trace is not None:
-                trace.append(_resampling_words(rate, source.shape[1], signal.shape[1], contract))
+                trace.append(_resampling_text(rate, source.shape[1], signal.shape[1], contract))
             rate = contract.sampling_rate
         elif step == "filter":
             signal = _filter(signal, rate, contract, done)
@@ -93,7 +93,7 @@ def prepare_record(
     starts = _starts(record, signal.shape[1], contract, window_mode, generator)
     windows, lengths = cut_windows(signal, starts, contract.window_size)
     if trace is not None:
-        trace.append(_window_words(starts, lengths, signal.shape[1], contract))
+        trace.append(_window_text(starts, lengths, signal.shape[1], contract))
     ratio = record.sampling_rate / contract.sampling_rate
     flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
     return PreparedRecord(windows, lengths, starts, present, flat)
@@ -224,28 +224,28 @@ def _close_gaps(
         return signal, present
     rate = record.sampling_rate
     limit = contract.max_gap_seconds * rate
-    words = "; ".join(_gap_words(gap, contract.lead_names, rate) for gap in gaps)
+    listed = "; ".join(_gap_text(gap, contract.lead_names, rate) for gap in gaps)
     if contract.nan_policy == "interpolate" and all(gap.longest <= limit for gap in gaps):
-        trace.append(f"interpolated missing samples: {words}")
+        trace.append(f"interpolated missing samples: {listed}")
         return fill_gaps(signal, gaps), present
     if contract.nan_policy == "mask_lead":
         lost = [gap.lead for gap in gaps]
         kept = present.copy()
         kept[lost] = False
         if kept.any():
-            trace.append(f"leads with missing samples: zeros, 0 in lead_mask: {words}")
+            trace.append(f"leads with missing samples: zeros, 0 in lead_mask: {listed}")
             signal = signal.copy()
             signal[lost] = 0.0
             return signal, kept
-        raise SignalError(f"{_title(record)} has missing samples in every lead: {words}; expected one complete lead.")
+        raise SignalError(f"{_title(record)} has missing samples in every lead: {listed}; expected one complete lead.")
     bound = f", at most {contract.max_gap_seconds:g} s in a row" if contract.nan_policy == "interpolate" else ""
     raise SignalError(
-        f"{_title(record)} has missing samples (NaN or infinite): {words}; expected finite numbers{bound}. Set "
+        f"{_title(record)} has missing samples (NaN or infinite): {listed}; expected finite numbers{bound}. Set "
         "nan_policy='interpolate' with max_gap_seconds=, or nan_policy='mask_lead'."
     )
 
 
-def _gap_words(gap: LeadGaps, lead_names: Sequence[str], rate: float) -> str:
+def _gap_text(gap: LeadGaps, lead_names: Sequence[str], rate: float) -> str:
     samples = "1 sample" if gap.count == 1 else f"{gap.count} samples"
     return f"{lead_names[gap.lead]} {samples}, the first at {gap.first / rate:.3f} s, up to {gap.longest} in a row"
 
@@ -310,14 +310,14 @@ def _flat_in_source(
     return flat
 
 
-def _resampling_words(rate: float, before: int, after: int, contract: SignalContract) -> str:
+def _resampling_text(rate: float, before: int, after: int, contract: SignalContract) -> str:
     text = f"resampled {rate:g} -> {contract.sampling_rate:g} Hz ({before} -> {after} samples, {contract.resampling})"
     if rate < contract.sampling_rate:
         text += f"; the band above {rate / 2:g} Hz is empty in this record"
     return text
 
 
-def _window_words(starts: np.ndarray, lengths: np.ndarray, num_samples: int, contract: SignalContract) -> str:
+def _window_text(starts: np.ndarray, lengths: np.ndarray, num_samples: int, contract: SignalContract) -> str:
     size, rate = contract.window_size, contract.sampling_rate
     places = ", ".join(f"{start / rate:.4g} s" for start in starts[:4]) + (", ..." if len(starts) > 4 else "")
     count = "1 window" if len(starts) == 1 else f"{len(starts)} windows"

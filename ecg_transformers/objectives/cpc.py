@@ -1,4 +1,4 @@
-"""Contrastive predictive coding (van den Oord et al. 2018): tell the latent some steps ahead from other latents.
+"""Contrastive predictive coding (van den Oord et al. 2018): identify the latent some steps ahead among other latents.
 
 As in Mehari & Strodthoff 2022 and the public code ecg-selfsupervised, whose loop over anchors is a few large operations
 here.
@@ -14,7 +14,7 @@ from .precision import at_least_float32, similarities
 
 __all__ = ["Cpc", "cpc_loss", "negative_records", "negative_times", "num_anchors", "skip_target"]
 
-# Scores that are computed at a time (64 MiB of float32): large enough for fast products, small beside a network.
+# Scores that are computed at a time (64 MiB of float32): large enough for fast products, small compared with a network.
 CHUNK = 2**24
 
 

@@ -1,4 +1,4 @@
-"""The keys that the queries of a batch are told apart from: the batch itself, a queue, or both."""
+"""The keys that the queries of a batch are contrasted with: the batch itself, a queue, or both."""
 
 from typing import NamedTuple
 

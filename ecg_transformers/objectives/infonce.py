@@ -1,4 +1,4 @@
-"""InfoNCE: tell a query's own key from others (van den Oord et al. 2018; He et al. 2020, section 3.1).
+"""InfoNCE: identify a query's own key among others (van den Oord et al. 2018; He et al. 2020, section 3.1).
 
 For query i there are its own key and the candidates j = 1 ... M (keys of other records in the batch, keys of a queue),
 with `w_ij = exp(q_i k_j / temperature)`:

@@ -92,7 +92,7 @@ class KeyContrastMixin(SelectionMixin, MomentumEncoderMixin):
         )
 
     def contrast_values(self, *contrasts: Contrast) -> dict[str, torch.Tensor]:
-        """Output fields that are logged beside the losses, without gradient; each a mean over the contrasts of a step.
+        """Output fields that are logged with the losses, without gradient; each a mean over the contrasts of a step.
 
         Args:
             *contrasts: From `contrast`.

@@ -43,12 +43,12 @@ class SelectionRule:
         reduction: `"sum_in_log"` (Lenz et al.) or `"mean_of_logs"` (Khosla et al. 2020, equation 2).
         select_by: Whose similarity to the candidates decides, the `"query"`'s or its own `"key"`'s.
         same_source: `"ignore"`: patients do not matter. `"exclude"`: candidates of the query's patient (or record) are
-            left out. `"positive"`: they are positives, beside what is chosen among the others.
+            left out. `"positive"`: they are positives, in addition to those chosen among the others.
         sampling_warmup: Share of the run before which nothing is chosen (0.1: 5 of 50 epochs, Lenz et al.).
         ds_end: Share of the run at which the growing number is complete (0.5, ours).
 
     Raises:
-        CheckpointError: For an unknown word or a number out of range.
+        CheckpointError: For an unknown value or a number out of range.
     """
 
     sampling: str = "none"

@@ -22,7 +22,7 @@ __all__ = ["EcgPipeline"]
 class EcgPipeline(ChunkPipeline):
     """Pipeline over the windows of recordings; its model comes with a feature extractor.
 
-    Subclasses say what a result becomes in a table (`table_columns`) and in a stream (`stream_fields`).
+    Subclasses define what a result becomes in a table (`table_columns`) and in a stream (`stream_fields`).
 
     Args:
         *args: As for `transformers.Pipeline`.

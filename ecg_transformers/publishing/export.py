@@ -87,7 +87,7 @@ def write_checkpoint(
 ) -> None:
     """Writes weights, config and preprocessor, and the code that opens them without this package.
 
-    Parameters are rounded to `weights_dtype`; buffers and all of BatchNorm stay float32. The config says float32, so
+    Parameters are rounded to `weights_dtype`; buffers and all of BatchNorm stay float32. The config states float32, so
     that the weights load and run as float32.
 
     Args:

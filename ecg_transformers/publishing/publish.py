@@ -136,7 +136,7 @@ def _check_statements(opened: Opened, material: Material, *, push: bool) -> None
         return
     head, _ = split_head(material.template)
     if lacking := unstated(head):
-        text = f"{material.folder / TEMPLATE_FILE} does not say: {', '.join(lacking)}. Fill them in"
+        text = f"{material.folder / TEMPLATE_FILE} does not state: {', '.join(lacking)}. Fill them in"
         if push:
             raise CheckpointError(f"{text}; a checkpoint is uploaded with the licenses of all it was made from.")
         logger.warning(f"{text} before it is pushed.")
@@ -149,7 +149,7 @@ def _foreign(folder: Path) -> bool:
 
 
 def _shown(repo_id: str | None, target: Path | None) -> str | None:
-    """What the card tells a user to pass to `from_pretrained`; never an absolute path of this machine."""
+    """What the card names as the argument of `from_pretrained`; never an absolute path of this machine."""
     if repo_id is None and target is not None and not target.is_absolute() and ".." not in target.parts:
         return target.as_posix()
     return repo_id

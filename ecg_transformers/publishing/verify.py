@@ -137,7 +137,7 @@ def open_in_clean_process(folder: str | Path) -> tuple[GoldenReport, dict[str, s
         The comparison, and for each auto class the module it was opened from.
 
     Raises:
-        CheckpointError: If a class cannot be opened; the message ends with what the process said.
+        CheckpointError: If a class cannot be opened; the message ends with the output of the process.
     """
     folder = Path(folder).resolve()
     golden = read_golden_record(folder)

@@ -307,7 +307,7 @@ def _name_leads(
     names = canonical_leads(given)
     if len(names) != count:
         raise LeadError(
-            f"{where} has {count} leads ({', '.join(map(str, written))}) and leads= names {len(names)}; expected one "
+            f"{where} has {count} leads ({', '.join(map(str, written))}) and leads= has {len(names)}; expected one "
             "name per lead in the order of the file. To choose leads, read all and use record.select([...])."
         )
     known = [canonical_lead(name) if name else None for name in written]
@@ -315,7 +315,7 @@ def _name_leads(
         # A lead that the file names unambiguously is not renamed by position: that is how leads get swapped.
         if found in STANDARD_LEADS and known.count(found) == 1 and found != name:
             raise LeadError(
-                f"{where} names its leads {', '.join(map(str, written))}, leads= says {', '.join(names)}. Leave leads= "
+                f"{where} names its leads {', '.join(map(str, written))}, leads= has {', '.join(names)}. Leave leads= "
                 "out to use the file's; record.select([...]) orders leads, treat_as={'MLII': 'II'} renames them."
             )
     renamed = [f"{old} -> {new}" for old, new in zip(known, names, strict=True) if old is not None and old != new]

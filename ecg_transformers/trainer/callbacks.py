@@ -38,7 +38,7 @@ class LossCallback(TrainerCallback):
         inputs: dict[str, torch.Tensor],
         outputs: ModelOutput,
     ) -> dict[str, torch.Tensor] | None:
-        """Called after every forward pass, in training and in evaluation (`model.training` tells which).
+        """Called after every forward pass, in training and in evaluation (see `model.training`).
 
         Args:
             args: Arguments of the run.

@@ -104,7 +104,7 @@ class LabeledWindows(WindowDataset):
 
 
 class HeldOutWindows(Dataset):
-    """All windows of the held-out records, prepared once; `record_index` tells the record of each window.
+    """All windows of the held-out records, prepared once; `record_index` is the record of each window.
 
     Args:
         part: Records and labels.

@@ -51,7 +51,7 @@ class PretrainingModel(Protocol):
 
     `record_notes(lengths)`
         Lines for the screen about the training records, given their lengths (samples at the rate of the model, int64
-        `(records,)`); `[]` if there is nothing to say.
+        `(records,)`); `[]` if there is nothing to report.
 
     `figures(outputs, example, plots)`
         Plots of the trained model, see `Example`; returns matplotlib figures by file name without suffix.

@@ -81,7 +81,7 @@ def checkpoint_folders(output_dir: str | Path) -> list[Path]:
 
 
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """Find the newest checkpoint that is complete, and say which incomplete ones were passed over.
+    """Find the newest checkpoint that is complete, and log which incomplete ones were skipped.
 
     Args:
         output_dir: Folder of the run.

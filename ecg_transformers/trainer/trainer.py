@@ -304,7 +304,7 @@ class EcgTrainer(Trainer):
                 cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)
             ]
             saved: dict[str, Any] = {type(callback).__name__: callback.state() for callback in stateful}
-            # A dictionary since the state was made, whatever its annotation says.
+            # A dictionary since the state was made, contrary to its annotation.
             cast(dict, self.state.stateful_callbacks).update(saved)
             self.state.save_to_json(str(unfinished / "trainer_state.json"))
             seal_checkpoint(unfinished, final)

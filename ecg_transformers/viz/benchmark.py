@@ -68,9 +68,9 @@ def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = No
 
 def _row_name(cell: Mapping[str, Any], *, several_folds: bool) -> str:
     folds = str(cell["train_folds"])
-    words = [cell["system"], cell["protocol"]]
-    words += [f"fold{'' if folds.isdigit() else 's'} {folds}"] if several_folds else []
-    return ", ".join(words)
+    parts = [cell["system"], cell["protocol"]]
+    parts += [f"fold{'' if folds.isdigit() else 's'} {folds}"] if several_folds else []
+    return ", ".join(parts)
 
 
 def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) -> None:
@@ -116,8 +116,8 @@ def _legend(figure: "Figure", cells: Sequence[Mapping[str, Any]]) -> None:
     if any(len(cell.get("seed_values") or ()) > 1 for cell in cells):
         marks.append(Line2D([], [], marker=".", color=GREY, linestyle="", label="single seeds"))
     if any(cell.get("published") is not None for cell in cells):
-        words = "published, on the test fold (10, other records)"
+        label = "published, on the test fold (10, other records)"
         marks.append(
-            Line2D([], [], marker="D", color=GREY, markerfacecolor="none", markersize=5, linestyle="", label=words)
+            Line2D([], [], marker="D", color=GREY, markerfacecolor="none", markersize=5, linestyle="", label=label)
         )
     figure.legend(handles=marks, loc="outside lower left", ncols=len(marks), fontsize=8, frameon=False)

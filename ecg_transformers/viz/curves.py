@@ -91,8 +91,8 @@ def _frame(axes: "Axes", entry: Mapping[str, Any]) -> None:
     """Draw grid, title and vertical axis of a panel."""
     corpus = f"{entry.get('corpus') or ''} {entry.get('corpus_version') or ''}".strip()
     folds = ", ".join(map(str, entry.get("evaluate_folds") or ()))
-    words = [corpus, label_set_title(entry), f"fold {folds}" if folds else ""]
-    axes.set_title(", ".join(filter(None, words)), fontsize=9, parse_math=False)
+    parts = [corpus, label_set_title(entry), f"fold {folds}" if folds else ""]
+    axes.set_title(", ".join(filter(None, parts)), fontsize=9, parse_math=False)
     axes.set_ylabel(metric_title(entry["metric"]))
     axes.grid(True, color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)

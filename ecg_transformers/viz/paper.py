@@ -127,14 +127,14 @@ def shown_part(record: EcgRecord, *, start: float, duration: float | None, speed
 
 def describe_patient(record: EcgRecord) -> str:
     """Age, sex and labels of a record in one line, as far as known."""
-    words = []
+    parts = []
     if record.age is not None:
-        words.append(f"{record.age:g} years")
+        parts.append(f"{record.age:g} years")
     if record.sex:
-        words.append(str(record.sex))
+        parts.append(str(record.sex))
     if record.labels:
-        words.append(", ".join(str(label) for label in record.labels))
-    return "   ".join(words)
+        parts.append(", ".join(str(label) for label in record.labels))
+    return "   ".join(parts)
 
 
 def lead_names(record: EcgRecord) -> tuple[str, ...]:
@@ -169,9 +169,9 @@ def _filtered(record: EcgRecord, *, bandpass: tuple[float, float] | None, notch:
 
 
 def _filter_text(bandpass: tuple[float, float] | None, notch: float | None) -> str:
-    words = [f"filter {bandpass[0]:g}\N{EN DASH}{bandpass[1]:g} Hz"] if bandpass is not None else []
-    words += [f"notch {notch:g} Hz"] if notch is not None else []
-    return ", ".join(words) or "filter off"
+    parts = [f"filter {bandpass[0]:g}\N{EN DASH}{bandpass[1]:g} Hz"] if bandpass is not None else []
+    parts += [f"notch {notch:g} Hz"] if notch is not None else []
+    return ", ".join(parts) or "filter off"
 
 
 def medians(signal: np.ndarray) -> np.ndarray:
@@ -202,8 +202,8 @@ def _draw_row(page: Page, index: int, row: list[Stretch], signal: np.ndarray, sa
             page.divider(index, stretch.start)
         page.label(index, stretch.start, stretch.label, height=height)
         if not np.isfinite(values).any():
-            word = "absent" if stretch.lead is None else "no signal"
-            page.label(index, stretch.start + LABEL_WIDTH_MM / page.speed, word, height=height, color=PRINT)
+            text = "absent" if stretch.lead is None else "no signal"
+            page.label(index, stretch.start + LABEL_WIDTH_MM / page.speed, text, height=height, color=PRINT)
         elif page.trace(index, times, values, gid=f"trace {stretch.label}"):
             clipped.append(stretch.label)
     return clipped

@@ -81,7 +81,7 @@ def plot_reconstruction(
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a model says about a window.
+    """Output of a model for a window.
 
     Args:
         drawn: In mV `(leads, samples)`, NaN where nothing is drawn.
@@ -111,7 +111,7 @@ def plot_overlay(
     gain: float,
     title: str | None,
 ) -> "Figure":
-    """Plot what a model says about a window over the window; for the arguments see `plot_reconstruction`."""
+    """Plot the output of a model for a window over the window; for the arguments see `plot_reconstruction`."""
     rows = lead_rows(names, leads)
     times, seconds = np.arange(original.shape[1]) / sampling_rate, original.shape[1] / sampling_rate
     # both are shifted by the median of the original, so that an offset of what is drawn remains visible

@@ -84,7 +84,7 @@ def test_runs_are_systems_times_folds_times_label_sets_and_a_first_seed_comes_fi
         {"systems": [str(recipe), {"model": str(checkpoint), "mode": "linear_probe"}], "seeds": [3, 1]},
         *("--label_efficiency", "2", "1"),
     )
-    found = [(run.system.name, run.system.mode.name, run.folds_words, run.seed) for run in benchmark.runs]
+    found = [(run.system.name, run.system.mode.name, run.folds_text, run.seed) for run in benchmark.runs]
     net, ecg = ("tiny_net", "from_scratch"), ("tiny-ecg", "linear_probe")
     assert found == [(*system, folds, seed) for seed in (3, 1) for system in (net, ecg) for folds in ("1", "1-2")]
     assert len({run.folder for run in benchmark.runs}) == 8
@@ -326,7 +326,7 @@ def test_several_numbers_of_folds_are_compared_number_by_number_and_drawn(plan, 
     for own, other in zip(cells[:3], cells[3:], strict=True):
         assert other.difference[0] == pytest.approx(other.value - own.value)
         assert own.difference is None
-    assert "--train_fraction=0.05" in benchmark.runs[0].words
+    assert "--train_fraction=0.05" in benchmark.runs[0].argv
     assert "0.05 of 1-8" in benchmark.runs[0].title
     with pytest.raises(ArgumentsError, match="a share too"):
         plan({"systems": systems, "label_efficiency": [0.05], "train_fraction": 0.5})
@@ -338,7 +338,7 @@ def test_one_layer_or_several_are_a_setting_of_a_row_or_of_all(plan, checkpoint)
     layers = {"one": 1, "text": "0,1", "list": [0, 1]}
     runs = plan({"systems": [probe | {"name": name, "layer": layer} for name, layer in layers.items()]}).runs
     assert [run.settings["layer"] for run in runs] == [1, [0, 1], [0, 1]]
-    read = [read_arguments([*run.words, "--output_dir", "o"], FineTuneArguments) for run in runs]
+    read = [read_arguments([*run.argv, "--output_dir", "o"], FineTuneArguments) for run in runs]
     assert [arguments.learning.layer for arguments in read] == [1, [0, 1], [0, 1]]
     (run,) = plan({"systems": [probe | {"layer": 1}]}, "--layer", "0,1").runs
     assert run.settings["layer"] == [0, 1]

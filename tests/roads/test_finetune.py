@@ -83,7 +83,7 @@ def test_fine_tuning_is_compared_with_training_from_scratch_by_settings_of_its_o
 
 @pytest.mark.parametrize("mode", ["fine_tune", "linear_probe"])
 def test_an_entry_repeats_its_run_from_its_own_settings(mode, corpus, checkpoint, tmp_path):
-    from ecg_transformers.commands.benchmark_plan import words_of
+    from ecg_transformers.commands.benchmark_plan import as_options
 
     main = script("finetune").main
     places = ["--model", str(checkpoint), "--corpus", str(corpus), "--output_dir"]
@@ -91,14 +91,14 @@ def test_an_entry_repeats_its_run_from_its_own_settings(mode, corpus, checkpoint
     options += " --one_cycle" if mode == "fine_tune" else ""
     saved = main([*places, str(tmp_path / "first"), "--mode", mode, *options.split(), *QUICK])
     own, baseline = (entry for entry in json.loads(json.dumps(saved)) if entry["min_positives"] == 1)
-    again = main([*places, str(tmp_path / "again"), *words_of(own["settings"])])
+    again = main([*places, str(tmp_path / "again"), *as_options(own["settings"])])
     repeated = [entry for entry in again if entry["min_positives"] == 1]
     for before, after in zip((own, baseline), repeated, strict=True):
         for name in ("value", "low", "high", "chosen", "selection", "train_records", "window_stride_seconds"):
             assert before[name] == after[name], name
     if mode == "fine_tune":
         # The baseline is a run of its own: its row alone repeats it.
-        (alone, *_) = main([*places, str(tmp_path / "scratch"), *words_of(baseline["settings"])])
+        (alone, *_) = main([*places, str(tmp_path / "scratch"), *as_options(baseline["settings"])])
         assert (alone["mode"], alone["value"], alone["chosen"]) == (
             "from_scratch", baseline["value"], baseline["chosen"],
         )  # fmt: skip
@@ -107,12 +107,12 @@ def test_an_entry_repeats_its_run_from_its_own_settings(mode, corpus, checkpoint
 
 
 def test_a_recipe_repeats_from_its_entry_without_the_file(corpus, recipe, tmp_path):
-    from ecg_transformers.commands.benchmark_plan import words_of
+    from ecg_transformers.commands.benchmark_plan import as_options
 
     main = script("finetune").main
     places = ["--corpus", str(corpus), "--output_dir"]
     (first, *_) = main([str(recipe), *places, str(tmp_path / "first"), "--num_train_epochs", "1"])
-    (again, *_) = main([*places, str(tmp_path / "again"), *words_of(json.loads(json.dumps(first["settings"])))])
+    (again, *_) = main([*places, str(tmp_path / "again"), *as_options(json.loads(json.dumps(first["settings"])))])
     assert (again["value"], again["chosen"]) == (first["value"], first["chosen"])
     run = json.loads((tmp_path / "first" / "run.json").read_text())
     known = {name: value for name, value in run["settings"].items() if name != "disable_tqdm"}

@@ -34,7 +34,7 @@ _CITATION = (
     "Goldberger AL, et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation 2000;101(23):e215-e220."
 )
 
-# Gain in units per mV as stated by the first releases -> what the samples have, as later releases or the original say.
+# Gain in units per mV, as stated by the first releases -> by later releases or the original, which fits the samples.
 _WRONG_GAINS = {"georgia": {4880.0: 1000.0}, "ptbxl_cinc": {200.0: 1000.0}, "incart": {306000.0: 306.0}}
 
 

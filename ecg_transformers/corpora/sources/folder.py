@@ -41,7 +41,7 @@ def folder_definition(
         source: the folder; the paths of the table are relative to it.
         table: CSV with a column `record` and label columns (see `read_label_table`). Without it every recording
             in the folder is taken, with the labels of its header where it has some.
-        task: kind of task of the table, see `read_label_table`; None: as its cells say.
+        task: kind of task of the table, see `read_label_table`; None: inferred from its cells.
         read_options: arguments of `read_record` for the files that do not state them: `sampling_rate`, `units`,
             `gain`, `leads`, `decimal`; and `treat_as`, which always holds.
 

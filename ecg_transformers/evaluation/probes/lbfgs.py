@@ -45,7 +45,7 @@ def minimize_many(
         direction = _direction(gradient, steps, changes) * running[:, None]
         slope = (direction * gradient).sum(dim=1)
         if not steps:
-            # Without history the gradient's length says nothing about a good step.
+            # Without history the length of the gradient is no guide to a good step.
             direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1.0)
             slope = (direction * gradient).sum(dim=1)
         length = torch.ones_like(value)

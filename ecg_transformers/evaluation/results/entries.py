@@ -20,7 +20,7 @@ __all__ = [
     "noise_curves",
     "noise_level",
     "train_amount",
-    "unfinished_words",
+    "unfinished_text",
 ]
 
 # What the head is given of the encoder; the config of a classifier has the same names.
@@ -44,9 +44,9 @@ Curves = dict[str, list[Entry]]
 def label_set_title(entry: Entry) -> str:
     """The label set, with the number of labels that count and how many positives they have at least."""
     least = entry.get("min_positives") or 1
-    words = [f"{entry['num_labels']} labels"] if entry.get("num_labels") else []
-    words += [f"{least} positives or more"] if least > 1 else []
-    return " ".join([str(entry.get("labels") or ""), *([f"({', '.join(words)})"] if words else [])]).strip()
+    parts = [f"{entry['num_labels']} labels"] if entry.get("num_labels") else []
+    parts += [f"{least} positives or more"] if least > 1 else []
+    return " ".join([str(entry.get("labels") or ""), *([f"({', '.join(parts)})"] if parts else [])]).strip()
 
 
 def train_amount(entry: Entry) -> float:
@@ -59,11 +59,11 @@ def train_amount(entry: Entry) -> float:
     return len(entry.get("train_folds") or ()) * (entry.get("train_fraction") or 1.0)
 
 
-def unfinished_words(entry: Entry) -> str:
+def unfinished_text(entry: Entry) -> str:
     """What a time limit left of the training of an entry; empty if it was trained to its end.
 
     Example:
-        >>> unfinished_words({"unfinished": {"steps": 27, "max_steps": 6650}})
+        >>> unfinished_text({"unfinished": {"steps": 27, "max_steps": 6650}})
         'unfinished, 27 of 6,650 steps'
     """
     cut = entry.get("unfinished")
@@ -121,7 +121,7 @@ def _curves(
 
 
 def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[str, str]:
-    """Checkpoint and mode of each system, and whichever of the fields tells it from another one with the same."""
+    """Checkpoint and mode of each system, and those of the fields that distinguish it from others of both."""
     pretrained = {entry["checkpoint"] for entry in systems.values() if entry.get("initialisation") != "random"}
     starts: dict[str, list[str]] = {}
     alike: dict[str, list[Entry]] = {}
@@ -137,11 +137,11 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
     for key, start in starts.items():
         others = alike[", ".join(start)]
         differing = [field for field in fields if len({_key(other, (field,)) for other in others}) > 1]
-        names[key] = ", ".join([*start, *(_field_words(field, systems[key].get(field)) for field in differing)])
+        names[key] = ", ".join([*start, *(_field_text(field, systems[key].get(field)) for field in differing)])
     return names
 
 
-def _field_words(field: str, value: Any) -> str:
+def _field_text(field: str, value: Any) -> str:
     if field == "train_folds" and value:
         return f"trained on folds {', '.join(map(str, value))}"
     # The key of the entries is spelled as it always was; texts are in American English.

@@ -1,7 +1,7 @@
 """Published results on PTB-XL with their source, for the column next to ours.
 
 Macro AUROC. Nearly all are of the *test* fold 10, on PTB-XL 1.0.1 (21,837 records; 1.0.3 has 21,799): none is on the
-records that we report, except where `evaluate_folds` says so. The benchmark's results on ICBEB2018 are left out: its
+records that we report, except where `evaluate_folds` differs. The benchmark's results on ICBEB2018 are left out: its
 folds are not those of our corpora.
 """
 

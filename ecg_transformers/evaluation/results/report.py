@@ -15,7 +15,7 @@ from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
-from .entries import ENCODING_FIELDS, metric_title, unfinished_words
+from .entries import ENCODING_FIELDS, metric_title, unfinished_text
 from .predictions import FEW_POSITIVES, Predictions, other_metrics, paired_difference, score_interval
 
 if TYPE_CHECKING:
@@ -99,16 +99,16 @@ class Evaluation:
                 outcome.predictions.save(Path(folder) / "predictions" / part / self._file_name(outcome))
 
     def _file_name(self, outcome: Outcome) -> str:
-        """A name that says which predictions they are."""
+        """A file name that identifies the predictions."""
         splits, config = self.splits, outcome.model.config
         pooled, layer = (getattr(config, name) for name in ENCODING_FIELDS)
-        words = [self.name.replace("/", "-"), splits.evaluate.corpus.name, outcome.mode.name, outcome.initialization]
-        words += [splits.task.label_set, pooled]
-        words += [f"layer{layer if isinstance(layer, int) else '-'.join(map(str, layer))}"] if layer != -1 else []
-        words += [f"trained{'-'.join(map(str, splits.train_folds))}"]
-        words += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
-        words += [f"folds{'-'.join(map(str, splits.evaluate_folds))}", f"seed{self.seed}"]
-        return f"{'_'.join(words)}.safetensors"
+        parts = [self.name.replace("/", "-"), splits.evaluate.corpus.name, outcome.mode.name, outcome.initialization]
+        parts += [splits.task.label_set, pooled]
+        parts += [f"layer{layer if isinstance(layer, int) else '-'.join(map(str, layer))}"] if layer != -1 else []
+        parts += [f"trained{'-'.join(map(str, splits.train_folds))}"]
+        parts += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
+        parts += [f"folds{'-'.join(map(str, splits.evaluate_folds))}", f"seed{self.seed}"]
+        return f"{'_'.join(parts)}.safetensors"
 
     def _entries_of(
         self, outcome: Outcome, report: ReportSettings, against: Sequence[tuple[str, Outcome]]
@@ -231,13 +231,13 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         second = entries[1]
         line += f", {second['num_labels']} with >= {second['min_positives']} positives: {format_interval(second)}"
     if baseline:
-        word = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
+        name = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
         line += (
-            f"   {word} {format_interval(baseline[0])}   difference {format_interval(first['difference'], sign='+')}"
+            f"   {name} {format_interval(baseline[0])}   difference {format_interval(first['difference'], sign='+')}"
         )
     for entry, what in ((first, "training"), *((entry, "its baseline") for entry in baseline[:1])):
         if "unfinished" in entry:
-            line += f"\nno result of a whole run: {what} is {unfinished_words(entry)}"
+            line += f"\nno result of a whole run: {what} is {unfinished_text(entry)}"
     if first["records"] < FEW_RECORDS:
         line += f"\nonly {first['records']} records are reported: value and interval are unreliable"
     return line

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import EcgError
 from ...files import write_text
-from .entries import KEY_FIELDS, unfinished_words
+from .entries import KEY_FIELDS, unfinished_text
 
 __all__ = ["add_to_card", "format_table", "merge_results", "read_results"]
 
@@ -69,8 +69,8 @@ def add_to_card(name: str, entries: Sequence[Mapping[str, Any]], *, run: str | P
     Raises:
         EcgError: A training was ended by its time limit.
     """
-    for words in filter(None, map(unfinished_words, entries)):
-        raise EcgError(f"the training is {words}; a card takes finished ones. Add --resume to continue it.")
+    for text in filter(None, map(unfinished_text, entries)):
+        raise EcgError(f"the training is {text}; a card takes finished ones. Add --resume to continue it.")
     card = Path("hub_cards") / name
     merge_results(card / "results.json", entries)
     for file in ("run.json", "labels.csv"):

@@ -212,7 +212,7 @@ class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
             patches = self.mae_moco.to_patches(input_values, lead_mask)
             reconstructed = self._reconstruct(patches, drawn["patch_noise"], attention_mask)
         if self.has_contrast:
-            # Task 2, on two views: tell the record's own key from those of earlier steps.
+            # Task 2, on two views: identify the record's own key among those of earlier steps.
             contrasted = self._contrast(
                 drawn["views"],
                 {"attention_mask": attention_mask, "lead_mask": lead_mask},

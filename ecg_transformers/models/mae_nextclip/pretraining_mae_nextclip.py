@@ -204,7 +204,7 @@ class MaeNextclipForPreTraining(MaskedAutoencoderPreTrainedModel):
                 generator.
             nextclip_starts: First hidden sample of each record, int64 `(batch,)`. Default: drawn likewise.
             nextclip_sizes: Samples to predict of each record, int64 `(batch,)`; what lies beyond the signal does not
-                count. Default: as `nextclip_mode` says.
+                count. Default: by `nextclip_mode`.
             attention_mask: `(batch, samples)`, 1 = signal.
             lead_mask: `(batch, leads)`, 1 = present.
             patient_ids: Accepted and ignored.

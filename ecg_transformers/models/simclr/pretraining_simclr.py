@@ -1,4 +1,4 @@
-"""SimCLR pretraining: each view of a record is told from the views of all other records of the batch.
+"""SimCLR pretraining: each view of a record is contrasted with the views of all other records of the batch.
 
 Source: Chen et al. 2020 (arXiv 2002.05709), on electrocardiograms as in Mehari & Strodthoff 2022 (arXiv 2103.12676) and
 their public code ecg-selfsupervised. See `docs/systems/simclr.md`.

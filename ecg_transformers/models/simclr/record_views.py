@@ -87,7 +87,7 @@ class RecordViewsForPreTraining(RecordViewsPreTrainedModel):
             draws: From `draw`.
 
         Raises:
-            SignalError: The input has another length than the config says.
+            SignalError: The input has another length than in the config.
         """
         values = inputs["input_values"]
         wanted = self.config.source_window_size or self.config.window_size

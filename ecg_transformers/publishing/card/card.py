@@ -26,7 +26,7 @@ from .literature import literature_list
 from .pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
 from .results import checkpoint_entries, evaluation_results
 from .table import results_table
-from .training_facts import training_words
+from .training_facts import training_text
 from .usage import summary, usage_blocks
 
 __all__ = ["check_card", "read_card", "render_card"]
@@ -73,7 +73,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "published": literature_list(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
         "intended_use": facts.config.intended_use,
         "licenses": _licenses(values, corpora, lacking),
-        "training": training_words(facts.results, facts.run, facts.name, classifier=facts.head == "classifier"),
+        "training": training_text(facts.results, facts.run, facts.name, classifier=facts.head == "classifier"),
         "files": _files(facts),
         "citation": _citation(values, corpora),
     } | dict(facts.sections)
@@ -112,7 +112,7 @@ def read_card(text: str) -> tuple[ModelCardData, str]:
 
 
 def check_card(text: str, results: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Checks that a card is complete and that its `model-index` is what the results say.
+    """Checks that a card is complete and that its `model-index` agrees with the results.
 
     Args:
         text: The card.

@@ -1,4 +1,4 @@
-"""The YAML head of a card: reading it, what a trained checkpoint inherits from its base, what its author must say.
+"""The YAML head of a card: reading it, what a trained checkpoint inherits from its base, what its author must state.
 
 A rendered card keeps licenses and attributions of its template in its metadata, so that a checkpoint that is trained
 from this one inherits them.
@@ -80,7 +80,7 @@ def derived_template(base: str | Path | None, corpus: Mapping[str, Any], *, use:
     corpora = [] if base is None else _corpora_of(base, name, inherited)
     own = _corpus_entry(corpus) | {"use": use}
     if not own["license"]:
-        # The name of a folder says nothing to others.
+        # The name of a folder means nothing to others.
         own |= dict.fromkeys(("title", "license", "homepage", "citation"))
     same = next((one for one in corpora if (one["name"], one["version"]) == (own["name"], own["version"])), None)
     if same is None:

@@ -113,7 +113,7 @@ def threshold_notes(results: Sequence[Entry], name: str = "") -> str:
     others = {"macro_average_precision": "average precision"}
     # Of entries without a count, thresholds were fitted on the records that judged them, and on single positives.
     others |= {} if count is None else {"macro_f1": f"F1 at the thresholds of {count} labels"}
-    found = [f"macro {words} {entry[field]:.3f}" for field, words in others.items() if field in entry]
+    found = [f"macro {name} {entry[field]:.3f}" for field, name in others.items() if field in entry]
     return text + (f" On the same records, without interval: {', '.join(found)}." if found else "")
 
 
@@ -145,12 +145,12 @@ def label_lines(scores: Sequence[Entry], labels: Sequence[tuple[str, str]]) -> s
         labels: Codes and names of the outputs, in order.
     """
     return "\n".join(
-        f"- {_full_name(code, {code: name})}: {_threshold_words(row)}"
+        f"- {_full_name(code, {code: name})}: {_threshold_text(row)}"
         for (code, name), row in zip(labels, scores, strict=True)
     )
 
 
-def _threshold_words(row: Entry) -> str:
+def _threshold_text(row: Entry) -> str:
     count = int(row.get("threshold_positives") or row["positives"])
     fitted = f"{count:,} positive{'' if count == 1 else 's'}"
     if row.get("threshold") is None:

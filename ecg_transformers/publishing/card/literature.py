@@ -36,6 +36,6 @@ def literature_list(systems: Sequence[Mapping[str, str]], entries: Sequence[Mapp
                 role = find_fold_role({"corpus": corpus, "evaluate_folds": folds})
                 where = f"{role} fold {', '.join(map(str, folds))}" if role in ("test", "validation") else role
                 kind = score.source.brackets.partition(" (")[0]
-                words = f"{system}, {mode_title(mode)}, {labels}: {score.value:.3f}"
-                groups.setdefault(f"{where}, {kind} ({score.source.citation})", {})[words] = None
+                text = f"{system}, {mode_title(mode)}, {labels}: {score.value:.3f}"
+                groups.setdefault(f"{where}, {kind} ({score.source.citation})", {})[text] = None
     return "\n".join(f"- {source}: {'; '.join(scores)}." for source, scores in groups.items())

@@ -21,7 +21,7 @@ __all__ = [
     "find_fold_role",
     "load_results",
     "main_entries",
-    "setting_words",
+    "setting_text",
     "varying_fields",
 ]
 
@@ -154,20 +154,20 @@ def varying_fields(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def setting_words(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Returns the mode of an entry and what tells it from others of its label set: `"fine-tuned, seed 1"`.
+def setting_text(entry: Entry, entries: Sequence[Entry]) -> str:
+    """Returns the mode of an entry and what distinguishes it from others of its label set: `"fine-tuned, seed 1"`.
 
     Args:
         entry: Of `results.json`.
         entries: Those that are shown with it.
     """
-    words = [mode_title(entry["mode"])]
+    parts = [mode_title(entry["mode"])]
     for field in varying_fields([other for other in entries if other["labels"] == entry["labels"]]):
         if field == "train_fraction" and entry.get("train_records"):
-            words.append(f"{entry['train_records']:,} labeled records")
+            parts.append(f"{entry['train_records']:,} labeled records")
         elif entry.get(field) is not None:
-            words.append(f"{field.replace('_', ' ')} {entry[field]}")
-    return ", ".join(words)
+            parts.append(f"{field.replace('_', ' ')} {entry[field]}")
+    return ", ".join(parts)
 
 
 def _dataset(name: str) -> tuple[str, str]:
@@ -211,7 +211,7 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
                 metric_type=_hub_type(entry["metric"]),
-                metric_name=f"{metric_title(entry['metric'])}, {setting_words(entry, found)}{rare}",
+                metric_name=f"{metric_title(entry['metric'])}, {setting_text(entry, found)}{rare}",
                 metric_value=round(entry["value"], DIGITS),
                 metric_args=details,
             )

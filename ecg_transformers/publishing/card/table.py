@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpora import official_fold_roles
 from ...evaluation.modes import MODES
-from ...evaluation.results.entries import label_set_title, metric_title, unfinished_words
+from ...evaluation.results.entries import label_set_title, metric_title, unfinished_text
 from .results import (
     NAMED_FIELDS,
     SETTING_FIELDS,
@@ -14,11 +14,11 @@ from .results import (
     distinct_entries,
     find_fold_role,
     main_entries,
-    setting_words,
+    setting_text,
     varying_fields,
 )
 
-__all__ = ["results_table", "score_words"]
+__all__ = ["results_table", "score_text"]
 
 Entry = Mapping[str, Any]
 Row = Mapping[str, Entry]
@@ -60,7 +60,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     return "\n\n".join(["\n".join(lines), *notes, f"Sources of the rows:\n\n{listed}"])
 
 
-def score_words(entry: Entry) -> str:
+def score_text(entry: Entry) -> str:
     """A score with its interval, e.g. `"0.898 (0.885-0.913)"`."""
     return f"{entry['value']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})"
 
@@ -100,7 +100,7 @@ def _columns(
     firsts = [next(iter(row.values())) for row in rows]
     columns = {
         "labels": [label_set_title(one) for one in firsts],
-        "protocol": [setting_words(one, shown) for one in firsts],
+        "protocol": [setting_text(one, shown) for one in firsts],
     }
     if published and any(entry not in published for entry in shown):
         columns["weights"] = ["published" if one in published else "another training" for one in firsts]
@@ -110,8 +110,8 @@ def _columns(
     standard = ["validation", "test"] if {"validation", "test"} & set(found) else []
     for role in dict.fromkeys([*standard, *found]):
         entries = [row.get(role) for row in rows]
-        title = _fold_words(role, shown)
-        columns[title] = [score_words(one) if one else "-" for one in entries]
+        title = _fold_text(role, shown)
+        columns[title] = [score_text(one) if one else "-" for one in entries]
         if any(baselines := [_baseline(one, main) if one else "" for one in entries]):
             columns["baseline" if role == found[0] else f"baseline, {role}"] = [cell or "-" for cell in baselines]
         if any(differences := [_difference(one) if one else "" for one in entries]):
@@ -149,7 +149,7 @@ def _source(entry: Entry) -> str:
         f"commit `{commit[:7]}`{' with uncommitted changes' if changes else ''}" if commit else "",
         str(entry["date"])[:10],
         str(entry.get("hardware") or ""),
-        unfinished_words(entry),
+        unfinished_text(entry),
     ]
     return ", ".join(filter(None, parts)) + (f". {entry['provenance']}" if entry.get("provenance") else "")
 
@@ -184,7 +184,7 @@ def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
     return notes
 
 
-def _fold_words(role: str, entries: Sequence[Entry]) -> str:
+def _fold_text(role: str, entries: Sequence[Entry]) -> str:
     if role not in ("validation", "test"):
         return role
     folds = _folds_of(role, entries)

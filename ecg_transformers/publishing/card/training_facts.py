@@ -6,12 +6,12 @@ from typing import Any
 
 from .results import checkpoint_entries, main_entries
 
-__all__ = ["training_words"]
+__all__ = ["training_text"]
 
 MODE_LINES = {"from_scratch": "Supervised training from random weights", "fine_tune": "Fine-tuning"}
 
 
-def training_words(
+def training_text(
     results: Sequence[Mapping[str, Any]], run: Mapping[str, Any], name: str = "", *, classifier: bool = False
 ) -> str:
     """One line per training run: the one that left `run.json`, else those that the results name.
@@ -25,13 +25,13 @@ def training_words(
     own = next(iter(checkpoint_entries(results, name)), None)
     kind = MODE_LINES.get(own["mode"], "Training") if own is not None else "Training"
     if run:
-        return f"- {kind if classifier else 'Pretraining'}: {_run_words(run)}"
+        return f"- {kind if classifier else 'Pretraining'}: {_run_text(run)}"
     pretrained = [entry for entry in main_entries(results, name) if entry["initialisation"] == "pretrained"]
     # The commit of an entry is that of the evaluation; entries of today know that of the pretraining.
     runs = [{"config": entry["config"]} | entry["pretraining"] for entry in pretrained]
-    lines = dict.fromkeys(f"- Pretraining: {_run_words(one)}" for one in runs)
+    lines = dict.fromkeys(f"- Pretraining: {_run_text(one)}" for one in runs)
     if classifier and own is not None:
-        lines[f"- {kind}: {_run_words(_training_run(own))}"] = None
+        lines[f"- {kind}: {_run_text(_training_run(own))}"] = None
     return "\n".join(lines) or "No training facts have been recorded for this checkpoint."
 
 
@@ -49,25 +49,25 @@ def _training_run(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return run | ({"config": entry["config"]} if entry["initialisation"] == "random" else {})
 
 
-def _run_words(run: Mapping[str, Any]) -> str:
+def _run_text(run: Mapping[str, Any]) -> str:
     corpus = run.get("corpus") or {}
-    words = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
+    parts = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
     for key in ("records", "epochs", "steps"):
         if run.get(key):
-            words.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
+            parts.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
     if (run.get("data_fraction") or 1) != 1:
-        words.append(f"{run['data_fraction']:.0%} of the training data")
+        parts.append(f"{run['data_fraction']:.0%} of the training data")
     if run.get("sampling", "none") != "none":
-        words.append(f"positives by `{run['sampling']}`")
+        parts.append(f"positives by `{run['sampling']}`")
     hours = float(run.get("hours") or 0)
     if hours:
-        words.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")
+        parts.append(f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.1f} minutes")
     if run.get("train_folds"):
-        words.append(f"training folds {', '.join(map(str, run['train_folds']))}")
-    words += [str(run["hardware"])] if run.get("hardware") else []
-    words += [f"seed {run['seed']}"] if run.get("seed") is not None else []
+        parts.append(f"training folds {', '.join(map(str, run['train_folds']))}")
+    parts += [str(run["hardware"])] if run.get("hardware") else []
+    parts += [f"seed {run['seed']}"] if run.get("seed") is not None else []
     if run.get("config"):
         path = PurePath(str(run["config"]))
-        words.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
-    words += [f"commit `{str(run['commit'])[:7]}`"] if run.get("commit") else []
-    return f"{', '.join(words)}.{' ' + run['provenance'] if run.get('provenance') else ''}"
+        parts.append(f"configuration `{path.name if path.is_absolute() else path.as_posix()}`")
+    parts += [f"commit `{str(run['commit'])[:7]}`"] if run.get("commit") else []
+    return f"{', '.join(parts)}.{' ' + run['provenance'] if run.get('provenance') else ''}"

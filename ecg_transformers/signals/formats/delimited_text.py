@@ -253,7 +253,7 @@ def _split_sample(lines: Sequence[str], stated: str | None) -> tuple[str | None,
 def _find_body(rows: Sequence[Sequence[str]]) -> _Body | None:
     """Where the rows of numbers begin; None if there are none.
 
-    The second half of the lines, beyond any preamble, tells how many fields they have and which hold numbers.
+    The second half of the lines, beyond any preamble, shows how many fields they have and which hold numbers.
     """
     tail = rows[len(rows) // 2 :]
     width = Counter(map(len, tail)).most_common(1)[0][0]
@@ -291,7 +291,7 @@ def _columns(rows: Sequence[Sequence[str]], body: _Body, facts: Facts, *, paired
     units: Sequence[str] = ()
     if above and any(map(_unit, above[-1])) and all(_unit(field) or not field for field in above[-1]):
         units = above.pop()
-    # Below the names, a line that says the same of all columns, such as "CAL".
+    # Below the names, a line with the same text in all columns, such as "CAL".
     while len(above) > 1 and len(above[-1]) == len(above[-2]) > 1 and len(set(above[-1])) == 1:
         above.pop()
     if facts.columns:

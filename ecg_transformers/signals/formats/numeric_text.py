@@ -43,7 +43,7 @@ class NumberReader:
 
     A comma or point followed by three digits, as in "1,234", may be a decimal or a thousands mark. Other fields of the
     file decide: "0,5" for the decimal comma, "1,234.5" and "1,234,567" for the thousands comma. Fields are read with
-    their last mark as the decimal one; `settle` says at the end whether the file has to be read in another style.
+    their last mark as the decimal one; `settle` returns at the end whether the file has to be read in another style.
 
     Args:
         path: File, for error messages.
@@ -136,7 +136,7 @@ class NumberReader:
             return None
         raise RecordFileError(
             f"{self.path}, line {self._open.line}: {self._open.field!r} is a number with a decimal comma or with a "
-            "thousands comma, and no other line tells which. Set decimal=',' or decimal='.'."
+            "thousands comma, and no other line decides which. Set decimal=',' or decimal='.'."
         )
 
     @property

@@ -44,8 +44,8 @@ def _is_wfdb(path: Path, head: bytes) -> bool:
     if path.suffix.casefold() not in (".dat", ".mat"):
         return False
     # A .dat with text is a table; any other without its header is an incomplete copy of a WFDB record.
-    beside = path.with_suffix(".hea").is_file() or path.with_suffix(".HEA").is_file()
-    return beside or (path.suffix.casefold() == ".dat" and not is_table(path, head))
+    has_header = path.with_suffix(".hea").is_file() or path.with_suffix(".HEA").is_file()
+    return has_header or (path.suffix.casefold() == ".dat" and not is_table(path, head))
 
 
 def _header_of(path: Path) -> bool:
@@ -112,7 +112,7 @@ def read_record(
         treat_as: Leads to be treated as others, as in `{"MLII": "II"}`, with a note.
         key: Name of the array in a container (NPZ, HDF5, MATLAB) with several arrays.
         index: Index of the recording in an array of several recordings.
-        decimal: Decimal mark of delimited text (`"."` or `","`), where the file does not tell.
+        decimal: Decimal mark of delimited text (`"."` or `","`), where the file does not decide it.
 
     Raises:
         RecordFileError: If the file is missing, damaged, of an unknown format, or contradicts the arguments.

@@ -211,7 +211,7 @@ def _is_count(values: np.ndarray, *, named: bool, first: bool) -> bool:
 
     Args:
         values: The column.
-        named: Whether its name says so; lost rows are then allowed.
+        named: Whether its name marks it as one; lost rows are then allowed.
         first: Whether it is the first column and has no name.
     """
     if len(values) < 2 or not (values == np.rint(values)).all():
@@ -244,7 +244,7 @@ def _time_axis(
     rate = settle_sampling_rate(None, known, where=where)
     if not meaning.times:
         return rate, None if meaning.counter is None else _places_by_count(meaning.counter, notes)
-    # Of several clocks that of the sensor shows the fewest gaps: others tell when a packet arrived.
+    # Of several clocks that of the sensor shows the fewest gaps: others record when a packet arrived.
     found_places = [
         places_at_rate(times * _seconds_per_unit(times, unit, rate), rate, where=where)
         for _, times, unit in meaning.times

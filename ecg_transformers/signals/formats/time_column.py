@@ -211,7 +211,7 @@ def _missing_samples(jumps: np.ndarray, sizes: np.ndarray, least: float) -> np.n
     """Missing samples before each time but the first, int64, from the jumps of the times in samples.
 
     Times that come late and are early afterwards are no gap: after a gap all are late. And the clock of a recorder is
-    a little faster or slower than its nominal rate says.
+    a little faster or slower than its nominal rate.
     """
     surplus = jumps - sizes
     even = np.abs(surplus) <= least

@@ -417,7 +417,7 @@ class Encoder(EcgPreTrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> EcgModelOutput | tuple:
-        """Pool the tokens and return what was asked for, by argument or, where it is None, by the config.
+        """Pool the tokens and return what was requested, by argument or, where it is None, by the config.
 
         Args:
             tokens: `(batch, tokens, hidden_size)`, of the last layer that was run.

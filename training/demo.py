@@ -21,7 +21,7 @@ TRAINED = REPOSITORY / "hub" / "mae-moco-ecg"
 
 
 def call(title: str, *argv: str | Path) -> None:
-    """Run one command of the package as a user would type it, its output in sight."""
+    """Run one command of the package as a user would type it, with its output shown."""
     argv = [str(text) for text in argv]
     shown = " ".join(Path(text).name if text == sys.executable else text.replace(f"{REPOSITORY}/", "") for text in argv)
     print(f"\n== {title}\n$ {shown}", flush=True)
@@ -30,7 +30,7 @@ def call(title: str, *argv: str | Path) -> None:
     environment = {"OMP_NUM_THREADS": "1", **os.environ, **quiet}
     finished = subprocess.run(argv, cwd=REPOSITORY, env=environment, check=False)
     if finished.returncode:
-        sys.exit(f"demo.py: this command failed with exit code {finished.returncode}; its message stands above.")
+        sys.exit(f"demo.py: this command failed with exit code {finished.returncode}; see its message above.")
 
 
 def launch(script: str, *argv: str | Path) -> tuple[str | Path, ...]:

@@ -155,7 +155,7 @@ def run_mode(
     settings = _resolved(settings or LearningSettings(), splits, device)
     if settings.attentive and not (mode.trains or mode.attentive):
         raise EcgError(
-            f"a {mode.title} learns no attention over the tokens: set --mode attentive_probe, or another pooling."
+            f"a {mode.title} has no attention over the tokens: set --mode attentive_probe, or another pooling."
         )
     initialization = "random" if mode.initialization == "random" else initialization
     # The backward pass of SDPA takes 40 % of a training step on a CPU.

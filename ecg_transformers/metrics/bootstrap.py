@@ -34,7 +34,7 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end.
         num_labels: Labels that were averaged.
-        left_out: Labels left out of `value`: one class only, or fewer positives than asked for.
+        left_out: Labels left out of `value`: one class only, or fewer positives than `min_positives`.
         vanished: Share of resamples in which an averaged label had one class only.
         resamples: Number of resamples.
         confidence: Share of resamples inside the interval.

@@ -22,7 +22,7 @@ __all__ = ["KeyContrastMixin"]
 
 
 class KeyContrastMixin(SelectionMixin, MomentumEncoderMixin):
-    """Loss, queue and choice of positives of a model with a momentum encoder; stands before its `PreTrainedModel` base.
+    """Loss, queue and choice of positives of a model with a momentum encoder; precedes its `PreTrainedModel` base.
 
     Args:
         config: Configuration of the model, with the fields of `SelectionConfig`.

@@ -19,7 +19,7 @@ def ema_update(average: nn.Module, online: nn.Module, momentum: float, *, names:
 
     Args:
         average: The momentum encoder, changed in place.
-        online: The network that learns, of the same structure.
+        online: The trained network, of the same structure.
         momentum: Share of the old weights, 0 to 1.
         names: Only parameters whose names contain this text.
     """
@@ -35,7 +35,7 @@ def copy_and_freeze(average: nn.Module, online: nn.Module) -> None:
 
     Args:
         average: The momentum encoder.
-        online: The network that learns, of the same structure.
+        online: The trained network, of the same structure.
     """
     for mean, parameter in zip(average.parameters(), online.parameters(), strict=True):
         init.copy_(mean, parameter)
@@ -45,7 +45,7 @@ def copy_and_freeze(average: nn.Module, online: nn.Module) -> None:
 
 
 class MomentumEncoderMixin(nn.Module):
-    """Start and movement of the momentum encoder of a pretraining model; stands before its `PreTrainedModel` base.
+    """Start and movement of the momentum encoder of a pretraining model; precedes its `PreTrainedModel` base.
 
     Such a model sets `momentum`, holds the submodule `momentum_encoder`, and names in `momentum_parts` which submodule
     follows which (none: a model that was built without its contrastive task). A follower is a network of the same

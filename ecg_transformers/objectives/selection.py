@@ -203,7 +203,7 @@ def _largest(values: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Ten
 
 
 class SelectionMixin(nn.Module):
-    """Choice of positives of a pretraining model over its run; stands before its `PreTrainedModel` base.
+    """Choice of positives of a pretraining model over its run; precedes its `PreTrainedModel` base.
 
     `PretrainingTrainer` starts the choice when its warm-up is over, through the hook `before_step`; in any other loop
     it is active from the start.

@@ -38,7 +38,7 @@ PATH_IN_TEXT = re.compile(
 )
 PATIENT_KEY = re.compile(r"patients?(_?(ids?|names?|identifiers?))?|age|sex|birth\w*|date_of_birth|mrn", re.I)
 
-# A guard against a hang: five seconds are usual, minutes on a machine that does much else.
+# A guard against a hang: five seconds are usual, minutes on a busy machine.
 CLEAN_PROCESS_SECONDS = 900
 
 

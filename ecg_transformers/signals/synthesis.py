@@ -321,8 +321,8 @@ def _disturbances(noise: float, time: np.ndarray, sampling_rate: float, generato
     if sampling_rate > 300:
         muscle[:, 1:] = 0.75 * muscle[:, 1:] + 0.65 * muscle[:, :-1]
     muscle *= noise * np.exp(generator.normal(0.0, 0.3, size=(8, 1))).astype(np.float32)
-    hum = np.sin(2 * np.pi * 50.0 * time + generator.uniform(0, 2 * np.pi)) * (sampling_rate > 100)
-    return drift + muscle + np.outer(0.25 * noise * np.abs(generator.normal(size=8)), hum)
+    powerline = np.sin(2 * np.pi * 50.0 * time + generator.uniform(0, 2 * np.pi)) * (sampling_rate > 100)
+    return drift + muscle + np.outer(0.25 * noise * np.abs(generator.normal(size=8)), powerline)
 
 
 def _twelve_leads(eight: np.ndarray) -> np.ndarray:

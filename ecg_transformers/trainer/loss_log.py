@@ -11,7 +11,7 @@ __all__ = ["LossLog"]
 
 
 class LossLog:
-    """Sums up loss terms on the device; nothing is synchronized until they are asked for."""
+    """Sums up loss terms on the device; nothing is synchronized until they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}

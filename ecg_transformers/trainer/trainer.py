@@ -169,7 +169,7 @@ class EcgTrainer(Trainer):
         return self.epoch_sampler
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names of the parameters that weight decay applies to: norms and biases if asked for, no exempted ones."""
+        """Names of the parameters that weight decay applies to: norms and biases if requested, no exempted ones."""
         if getattr(self.args, "decay_norms_and_biases", False):
             decayed = [name for name, _ in model.named_parameters()]
         else:

@@ -76,7 +76,7 @@ def test_one_cycle_of_rate_and_momentum_is_that_of_the_benchmark(architecture, s
         momenta.append(optimizer.param_groups[0]["betas"][0])
         optimizer.step()
         scheduler.step()
-    # From a 25th up to the maximum over 30 % of the steps, then down to a 250,000th (specification 12.3).
+    # From a 25th up to the maximum over 30 % of the steps, then down to a 250,000th.
     rise = 0.3 * steps - 1
     for step, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
         if step <= rise:
@@ -106,7 +106,7 @@ def test_discriminative_rates_are_a_quarter_per_group(architecture, splits, tmp_
     for name, parameter in trainer.classifier.named_parameters():
         part = ".".join(name.split(".")[1:3]) if name.startswith("xresnet1d") else "head"
         found.setdefault(part, set()).add(round(rates[id(parameter)], 12))
-    # Specification 8.2: head, (stages 4, 3), (stages 2, 1), (stem 2, 1), stem 0.
+    # ecg-selfsupervised: head, (stages 4, 3), (stages 2, 1), (stem 2, 1), stem 0.
     assert found == {
         "head": {1e-2}, "stages.3": {2.5e-3}, "stages.2": {2.5e-3}, "stages.1": {6.25e-4}, "stages.0": {6.25e-4},
         "stem.2": {1.5625e-4}, "stem.1": {1.5625e-4}, "stem.0": {3.90625e-5},

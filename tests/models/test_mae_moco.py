@@ -84,7 +84,7 @@ def test_published_size_has_the_published_shapes_and_cost():
 
     mask = random_patch_mask(torch.rand(2, 144), 0.75)
     visible = select_patches(patchify(x, 25), mask.ids_keep)
-    # As the specification has them; it embeds all patches in the masked pass (0.966), ours only the visible ones.
+    # As published, which embeds all patches in the masked pass (0.966), ours only the visible ones.
     assert gflop_per_record(lambda: model.mae_moco(x)) == pytest.approx(3.952, abs=0.001)
     masked = gflop_per_record(lambda: model.mae_moco.encode_visible(visible, mask.ids_keep, None, False))
     assert masked == pytest.approx(0.966 - 0.75 * 2 * 144 * 300 * 512 / 1e9, abs=0.001)
@@ -487,7 +487,7 @@ def test_classifier(pooling, tmp_path):
     torch.testing.assert_close(again(x).logits, output.logits, rtol=1e-5, atol=1e-5)
 
 
-def test_start_values_follow_the_specification():
+def test_start_values_are_the_published_ones():
     torch.manual_seed(0)
     model = MaeMocoModel(MaeMocoConfig(**{**TINY, "hidden_size": 128}))
     bound = math.sqrt(6 / (300 + 128))

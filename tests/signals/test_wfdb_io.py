@@ -474,7 +474,7 @@ def test_what_is_wrong_with_annotations_is_noted_and_leaves_the_signal(tmp_path,
     wfdb.wrann("r", "atr", np.array([100, 599, 600, 900]), symbol=["N", "N", "V", "N"], write_dir=str(tmp_path))
     record = read_wfdb(path)
     assert record.annotations.samples.tolist() == [100, 599]
-    assert record.notes == ["2 annotations behind the end of the signal left out (r.atr)"]
+    assert record.notes == ["2 annotations beyond the end of the signal left out (r.atr)"]
     assert read_wfdb(path, stop=500).notes == []
     (tmp_path / "r.atr").write_text("time,label\n0.1,N\n")
     record = read_wfdb(path)

@@ -46,8 +46,8 @@ class MaeMocoForPreTrainingOutput(ModelOutput):
         positive_keys: Unit vectors `(batch, projection_size)` of the second view, from the momentum encoder. (Not
             `keys`: an output is a mapping, and its method of that name would be hidden.)
         last_hidden_state: Tokens of the first view `(batch, 1 + patches, hidden_size)`.
-        hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
-        attentions: Of the first view, as in `EcgModelOutput`, if asked for.
+        hidden_states: Of the first view, as in `EcgModelOutput`, if requested.
+        attentions: Of the first view, as in `EcgModelOutput`, if requested.
     """
 
     loss: torch.Tensor | None = None
@@ -269,7 +269,7 @@ class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
     def _encode_keys(
         self, view: torch.Tensor, masks: dict[str, torch.Tensor | None], shuffle_indices: torch.Tensor | None
     ) -> torch.Tensor:
-        # Only the projector has BatchNorm, so only it needs strangers in its batch: encode here, project elsewhere.
+        # Only the projector has BatchNorm, so only it needs a shuffled batch: encode here, project elsewhere.
         [pooled] = self.encode_momentum(view, **masks)
         shuffle = self.config.shuffle_bn
         if shuffle == "auto":

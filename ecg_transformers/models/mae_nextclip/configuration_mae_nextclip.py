@@ -19,7 +19,7 @@ class MaeNextclipConfig(MaskedAutoencoderConfig):
 
     The fields of the encoder and of its masked reconstruction are described in `EcgVitConfig` and
     `MaskedAutoencoderConfig`. Width, blocks and heads of the NextClip decoder are those of the MAE decoder (ours; the
-    paper has no figures of it).
+    paper reports no results with it).
 
     Args:
         nextclip_mode (`str`, default `"fixed"`, ours): Length of the predicted clip: `"fixed"`, `nextclip_size` for

@@ -35,8 +35,8 @@ class MaeNextclipForPreTrainingOutput(ModelOutput):
         patch_mask: `(batch, patches)`, 1 = removed, 0 = visible.
         ids_restore: Place of each patch in the shuffled order `(batch, patches)`.
         last_hidden_state: Tokens of the record up to its clip `(batch, 1 + patches, hidden_size)`.
-        hidden_states: Of the same pass, as in `EcgModelOutput`, if asked for.
-        attentions: Of the same pass, as in `EcgModelOutput`, if asked for.
+        hidden_states: Of the same pass, as in `EcgModelOutput`, if requested.
+        attentions: Of the same pass, as in `EcgModelOutput`, if requested.
     """
 
     loss: torch.Tensor | None = None

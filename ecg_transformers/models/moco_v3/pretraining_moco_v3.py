@@ -41,8 +41,8 @@ class MocoV3ForPreTrainingOutput(ModelOutput):
         positive_similarity: Mean cosine similarity of a query with its own key, over both terms.
         sampling_active: 1 if positives are selected at this step, 0 before the warm-up of the sampling is over.
         last_hidden_state: Tokens of the first view `(batch, tokens, hidden_size)`.
-        hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
-        attentions: Of the first view, as in `EcgModelOutput`, if asked for.
+        hidden_states: Of the first view, as in `EcgModelOutput`, if requested.
+        attentions: Of the first view, as in `EcgModelOutput`, if requested.
     """
 
     loss: torch.Tensor | None = None

@@ -37,8 +37,8 @@ class SimclrForPreTrainingOutput(ModelOutput):
         sampling_active: 1 if positives are chosen at this step, 0 before the warm-up of the sampling is over.
         projections: Unit vectors `(batch, views, projection_size)`.
         last_hidden_state: Tokens of the first view `(batch, tokens, hidden_size)`.
-        hidden_states: Of the first view, as in `EcgModelOutput`, if asked for.
-        attentions: Of the first view, as in `EcgModelOutput`, if asked for.
+        hidden_states: Of the first view, as in `EcgModelOutput`, if requested.
+        attentions: Of the first view, as in `EcgModelOutput`, if requested.
     """
 
     loss: torch.Tensor | None = None

@@ -207,7 +207,7 @@ def _find_layout(path: Path, encoding: str, decimal: Decimal | None) -> _Layout:
     if paired and decimal is None:
         number, first = numbered[body.start]
         raise RecordFileError(
-            f"{path}, line {number}: the commas in {first.strip()[:40]!r} stand between numbers, or are decimal "
+            f"{path}, line {number}: the commas in {first.strip()[:40]!r} are between numbers, or are decimal "
             "commas, or both. Set decimal=',' for decimal commas, decimal='.' for whole numbers between commas."
         )
     columns = _columns(rows, body, facts, paired=paired)
@@ -275,7 +275,7 @@ def _find_body(rows: Sequence[Sequence[str]]) -> _Body | None:
 
 
 def _is_single_name(lines: Sequence[str], single: _Body) -> bool:
-    """Whether the numbers stand below a name without delimiter, or below a fact."""
+    """Whether the numbers are below a name without delimiter, or below a fact."""
     above = lines[single.start - 1] if single.start else ","
     return not any(mark in above for mark in "\t;|,") or find_facts([above]) != Facts()
 

@@ -13,7 +13,7 @@ __all__ = ["Decimal", "NumberReader", "is_number", "joined_by_commas"]
 Decimal = Literal[".", ","]
 
 _GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?", "<na>"}
-# Digits in groups of three, with one of the marks between them, and a decimal part behind another mark.
+# Digits in groups of three, with one of the marks between them, and a decimal part after another mark.
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?P<mark>[.,'\s\N{RIGHT SINGLE QUOTATION MARK}])\d{3}(?:(?P=mark)\d{3})*([.,]\d+)?")
 _SINGLE_MARK = re.compile(r"[-+]?\d*[.,]\d+(?:[eE][-+]?\d{1,3})?")
 _SPACES = re.compile(r"[\s'\N{RIGHT SINGLE QUOTATION MARK}]")
@@ -149,7 +149,7 @@ def joined_by_commas(rows: list[list[str]]) -> bool:
     """Whether fields that were split at commas look like the halves of numbers with a decimal comma.
 
     That is: whole numbers only, in pairs; the second of a pair has no sign and keeps its zeros ("024"), or always has
-    the same number of digits behind a single one.
+    the same number of digits after a single one.
     """
     if not rows or any(len(row) != len(rows[0]) or len(row) % 2 for row in rows):
         return False

@@ -79,7 +79,7 @@ def find_facts(lines: Iterable[str]) -> Facts:
 
 
 def is_fact(fields: Sequence[str]) -> bool:
-    """Whether a line of two fields states a fact: one that `find_facts` knows, or one behind "=" or ":"."""
+    """Whether a line of two fields states a fact: one that `find_facts` knows, or one after "=" or ":"."""
     if len([field for field in fields if field]) != 2:
         return False
     if fields[0].endswith(("=", ":")):
@@ -122,7 +122,7 @@ def _lead(name: str) -> str:
 
 
 def _open_signals(text: str) -> Facts | None:
-    """The header of the OpenSignals text format: one entry per device, its columns behind those of the one before."""
+    """The header of the OpenSignals text format: one entry per device, its columns after those of the one before."""
     try:
         devices = json.loads(text)
     except ValueError:

@@ -147,7 +147,7 @@ def _refuse_collection(values: np.ndarray, named: list[Column], *, where: str) -
 
 
 def _is_header(table: Table) -> bool:
-    """Whether the first row of numbers is 0, 1, 2 ... or 1, 2, 3 ..., perhaps behind an empty field.
+    """Whether the first row of numbers is 0, 1, 2 ... or 1, 2, 3 ..., perhaps after an empty field.
 
     A single 0 is a header if all other numbers have a decimal mark.
     """
@@ -161,7 +161,7 @@ def _is_header(table: Table) -> bool:
 
 
 def _are_counted(names: Sequence[str]) -> bool:
-    """Whether names are consecutive numbers from 0 or 1, as pandas and R write them, perhaps behind an empty one."""
+    """Whether names are consecutive numbers from 0 or 1, as pandas and R write them, perhaps after an empty one."""
     counted = list(names if names[0] else names[1:])
     return any(counted == [str(start + k) for k in range(len(counted))] for start in (0, 1)) and counted != []
 

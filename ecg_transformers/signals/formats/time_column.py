@@ -24,7 +24,7 @@ _MAX_RATE_ERROR = 0.02
 
 
 _CLOCK = re.compile(r"(\d+:){1,2}\d{1,2}([.,]\d+)?")
-# A date before the clock time in the order of any country, and the half of the day behind it.
+# A date before the clock time in the order of any country, and the half of the day after it.
 _DATE_AND_CLOCK = re.compile(
     r"\d{1,4}([./-])\d{1,2}\1\d{1,4},?\s+(\d{1,2}:\d\d:\d\d(?:[.,]\d+)?)\s*([ap]\.?m\.?)?", re.I
 )
@@ -32,7 +32,7 @@ _DAY = 86_400.0
 
 
 def parse_clock(text: str) -> float | None:
-    """Seconds of a clock time (`[[hh:]mm:]ss.fff`), also behind a date; None for other text.
+    """Seconds of a clock time (`[[hh:]mm:]ss.fff`), also after a date; None for other text.
 
     An ISO date counts too. Other dates, whose order of day and month is not known, do not: see `unwrapped_clock`.
 

@@ -300,9 +300,9 @@ def _read_annotations(
     except RecordFileError as error:
         notes.append(f"annotations left out: {error}")
         return None
-    behind = int((every.samples >= stop).sum()) if whole else 0
-    if behind:
-        notes.append(f"{behind} annotations behind the end of the signal left out ({path.name})")
+    beyond = int((every.samples >= stop).sum()) if whole else 0
+    if beyond:
+        notes.append(f"{beyond} annotations beyond the end of the signal left out ({path.name})")
     return every.crop(start, stop)
 
 

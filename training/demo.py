@@ -101,9 +101,9 @@ def use(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_text("--output_dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
-    parser.add_text("--records", type=int, default=600, help="recordings to make (default 600)")
-    parser.add_text("--seed", type=int, default=0, help="another seed, other recordings (default 0)")
+    parser.add_argument("--output_dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_argument("--records", type=int, default=600, help="recordings to make (default 600)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other recordings (default 0)")
     options = parser.parse_args()
     folder, started = options.output_dir.resolve(), time.monotonic()
     for part in ("pretrained", "finetuned", "published"):

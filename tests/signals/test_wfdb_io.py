@@ -195,7 +195,7 @@ def test_gain_of_the_caller_goes_before_the_header_and_is_noted(tmp_path, digita
 def test_uncalibrated_and_unitless_records_are_noted(tmp_path, digital):
     assert "uncalibrated" in read_wfdb(write_record(tmp_path, digital, gain="0")).notes[0]
     path = write_record(tmp_path, digital, gain="200")
-    assert read_wfdb(path).notes == ["the header states no unit: taken as mV, as WFDB says"]
+    assert read_wfdb(path).notes == ["the header states no unit: taken as mV, the default of WFDB"]
     assert read_wfdb(path, units="uV").notes[0] == "converted uV -> mV"
 
 

@@ -82,7 +82,7 @@ def test_what_is_not_stated_stands_on_the_card_and_stops_a_push(run, base, tmp_p
     (run / "card.md").write_text(derived_template(base, FOLDER, use="fine-tuning"))
     with caplog.at_level(logging.WARNING, "ecg_transformers"):
         publish(run, card=run, output_dir=tmp_path / "out", clean_process=False)
-    assert "does not say: corpora[1].title (of folder), corpora[1].license (of folder)" in caplog.text
+    assert "does not state: corpora[1].title (of folder), corpora[1].license (of folder)" in caplog.text
     text = (tmp_path / "out" / "README.md").read_text()
     metadata, _ = split_head(text)
     assert metadata["license"] == "other"

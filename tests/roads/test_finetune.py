@@ -210,7 +210,7 @@ def test_a_users_own_table_trains_with_one_command(checkpoint, tmp_path, capsys)
         folds.setdefault(row["patient"], set()).add(row["fold"])
     assert all(len(found) == 1 for found in folds.values())
     assert {row["fold"] for row in rows} == {"1", "2", "3"}
-    # The test fold is scored when it is asked for; the label that was dropped is passed over.
+    # The test fold is scored on request; the label that was dropped is left out.
     out = tmp_path / "out"
     scored = script("score").main(
         f"--model {out} --corpus {out / 'corpus'} --folds 3 --output_dir {tmp_path / 'score'} --resamples 50".split()

@@ -17,7 +17,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ecg_transformers.commands.options import build, converted, declared_options
-from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, in_script_words, refusal_lines
+from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, as_script_options, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
@@ -89,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def reading_settings(options: argparse.Namespace) -> tuple[FileSettings, RecordingSettings]:
-    """What the command line says about files that do not state everything and about unusual recordings."""
+    """Options for files that do not state everything, and for unusual recordings."""
     given = {name: getattr(options, name) for name in READING if getattr(options, name) is not None}
-    given = {name: True if not words else words[0] if len(words) == 1 else words for name, words in given.items()}
+    given = {name: True if not values else values[0] if len(values) == 1 else values for name, values in given.items()}
     values = converted(given, READING, {})
     return build(FileSettings, values), build(RecordingSettings, values)
 
@@ -203,22 +203,22 @@ def amplitude_lines(corpus: Corpus) -> list[str]:
     amplitude = corpus.info.get("median_amplitude")
     if not amplitude:
         return []
-    words = f"  amplitude    {amplitude:.3g} mV: median swing of the largest lead within 2 s"
+    line = f"  amplitude    {amplitude:.3g} mV: median swing of the largest lead within 2 s"
     leads = max(map(len, set(corpus.leads)))
     usual, least, most = USUAL_AMPLITUDE[leads >= 6]
     if least <= amplitude <= most:
-        return [words]
+        return [line]
     size = (
         f"{usual / amplitude:.3g} times too small" if amplitude < least else f"{amplitude / usual:.3g} times too large"
     )
-    return [f"{words}  <- the whole corpus looks {size} (usual: {usual:g} mV); check the gain in its headers"]
+    return [f"{line}  <- the whole corpus looks {size} (usual: {usual:g} mV); check the gain in its headers"]
 
 
 if __name__ == "__main__":
     try:
         found = main()
     except EcgError as error:
-        sys.exit(f"prepare.py: {type(error).__name__}: {in_script_words(str(error), OPTIONS)}")
+        sys.exit(f"prepare.py: {type(error).__name__}: {as_script_options(str(error), OPTIONS)}")
     except KeyboardInterrupt:
         sys.exit("prepare.py: interrupted; run the same command again to resume.")
     if 2 * found.info["refused"] >= found.info["refused"] + len(found):

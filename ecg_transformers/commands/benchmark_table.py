@@ -301,14 +301,14 @@ def _interval(samples: np.ndarray) -> tuple[float, float]:
 
 
 def _difference(cell: Cell) -> str:
-    return _difference_words(cell.difference)
+    return _difference_text(cell.difference)
 
 
 def _difference_to(key: str) -> Callable[[Cell], str]:
-    return lambda cell: _difference_words(cell.further.get(key))
+    return lambda cell: _difference_text(cell.further.get(key))
 
 
-def _difference_words(difference: tuple[float, float, float] | None) -> str:
+def _difference_text(difference: tuple[float, float, float] | None) -> str:
     return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference) if difference else ""
 
 

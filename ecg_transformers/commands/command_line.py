@@ -20,7 +20,7 @@ __all__ = ["convert", "field_types", "parse_command_line", "read_yaml", "with_ne
 def parse_command_line(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Split a command line into positional arguments and `--name value` options, values still as text.
 
-    `--name` alone means true, `--name a b` is a list, `--name=value` works too, and `-` in a name stands for `_`.
+    `--name` alone means true, `--name a b` is a list, `--name=value` works too, and `-` in a name means `_`.
 
     Args:
         argv: The command line without the program's name. A single value before the first option is positional, as is
@@ -221,11 +221,11 @@ def _to_list(value: Any, kind: Any) -> list:
 
 
 def _to_dict(value: Any) -> dict:
-    words = value.split(",") if isinstance(value, str) else value
-    if isinstance(words, Sequence) and all(
-        isinstance(word, str) and re.fullmatch(r"[^={}]+=[^={}]+", word) for word in words
+    pairs = value.split(",") if isinstance(value, str) else value
+    if isinstance(pairs, Sequence) and all(
+        isinstance(pair, str) and re.fullmatch(r"[^={}]+=[^={}]+", pair) for pair in pairs
     ):
-        return dict(word.strip().split("=") for word in words)
+        return dict(pair.strip().split("=") for pair in pairs)
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, Mapping):

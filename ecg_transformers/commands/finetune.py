@@ -192,8 +192,8 @@ class DownstreamRun:
         if not corpus.info["refused"]:
             return
         total = corpus.info["refused"] + len(corpus)
-        words = refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", option_types(FineTuneArguments))
-        self.print_line(words)
+        lines = refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", option_types(FineTuneArguments))
+        self.print_line(lines)
         if 2 * corpus.info["refused"] >= total:
             raise CorpusError(
                 f"{corpus.info['refused']:,} of {total:,} records of the table were refused, which is too many "

@@ -1,6 +1,6 @@
 """Label efficiency: the same evaluation with more and more training records (Mehari and Strodthoff 2022).
 
-A whole number n stands for the first n training folds, a number below 1 for a share of the records of all training
+A whole number n means the first n training folds, a number below 1 for a share of the records of all training
 folds. Both are nested: no patient is in two folds of PTB-XL, and a share is of whole patients, another draw for each
 seed. The reported records stay the same; labels without a positive among the training records are left out and counted.
 """

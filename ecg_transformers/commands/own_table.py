@@ -23,7 +23,7 @@ __all__ = ["SplitTable", "corpus_of_table", "split_table"]
 
 # Shares of training, validation and test; their fold numbers are 1, 2 and 3.
 _SHARES = (8, 1, 1)
-# Parts of a cross-validation, and the number of records below which a tenth of them says little.
+# Parts of a cross-validation, and the number of records below which a tenth of them is too few.
 _PARTS, _FEW_ROWS = 5, 500
 
 

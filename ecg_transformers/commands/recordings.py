@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..trainer.arguments import option
 
-__all__ = ["FileSettings", "RecordingSettings", "in_script_words", "refusal_lines"]
+__all__ = ["FileSettings", "RecordingSettings", "as_script_options", "refusal_lines"]
 
 _FILES: dict[str, Any] = {"group": "Files that do not state everything"}
 _RECORDINGS: dict[str, Any] = {"group": "Unusual recordings"}
@@ -70,10 +70,10 @@ class RecordingSettings:
 
 
 _PAIRS = r"\{'(?P<old>[^']+)': '(?P<new>[^']+)'\}"
-_ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|(?P<word>True|False|[\d.]+\d|\[\.\.\.\]))?")
+_ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|(?P<bare>True|False|[\d.]+\d|\[\.\.\.\]))?")
 
 
-def in_script_words(message: str, options: Collection[str]) -> str:
+def as_script_options(message: str, options: Collection[str]) -> str:
     """A message of the package with the options of a script in place of the arguments that it names.
 
     Args:
@@ -81,7 +81,7 @@ def in_script_words(message: str, options: Collection[str]) -> str:
         options: Names of the options of the script.
 
     Example:
-        >>> in_script_words("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
+        >>> as_script_options("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
         'Set --read_units uV, or --treat_as ECG=I.'
     """
 
@@ -89,7 +89,7 @@ def in_script_words(message: str, options: Collection[str]) -> str:
         name = next((name for name in (f"read_{found['name']}", found["name"]) if name in options), None)
         if name is None:
             return found[0]
-        value = f"{found['old']}={found['new']}" if found["old"] else found["text"] or found["word"] or ""
+        value = f"{found['old']}={found['new']}" if found["old"] else found["text"] or found["bare"] or ""
         return f"--{name} {'' if value in ('True', '[...]') else value}".rstrip()
 
     return _ARGUMENT.sub(replaced, message)
@@ -104,7 +104,7 @@ def refusal_lines(refused: Sequence[Mapping[str, str]], total: int, where: str, 
         where: The file that lists all of them.
         options: Names of the options of the script.
     """
-    lines = [f"  {row['name']}: {in_script_words(row['reason'], options)}" for row in refused[:_MAX_LISTED]]
+    lines = [f"  {row['name']}: {as_script_options(row['reason'], options)}" for row in refused[:_MAX_LISTED]]
     if len(refused) > _MAX_LISTED:
         lines.append(f"  ... and {len(refused) - _MAX_LISTED} more")
     return "\n".join([*lines, f"refused: {len(refused):,} of {total:,} records; all reasons are in {where}"])

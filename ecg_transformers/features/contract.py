@@ -325,7 +325,7 @@ class SignalContract:
         text = ", ".join(self.lead_names).replace("V1, V2, V3, V4, V5, V6", "V1-V6")
         text += f" (by name; an array without names must have exactly {len(self.lead_names)} leads in this order)"
         if self.treat_as:
-            text += f"; {', '.join(f'{old} stands for {new}' for old, new in self.treat_as.items())} where absent"
+            text += f"; {', '.join(f'{old} is taken for {new}' for old, new in self.treat_as.items())} where absent"
         if self.derive_leads:
             text += "; III, aVR, aVL, aVF are computed from I and II where absent"
         absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"

@@ -218,7 +218,7 @@ def model_inputs(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, tor
 
 
 def without_statement(values: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
-    """NaN for the windows without signal: nothing can be said about them, and they do not count in their record.
+    """NaN for the windows without signal: they cannot be judged, and they do not count in their record.
 
     Args:
         values: Results of a model `(windows, ...)`.

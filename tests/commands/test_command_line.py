@@ -10,7 +10,7 @@ from ecg_transformers.commands.command_line import (
     read_yaml,
     with_negations,
 )
-from ecg_transformers.commands.recordings import in_script_words
+from ecg_transformers.commands.recordings import as_script_options
 from ecg_transformers.errors import ArgumentsError, check_names
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
@@ -117,8 +117,8 @@ def test_messages_name_the_options_of_the_script():
     message = (
         "Set units= ('mV', 'uV'), gain=200 or leads=[...]; derive_leads=True, missing_leads='mask', task='regression'"
     )
-    assert in_script_words(message, names) == (
+    assert as_script_options(message, names) == (
         "Set --read_units ('mV', 'uV'), --read_gain 200 or leads=[...]; --derive_leads, --missing_leads mask, "
         "--task regression"
     )
-    assert in_script_words("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"
+    assert as_script_options("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"

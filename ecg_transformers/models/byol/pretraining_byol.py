@@ -100,7 +100,7 @@ class ByolForPreTraining(MomentumEncoderMixin, RecordViewsForPreTraining, ByolPr
             views: Two views `(batch, 2, leads, samples)`. Default: drawn from torch's global generator.
             attention_mask: `(batch, samples)`, 1 = signal; one that hides samples is an error.
             lead_mask: `(batch, leads)`, 1 = present.
-            patient_ids: Accepted and ignored: records are not told apart.
+            patient_ids: Accepted and ignored: records are not distinguished.
             record_ids: Accepted and ignored.
             record_index: Accepted and ignored.
             return_loss: Accepted so that the Trainer evaluates with a loss.

@@ -1,1 +1,1 @@
-"""Contrastive predictive coding: convolutions, a recurrent context, and latents some steps ahead to be told apart."""
+"""Contrastive predictive coding: convolutions, a recurrent context, and identification of the latents some steps ahead."""

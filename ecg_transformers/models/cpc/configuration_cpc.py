@@ -38,7 +38,7 @@ class CpcConfig(EcgConfig):
             without bias, or `"mlp"` with one hidden layer.
         offsets (`list[int]`, default `[12]`, published): Steps ahead that are predicted, each with a projection of its
             own.
-        num_negatives (`int`, default 128, published): Latents from which the predicted one is to be told.
+        num_negatives (`int`, default 128, published): Latents among which the predicted one is to be identified.
         negatives (`str`, default `"record"`, published): Where they are from: the same `"record"`, or any record of the
             `"batch"`.
         loss_reduction (`str`, default `"mean"`, ours): Over the positions of a record; published: `"sum"` (quirk Q11).

@@ -134,7 +134,7 @@ class CpcForPreTraining(CpcPreTrainedModel):
                 the own record, or drawn likewise where `config.negatives` is `"batch"`.
             attention_mask: `(batch, samples)`, 1 = signal; one that hides samples is an error.
             lead_mask: `(batch, leads)`, 1 = present.
-            patient_ids: Accepted and ignored: records are not told apart.
+            patient_ids: Accepted and ignored: records are not distinguished.
             record_ids: Accepted and ignored.
             record_index: Accepted and ignored.
             return_loss: Accepted so that the Trainer evaluates with a loss.
@@ -143,7 +143,7 @@ class CpcForPreTraining(CpcPreTrainedModel):
             return_dict: Return a tuple if False.
 
         Raises:
-            SignalError: The windows have another length than the config says.
+            SignalError: The windows have another length than in the config.
         """
         if input_values.shape[-1] != self.config.window_size:
             raise SignalError(

@@ -135,7 +135,7 @@ class SwavForPreTraining(RecordViewsForPreTraining, SwavPreTrainedModel):
             views: Crops `(batch, num_crops, leads, samples)`. Default: drawn from torch's global generator.
             attention_mask: `(batch, samples)`, 1 = signal; one that hides samples is an error.
             lead_mask: `(batch, leads)`, 1 = present.
-            patient_ids: Accepted and ignored: records are not told apart.
+            patient_ids: Accepted and ignored: records are not distinguished.
             record_ids: Accepted and ignored.
             record_index: Accepted and ignored.
             return_loss: Accepted so that the Trainer evaluates with a loss.

@@ -11,7 +11,7 @@ __all__ = ["NOT_CALIBRATED", "calibrate", "choose_channels"]
 
 # Notes on a record whose unit or gain was assumed.
 NOT_CALIBRATED = (
-    "the header states no unit: taken as mV, as WFDB says",
+    "the header states no unit: taken as mV, the default of WFDB",
     "uncalibrated (gain 0 in the header), taken with WFDB's 200/mV",
 )
 

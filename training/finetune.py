@@ -22,7 +22,7 @@ from ecg_transformers.commands.finetune import DownstreamRun, is_main_process
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.commands.recordings import as_script_options
+from ecg_transformers.commands.recordings import script_text
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
 from ecg_transformers.evaluation.results.store import add_to_card
@@ -59,6 +59,4 @@ if __name__ == "__main__":
     try:
         main()
     except EcgError as error:
-        sys.exit(
-            f"finetune.py: {type(error).__name__}: {as_script_options(str(error), option_types(FineTuneArguments))}"
-        )
+        sys.exit(f"finetune.py: {type(error).__name__}: {script_text(str(error), option_types(FineTuneArguments))}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ecg_transformers.commands.options import build, converted, declared_options
-from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, as_script_options, refusal_lines
+from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines, script_text
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
@@ -218,7 +218,7 @@ if __name__ == "__main__":
     try:
         found = main()
     except EcgError as error:
-        sys.exit(f"prepare.py: {type(error).__name__}: {as_script_options(str(error), OPTIONS)}")
+        sys.exit(f"prepare.py: {type(error).__name__}: {script_text(str(error), OPTIONS)}")
     except KeyboardInterrupt:
         sys.exit("prepare.py: interrupted; run the same command again to resume.")
     if 2 * found.info["refused"] >= found.info["refused"] + len(found):

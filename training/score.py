@@ -12,7 +12,7 @@ from ecg_transformers.commands.downstream import ScoreArguments, read_arguments
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.commands.recordings import as_script_options
+from ecg_transformers.commands.recordings import script_text
 from ecg_transformers.commands.score import Scoring
 from ecg_transformers.errors import ArgumentsError, EcgError
 from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
@@ -43,4 +43,4 @@ if __name__ == "__main__":
     try:
         main()
     except EcgError as error:
-        sys.exit(f"score.py: {type(error).__name__}: {as_script_options(str(error), option_types(ScoreArguments))}")
+        sys.exit(f"score.py: {type(error).__name__}: {script_text(str(error), option_types(ScoreArguments))}")

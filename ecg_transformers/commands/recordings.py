@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..trainer.arguments import option
 
-__all__ = ["FileSettings", "RecordingSettings", "as_script_options", "refusal_lines"]
+__all__ = ["FileSettings", "RecordingSettings", "script_text", "refusal_lines"]
 
 _FILES: dict[str, Any] = {"group": "Files that do not state everything"}
 _RECORDINGS: dict[str, Any] = {"group": "Unusual recordings"}
@@ -73,7 +73,7 @@ _PAIRS = r"\{'(?P<old>[^']+)': '(?P<new>[^']+)'\}"
 _ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|(?P<bare>True|False|[\d.]+\d|\[\.\.\.\]))?")
 
 
-def as_script_options(message: str, options: Collection[str]) -> str:
+def script_text(message: str, options: Collection[str]) -> str:
     """A message of the package with the options of a script in place of the arguments that it names.
 
     Args:
@@ -81,7 +81,7 @@ def as_script_options(message: str, options: Collection[str]) -> str:
         options: Names of the options of the script.
 
     Example:
-        >>> as_script_options("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
+        >>> script_text("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
         'Set --read_units uV, or --treat_as ECG=I.'
     """
 
@@ -104,7 +104,7 @@ def refusal_lines(refused: Sequence[Mapping[str, str]], total: int, where: str, 
         where: The file that lists all of them.
         options: Names of the options of the script.
     """
-    lines = [f"  {row['name']}: {as_script_options(row['reason'], options)}" for row in refused[:_MAX_LISTED]]
+    lines = [f"  {row['name']}: {script_text(row['reason'], options)}" for row in refused[:_MAX_LISTED]]
     if len(refused) > _MAX_LISTED:
         lines.append(f"  ... and {len(refused) - _MAX_LISTED} more")
     return "\n".join([*lines, f"refused: {len(refused):,} of {total:,} records; all reasons are in {where}"])

@@ -10,7 +10,7 @@ from ecg_transformers.commands.command_line import (
     read_yaml,
     with_negations,
 )
-from ecg_transformers.commands.recordings import as_script_options
+from ecg_transformers.commands.recordings import script_text
 from ecg_transformers.errors import ArgumentsError, check_names
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
@@ -117,8 +117,8 @@ def test_messages_name_the_options_of_the_script():
     message = (
         "Set units= ('mV', 'uV'), gain=200 or leads=[...]; derive_leads=True, missing_leads='mask', task='regression'"
     )
-    assert as_script_options(message, names) == (
+    assert script_text(message, names) == (
         "Set --read_units ('mV', 'uV'), --read_gain 200 or leads=[...]; --derive_leads, --missing_leads mask, "
         "--task regression"
     )
-    assert as_script_options("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"
+    assert script_text("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"

@@ -673,7 +673,7 @@ class TestUnusualRecordings:
         again = AutoFeatureExtractor.from_pretrained(tmp_path)
         assert again.treat_as == {"ECG": "I"}
         np.testing.assert_array_equal(again(watch)["input_values"], asked(watch)["input_values"])
-        assert "ECG stands for I" in again.describe()
+        assert "ECG is taken for I" in again.describe()
         assert "lead ECG treated as I" in again.explain(watch)
         assert again.contract_hash() != extractor.contract_hash()
         both = EcgRecord(noise(500, 2), 100, ["I", "ECG"])

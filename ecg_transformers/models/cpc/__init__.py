@@ -1,1 +1,1 @@
-"""Contrastive predictive coding: convolutions, a recurrent context, and identification of the latents some steps ahead."""
+"""Contrastive predictive coding: convolutions, a recurrent context, and the latents some steps ahead among others."""

@@ -197,6 +197,54 @@ def test_a_last_batch_of_one_is_evaluated():
     assert output.num_positives == 0
 
 
+@torch.no_grad()
+def test_exchanging_the_views_changes_nothing():
+    model, x = tiny(sampling="srcl", num_extra_positives=2).double().eval(), records().double()
+    views = with_draws(model, x)["views"]
+    first, second = model(x, views=views), model(x, views=views.flip(1))
+    torch.testing.assert_close(first.loss, second.loss, rtol=0, atol=1e-10)
+    torch.testing.assert_close(first.contrastive_loss_1, second.contrastive_loss_2, rtol=0, atol=1e-10)
+
+
+def class_records(number=64, samples=300, classes=4):
+    """Beats at rates of their own; the amplitudes of the leads are those of the record's class, within 15 %."""
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.arange(number) % classes
+    rate = 0.8 + torch.rand(number, 1, generator=generator)
+    phase = (torch.arange(samples) / 360 * rate + torch.rand(number, 1, generator=generator)) % 1
+    beat = torch.exp(-(((phase - 0.5) / 0.03) ** 2))
+    amplitudes = torch.randn(classes, 12, generator=generator)[kind]
+    amplitudes = amplitudes * (0.85 + 0.3 * torch.rand(number, 12, generator=generator))
+    x = beat[:, None] * amplitudes[:, :, None] + 0.02 * torch.randn(number, 12, samples, generator=generator)
+    return (x - x.mean(-1, keepdim=True)) / x.std((1, 2), keepdim=True), kind
+
+
+@pytest.mark.parametrize("sampling", ["none", "srcl", "n_sam", "ds"])
+def test_classes_are_learned_and_the_chosen_keys_are_of_the_same_class(sampling):
+    torch.manual_seed(0)
+    backbone = {"model_type": "ecg_vit", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    backbone |= {"intermediate_size": 256, "window_size": 300}
+    heads = {"projector_hidden_size": 64, "projection_size": 32}
+    config = MocoV3Config(backbone_config=backbone, **heads, sampling=sampling, sampling_warmup=0.2)
+    model = MocoV3ForPreTraining(config).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    x, kind = class_records()
+    losses = []
+    for step in range(100):
+        chosen = torch.randperm(64, generator=torch.Generator().manual_seed(step))[:32]
+        model.before_step(Progress(step, 100, 0.0))
+        output = model(x[chosen], **with_draws(model, x[chosen], seed=step))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(output.loss.item())
+    assert sum(losses[-10:]) <= 0.8 * sum(losses[:10])
+    cosines = (output.queries @ output.positive_keys.T).detach().fill_diagonal_(-2)
+    same = kind[chosen][cosines.topk(5).indices] == kind[chosen][:, None]
+    # By chance .23: seven of the other 31 records are of the class.
+    assert same.float().mean() >= 0.9
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -138,7 +138,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
         Architecture("byol", "Byol", builds_on=("simclr",)),
-        Architecture("cpc", "Cpc"),
+        # The converter of its official checkpoints shares the reader and the heads.
+        Architecture("cpc", "Cpc", builds_on=("xresnet1d",)),
         Architecture("ecg_vit", "EcgVit", heads=("encoder", "classifier")),
         Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
         Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),

@@ -8,12 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import CheckpointError, EcgError, RecordFileError
+from .errors import ArgumentsError, CheckpointError, EcgError, RecordFileError
 from .signals.formats.readers import read_record
 from .signals.quality import flat_leads
 from .signals.record import EcgRecord
 
 __all__ = ["build_parser", "describe_record", "main"]
+
+CONVERSION = """\
+Convert an official checkpoint of another project into a folder of ours: weights, config, preprocessing.
+
+  ecg-transformers convert ecg-selfsupervised-simclr model.ckpt runs/simclr
+  ecg-transformers convert ecg-selfsupervised-xresnet finetuned.pt runs/xresnet --labels lbl_itos.txt
+
+The file is read without running anything that it names. Tensors that nothing takes, that are missing or that have
+another shape are an error. The order of labels is in no file: a classifier is converted with --labels only.
+"""
 
 DESCRIPTION = """\
 Describe a checkpoint or a recording.
@@ -30,6 +40,8 @@ HUB_PATTERNS = ["*.json", "*.safetensors", "*.md"]
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
+    from .commands.convert import CONVERTERS
+
     parser = argparse.ArgumentParser(
         prog="ecg-transformers", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,6 +59,22 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("--leads", metavar="I,II,...", help="lead names of a recording whose file states none")
     inspect.add_argument("--key", metavar="NAME", help="array of a container (HDF5, NPZ, MAT)")
     inspect.add_argument("--index", type=int, metavar="N", help="record of an array of records")
+    convert = commands.add_parser(
+        "convert",
+        help="official checkpoint of another project to a folder of ours",
+        description=CONVERSION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert.add_argument("kind", metavar="KIND", help=", ".join(CONVERTERS))
+    convert.add_argument("file", metavar="FILE", help="the official file")
+    convert.add_argument("folder", metavar="OUT", help="the new folder")
+    convert.add_argument("--labels", metavar="FILE", help="codes of the outputs in their order, one a line")
+    convert.add_argument(
+        "--leads", metavar="I,II,...", help="leads of the file in its order, if not the official twelve"
+    )
+    convert.add_argument(
+        "--strides", metavar="N,N,...", help="strides of a CPC encoder that is none of the official ones"
+    )
     return parser
 
 
@@ -61,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(argv)
     try:
-        return _inspect(options)
+        return _convert(options) if options.command == "convert" else _inspect(options)
     except (EcgError, OSError) as error:
         sys.stderr.write(f"ecg-transformers: {type(error).__name__}: {error}\n")
         return 2
@@ -91,6 +119,26 @@ def _inspect(options: argparse.Namespace) -> int:
 
         text = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
         sys.stdout.write(f"\nPreparation by {options.model}:\n{text}\n")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from .commands.convert import convert_checkpoint
+
+    labels = None
+    if options.labels is not None:
+        labels = Path(options.labels).read_text(encoding="utf-8").split()
+    strides = None
+    if options.strides is not None:
+        if not re.fullmatch(r"\d+(,\d+)*", options.strides):
+            raise ArgumentsError(f"strides is {options.strides!r}; expected numbers such as 2,2,2,2.")
+        strides = [int(number) for number in options.strides.split(",")]
+    leads = options.leads.split(",") if options.leads else None
+    converted = convert_checkpoint(
+        options.kind, options.file, options.folder, labels=labels, lead_names=leads, strides=strides
+    )
+    sys.stdout.write(f"{type(converted.model).__name__} in {options.folder}\n")
+    sys.stdout.write("".join(f"{note}.\n" for note in converted.notes))
     return 0
 
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "ecg_transformers"
 # What each part may import of the others, and no pair both ways; `errors`, `files` and `hashing` are open to all.
 BLOCKS = {"layers", "augmentations", "objectives"}
 GROUND = {"errors", "files", "hashing"}
-MODEL_SIDE = {"signals", "features", "configuration", "modeling", "backbone", "models", "auto", *BLOCKS}
+MODEL_SIDE = {"signals", "features", "configuration", "conversion", "modeling", "backbone", "models", "auto", *BLOCKS}
 READING = {*MODEL_SIDE, "corpora", "inference", "metrics"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
@@ -31,7 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configuration": {"signals"},
     "modeling": {"layers"},
     "backbone": {"configuration", "modeling"},
-    "models": {"signals", "features", "configuration", "modeling", "backbone", *BLOCKS},
+    # Types of what a converter returns.
+    "conversion": {"features", "modeling"},
+    "models": {"conversion", "signals", "features", "configuration", "modeling", "backbone", *BLOCKS},
     "auto": {"models"},
     "inference": {*MODEL_SIDE, "corpora"},
     # Patients of the bootstrap; windows joined to records for the stock Trainer.

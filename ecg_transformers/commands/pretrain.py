@@ -241,7 +241,7 @@ def _note_changes(record: Mapping[str, Any], values: dict[str, Any], world_size:
 
 
 def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> str | None:
-    """Shorten the queue of a run on a share of the data to half the records, a whole number of batches.
+    """Shorten the queue of a run on a share of the data to half the records, in whole batches if it holds one.
 
     In a longer queue the most similar keys of a record are its own older ones.
 
@@ -259,8 +259,10 @@ def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> s
             f"sampling {own['sampling']!r} has no candidate to choose from: batches of 1 record and no queue. Set "
             "per_device_train_batch_size or queue_size."
         )
-    longest = max(plan.records // 2 // plan.batch_size, 1) * plan.batch_size
-    if data_fraction < 1 and asked > longest:
+    half = plan.records // 2
+    longest = half // plan.batch_size * plan.batch_size or half
+    # Only keys that are compared: the queue of SwAV holds no negatives.
+    if data_fraction < 1 and asked > longest and "same_source" in own:
         config.queue_size = longest
         return (
             f"queue of {longest:,} keys instead of {asked:,} (queue_size): at most half of the {plan.records:,} records"

@@ -184,12 +184,12 @@ def test_going_on_from_a_checkpoint_on_other_data(pretrain, corpus, straight, tm
     assert run.trainer.core_model.config.hidden_size == 16
     record = json.loads((tmp_path / "on" / "run.json").read_text())
     assert record["continued_from"] == "run"
-    # On a share of the data the queue holds at most half of the records, in whole batches.
-    assert run.trainer.core_model.queue.keys.shape[1] == run.trainer.core_model.config.queue_size == 8
-    assert (record["queue_size"], record["data_fraction"], record["budget"]) == (8, 0.5, "steps")
+    # On a share of the data the queue holds at most half of the records.
+    assert run.trainer.core_model.queue.keys.shape[1] == run.trainer.core_model.config.queue_size == 6
+    assert (record["queue_size"], record["data_fraction"], record["budget"]) == (6, 0.5, "steps")
     assert (record["sampling"], record["same_source"]) == ("none", "exclude")
     printed = capsys.readouterr().out
-    assert "queue of 8 keys instead of 256 (queue_size): at most half of the 12 records" in printed
+    assert "queue of 6 keys instead of 256 (queue_size): at most half of the 12 records" in printed
     assert "records/s" in printed
 
 

@@ -41,8 +41,19 @@ class DownstreamArguments:
         recorded=False,
     )
     corpus: str | None = option(
-        None, help="Folder of the prepared corpus (training/prepare.py).", group="Data", recorded=False
+        None,
+        help="Folder of the prepared corpus (training/prepare.py), or its name with --source.",
+        group="Data",
+        recorded=False,
     )
+    source: str | None = option(
+        None,
+        help="Official tree of the corpus that --corpus names (georgia, cpsc2018, ...): prepared into OUTPUT_DIR when "
+        "it is first used.",
+        group="Data",
+        recorded=False,
+    )
+    num_proc: int = option(1, help="Processes that read records.", group="Data", recorded=False)
     window_seconds: float | None = option(
         None,
         help="Window length (s). Longer records: a random crop per epoch in training, every window_stride_seconds in "
@@ -92,7 +103,6 @@ class FineTuneArguments(DownstreamArguments):
         group="Data",
     )
     files: FileSettings = field(default_factory=FileSettings)
-    num_proc: int = option(1, help="Processes that read a table's records.", group="Data", recorded=False)
     config: str | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
 

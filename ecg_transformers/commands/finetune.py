@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
-from ..corpora.prepared import Corpus, load_corpus
+from ..corpora.prepared import Corpus
 from ..errors import ArgumentsError, CheckpointError, CorpusError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
 from ..evaluation.modes import MODES, Mode
@@ -24,6 +24,7 @@ from ..publishing.folder import LICENSE_FILE, TEMPLATE_FILE
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, portable_path
 from .downstream import FineTuneArguments, unused_settings
 from .noise import check_noise_levels, noise_report
+from .open_corpus import corpus_with_folds, open_corpus
 from .options import option_types
 from .own_table import corpus_of_table, split_table
 from .recipe import write_architecture
@@ -156,7 +157,10 @@ class DownstreamRun:
         arguments, protocol = self.arguments, self.arguments.protocol
         default = "fine_tune" if arguments.model_type is None else "from_scratch"
         if arguments.table is None:
-            return MODES[arguments.mode or default], load_corpus(str(arguments.corpus)), False
+            corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
+            named_folds = [*(protocol.train_folds or ()), *(protocol.evaluate_folds or ())]
+            corpus = corpus_with_folds(corpus, named_folds, self.folder, self.print_line)
+            return MODES[arguments.mode or default], corpus, False
         # Folds or a fraction that are named are those of the one split.
         named = protocol.train_folds or protocol.evaluate_folds or protocol.validation_folds
         one_split = bool(named or protocol.train_fraction != 1.0 or arguments.report.noise_levels)

@@ -2,17 +2,18 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig
 from transformers.utils import logging
 
-from ..corpora.prepared import Corpus, load_corpus
+from ..corpora.prepared import Corpus
 from ..corpora.protocol import Splits
 from ..errors import ArgumentsError, CorpusError
 from ..evaluation.classifier import classifier_codes, load_extractor, pretraining_facts, save_classifier
+from ..evaluation.external import external_validation
 from ..evaluation.modes import MODES, Mode, find_mode
 from ..evaluation.outcomes import evaluate_as_is, recorded, run_with_baseline
 from ..evaluation.results.predictions import label_table, paired_difference
@@ -23,6 +24,7 @@ from ..metrics.bootstrap import Difference, holm
 from .downstream import ScoreArguments, unused_settings
 from .finetune import checkpoint_name
 from .noise import check_noise_levels, noise_report
+from .open_corpus import corpus_with_folds, open_corpus, sample_words
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
@@ -83,7 +85,8 @@ class Scoring:
             All new entries.
         """
         report = self.arguments.report
-        corpus = load_corpus(str(self.arguments.corpus))
+        arguments = self.arguments
+        corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
         scored: list[_Scored] = []
         for checkpoint in self.arguments.model:
             scored.append(self._scored(checkpoint, self._evaluate(checkpoint, corpus), scored))
@@ -129,9 +132,13 @@ class Scoring:
             policies=arguments.recordings.policies,
         )
         seed = arguments.learning.seed
+        codes = classifier_codes(checkpoint) if arguments.mode is None else None
+        if codes and _is_external(checkpoint, arguments.protocol.labels, corpus):
+            return self._external(checkpoint, extractor, corpus)
+        named = [*(arguments.protocol.train_folds or ()), *(arguments.protocol.evaluate_folds or ())]
+        corpus = corpus_with_folds(corpus, named, self.folder, self.print_line)
         splits = arguments.protocol.split(corpus, extractor, seed=seed)
         check_noise_levels(arguments.report.noise_levels, extractor, splits)
-        codes = classifier_codes(checkpoint) if arguments.mode is None else None
         if codes and [code for code in splits.task.codes if code in codes] == list(codes):
             splits = arguments.protocol.split(corpus, extractor, seed=seed, codes=codes)
             return self._as_is(checkpoint, extractor, splits)
@@ -170,6 +177,18 @@ class Scoring:
         if unused := unused_settings(mode, self.arguments):
             what = "a classifier that is scored as it was saved" if mode is None else mode.name
             self.print_line(f"not used by {what}: {', '.join(unused)}")
+
+    def _external(self, checkpoint: str, extractor: "EcgFeatureExtractor", corpus: Corpus) -> Evaluation:
+        """A classifier as it was saved, on the records of another corpus."""
+        protocol = self.arguments.protocol
+        external = external_validation(
+            AutoConfig.from_pretrained(checkpoint), corpus, extractor,
+            labels=protocol.labels, evaluate_folds=protocol.evaluate_folds,
+        )  # fmt: skip
+        check_noise_levels(self.arguments.report.noise_levels, extractor, external.splits)
+        self.print_line(f"{checkpoint_name(checkpoint)}: {external.describe(sample_words(corpus))}")
+        facts = external.facts | {"sample": sample_words(corpus)}
+        return replace(self._as_is(checkpoint, extractor, external.splits), facts=facts)
 
     def _as_is(self, checkpoint: str, extractor: "EcgFeatureExtractor", splits: Splits) -> Evaluation:
         """A classifier as it was saved, and the baseline that was saved with it."""
@@ -248,6 +267,17 @@ class Scoring:
                 row["p (Holm)"] = f"{next(adjusted):.3f}" if difference else "-"
             rows.append(row)
         return format_table(rows)
+
+
+def _is_external(checkpoint: str, label_set: str, corpus: Corpus) -> bool:
+    """Whether a corpus is another than that on which a classifier was trained."""
+    own = _trained_entry(_known_entries(checkpoint, label_set))
+    if own.get("corpus") == corpus.name and (corpus.name != "folder" or own.get("corpus_hash") == corpus.hash):
+        return False
+    if own:
+        return True
+    system = str(getattr(AutoConfig.from_pretrained(checkpoint), "label_system", None) or "own")
+    return system not in {one.system for one in corpus.label_sets.values()}
 
 
 def _known_entries(checkpoint: str, label_set: str) -> list[Entry]:

@@ -90,11 +90,15 @@ def default_fold_roles(folds: Iterable[int]) -> FoldRoles | None:
 def describe_folds(folds: Sequence[int], roles: FoldRoles | None) -> str:
     """Folds for the screen and the card: with their role if it is validation or test, else by number alone.
 
+    Without any number: all records.
+
     Example:
         >>> ptbxl = FoldRoles(train=tuple(range(1, 9)), validation=(9,), test=(10,))
         >>> describe_folds([9], ptbxl), describe_folds([9, 10], ptbxl)
         ('validation (fold 9)', 'folds 9, 10')
     """
+    if not folds:
+        return "all records"
     role = None if roles is None else roles.role_of(folds)
     numbers = f"fold{'' if len(folds) == 1 else 's'} {', '.join(map(str, folds))}"
     return numbers if role in (None, "train") else f"{role} ({numbers})"

@@ -3,7 +3,7 @@
 The tables are data files (`tables/*.csv`), each with its source and version in its first lines. Names of systems: "scp"
 (PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and "scp-rhythm";
 "snomed-ct" as used by the PhysioNet/CinC Challenges; "challenge2021" (its 26 scored classes); "chapman"; "cpsc2018";
-"mitbih" (beat symbols); "aami".
+"cinc2017"; "mitbih" (beat symbols); "aami".
 """
 
 import csv
@@ -104,6 +104,7 @@ def label_set(system: str) -> LabelSet:
         "snomed-ct": "snomed",
         "chapman": "chapman",
         "cpsc2018": "cpsc2018",
+        "cinc2017": "cinc2017",
         "mitbih": "mitbih_beats",
         "aami": "aami",
     }
@@ -148,6 +149,7 @@ def _steps() -> dict[tuple[str, str], Callable[[], dict[str, tuple[str, ...]]]]:
     return {
         ("chapman", "snomed-ct"): column("chapman", "code", "snomed"),
         ("cpsc2018", "snomed-ct"): column("cpsc2018", "code", "snomed"),
+        ("cinc2017", "snomed-ct"): column("cinc2017", "code", "snomed"),
         ("mitbih", "aami"): column("mitbih_beats", "code", "aami"),
         ("snomed-ct", "cpsc2018"): column("cpsc2018", "snomed", "code"),
         ("snomed-ct", "scp"): column("snomed_scp", "snomed", "scp"),

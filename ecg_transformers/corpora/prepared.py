@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -323,19 +323,32 @@ class Corpus:
         for index, codes in zip(self.indices, labels, strict=True):
             column[index] = list(codes)
         changed = hashlib.sha256(f"{self.hash} {note} {json.dumps(column)}".encode()).hexdigest()
-        rows = self.rows.remove_columns("labels").add_column(
-            "labels", column, new_fingerprint=changed[:16], feature=List(Value("string"))
-        )
         own = replace(label_set, sources=tuple((code,) for code in label_set.codes))
         counts = Counter(code for codes in labels for code in set(codes))
-        info = self.info | {
+        facts = {
             "content_hash": changed,
             "labels_changed": note,
             "label_system": own.system,
             "label_sets": {"all": own.to_dict()},
             "label_counts": dict(counts.most_common()),
         }
-        return Corpus(rows, info, self.path, self.indices, store=self.store)
+        return self.with_column("labels", column, facts, feature=List(Value("string")))
+
+    def with_column(
+        self, name: str, values: Sequence[Any] | np.ndarray, facts: Mapping[str, Any], *, feature: Any = None
+    ) -> "Corpus":
+        """The same records with other values of a column; the signals are not copied.
+
+        Args:
+            name: the column.
+            values: one value for each row on disk.
+            facts: what changes in `info`, the `content_hash` included.
+            feature: type of the column; None: as NumPy has it.
+        """
+        rows = self.rows.remove_columns(name).add_column(
+            name, values, new_fingerprint=facts["content_hash"][:16], feature=feature
+        )
+        return Corpus(rows, {**self.info, **facts}, self.path, self.indices, store=self.store)
 
     def signals(self, indices: Sequence[int] | np.ndarray | slice | None = None) -> list[np.ndarray]:
         """Signals as float32 `(leads, samples)` in mV, NaN where a sample is marked as missing.

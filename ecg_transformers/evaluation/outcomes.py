@@ -339,7 +339,7 @@ def evaluate_as_is(
     Thresholds that were fitted on these very records are judged out of fold, as those of `new_thresholds` are.
 
     Args:
-        checkpoint: A classifier for exactly this task.
+        checkpoint: A classifier of this task, or of more labels.
         extractor: Its feature extractor.
         splits: The protocol; only its reported records are used.
         aggregate: Aggregation of a record's windows.
@@ -360,23 +360,29 @@ def evaluate_as_is(
     scores = predict_records(
         model, splits.evaluate.corpus, extractor, aggregate=aggregate, batch_size=batch_size, bf16=bf16
     )
-    predictions = Predictions.of(splits.evaluate, scores, splits.task, _saved_thresholds(model, splits, scores))
+    outputs = {code: number for number, code in model.config.id2label.items()}
+    columns = [outputs[code] for code in splits.task.codes]
+    scores = scores[:, columns]
+    saved = _saved_thresholds(model, splits, scores, columns)
+    predictions = Predictions.of(splits.evaluate, scores, splits.task, saved)
     if new_thresholds:
         predictions = replace(predictions, thresholds=_of_reported(splits, scores))
     seconds = time.monotonic() - started
     settings = {"aggregate": aggregate, "bf16": bf16}
     found = find_mode(mode)
-    selection = splits.selection_of(trains_once=found.trains or found.attentive)
+    selection = splits.selection_of(trains_once=found.trains or found.attentive) if len(splits.train) else ""
     return Outcome(model, predictions, {}, seconds, initialization, found, selection, settings)
 
 
-def _saved_thresholds(model: "EcgForSequenceClassification", splits: Splits, scores: np.ndarray) -> Thresholds | None:
+def _saved_thresholds(
+    model: "EcgForSequenceClassification", splits: Splits, scores: np.ndarray, columns: Sequence[int]
+) -> Thresholds | None:
     """The thresholds of a checkpoint, with what judges the reported records where these fitted them."""
     config: Any = model.config
     if config.thresholds is None:
         return None
     source = config.thresholds_from or {}
-    found = Thresholds(np.asarray(config.thresholds, np.float64), source=source)
+    found = Thresholds(np.asarray(config.thresholds, np.float64)[list(columns)], source=source)
     same = source.get("corpus") == splits.evaluate.corpus.name
     if same and set(source.get("folds", ())) & set(splits.evaluate_folds):
         return replace(found, judging=_of_reported(splits, scores).judging)

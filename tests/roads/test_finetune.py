@@ -566,3 +566,72 @@ def test_a_checkpoint_that_cannot_be_opened_is_one_line(name, words, corpus, tmp
         with pytest.raises(CheckpointError, match=f"^{model} cannot be opened: .*config.json") as caught:
             script(name).main([*given, "--model", model])
         assert "\n" not in str(caught.value)
+
+
+def test_one_lead_of_a_corpus_without_folds(corpus, checkpoint, tmp_path, capsys):
+    """The lead's name, the absent leads and the folds: stated once on the command line, then remembered."""
+    from transformers import AutoFeatureExtractor, pipeline
+
+    from ecg_transformers.corpora.build import write_corpus
+    from ecg_transformers.corpora.prepared import load_corpus
+    from ecg_transformers.signals.record import EcgRecord
+
+    records = [
+        EcgRecord(one.signal[:1], one.sampling_rate, ["ECG"], name=one.name, labels=one.labels)
+        for one in load_corpus(corpus)
+    ]
+    write_corpus(records, tmp_path / "watch", {"name": "watch", "label_system": "scp"})
+    words = (
+        f"--model {checkpoint} --corpus {tmp_path}/watch --mode linear_probe --output_dir {tmp_path}/out --resamples 50"
+    )
+    with pytest.raises(EcgError, match="treat_as"):
+        script("finetune").main(words.split())
+    entries = script("finetune").main([*words.split(), *"--treat_as ECG=I --missing_leads mask".split()])
+    text = capsys.readouterr().out
+    assert "watch has no folds to train on and report: 10 folds by patient" in text
+    assert "validation (fold 9) macro AUROC" in text
+    assert entries[0]["settings"]["treat_as"] == {"ECG": "I"}
+    rows = list(csv.DictReader((tmp_path / "out" / "folds.csv").open()))
+    assert len(rows) == 220
+    saved = AutoFeatureExtractor.from_pretrained(tmp_path / "out")
+    assert (saved.treat_as, saved.missing_leads) == ({"ECG": "I"}, "mask")
+    classify = pipeline("ecg-classification", model=str(tmp_path / "out"))
+    assert classify(records[0])[0]["score"] > 0
+    again = script("score").main(
+        f"--model {tmp_path}/out --corpus {tmp_path}/watch --resamples 50 --output_dir {tmp_path}/score".split()
+    )
+    assert again[0]["value"] == pytest.approx(entries[0]["value"], abs=1e-6)
+    assert again[0]["evaluate_folds"] == [9]
+
+
+def test_a_switch_is_negated_as_people_write_it(corpus, checkpoint, tmp_path):
+    from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
+
+    words = (
+        f"--model {checkpoint} --corpus {corpus} --output_dir {tmp_path} --no_head_first --no_baseline --no_balanced"
+    )
+    arguments = read_arguments(words.split(), FineTuneArguments)
+    assert (arguments.learning.head_first, arguments.learning.balanced, arguments.report.no_baseline) == (
+        False, False, True,
+    )  # fmt: skip
+
+
+def test_a_table_of_which_half_is_refused_is_no_training_set(checkpoint, tmp_path, capsys):
+    from ecg_transformers.errors import CorpusError
+
+    root = tmp_path / "in"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        head = ",".join(f"{lead} (mV)" if number % 2 else lead for lead in LEADS)
+        values = rng.normal(scale=0.3, size=(300, 12)) * (1 if number % 2 else 1000)
+        np.savetxt(root / f"r{number}.csv", values, delimiter=",", header=head, comments="")
+    rows = "".join(f"r{number}.csv,{number % 3 // 2}\n" for number in range(12))
+    (tmp_path / "labels.csv").write_text(f"record,AFIB\n{rows}")
+    words = f"--model {checkpoint} --table {tmp_path}/labels.csv --root {root} --output_dir {tmp_path}/out"
+    with pytest.raises(CorpusError, match="6 of 12 records of the table were refused"):
+        script("finetune").main([*words.split(), "--read_sampling_rate", "100"])
+    text = capsys.readouterr().out
+    assert "Set --read_units" in text
+    assert "refused: 6 of 12 records; all reasons are in" in text
+    assert "multi_label: 0 and 1 in 1 column" in text

@@ -78,3 +78,69 @@ def test_a_classifier_is_scored_as_it_is_beside_its_saved_baseline(corpus, tmp_p
     test = script("score").main(f"--model out --corpus {corpus} --folds 10 --resamples 50".split())
     assert test[0]["evaluate_folds"] == [10]
     assert "test (fold 10)" in capsys.readouterr().out
+
+
+def elsewhere(corpus, folder):
+    """The same recordings as those of another corpus: SNOMED CT codes, no folds."""
+    from ecg_transformers.corpora.build import write_corpus
+    from ecg_transformers.corpora.labels import translation
+    from ecg_transformers.corpora.prepared import load_corpus
+    from ecg_transformers.signals.record import EcgRecord
+
+    table = translation("scp", "snomed-ct")
+    records = [
+        EcgRecord(
+            record.signal, record.sampling_rate, record.leads,
+            name=record.name, labels=tuple(new for code in record.labels for new in table.get(code, ())),
+        )
+        for record in load_corpus(corpus)
+    ]  # fmt: skip
+    write_corpus(records, folder, {"name": "elsewhere", "label_system": "snomed-ct", "expected": {"records": 5000}})
+    return folder
+
+
+def test_a_classifier_is_validated_on_another_corpus_in_one_command(corpus, tmp_path, capsys, monkeypatch):
+    import numpy as np
+
+    from ecg_transformers.evaluation.results.predictions import Predictions
+
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
+    monkeypatch.chdir(tmp_path)
+    options = (
+        f"--model {checkpoint} --corpus {corpus} --mode linear_probe --output_dir out --resamples 50 --no_baseline"
+    )
+    script("finetune").main(options.split())
+    script("score").main(f"--model out --corpus {corpus} --folds 10 --resamples 50 --output_dir here".split())
+    other = elsewhere(corpus, tmp_path / "elsewhere")
+    capsys.readouterr()
+    entries = script("score").main(f"--model out --corpus {other} --resamples 50 --output_dir there".split())
+    text = capsys.readouterr().out
+    assert "external validation on elsewhere, a sample of 220 of 5,000 records" in text
+    assert "labels snomed-ct -> scp" in text
+    assert "all records macro AUROC" in text
+    assert entries[0]["evaluate_folds"] == []
+    assert entries[0]["sample"] == "a sample of 220 of 5,000 records"
+    assert entries[0]["external"]["labels_of_corpus"] == "snomed-ct"
+    here, there = (
+        Predictions.load(next(Path(folder).glob("predictions/*.safetensors"))) for folder in ("here", "there")
+    )
+    rows = np.flatnonzero(np.isin(there.record_ids, here.record_ids))
+    assert len(rows) > 10
+    same = np.isin(here.record_ids, there.record_ids)
+    np.testing.assert_allclose(there.scores[rows], here.scores[same], atol=1e-6)
+    named = [k for k, code in enumerate(here.codes) if there.labels[:, k].any()]
+    np.testing.assert_array_equal(there.labels[rows][:, named], here.labels[same][:, named])
+
+
+def test_an_official_tree_is_prepared_when_it_is_first_used(data_dir, tmp_path, monkeypatch):
+    from ecg_transformers.errors import ArgumentsError
+
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentsError, match="--corpus georgia --source DIR"):
+        script("score").main(f"--model {checkpoint} --corpus georgia".split())
+    with pytest.raises(ArgumentsError, match="expected --corpus ptbxl"):
+        script("score").main(f"--model {checkpoint} --corpus nowhere --source {data_dir}".split())
+    with pytest.raises(ValueError, match="1 patients cannot be divided"):
+        script("score").main(f"--model {checkpoint} --corpus georgia --source {data_dir}/georgia".split())
+    assert (tmp_path / "runs" / "score" / "corpus-georgia" / "corpus.json").is_file()

@@ -53,6 +53,7 @@ class Evaluation:
         settings: Settings of protocol and windows, by name; those of mode and training are in the outcomes.
         trained: Facts of the training of a finished classifier: they replace those of this run.
         baseline_trained: The same of its baseline.
+        facts: Further facts of the entries, by name.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Evaluation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     trained: Entry = field(default_factory=dict)
     baseline_trained: Entry = field(default_factory=dict)
+    facts: Entry = field(default_factory=dict)
 
     def entries(
         self, report: ReportSettings, *, against: Sequence[tuple[str, Outcome]] = ()
@@ -172,6 +174,7 @@ class Evaluation:
             "seconds": round(outcome.seconds, 1),
             **({"unfinished": outcome.unfinished} if outcome.unfinished else {}),
             "parameters": sum(parameter.numel() for parameter in outcome.model.base_model.parameters()),
+            **self.facts,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 

@@ -1,0 +1,75 @@
+"""The corpus of a command: a prepared folder, or an official tree that is prepared when it is first used."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ..corpora import CORPORA, corpus_definition
+from ..corpora.build import build_corpus
+from ..corpora.made_folds import has_folds, with_made_folds, write_folds
+from ..corpora.prepared import Corpus, load_corpus
+from ..errors import ArgumentsError
+
+__all__ = ["corpus_with_folds", "open_corpus", "sample_words"]
+
+
+def open_corpus(corpus: str, source: str | None, folder: Path, *, num_proc: int = 1) -> Corpus:
+    """Open a prepared corpus, or prepare one from its official tree.
+
+    Args:
+        corpus: Folder of a prepared corpus; with `source` the name of a corpus.
+        source: Folder of its official tree, or `None`.
+        folder: Output folder of the command, in which it is prepared.
+        num_proc: Processes that read records.
+
+    Raises:
+        ArgumentsError: A name without a tree, or a tree without a name.
+        CorpusError: The folder is no prepared corpus, or the tree is not that of the corpus.
+    """
+    if source is None:
+        if corpus in CORPORA and not Path(corpus).is_dir():
+            raise ArgumentsError(
+                f"there is no folder {corpus}; for the corpus of that name pass its official tree: --corpus {corpus} "
+                "--source DIR."
+            )
+        return load_corpus(corpus)
+    if corpus not in CORPORA:
+        raise ArgumentsError(
+            f"--source is the official tree of a corpus by name; expected --corpus {'|'.join(CORPORA)}."
+        )
+    target, progress = folder / f"corpus-{corpus}", logging.is_progress_bar_enabled()
+    return build_corpus(corpus_definition(corpus), source, target, num_proc=num_proc, progress=progress)
+
+
+def corpus_with_folds(corpus: Corpus, named: Sequence[int], folder: Path, print_line: Callable[[str], None]) -> Corpus:
+    """The corpus, with folds that are made, named and saved where its own cannot be used.
+
+    Args:
+        corpus: The corpus.
+        named: Numbers of folds that were named on the command line.
+        folder: Output folder, which gets `folds.csv`.
+        print_line: Called with a line for the screen.
+    """
+    if has_folds(corpus, named):
+        return corpus
+    made = with_made_folds(corpus)
+    file = write_folds(made, folder / "folds.csv")
+    roles = made.fold_roles.to_dict() if made.fold_roles else {}
+    named_roles = "; ".join(f"{role} {_span(numbers)}" for role, numbers in roles.items())
+    print_line(
+        f"{corpus.name} has no folds to train on and report: {made.info['folds_made']} ({named_roles}) -> {file}"
+    )
+    return made
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+
+
+def sample_words(corpus: Corpus) -> str:
+    """How much of its official corpus is at hand: "a sample of 41 of 10,344 records", or "all 48 records"."""
+    records, official = int(corpus.info["records"]), corpus.info.get("expected", {}).get("records")
+    if official in (None, records):
+        return f"all {records:,} records"
+    return f"a sample of {records:,} of {official:,} records"

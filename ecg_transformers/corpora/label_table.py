@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..errors import CorpusError, RecordFileError
-from ..signals.formats.delimited_text import Cells, read_cells
+from ..signals.formats.text_cells import Cells, read_cells
 from .definition import LabelSet
 from .labels import read_table
 

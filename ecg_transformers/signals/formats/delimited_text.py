@@ -1,4 +1,4 @@
-"""Delimited text: encoding, delimiter, preamble, names and rows, in one way for signals and for tables of labels."""
+"""Delimited text with rows of numbers: encoding, delimiter, preamble, names and units."""
 
 import csv
 import re
@@ -18,7 +18,7 @@ from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS
 
-__all__ = ["Cells", "Column", "Table", "is_table", "read_cells", "read_numbers"]
+__all__ = ["INDEX_NAMES", "SEPARATOR", "Column", "Table", "is_table", "read_numbers"]
 
 # "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
@@ -27,10 +27,9 @@ _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 _COMMENT = re.compile(r"\s*(#|%|//)")
 # Excel's way to state the delimiter, in the first line.
-_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 # Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.
 _DELIMITERS = ("\t", ";", "|", None, ",")
-_TEXT_DELIMITERS = ("\t", ";", "|", ",")
 # Bytes examined for the encoding of a large file, and lines examined for delimiter and preamble.
 _ENCODING_BYTES, _SAMPLE_ROWS = 1 << 20, 400
 # Rows above the numbers that may hold names and units.
@@ -76,20 +75,6 @@ class Table(NamedTuple):
     notes: list[str]
 
 
-class Cells(NamedTuple):
-    """A table of text.
-
-    Attributes:
-        names: Name of each column, stripped, in the order of the file.
-        rows: Line number and cells of each row, stripped; as many cells as there are names.
-        notes: Notes on the text.
-    """
-
-    names: list[str]
-    rows: list[tuple[int, list[str]]]
-    notes: list[str]
-
-
 def is_table(path: Path, head: bytes) -> bool:
     """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
     text = decode_head(head).lstrip()
@@ -122,7 +107,7 @@ class _Text:
                     continue
                 if found := _COMMENT.match(line):
                     self.comments.append(line[found.end() :].strip())
-                elif self.line == 1 and (stated := _SEPARATOR.fullmatch(line)):
+                elif self.line == 1 and (stated := SEPARATOR.fullmatch(line)):
                     self.delimiter = stated[1]
                 else:
                     yield line
@@ -394,67 +379,3 @@ def _unit(text: str) -> str | None:
     if _CLOCK_UNIT.fullmatch(bare.casefold()):
         return "s"
     return bare if any(bare.casefold() in known for known in (VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None
-
-
-def read_cells(path: Path) -> Cells:
-    """Read a table of text with a row of names: encoding and delimiter by the evidence of the whole file.
-
-    Rows without any cell and columns without name and cells are left out, as is an unnamed first column that counts the
-    rows (an index).
-
-    Raises:
-        RecordFileError: If two columns have the same name, a column has cells and no name, or a row has more or fewer
-            cells than there are names; the message names the row.
-    """
-    text = path.read_bytes()
-    lines = text.decode(text_encoding(text), errors="replace").splitlines(keepends=True)
-    stated = _SEPARATOR.fullmatch(lines[0]) if lines else None
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()][stated is not None :]
-    try:
-        rows = _best_split(numbered, stated and stated[1])
-    except csv.Error as error:
-        raise RecordFileError(f"{path} is no delimited text: {error}.") from None
-    if not rows:
-        return Cells([], [], [])
-    (_, names), *body = [row for row in rows if any(row[1])]
-    while names and not names[-1] and not any(len(cells) >= len(names) and cells[len(names) - 1] for _, cells in body):
-        names = names[:-1]
-    filled = []
-    for number, cells in body:
-        if len(cells) > len(names) and not any(cells[len(names) :]):
-            cells = cells[: len(names)]
-        if len(cells) != len(names):
-            raise RecordFileError(
-                f"{path}, row {number}: {len(cells)} cells; expected {len(names)} ({', '.join(names)})."
-            )
-        filled.append((number, cells))
-    notes = []
-    if names and names[0].casefold() in INDEX_NAMES and _counts([cells[0] for _, cells in filled]):
-        notes.append("a column of row numbers left out")
-        names, filled = names[1:], [(number, cells[1:]) for number, cells in filled]
-    if "" in names or len(set(names)) != len(names):
-        raise RecordFileError(
-            f"{path} has columns without a name or of the same name ({', '.join(names)}); name each once."
-        )
-    return Cells(names, filled, notes)
-
-
-def _best_split(numbered: Sequence[tuple[int, str]], stated: str | None) -> list[tuple[int, list[str]]]:
-    """Rows with their numbers, split at the delimiter that the row of names has and that gives most rows its width."""
-    best: list[tuple[int, list[str]]] = []
-    score = (-1.0, 0)
-    for delimiter in [stated] if stated else _TEXT_DELIMITERS:
-        reader = csv.reader([line for _, line in numbered], delimiter=delimiter, skipinitialspace=True)
-        # A cell may hold several lines: the number of a row is that of its last one.
-        rows = [(numbered[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
-        width = len(rows[0][1]) if rows else 0
-        fitting = sum(len(cells) == width for _, cells in rows) / max(len(rows), 1)
-        found = (fitting if width > 1 else 0.0, width)
-        if found > score:
-            best, score = rows, found
-    return best
-
-
-def _counts(cells: Sequence[str]) -> bool:
-    """Whether cells are consecutive whole numbers from 0 or 1."""
-    return any(cells == [str(start + k) for k in range(len(cells))] for start in (0, 1))

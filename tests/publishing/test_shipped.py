@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ecg_transformers.commands.benchmark_plan import as_options
+from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
+from ecg_transformers.evaluation.fine_tune import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS
+from ecg_transformers.evaluation.modes import MODES
+from ecg_transformers.evaluation.outcomes import recorded
+from ecg_transformers.evaluation.settings import LearningSettings, Protocol, ReportSettings
 from ecg_transformers.publishing import publish, verify
 from ecg_transformers.publishing.card.results import load_results
 from ecg_transformers.publishing.inspection import inspect_checkpoint
@@ -75,3 +81,23 @@ def test_the_sizes_stay_within_bounds():
     sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in SHIPPED]
     assert all(size < 30 * MIB for size in sizes)
     assert sum(sizes) < 100 * MIB
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "hub_cards").glob("*/results.json")), ids=lambda file: file.parent.name)
+def test_every_row_can_be_repeated_from_itself(file):
+    """It holds every setting of its mode, those of the row itself with the same values, and a command takes them."""
+    for row in load_results(file):
+        settings, mode = row["settings"], MODES[row["mode"]]
+        learning = LearningSettings(balanced=False).with_values(settings)
+        needed = {*recorded(Protocol()), *recorded(ReportSettings()), *recorded(learning, mode), "bf16"}
+        needed |= {"mode", "train_folds", "evaluate_folds", "window_seconds", "window_stride_seconds", "pooling"}
+        if mode.trains:
+            replaced = REPLACED_BY_ONE_CYCLE if settings["one_cycle"] else ()
+            needed |= TRAINING_DEFAULTS.keys() - {"logging_steps", "save_total_limit", *replaced}
+        assert needed <= settings.keys()
+        assert {name: settings[name] for name in settings.keys() & row.keys()} == {
+            name: row[name] for name in settings.keys() & row.keys()
+        }
+        start = [] if "model_type" in settings else ["--model", row["checkpoint"]]
+        again = read_arguments([*start, "--output_dir", "out", *as_options(settings)], FineTuneArguments)
+        assert recorded(again.learning, mode).items() <= settings.items()

@@ -1,15 +1,14 @@
 """Self-supervised ECG models as ordinary Transformers models.
 
-Importing the package registers its architectures with Transformers' auto classes and its pipelines, and places its
-loggers under Transformers' logger; everything else is imported on first access.
+Importing the package registers its architectures with Transformers' auto classes and its pipelines, as soon as
+Transformers is imported too, and places its loggers under Transformers' logger; everything else is imported on access.
 """
 
 import logging
 from importlib import import_module
 from typing import Any
 
-from .auto import ARCHITECTURES, register
-from .pipelines import register as register_pipelines
+from .auto import ARCHITECTURES, call_after_import, register
 
 __version__ = "0.1.0"
 
@@ -47,4 +46,4 @@ def __dir__() -> list[str]:
 # included: `set_verbosity_error()` silences them, `TRANSFORMERS_VERBOSITY=info` shows all of them.
 logging.getLogger(__name__).parent = logging.getLogger("transformers")
 register()
-register_pipelines()
+call_after_import("transformers.pipelines", lambda: import_module(f"{__name__}.pipelines").register())

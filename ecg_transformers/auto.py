@@ -2,18 +2,42 @@
 
 A row of `ARCHITECTURES` names the classes of a family; registration, publishing, inspection, the scripts and the
 tests read it. Classes are imported on access. A family outside the package joins with `register_architecture`.
+
+Transformers and torch take seconds to import, and whoever reads or plots a recording needs neither. So registration
+waits for the modules of Transformers that it concerns, where they are not loaded yet. An import that loads one of them
+is followed by the registration before the importing code continues; never inside it, where modules are only half there.
 """
 
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
-
-import transformers
 
 from .errors import CheckpointError, check_names
 
-__all__ = ["ARCHITECTURES", "CLASS_KINDS", "Architecture", "ClassKind", "register", "register_architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "CLASS_KINDS",
+    "Architecture",
+    "ClassKind",
+    "call_after_import",
+    "register",
+    "register_architecture",
+]
+
+# Modules of Transformers with the auto classes.
+_AUTO = "transformers.models.auto"
+_AUTO_MODULES = {
+    "AutoConfig": f"{_AUTO}.configuration_auto",
+    "AutoFeatureExtractor": f"{_AUTO}.feature_extraction_auto",
+}
+_MODEL_MODULE = f"{_AUTO}.modeling_auto"
 
 
 @dataclass(frozen=True)
@@ -165,11 +189,77 @@ def register_architecture(row: Architecture) -> None:
 def register(rows: Iterable[Architecture] | None = None) -> None:
     """Register families with the auto classes of Transformers; repeated registration has no effect.
 
+    It waits for Transformers where that is not imported yet.
+
     Args:
         rows: The families; all of the table by default.
     """
-    for row in ARCHITECTURES.values() if rows is None else rows:
+    chosen = None if rows is None else list(rows)
+    for module in (*_AUTO_MODULES.values(), _MODEL_MODULE):
+        call_after_import(module, partial(_register_in, module, chosen))
+
+
+def _register_in(module: str, rows: Iterable[Architecture] | None) -> None:
+    """Register with the auto classes of one module."""
+    for row in list(ARCHITECTURES.values()) if rows is None else rows:
         for kind in row.kinds:
             for name in CLASS_KINDS[kind].auto_classes:
-                key = row.model_type if kind == "config" else row.config
-                getattr(transformers, name).register(key, row.find(kind), exist_ok=True)
+                if _AUTO_MODULES.get(name, _MODEL_MODULE) == module:
+                    key = row.model_type if kind == "config" else row.config
+                    getattr(import_module(module), name).register(key, row.find(kind), exist_ok=True)
+
+
+Action = Callable[[], object]
+
+# Packages whose modules may be half loaded when an awaited one is done.
+_WATCHED = ("transformers", str(__package__))
+
+
+class _Waiting(MetaPathFinder):
+    """Finds modules of the watched packages as the other finders do, and notices when the outermost one is loaded."""
+
+    def __init__(self) -> None:
+        self.actions: dict[str, Action] = {}
+        self.thread = threading.local()
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the module's own spec, with a loader that counts the modules being loaded."""
+        if fullname.partition(".")[0] not in _WATCHED:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self.execute(execute, module)  # type: ignore[method-assign]
+        return spec
+
+    def execute(self, execute: Callable[[ModuleType], object], module: ModuleType) -> None:
+        """Load a module; after the outermost one, call the actions whose modules are there."""
+        depth = getattr(self.thread, "depth", 0)
+        self.thread.depth = depth + 1
+        try:
+            execute(module)
+            while depth == 0 and (name := next((one for one in self.actions if one in sys.modules), None)):
+                self.actions.pop(name)()
+        finally:
+            self.thread.depth = depth
+        if not self.actions and self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+
+_WAITING = _Waiting()
+
+
+def call_after_import(name: str, action: Action) -> None:
+    """Call an action when a module of Transformers has been imported: now if it is loaded.
+
+    Args:
+        name: Full name of the module.
+        action: Called once.
+    """
+    if name in sys.modules:
+        action()
+        return
+    _WAITING.actions[name] = action
+    if _WAITING not in sys.meta_path:
+        sys.meta_path.insert(0, _WAITING)

@@ -1,41 +1,79 @@
-"""The command `ecg-transformers`."""
+"""The command `ecg-transformers`: parse and call. What a subcommand needs is imported when it runs."""
 
 import argparse
 import re
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentsError, CheckpointError, EcgError, RecordFileError
-from .signals.formats.readers import read_record
-from .signals.quality import flat_leads
-from .signals.record import EcgRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .signals.record import EcgRecord
 
 __all__ = ["build_parser", "describe_record", "main"]
 
 CONVERSION = """\
-Convert an official checkpoint of another project into a folder of ours: weights, config, preprocessing.
+Convert an official checkpoint of another project into a folder of ours: weights, config, preprocessing; or recordings
+of any readable format to WFDB.
 
   ecg-transformers convert ecg-selfsupervised-simclr model.ckpt runs/simclr
   ecg-transformers convert ecg-selfsupervised-xresnet finetuned.pt runs/xresnet --labels lbl_itos.txt
+  ecg-transformers convert wfdb my_ecgs/ wfdb/
 
-The file is read without running anything that it names. Tensors that nothing takes, that are missing or that have
+A checkpoint is read without running anything that it names. Tensors that nothing takes, that are missing or that have
 another shape are an error. The order of labels is in no file: a classifier is converted with --labels only.
 """
 
 DESCRIPTION = """\
-Describe a checkpoint or a recording.
+Recordings and checkpoints from the command line.
 
   ecg-transformers inspect hub/mae-moco-ecg            a checkpoint: model, input contract, golden recording
-  ecg-transformers inspect me/mae-moco-ecg             the same from the Hub (no code is downloaded)
   ecg-transformers inspect 00001_hr                    a recording: WFDB, CSV, NPY, HDF5, MATLAB ...
-  ecg-transformers inspect patient7.csv --sampling_rate 250 --units uV
-  ecg-transformers inspect 00001_hr --model hub/mae-moco-ecg      how this checkpoint would prepare it
+  ecg-transformers plot 00001_hr                       on ECG paper -> 00001_hr.png
+  ecg-transformers classify hub/xresnet1d50-ecg 00001_hr
+  ecg-transformers classify hub/xresnet1d50-ecg my_ecgs/ --output labels.csv
+  ecg-transformers embed hub/mae-moco-ecg my_ecgs/ --output embeddings.parquet
+  ecg-transformers convert wfdb my_ecgs/ wfdb/         recordings to WFDB; official checkpoints of other projects
+  ecg-transformers list                                architectures, corpora, formats, checkpoints in hub/
+
+`ecg-transformers COMMAND --help` lists the options of a command.
 """
 
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.md"]
+# Arguments of a file that states less than its reader needs.
+_READING = {
+    "sampling_rate": {"type": float, "metavar": "HZ", "help": "sampling rate of a file that states none"},
+    "units": {"metavar": "UNIT", "help": "unit (mV, uV, V) of a file that states none"},
+    "leads": {"type": lambda text: text.split(","), "metavar": "I,II,...", "help": "leads of a file that names none"},
+    "gain": {"type": float, "metavar": "NUMBER", "help": "units of the file per mV"},
+    "key": {"metavar": "NAME", "help": "array of a container (HDF5, NPZ, MAT)"},
+    "index": {"type": int, "metavar": "N", "help": "record of an array of records"},
+}
+# The kind of a conversion of recordings.
+_WFDB = "wfdb"
+# Most probable labels that are printed of one recording.
+_SHOWN_LABELS = 10
+
+
+class _Version(argparse.Action):
+    """Prints the versions of the package and of what it computes with."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        names = ("ecg-transformers", "transformers", "torch", "numpy", "wfdb")
+        sys.stdout.write("\n".join(f"{name} {_version(name)}" for name in names) + "\n")
+        sys.exit(0)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,36 +83,67 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ecg-transformers", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
     inspect = commands.add_parser(
         "inspect",
-        help="input contract and golden check of a checkpoint; contents of a recording",
+        help="what a checkpoint expects, what a recording holds",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inspect.add_argument("what", metavar="CHECKPOINT|RECORD", help="folder, repository on the Hub, or recording")
     inspect.add_argument("--model", metavar="CHECKPOINT", help="recording: show how this checkpoint would prepare it")
-    inspect.add_argument("--sampling_rate", type=float, metavar="HZ", help="rate of a recording whose file states none")
-    inspect.add_argument("--units", metavar="UNIT", help="unit (mV, uV, V) of a recording whose file states none")
-    inspect.add_argument("--leads", metavar="I,II,...", help="lead names of a recording whose file states none")
-    inspect.add_argument("--key", metavar="NAME", help="array of a container (HDF5, NPZ, MAT)")
-    inspect.add_argument("--index", type=int, metavar="N", help="record of an array of records")
+
+    plot = commands.add_parser("plot", help="a recording on ECG paper")
+    plot.add_argument("record", metavar="RECORD")
+    plot.add_argument("--output", type=Path, metavar="FILE", help=".png, .pdf or .svg (default: RECORD.png)")
+    plot.add_argument("--layout", default="3x4+II", help="3x4, 3x4+II (default), stacked or 12x1")
+    plot.add_argument("--start", type=float, default=0.0, metavar="S", help="first second shown (0)")
+    plot.add_argument("--duration", type=float, metavar="S", help="seconds shown (10)")
+
+    classify = commands.add_parser("classify", help="labels of recordings by a classifier")
+    classify.add_argument("--aggregate", choices=("mean", "max"), help="of the windows of a recording (mean)")
+    embed = commands.add_parser("embed", help="embeddings of recordings by an encoder")
+    for command, words in (
+        (classify, "labels of one recording are printed; else labels.parquet"),
+        (embed, "default: embeddings.parquet"),
+    ):
+        command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or repository on the Hub")
+        command.add_argument("source", metavar="RECORD|FOLDER", nargs="+", help="recordings, or a folder of them")
+        command.add_argument("--output", metavar="TABLE", help=f"table, .parquet or .csv ({words})")
+        command.add_argument("--windows", action="store_true", help="a row per window instead of one per recording")
+        command.add_argument("--batch_size", type=int, default=64, metavar="N", help="windows per pass (64)")
+        command.add_argument("--overwrite", action="store_true", help="replace a table of another job")
+
     convert = commands.add_parser(
         "convert",
-        help="official checkpoint of another project to a folder of ours",
+        help="an official checkpoint of another project, or recordings to WFDB",
         description=CONVERSION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    convert.add_argument("kind", metavar="KIND", help=", ".join(CONVERTERS))
-    convert.add_argument("file", metavar="FILE", help="the official file")
+    convert.add_argument("kind", metavar="KIND", help=", ".join((*CONVERTERS, _WFDB)))
+    convert.add_argument("file", metavar="FILE", help="the official file; a recording or a folder of them")
     convert.add_argument("folder", metavar="OUT", help="the new folder")
     convert.add_argument("--labels", metavar="FILE", help="codes of the outputs in their order, one a line")
     convert.add_argument(
-        "--leads", metavar="I,II,...", help="leads of the file in its order, if not the official twelve"
-    )
-    convert.add_argument(
         "--strides", metavar="N,N,...", help="strides of a CPC encoder that is none of the official ones"
     )
+
+    listing = commands.add_parser("list", help="architectures, corpora, formats, checkpoints")
+    listing.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        default=Path("hub"),
+        help="where checkpoints are looked for (hub)",
+    )
+
+    for command in (inspect, plot, classify, embed, convert):
+        reading = command.add_argument_group("files that do not state")
+        for name, options in _READING.items():
+            reading.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
     return parser
 
 
@@ -85,17 +154,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments. Default: those of the process.
 
     Returns:
-        Exit code: 0; 1 if the golden outputs differ from the stored ones; 2 after an error (one line).
+        Exit code: 0; 1 if the golden outputs differ from the stored ones, or half of the recordings were refused; 2
+        after an error (one line); 130 after an interruption.
     """
     options = build_parser().parse_args(argv)
+    reading = {name: getattr(options, name, None) for name in _READING}
+    reading = {name: value for name, value in reading.items() if value is not None}
+    commands = {"inspect": _inspect, "plot": _plot, "classify": _to_table, "embed": _to_table}
+    commands |= {"convert": _convert, "list": _list}
     try:
-        return _convert(options) if options.command == "convert" else _inspect(options)
-    except (EcgError, OSError) as error:
-        sys.stderr.write(f"ecg-transformers: {type(error).__name__}: {error}\n")
+        return commands[options.command](options, reading)
+    except (EcgError, OSError, ImportError) as error:
+        from .commands.entry import script_text
+
+        text = script_text(str(error), vars(options))
+        sys.stderr.write(f"ecg-transformers: {type(error).__name__}: {text}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("ecg-transformers: interrupted. The same command continues a table where it left off.\n")
+        return 130
 
 
-def _inspect(options: argparse.Namespace) -> int:
+def _inspect(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     path = Path(options.what)
     if (path / "config.json").is_file():
         return _inspect_checkpoint(path)
@@ -109,36 +189,13 @@ def _inspect(options: argparse.Namespace) -> int:
         raise RecordFileError(
             f"{path} does not exist; expected a recording (WFDB: with or without suffix) or a checkpoint."
         )
-    leads = options.leads.split(",") if options.leads else None
-    given = {"sampling_rate": options.sampling_rate, "units": options.units, "leads": leads}
-    given |= {"key": options.key, "index": options.index}
-    record = read_record(path, **{name: value for name, value in given.items() if value is not None})
+    record = _read(path, reading)
     sys.stdout.write(describe_record(record) + "\n")
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
         text = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
         sys.stdout.write(f"\nPreparation by {options.model}:\n{text}\n")
-    return 0
-
-
-def _convert(options: argparse.Namespace) -> int:
-    from .commands.convert import convert_checkpoint
-
-    labels = None
-    if options.labels is not None:
-        labels = Path(options.labels).read_text(encoding="utf-8").split()
-    strides = None
-    if options.strides is not None:
-        if not re.fullmatch(r"\d+(,\d+)*", options.strides):
-            raise ArgumentsError(f"strides is {options.strides!r}; expected numbers such as 2,2,2,2.")
-        strides = [int(number) for number in options.strides.split(",")]
-    leads = options.leads.split(",") if options.leads else None
-    converted = convert_checkpoint(
-        options.kind, options.file, options.folder, labels=labels, lead_names=leads, strides=strides
-    )
-    sys.stdout.write(f"{type(converted.model).__name__} in {options.folder}\n")
-    sys.stdout.write("".join(f"{note}.\n" for note in converted.notes))
     return 0
 
 
@@ -162,7 +219,125 @@ def _fetch(repo_id: str) -> Path:
         ) from error
 
 
-def describe_record(record: EcgRecord) -> str:
+def _read(path: Path, reading: dict[str, Any]) -> "EcgRecord":
+    from .signals.formats.readers import read_record
+
+    return read_record(path, **reading)
+
+
+def _plot(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .files import replace_file
+    from .viz.paper import plot_ecg
+
+    record = _read(Path(options.record), reading)
+    figure = plot_ecg(record, options.layout, start=options.start, duration=options.duration)
+    output = options.output or Path(f"{record.name or Path(options.record).stem}.png")
+    with replace_file(output) as temporary:
+        figure.savefig(temporary, format=output.suffix[1:] or "png", dpi=150)
+    sys.stdout.write(f"-> {output}\n")
+    return 0
+
+
+def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from transformers import pipeline
+
+    from .inference.loading import checkpoint_errors, quiet_loading
+
+    task = {"classify": "ecg-classification", "embed": "ecg-feature-extraction"}[options.command]
+    make: Any = pipeline  # its annotations know the tasks of the library only
+    with checkpoint_errors(options.checkpoint), quiet_loading():
+        apply = make(task, model=options.checkpoint)
+    if getattr(options, "aggregate", None):
+        reading["aggregate"] = options.aggregate
+    only = options.source[0] if len(options.source) == 1 else None
+    if options.command == "classify" and only is not None and options.output is None and not Path(only).is_dir():
+        sys.stdout.write(_labels(apply(only, top_k=_SHOWN_LABELS, **reading)) + "\n")
+        return 0
+    source = only if only is not None and Path(only).is_dir() else list(options.source)
+    written = apply.to_table(
+        source, options.output, batch_size=options.batch_size, windows=options.windows or None,
+        overwrite=options.overwrite, **reading,
+    )  # fmt: skip
+    sys.stdout.write(f"{written}\n")
+    return int(written.refused * 2 >= written.records > 0)
+
+
+def _labels(found: list[dict[str, Any]]) -> str:
+    """The labels of a recording, one a line: code, score, decision, name."""
+    words = {True: "positive", False: "", None: "no threshold"}
+    return "\n".join(
+        f"{one['label']:<12} {one['score']:.3f}  {words[one['positive']]:<12}  {one['name']}".rstrip() for one in found
+    )
+
+
+def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    if options.kind == _WFDB:
+        return _to_wfdb(options, reading)
+    from .commands.convert import convert_checkpoint
+
+    labels = None
+    if options.labels is not None:
+        labels = Path(options.labels).read_text(encoding="utf-8").split()
+    strides = None
+    if options.strides is not None:
+        if not re.fullmatch(r"\d+(,\d+)*", options.strides):
+            raise ArgumentsError(f"strides is {options.strides!r}; expected numbers such as 2,2,2,2.")
+        strides = [int(number) for number in options.strides.split(",")]
+    converted = convert_checkpoint(
+        options.kind, options.file, options.folder, labels=labels, lead_names=options.leads, strides=strides
+    )
+    sys.stdout.write(f"{type(converted.model).__name__} in {options.folder}\n")
+    sys.stdout.write("".join(f"{note}.\n" for note in converted.notes))
+    return 0
+
+
+def _to_wfdb(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .signals.formats.folders import find_recordings
+    from .signals.wfdb.write import write_wfdb
+
+    source, target = Path(options.file), Path(options.folder)
+    done = refused = 0
+    for path in find_recordings(source) if source.is_dir() else [source]:
+        try:
+            record = _read(path, reading)
+            record.name = re.sub(r"[^A-Za-z0-9_-]+", "_", record.name or path.stem)
+            if (target / f"{record.name}.hea").exists():
+                raise RecordFileError(f"{target / record.name}.hea exists; choose another folder.")
+            write_wfdb(record, target)
+            done += 1
+        except EcgError as error:
+            refused += 1
+            sys.stderr.write(f"{path}: {error}\n")
+    sys.stdout.write(f"{done} recordings -> {target}" + (f", {refused} refused" if refused else "") + "\n")
+    return int(refused * 2 >= done + refused)
+
+
+def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    import json
+
+    from .auto import ARCHITECTURES
+    from .corpora import CORPORA
+    from .signals.formats.readers import reader_names
+
+    parts = {
+        "architectures": [f"{row.model_type:<14} {', '.join(row.heads)}" for row in ARCHITECTURES.values()],
+        "corpora": [", ".join(CORPORA)],
+        "formats": [", ".join(reader_names())],
+    }
+    found = []
+    for file in sorted(options.folder.glob("*/config.json")):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        window = config["window_size"] / config["sampling_rate"]
+        found.append(
+            f"{file.parent.as_posix():<24} {config['architectures'][0]}, {config['num_leads']} leads, "
+            f"{config['sampling_rate']:g} Hz, {window:g} s"
+        )
+    parts[f"checkpoints in {options.folder}"] = found or ["none"]
+    sys.stdout.write("\n".join(f"{title}:\n  " + "\n  ".join(lines) for title, lines in parts.items()) + "\n")
+    return 0
+
+
+def describe_record(record: "EcgRecord") -> str:
     """Describes a recording, one fact per line.
 
     Args:
@@ -171,6 +346,10 @@ def describe_record(record: EcgRecord) -> str:
     Returns:
         Leads, sampling rate, length, range in mV, patient, labels, annotations, and the notes of the reader.
     """
+    import numpy as np
+
+    from .signals.quality import flat_leads
+
     leads = ", ".join(record.leads) if record.leads else f"{record.num_leads} without names"
     lines = [
         ("record", f"{record.name or 'without a name'}" + (f" ({record.source})" if record.source else "")),
@@ -196,7 +375,9 @@ def describe_record(record: EcgRecord) -> str:
     return "\n".join(f"{title:<12} {text}" for title, text in lines)
 
 
-def _range(signal: np.ndarray) -> str:
+def _range(signal: "np.ndarray") -> str:
+    import numpy as np
+
     finite = signal[np.isfinite(signal)]
     missing = signal.size - finite.size
     text = f"{finite.min():.3f} to {finite.max():.3f}" if finite.size else "none"

@@ -1,4 +1,4 @@
-"""`ecg-transformers inspect`: what is said about checkpoints and recordings, and its errors."""
+"""`ecg-transformers`: checkpoints and recordings in words, plots, labels, embeddings, conversion, and its errors."""
 
 import json
 import shutil
@@ -144,3 +144,77 @@ def test_help_shows_how_it_is_used(capsys):
     text = capsys.readouterr().out
     assert "ecg-transformers inspect hub/mae-moco-ecg" in text
     assert "--sampling_rate" in text
+
+
+def test_a_recording_is_plotted(data_dir, tmp_path, capsys):
+    page = tmp_path / "page.svg"
+    assert main(["plot", str(data_dir / "ptbxl" / "00001_lr"), "--output", str(page), "--layout", "12x1"]) == 0
+    assert capsys.readouterr().out == f"-> {page}\n"
+    assert b"<svg" in page.read_bytes()[:1000]
+
+
+def test_one_recording_is_classified_on_the_screen_and_a_folder_into_a_table(checkpoint, data_dir, tmp_path, capsys):
+    run = str(checkpoint.parent / "run")
+    assert main(["classify", run, str(data_dir / "ptbxl" / "00001_lr")]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert {line.split()[0] for line in lines} == {"NORM", "AFIB"}
+    assert any(line.endswith("atrial fibrillation") for line in lines)
+    assert "Loading weights" not in captured.err
+    table = tmp_path / "labels.parquet"
+    assert main(["classify", run, str(data_dir / "ptbxl"), "--output", str(table)]) == 0
+    assert str(table) in capsys.readouterr().out
+    # The same once more is there already; another job is not overwritten by accident.
+    assert main(["classify", run, str(data_dir / "ptbxl"), "--output", str(table)]) == 0
+    assert main(["classify", run, str(data_dir / "ptbxl"), "--output", str(table), "--aggregate", "max"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_embeddings_and_how_many_were_refused(checkpoint, data_dir, tmp_path, capsys):
+    run, table = str(checkpoint.parent / "run"), tmp_path / "embeddings.parquet"
+    good, bad = str(data_dir / "ptbxl" / "00001_lr"), tmp_path / "bad.csv"
+    bad.write_text("I,II\nx,y\n")
+    assert main(["embed", run, good, str(bad), "--output", str(table)]) == 1
+    assert "2 records, 1 rows" in capsys.readouterr().out
+    assert "bad.csv" in table.with_suffix(".refused.csv").read_text()
+
+
+def test_recordings_are_converted_to_wfdb(data_dir, tmp_path, capsys):
+    from ecg_transformers import read_record
+
+    source, out = data_dir / "ptbxl" / "00002_lr.csv", tmp_path / "out"
+    assert main(["convert", "wfdb", str(source), str(out), "--sampling_rate", "100"]) == 0
+    assert capsys.readouterr().out == f"1 recordings -> {out}\n"
+    before, after = read_record(source, sampling_rate=100), read_record(out / "00002_lr")
+    np.testing.assert_allclose(before.signal, after.signal, atol=5.1e-4)
+    assert main(["convert", "wfdb", str(source), str(out), "--sampling_rate", "100"]) == 1
+    assert "exists; choose another folder" in capsys.readouterr().err
+
+
+def test_the_list_has_families_corpora_formats_and_checkpoints(checkpoint, capsys):
+    assert main(["list", str(checkpoint.parent)]) == 0
+    text = capsys.readouterr().out
+    assert "mae_moco       encoder, pretraining, classifier" in text
+    assert "ptbxl, mitdb" in text
+    assert "wfdb, numpy" in text
+    assert f"{checkpoint.as_posix()} MaeMocoForSequenceClassification, 12 leads, 100 Hz, 10 s" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("command", ["classify", "embed"])
+def test_a_checkpoint_that_is_not_there_is_one_line(command, tmp_path, capsys):
+    assert main([command, str(tmp_path / "absent"), "x.csv"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ecg-transformers: CheckpointError: ")
+    assert error.count("\n") == 1
+
+
+def test_an_interruption_says_how_to_continue(checkpoint, data_dir, tmp_path, capsys, monkeypatch):
+    from ecg_transformers.pipelines import EcgFeatureExtractionPipeline
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EcgFeatureExtractionPipeline, "to_table", interrupt)
+    words = ["embed", str(checkpoint.parent / "run"), str(data_dir / "ptbxl"), "--output", str(tmp_path / "e.csv")]
+    assert main(words) == 130
+    assert "The same command continues" in capsys.readouterr().err

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 # What `import ecg_transformers` may cost beyond Transformers' own import, in seconds.
 FLOOR = 0.3
 ATTEMPTS = 4
@@ -85,3 +87,71 @@ def test_inference_needs_no_training_libraries(tmp_path):
     shapes, loaded = fresh_process(INFERENCE, str(tmp_path))
     assert shapes == [[2, 32], [2, 3]]
     assert not loaded
+
+
+# What is there after reading and plotting a recording, and the seconds of the processor until then.
+LIGHT = """
+import json, sys, time
+import ecg_transformers
+from ecg_transformers.cli import main
+from ecg_transformers.viz import plot_ecg
+record = ecg_transformers.read_record(sys.argv[1])
+plot_ecg(record)
+assert main(["plot", sys.argv[1], "--output", sys.argv[2]]) == 0
+print(json.dumps(sorted({"torch", "transformers", "datasets", "pandas"} & set(sys.modules))))
+"""
+HELP = """
+import json, sys, time
+from ecg_transformers.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert end.code in (0, None)
+heavy = {"torch", "transformers", "numpy", "matplotlib"} & set(sys.modules)
+print()
+print(json.dumps([time.process_time(), sorted(heavy)]))
+"""
+# However Transformers and this package are imported, the auto classes and pipelines know its families.
+ORDERS = (
+    "import ecg_transformers; from transformers import AutoConfig",
+    "from transformers import AutoModel; import ecg_transformers",
+    "import ecg_transformers; from transformers import pipeline",
+    "from ecg_transformers.features.extractor import EcgFeatureExtractor",
+    "import ecg_transformers.backbone",
+    "from ecg_transformers import MocoV3ForPreTraining",
+    "import ecg_transformers; from transformers import Trainer",
+)
+REGISTERED = """
+import json, sys
+exec(sys.argv[1])
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+from transformers.pipelines import PIPELINE_REGISTRY
+from ecg_transformers import ARCHITECTURES, MaeMocoConfig, MaeMocoFeatureExtractor, auto
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+for row in ARCHITECTURES.values():
+    config = AutoConfig.for_model(row.model_type)
+    assert type(config) is row.config and FEATURE_EXTRACTOR_MAPPING[type(config)] is row.feature_extractor
+    assert AutoModel._model_mapping[type(config)] is row.encoder
+assert "ecg-classification" in PIPELINE_REGISTRY.get_supported_tasks()
+print(json.dumps(auto._WAITING in sys.meta_path))
+"""
+
+
+def test_reading_and_plotting_need_neither_torch_nor_transformers(data_dir, tmp_path):
+    assert fresh_process(LIGHT, str(data_dir / "ptbxl" / "00001_lr"), str(tmp_path / "page.png")) == []
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("words", [["--help"], ["classify", "--help"], ["--version"]])
+def test_the_help_of_the_command_is_there_at_once(words):
+    measured = []
+    while len(measured) < ATTEMPTS and min(measured, default=FLOOR + 1) > FLOOR:
+        seconds, heavy = fresh_process(HELP, *words)
+        assert not heavy
+        measured.append(seconds)
+    assert min(measured) <= FLOOR, measured
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_families_are_registered_in_whatever_order_the_packages_are_imported(order):
+    assert fresh_process(REGISTERED, order) is False

@@ -16,9 +16,9 @@ from transformers.utils import logging
 from ecg_transformers.commands.benchmark import Benchmark
 from ecg_transformers.commands.benchmark_plan import BenchmarkArguments, read_benchmark
 from ecg_transformers.commands.benchmark_table import benchmark_table
+from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.finetune import is_main_process
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.results.store import add_to_card
 
 
@@ -52,7 +52,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EcgError as error:
-        sys.exit(f"benchmark.py: {type(error).__name__}: {error}")
+    run_script(main, "benchmark.py", interrupted="run the same command again to resume.")

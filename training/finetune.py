@@ -18,12 +18,11 @@ import sys
 from transformers.utils import logging
 
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
+from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.finetune import DownstreamRun, is_main_process
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.commands.recordings import script_text
-from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
 from ecg_transformers.evaluation.results.store import add_to_card
 
@@ -56,7 +55,9 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EcgError as error:
-        sys.exit(f"finetune.py: {type(error).__name__}: {script_text(str(error), option_types(FineTuneArguments))}")
+    run_script(
+        main,
+        "finetune.py",
+        interrupted="add --resume to continue from the last checkpoint.",
+        options=option_types(FineTuneArguments),
+    )

@@ -16,15 +16,16 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.options import build, converted, declared_options
-from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines, script_text
+from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.definition import CorpusDefinition
 from ecg_transformers.corpora.label_table import TASKS
 from ecg_transformers.corpora.prepared import Corpus
 from ecg_transformers.corpora.sources.download import download_corpus
-from ecg_transformers.errors import CorpusError, EcgError
+from ecg_transformers.errors import CorpusError
 from ecg_transformers.inference.loading import checkpoint_errors
 
 # Options about files that do not state everything and about unusual recordings, and the names of all options.
@@ -214,12 +215,12 @@ def amplitude_lines(corpus: Corpus) -> list[str]:
     return [f"{line}  <- the whole corpus looks {size} (usual: {usual:g} mV); check the gain in its headers"]
 
 
-if __name__ == "__main__":
-    try:
-        found = main()
-    except EcgError as error:
-        sys.exit(f"prepare.py: {type(error).__name__}: {script_text(str(error), OPTIONS)}")
-    except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted; run the same command again to resume.")
+def prepare() -> None:
+    """Prepare; exit status 1 where half of the records or more were refused."""
+    found = main()
     if 2 * found.info["refused"] >= found.info["refused"] + len(found):
         sys.exit("prepare.py: half of the records or more were refused")
+
+
+if __name__ == "__main__":
+    run_script(prepare, "prepare.py", interrupted="run the same command again to resume.", options=OPTIONS)

@@ -13,11 +13,11 @@ import time
 from transformers import set_seed
 from transformers.utils import logging
 
+from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.pretrain import PretrainingRun
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
 from ecg_transformers.commands.settings import read_settings
-from ecg_transformers.errors import EcgError
 
 
 def main(argv: list[str] | None = None) -> PretrainingRun | None:
@@ -40,7 +40,4 @@ def main(argv: list[str] | None = None) -> PretrainingRun | None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EcgError as error:
-        sys.exit(f"pretrain.py: {type(error).__name__}: {error}")
+    run_script(main, "pretrain.py", interrupted="add --resume to continue from the last checkpoint.")

@@ -10,12 +10,12 @@ in hub_cards/NAME (or --card), else from the run's own results.json.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError
 
-from ecg_transformers.errors import CheckpointError, EcgError
+from ecg_transformers.commands.entry import USER_ERRORS, run_script
+from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing import Publication, publish
 from ecg_transformers.publishing.golden import GOLDEN_FILE
 
@@ -99,7 +99,4 @@ def report(done: Publication) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (EcgError, HfHubHTTPError) as error:
-        sys.exit(f"publish.py: {type(error).__name__}: {error}")
+    run_script(main, "publish.py", interrupted="nothing was published.", errors=(*USER_ERRORS, HfHubHTTPError))

@@ -9,12 +9,12 @@ these labels is scored as it was saved when no --mode is given. --card adds the 
 import sys
 
 from ecg_transformers.commands.downstream import ScoreArguments, read_arguments
+from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.commands.recordings import script_text
 from ecg_transformers.commands.score import Scoring
-from ecg_transformers.errors import ArgumentsError, EcgError
+from ecg_transformers.errors import ArgumentsError
 from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
 
 
@@ -40,7 +40,4 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EcgError as error:
-        sys.exit(f"score.py: {type(error).__name__}: {script_text(str(error), option_types(ScoreArguments))}")
+    run_script(main, "score.py", interrupted="run the same command again.", options=option_types(ScoreArguments))

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..conversion import Converted
 from ..errors import ArgumentsError, CheckpointError
+
+if TYPE_CHECKING:
+    from ..conversion import Converted
 
 __all__ = ["CONVERTERS", "convert_checkpoint"]
 
@@ -23,7 +25,7 @@ CONVERTERS: dict[str, str] = {
 }
 
 
-def convert_checkpoint(kind: str, file: str | Path, folder: str | Path, **options: Any) -> Converted:
+def convert_checkpoint(kind: str, file: str | Path, folder: str | Path, **options: Any) -> "Converted":
     """Convert a checkpoint into a folder with weights, config and preprocessing, which appears whole.
 
     Args:

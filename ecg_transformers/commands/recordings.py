@@ -1,13 +1,13 @@
 """Settings of the scripts for files that do not state everything and for unusual recordings, declared once."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from ..trainer.arguments import option
+from .entry import script_text
 
-__all__ = ["FileSettings", "RecordingSettings", "script_text", "refusal_lines"]
+__all__ = ["FileSettings", "RecordingSettings", "refusal_lines"]
 
 _FILES: dict[str, Any] = {"group": "Files that do not state everything"}
 _RECORDINGS: dict[str, Any] = {"group": "Unusual recordings"}
@@ -67,32 +67,6 @@ class RecordingSettings:
         """The settings that were given, by the names of `EcgFeatureExtractor.with_policies`."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
-
-
-_PAIRS = r"\{'(?P<old>[^']+)': '(?P<new>[^']+)'\}"
-_ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|(?P<bare>True|False|[\d.]+\d|\[\.\.\.\]))?")
-
-
-def script_text(message: str, options: Collection[str]) -> str:
-    """A message of the package with the options of a script in place of the arguments that it names.
-
-    Args:
-        message: The message, such as "Set units= or derive_leads=True".
-        options: Names of the options of the script.
-
-    Example:
-        >>> script_text("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
-        'Set --read_units uV, or --treat_as ECG=I.'
-    """
-
-    def replaced(found: re.Match[str]) -> str:
-        name = next((name for name in (f"read_{found['name']}", found["name"]) if name in options), None)
-        if name is None:
-            return found[0]
-        value = f"{found['old']}={found['new']}" if found["old"] else found["text"] or found["bare"] or ""
-        return f"--{name} {'' if value in ('True', '[...]') else value}".rstrip()
-
-    return _ARGUMENT.sub(replaced, message)
 
 
 def refusal_lines(refused: Sequence[Mapping[str, str]], total: int, where: str, options: Collection[str]) -> str:

@@ -216,7 +216,8 @@ def save_classifier(
     unfinished = folder / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    model.save_pretrained(unfinished)
+    with quiet_loading():
+        model.save_pretrained(unfinished)
     extractor.save_pretrained(unfinished)
     for file in unfinished.iterdir():
         os.replace(file, folder / file.name)

@@ -16,6 +16,7 @@ from ..corpora.splits import split_by_patient
 from ..errors import EcgError
 from ..inference.aggregation import Aggregate
 from ..inference.encode import predict_records
+from ..inference.loading import quiet_loading
 from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
 from .classifier import build_classifier
 from .modes import Initialization, Mode, find_mode
@@ -353,7 +354,10 @@ def evaluate_as_is(
     started = time.monotonic()
     device = _device(device)
     bf16 = device.type != "cpu" if bf16 is None else bf16
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    with quiet_loading():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, dtype=torch.float32, use_safetensors=True
+        )
     if extractor.window_size != model.config.window_size:
         model.resize_window(extractor.window_size)
     cast(torch.nn.Module, model).to(device)

@@ -21,9 +21,9 @@ from transformers.utils import logging
 from ..errors import EcgError, RecordFileError, SignalError
 from ..features.extractor import EcgFeatureExtractor
 from ..files import write_text
+from ..signals.formats.folders import SUFFIXES, find_recordings
 from .records import PREPARING, PreparedWindows, prepare_windows
 from .table_files import (
-    REFUSED,
     WrittenTable,
     as_table,
     finished_table,
@@ -33,12 +33,11 @@ from .table_files import (
     write_parquet,
 )
 
-__all__ = ["checkpoint_hash", "find_recordings", "write_table"]
+__all__ = ["checkpoint_hash", "write_table"]
 
 logger = logging.get_logger(__name__)
 
 RECORDS_PER_PART = 512
-SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .xml .dcm .scp .ecg .mwf".split())
 
 
 def checkpoint_hash(model: PreTrainedModel, extractor: EcgFeatureExtractor) -> str:
@@ -172,25 +171,6 @@ class _Part:
             prepared = replace(prepared, name=self.names[index])
             self._waiting.append(prepared)
             yield prepared
-
-
-def find_recordings(folder: Path) -> list[Path]:
-    """Return every recording in a folder and its subfolders, sorted by path.
-
-    A `.mat` with a header of the same name is that record's signal file; hidden folders are ignored.
-
-    Args:
-        folder: The folder.
-    """
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.casefold() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.name.endswith(REFUSED)
-    ]
-    headers = {path.with_suffix("") for path in paths if path.suffix == ".hea"}
-    return [path for path in paths if path.suffix.casefold() != ".mat" or path.with_suffix("") not in headers]
 
 
 def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:

@@ -5,6 +5,9 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+
+from ..errors import ArgumentsError
 
 __all__ = ["NO_DECAY", "EcgTrainingArguments", "option"]
 
@@ -70,6 +73,11 @@ class EcgTrainingArguments(TrainingArguments):
     """
 
     def __post_init__(self) -> None:
+        """Check what the library would refuse only after the data are loaded.
+
+        Raises:
+            ArgumentsError: A logger to report to is unknown or not installed.
+        """
         l2_in_gradient = self.optim == "adam"
         if l2_in_gradient:
             # The library checks the name among its own; `EcgTrainer` makes the optimizer.
@@ -77,6 +85,12 @@ class EcgTrainingArguments(TrainingArguments):
         super().__post_init__()
         if l2_in_gradient:
             self.optim = "adam"
+        missing = sorted(set(self.report_to or ()) - {*get_available_reporting_integrations(), "none"})
+        if missing:
+            raise ArgumentsError(
+                f"report_to is {', '.join(missing)}, which is not installed here. Install it (pip install "
+                f"{missing[0]}), or set --report_to none."
+            )
 
     no_decay: list[str] = field(
         default_factory=lambda: list(NO_DECAY),

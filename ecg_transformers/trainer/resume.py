@@ -4,9 +4,12 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from transformers.utils import logging
+import torch
+from safetensors import safe_open
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from ..errors import CheckpointError
 from ..files import sync, write_text
@@ -14,6 +17,7 @@ from ..files import sync, write_text
 __all__ = [
     "MARKER",
     "check_checkpoint",
+    "check_weights",
     "checkpoint_folders",
     "discard_unfinished",
     "keep_newest",
@@ -114,6 +118,29 @@ def check_checkpoint(folder: str | Path) -> Path:
             "one of the run."
         )
     return Path(folder)
+
+
+def check_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a checkpoint of another size than the model, before anything is loaded.
+
+    Args:
+        folder: A complete checkpoint; weights in several files are not looked at.
+        state: State dictionary of the model.
+
+    Raises:
+        CheckpointError: A tensor has another shape.
+    """
+    file = folder / SAFE_WEIGHTS_NAME
+    if not file.is_file():
+        return
+    with safe_open(file, framework="pt") as stored:
+        for name in set(stored.keys()) & state.keys():
+            found, wanted = tuple(stored.get_slice(name).get_shape()), tuple(state[name].shape)
+            if found != wanted:
+                raise CheckpointError(
+                    f"{folder} holds {name} of shape {found}, this run has {wanted}: the architecture was set "
+                    "otherwise. Resume with the settings of the interrupted run, or choose another --output_dir."
+                )
 
 
 def _unfinished(output_dir: str | Path) -> list[Path]:

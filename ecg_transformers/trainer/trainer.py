@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
+from ..inference.loading import quiet_loading
 from .arguments import NO_DECAY
 from .callbacks import LogAtSave, StepCallback
 from .data import EpochSampler, WindowDataset, identity_collator
@@ -26,6 +27,7 @@ from .published_schedules import published_factor
 from .resume import (
     UNFINISHED,
     check_checkpoint,
+    check_weights,
     discard_unfinished,
     keep_newest,
     newest_complete_checkpoint,
@@ -257,7 +259,7 @@ class EcgTrainer(Trainer):
             ignore_keys_for_eval: As for `transformers.Trainer.train`.
 
         Raises:
-            CheckpointError: If the checkpoint is not complete, or there is none.
+            CheckpointError: If the checkpoint is not complete, of another size than the model, or there is none.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = newest_complete_checkpoint(self.output_dir)
@@ -267,6 +269,8 @@ class EcgTrainer(Trainer):
                 )
         elif resume_from_checkpoint:
             resume_from_checkpoint = check_checkpoint(resume_from_checkpoint)
+        if resume_from_checkpoint:
+            check_weights(Path(resume_from_checkpoint), self.core_model.state_dict())
         if self.args.should_save:
             discard_unfinished(self.output_dir)
         resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
@@ -318,10 +322,7 @@ class EcgTrainer(Trainer):
         folder = str(self.output_dir) if output_dir is None else output_dir
         os.makedirs(folder, exist_ok=True)
         # A bar for each file written would break up the bar of the run.
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        self.core_model.save_pretrained(folder, state_dict=state_dict)
-        if shown:
-            logging.enable_progress_bar()
+        with quiet_loading():
+            self.core_model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)

@@ -4,22 +4,25 @@ Every function takes data and returns a matplotlib `Figure`, without showing it,
 display. matplotlib is imported on use.
 """
 
-from .attention import plot_attention
-from .benchmark import plot_benchmark
-from .history import plot_history
-from .label_efficiency import plot_label_efficiency
-from .nextclip import plot_nextclip
-from .paper import plot_ecg
-from .reconstruction import plot_reconstruction
-from .robustness import plot_noise_robustness
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "plot_attention",
-    "plot_benchmark",
-    "plot_ecg",
-    "plot_history",
-    "plot_label_efficiency",
-    "plot_nextclip",
-    "plot_noise_robustness",
-    "plot_reconstruction",
-]
+_MODULES = {
+    "plot_attention": "attention",
+    "plot_benchmark": "benchmark",
+    "plot_ecg": "paper",
+    "plot_history": "history",
+    "plot_label_efficiency": "label_efficiency",
+    "plot_nextclip": "nextclip",
+    "plot_noise_robustness": "robustness",
+    "plot_reconstruction": "reconstruction",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    # A plot of a recording needs neither the results nor torch.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

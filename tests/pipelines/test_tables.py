@@ -8,7 +8,8 @@ import pytest
 
 from ecg_transformers.errors import CheckpointError, RecordFileError, SignalError
 from ecg_transformers.pipelines import tables
-from ecg_transformers.pipelines.tables import checkpoint_hash, find_recordings, write_table
+from ecg_transformers.pipelines.tables import checkpoint_hash, write_table
+from ecg_transformers.signals.formats.folders import find_recordings
 from ecg_transformers.signals.wfdb.read import write_wfdb
 
 

@@ -247,6 +247,15 @@ def test_help_names_every_kind_of_setting(pretrain, capsys):
     assert all(name in printed for name in ("--learning_rate", "--probe_labels", "mask_ratio", "normalization_std"))
 
 
+def test_resuming_with_another_width_is_refused_in_one_line(pretrain, corpus, straight, tmp_path):
+    from ecg_transformers.errors import CheckpointError
+
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    with pytest.raises(CheckpointError, match=r"of shape .*16.*this run has .*32.*settings of the interrupted run"):
+        pretrain([*words(corpus, run, "--resume"), "--hidden_size", "32"])
+
+
 def test_a_second_start_in_the_same_folder_is_refused(pretrain, corpus, straight):
     from ecg_transformers.errors import CheckpointError
 

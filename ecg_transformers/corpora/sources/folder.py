@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CorpusError, EcgError
+from ...signals.formats.folders import SUFFIXES, find_recordings
 from ...signals.formats.readers import read_record_with_defaults
 from ...signals.wfdb.read import read_header
 from ..build import build_corpus, plan_hash
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["folder_definition", "load_records"]
 
 logger = logging.getLogger(__name__)
-
-# Suffixes of recordings in a folder without a table. A `.mat` next to its header is that record's signal file.
-_SUFFIXES = tuple(".hea .csv .tsv .npy .npz .h5 .hdf5 .mat .edf .bdf .xml .dcm .scp .xle .arc .ecg .mwf .mfer".split())
 
 
 def folder_definition(
@@ -128,16 +126,9 @@ def _find(
         raise CorpusError(f"{source} is not a folder; expected one with recordings. Set --source.")
     if labels is not None:
         return source, [_entry(source, _with_suffix(source, row.record), options, row.facts()) for row in labels.rows]
-    paths = sorted(
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*")
-        if path.suffix.casefold() in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
-    headers = {path.removesuffix(".hea") for path in paths if path.endswith(".hea")}
-    paths = [path for path in paths if not (path.casefold().endswith(".mat") and path[:-4] in headers)]
+    paths = [path.relative_to(source).as_posix() for path in find_recordings(source)]
     if not paths:
-        raise CorpusError(f"{source} holds no recordings; looked for files that end in {', '.join(_SUFFIXES)}.")
+        raise CorpusError(f"{source} holds no recordings; looked for files that end in {', '.join(SUFFIXES)}.")
     return source, [_entry(source, path, options, {}) for path in paths]
 
 
@@ -145,7 +136,7 @@ def _with_suffix(source: Path, record: str) -> str:
     """The path of a record, its suffix added where the table leaves it out and one file has it; else unchanged."""
     if (source / record).is_file():
         return record
-    found = [f"{record}{suffix}" for suffix in _SUFFIXES if (source / f"{record}{suffix}").is_file()]
+    found = [f"{record}{suffix}" for suffix in SUFFIXES if (source / f"{record}{suffix}").is_file()]
     return found[0] if found[:1] == [f"{record}.hea"] or len(found) == 1 else record
 
 

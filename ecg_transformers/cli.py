@@ -78,8 +78,6 @@ def _version(distribution: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
-    from .commands.convert import CONVERTERS
-
     parser = argparse.ArgumentParser(
         prog="ecg-transformers", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,20 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--batch_size", type=int, default=64, metavar="N", help="windows per pass (64)")
         command.add_argument("--overwrite", action="store_true", help="replace a table of another job")
 
-    convert = commands.add_parser(
-        "convert",
-        help="an official checkpoint of another project, or recordings to WFDB",
-        description=CONVERSION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    convert.add_argument("kind", metavar="KIND", help=", ".join((*CONVERTERS, _WFDB)))
-    convert.add_argument("file", metavar="FILE", help="the official file; a recording or a folder of them")
-    convert.add_argument("folder", metavar="OUT", help="the new folder")
-    convert.add_argument("--labels", metavar="FILE", help="codes of the outputs in their order, one a line")
-    convert.add_argument(
-        "--strides", metavar="N,N,...", help="strides of a CPC encoder that is none of the official ones"
-    )
-
+    convert = _add_convert(commands)
     listing = commands.add_parser("list", help="architectures, corpora, formats, checkpoints")
     listing.add_argument(
         "folder",
@@ -145,6 +130,25 @@ def build_parser() -> argparse.ArgumentParser:
         for name, options in _READING.items():
             reading.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
     return parser
+
+
+def _add_convert(commands: Any) -> argparse.ArgumentParser:
+    from .commands.convert import CONVERTERS
+
+    convert: argparse.ArgumentParser = commands.add_parser(
+        "convert",
+        help="an official checkpoint of another project, or recordings to WFDB",
+        description=CONVERSION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert.add_argument("kind", metavar="KIND", help=", ".join((*CONVERTERS, _WFDB)))
+    convert.add_argument("file", metavar="FILE", help="the official file; a recording or a folder of them")
+    convert.add_argument("folder", metavar="OUT", help="the new folder")
+    convert.add_argument("--labels", metavar="FILE", help="codes of the outputs in their order, one a line")
+    convert.add_argument(
+        "--strides", metavar="N,N,...", help="strides of a CPC encoder that is none of the official ones"
+    )
+    return convert
 
 
 def main(argv: Sequence[str] | None = None) -> int:

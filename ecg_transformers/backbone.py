@@ -169,8 +169,13 @@ class EcgBackboneModel(Encoder, EcgBackbonePreTrainedModel):
     def __init__(self, config: EcgBackboneConfig):
         super().__init__(config)
         # The very config object, so that a change (of the window, for example) is seen on both sides.
-        encoder_class: Any = MODEL_MAPPING[type(config.backbone_config)]  # type: ignore[index]
-        self.backbone: Encoder = encoder_class(config.backbone_config)
+        backbone: Any = config.backbone_config
+        if type(backbone) not in MODEL_MAPPING:
+            raise CheckpointError(
+                f"The backbone {backbone.model_type!r} has no encoder (AutoModel); expected a family that has one."
+            )
+        encoder_class: Any = MODEL_MAPPING[type(backbone)]
+        self.backbone: Encoder = encoder_class(backbone)
         self.post_init()
 
     @property

@@ -203,6 +203,10 @@ def test_another_window_changes_the_views():
 
 
 def test_an_encoder_without_pooled_output_is_named(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("ecg_transformers.backbone.MODEL_MAPPING", {})
+        with pytest.raises(CheckpointError, match="'xresnet1d' has no encoder"):
+            tiny()
     model, x = tiny(), records()
     forward = Xresnet1dModel.forward
 

@@ -1,5 +1,6 @@
 """View policies of published systems for contrastive pretraining."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +93,19 @@ class MaeMocoViews:
             count = (draws["drop_count"] * int(self.drop_ratio * signal.shape[-1])).long()
             signal = drop_samples(signal, draws["drop"], torch.where(drop, count, 0))
         return signal if attention_mask is None else signal * attention_mask[:, None, :].to(signal.dtype)
+
+    def draw_pair(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw the parameters of two views of each record; arguments as in `draw`."""
+        pair = [self.draw(generator, num_leads, num_samples) for _ in range(2)]
+        return {f"view{view}_{name}": value for view, drawn in enumerate(pair) for name, value in drawn.items()}
+
+    def apply_pair(
+        self, signal: torch.Tensor, draws: Mapping[str, torch.Tensor], attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Compute two views `(batch, 2, leads, samples)` for the result of `draw_pair`; arguments as in `apply`."""
+        names = [name.removeprefix("view0_") for name in draws if name.startswith("view0_")]
+        pair = [{name: draws[f"view{view}_{name}"] for name in names} for view in range(2)]
+        return torch.stack([self.apply(signal, drawn, attention_mask) for drawn in pair], dim=1)
 
     def _rounds(self, chance: torch.Tensor) -> list[torch.Tensor]:
         """Selected operations of each record, bool `(batch, operations)`, for each pass over the operations."""

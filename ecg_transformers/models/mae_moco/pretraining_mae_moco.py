@@ -144,9 +144,7 @@ class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
             draws["shuffle_indices"] = torch.randperm(
                 generator.total_rows, generator=generator.shared, device=generator.device
             )
-            for view in range(2):
-                drawn = self.views.draw(generator, self.config.num_leads, self.config.window_size)
-                draws |= {f"view{view}_{name}": value for name, value in drawn.items()}
+            draws |= self.views.draw_pair(generator, self.config.num_leads, self.config.window_size)
         return draws
 
     def apply_draws(self, inputs: Mapping[str, Any], draws: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -158,12 +156,7 @@ class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
         """
         keywords = {name: draws[name] for name in ("patch_noise", "shuffle_indices") if name in draws}
         if self.has_contrast:
-            views = []
-            for view in range(2):
-                prefix = f"view{view}_"
-                drawn = {name.removeprefix(prefix): value for name, value in draws.items() if name.startswith(prefix)}
-                views.append(self.views.apply(inputs["input_values"], drawn, inputs.get("attention_mask")))
-            keywords["views"] = torch.stack(views, dim=1)
+            keywords["views"] = self.views.apply_pair(inputs["input_values"], draws, inputs.get("attention_mask"))
         return keywords
 
     # ---- the two tasks ---------------------------------------------------------------------------------------------

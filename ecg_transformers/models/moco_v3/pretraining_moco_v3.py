@@ -147,11 +147,7 @@ class MocoV3ForPreTraining(KeyContrastMixin, MocoV3PreTrainedModel):
         Returns:
             Draws of both views, batch first.
         """
-        draws: dict[str, torch.Tensor] = {}
-        for view in range(2):
-            drawn = self.views.draw(generator, self.config.num_leads, self.config.window_size)
-            draws |= {f"view{view}_{name}": value for name, value in drawn.items()}
-        return draws
+        return self.views.draw_pair(generator, self.config.num_leads, self.config.window_size)
 
     def apply_draws(self, inputs: Mapping[str, Any], draws: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn draws into the keyword `views` of `forward`.
@@ -160,12 +156,7 @@ class MocoV3ForPreTraining(KeyContrastMixin, MocoV3PreTrainedModel):
             inputs: The batch; `input_values` and, if it is there, `attention_mask` are used.
             draws: From `draw`.
         """
-        views = []
-        for view in range(2):
-            prefix = f"view{view}_"
-            drawn = {name.removeprefix(prefix): value for name, value in draws.items() if name.startswith(prefix)}
-            views.append(self.views.apply(inputs["input_values"], drawn, inputs.get("attention_mask")))
-        return {"views": torch.stack(views, dim=1)}
+        return {"views": self.views.apply_pair(inputs["input_values"], draws, inputs.get("attention_mask"))}
 
     # ---- the objective ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +13,23 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES
+from ..corpora.prepared import Corpus, load_corpus
+from ..corpora.pretraining_split import split_for_pretraining
 from ..errors import ArgumentsError, CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
 from ..evaluation.results.entries import ENCODING_FIELDS
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
+from ..trainer.data import WindowDataset
 from ..trainer.resume import checkpoint_folders, newest_complete_checkpoint
 from ..trainer.run_record import RunRecord, SpeedCallback, find_commit, peak_memory
 from ..trainer.schedules import ScheduleCallback
 from .plots import draw_plots
-from .pretraining_data import PretrainingData, load_data
 from .pretraining_options import PretrainingArguments
 from .settings import RunSettings, build_model
 
 if TYPE_CHECKING:
-    from ..modeling import Encoder
+    from ..features.extractor import EcgFeatureExtractor
 
 __all__ = ["PretrainingRun"]
 
@@ -54,7 +56,7 @@ class PretrainingRun:
         self.checkpoint = _checkpoint_to_resume(
             self.folder, facts["settings"], resume=options.resume, world_size=training.world_size
         )
-        self.data = load_data(
+        self.data = _load_data(
             options,
             extractor,
             evaluated=training.eval_strategy != "no",
@@ -68,13 +70,15 @@ class PretrainingRun:
         self.speed = SpeedCallback()
         facts |= {**_objective_facts(settings.config), **self.data.facts}
         self.record = RunRecord(self.folder, facts, self.speed, resumed=resumed)
-        callbacks = [self.speed, self.record, *_limits(options)]
+        callbacks: list[TrainerCallback] = [self.speed, self.record]
+        probe = _probe(options, self.data, self.folder, self.plan, self.speed, resumed=resumed)
+        if options.schedules:
+            callbacks.append(ScheduleCallback(options.schedules))
+        if options.early_stopping_patience is not None:
+            callbacks.append(ResumedEarlyStopping(options.early_stopping_patience))
         self.clock = ClockCallback(options.max_seconds, started=started)
-        callbacks.append(self.clock)
+        callbacks += [self.clock] if probe is None else [self.clock, probe]
         model = build_model(settings)
-        encoder: Any = model.encoder
-        probe = _probe(options, encoder, self.data, self.folder, self.plan, self.speed, resumed=resumed)
-        callbacks += [] if probe is None else [probe]
         if options.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
@@ -146,6 +150,89 @@ class PretrainingRun:
             f"{plan.full_steps * seconds / 3600:.2f} h at this speed"
         )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class PretrainingData:
+    """Records of a pretraining run.
+
+    Args:
+        corpus: The whole corpus; several corpora joined.
+        train: Windows to train on.
+        validation: Windows of the validation loss and the probe; None without any.
+        test_records_left_out: Number of records of test folds that are not trained on, by corpus.
+    """
+
+    corpus: Corpus
+    train: WindowDataset
+    validation: WindowDataset | None
+    test_records_left_out: dict[str, int]
+
+    @property
+    def validation_records(self) -> int:
+        """Number of validation records."""
+        return 0 if self.validation is None else len(self.validation)
+
+    @property
+    def facts(self) -> dict:
+        """Facts of `run.json` about the records."""
+        return {
+            "corpus": self.corpus.identity,
+            "test_records_left_out": self.test_records_left_out,
+            "records": len(self.train),
+            "patients": len(set(self.train.corpus.patient_ids.tolist())),
+            "validation_records": self.validation_records,
+        }
+
+
+def _load_data(
+    options: PretrainingArguments,
+    extractor: "EcgFeatureExtractor",
+    *,
+    evaluated: bool,
+    seed: int,
+    config: PreTrainedConfig,
+    device: torch.device | None,
+) -> PretrainingData:
+    """Load the corpora, split them and prepare their windows.
+
+    Args:
+        options: Corpora, folds, fractions, probe.
+        extractor: Feature extractor of the model.
+        evaluated: Whether the run has a validation loss.
+        seed: Seed of splits, fractions and window starts.
+        config: Configuration of the model, which decides what a row holds: `num_segments` adjacent windows, a longer
+            piece for its own views (`source_window_size`), two recordings (`positives` "patient"); see `WindowDataset`.
+        device: Where the signals are kept.
+
+    Raises:
+        CorpusError: Folds that overlap or do not exist, patients in both parts, no validation part where one is
+            needed.
+    """
+    split = split_for_pretraining(
+        [load_corpus(path) for path in options.corpus or ()],
+        train_folds=options.train_folds,
+        validation_folds=options.validation_folds,
+        validation_fraction=options.validation_fraction,
+        data_fraction=options.data_fraction,
+        exclude_downstream_test=options.exclude_downstream_test,
+        validate=evaluated or options.probe_labels is not None,
+        seed=seed,
+    )
+
+    def windows(part: Corpus) -> WindowDataset:
+        return WindowDataset(
+            part,
+            extractor,
+            seed=seed,
+            segments=getattr(config, "num_segments", 1),
+            source_window_size=getattr(config, "source_window_size", None),
+            partners=getattr(config, "positives", None) == "patient",
+            device=device,
+        )
+
+    validation = None if split.validation is None else windows(split.validation)
+    return PretrainingData(split.corpus, windows(split.train), validation, split.test_records_left_out)
 
 
 class _Plan:
@@ -275,19 +362,8 @@ def _fit_queue(config: PreTrainedConfig, plan: _Plan, data_fraction: float) -> s
     return None
 
 
-def _limits(options: PretrainingArguments) -> list[TrainerCallback]:
-    """Callbacks for schedules and early stopping."""
-    callbacks: list[TrainerCallback] = []
-    if options.schedules:
-        callbacks.append(ScheduleCallback(options.schedules))
-    if options.early_stopping_patience is not None:
-        callbacks.append(ResumedEarlyStopping(options.early_stopping_patience))
-    return callbacks
-
-
 def _probe(
     options: PretrainingArguments,
-    encoder: "Encoder",
     data: PretrainingData,
     folder: Path,
     plan: _Plan,
@@ -297,8 +373,7 @@ def _probe(
 ) -> ProbeCallback | None:
     if options.probe_labels is None or data.validation is None:
         return None
-    pooling = options.probe_pooling or encoder.default_pooling
-    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (pooling, -1), strict=True))
+    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (options.probe_pooling, -1), strict=True))
     return ProbeCallback(
         folder / "probe.json",
         train=data.train.corpus,

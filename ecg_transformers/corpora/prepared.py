@@ -295,14 +295,14 @@ class Corpus:
             CorpusError: the corpus has no label set of that name.
         """
         if isinstance(label_set, str):
-            known = self.info["label_sets"]
+            known = self.label_sets
             if label_set not in known:
                 near = get_close_matches(label_set, known, n=1)
                 raise CorpusError(
                     f"{self.name} has no label set {label_set!r}; it has {', '.join(known) or 'none'}."
                     + (f" Did you mean {near[0]!r}?" if near else "")
                 )
-            label_set = LabelSet.from_dict(known[label_set])
+            label_set = known[label_set]
         if label_set.problem_type == "regression":
             return target_matrix(self._pick("targets"), label_set)
         return label_matrix(self.labels, label_set)

@@ -15,7 +15,7 @@ from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
 from .draws import window_starts
-from .stored import check_lengths, store_signals
+from .stored import store_signals
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
@@ -113,7 +113,7 @@ class WindowDataset(Dataset):
         self.normalized = signals.normalized
         if source_window_size is not None or partners:
             self._check_source()
-        self.has_short_records = check_lengths(signals.lengths, self.window_size, extractor)
+        self.has_short_records = self._check_lengths()
         self._partners = _Partners(self.corpus, seed) if partners else None
         self._stored_leads = signals.num_leads
         self._values = _as_tensor(signals.values).to(self.device)
@@ -187,6 +187,17 @@ class WindowDataset(Dataset):
                 f"source_window_size is {size}: views would be normalized otherwise than windows are later. Set "
                 "normalization to 'none', or to 'constants' with normalization_mean and normalization_std."
             )
+
+    def _check_lengths(self) -> bool:
+        """Whether any record is shorter than the window; refused where the contract does not allow it."""
+        short = self.lengths < self.window_size
+        if short.any() and not self.extractor.contract.allow_short:
+            raise CorpusError(
+                f"{int(short.sum())} of {len(short)} records are shorter than the window of {self.window_size} samples "
+                f"(shortest: {int(self.lengths.min())} samples at {self.extractor.contract.sampling_rate:g} Hz). Set a "
+                "smaller window_size, allow_short if the model takes an attention mask, or leave these records out."
+            )
+        return bool(short.any())
 
     def _windows(self, epochs: np.ndarray, records: np.ndarray) -> dict[str, torch.Tensor]:
         """Windows of these records, normalized, and their masks."""

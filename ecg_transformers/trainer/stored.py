@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from transformers.utils import logging
 
-from ..errors import CorpusError
 from ..features.preparation import prepare_record
 from ..signals.leads import lead_indices
 from ..signals.resample import resampled_length
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from ..features.contract import SignalContract
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["StoredSignals", "check_lengths", "store_signals"]
+__all__ = ["StoredSignals", "store_signals"]
 
 logger = logging.get_logger(__name__)
 
@@ -126,19 +125,3 @@ def _one_row_if_equal(table: np.ndarray) -> np.ndarray:
     """Keep one row of a `(records, leads)` table whose rows are all alike."""
     table = np.asarray(table, dtype=np.float32)
     return table[:1] if (table == table[:1]).all() else table
-
-
-def check_lengths(lengths: np.ndarray, window_size: int, extractor: "EcgFeatureExtractor") -> bool:
-    """Tell whether any record is shorter than the window.
-
-    Raises:
-        CorpusError: If one is and the contract does not allow it.
-    """
-    short = lengths < window_size
-    if short.any() and not extractor.contract.allow_short:
-        raise CorpusError(
-            f"{int(short.sum())} of {len(short)} records are shorter than the window of {window_size} samples "
-            f"(shortest: {int(lengths.min())} samples at {extractor.contract.sampling_rate:g} Hz). Set a smaller "
-            "window_size, allow_short if the model takes an attention mask, or leave these records out."
-        )
-    return bool(short.any())

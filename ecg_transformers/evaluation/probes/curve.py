@@ -69,7 +69,8 @@ class ProbeCallback(TrainerCallback):
         speed: Speed measurement, paused during a probe.
         resumed: Keep the earlier entries of the file. Default: no.
         log: Called with the result: the Trainer's `log`.
-        **encoding: For `embed_windows`: what the probe is given of the encoder.
+        **encoding: For `embed_windows`: what the probe is given of the encoder. A pooling of `None` is the encoder's
+            `default_pooling`.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class ProbeCallback(TrainerCallback):
     def _probe(self, args: Any, state: Any, model: Any) -> None:
         if state.is_world_process_zero:
             encoder = model.encoder
+            self.encoding["pooling"] = self.encoding.get("pooling") or encoder.default_pooling
             was_training = encoder.training
             frozen = _FrozenEncoder(encoder.eval(), self.extractor, self.encoding)
             embedded = [encode_corpus(frozen, part, bf16=args.bf16, device=args.device) for part, _ in self.parts]

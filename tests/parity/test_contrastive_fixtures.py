@@ -5,6 +5,7 @@ they agree to 1e-6 of a tensor's largest value; gradients that are zero by mathe
 compared with the largest gradient of the step.
 """
 
+import copy
 import re
 
 import pytest
@@ -28,6 +29,7 @@ from ecg_transformers.trainer.schedules import Schedule
 
 from .recorded import ECG_SELFSUPERVISED, assert_near_largest, part
 
+FORWARD = 2e-6
 STEP = 1e-6
 SMALL_BACKBONE = {
     "model_type": "xresnet1d", "stem_sizes": [32, 8, 64], "depths": [1, 1, 1, 1], "block": "bottleneck", "width": 8,
@@ -99,6 +101,9 @@ def test_one_step_of_simclr(quirks, tmp_path):
     )
     model = load_recorded(SimclrForPreTraining(config), simclr_names(part(fixture, "state/")))
     views = torch.stack([fixture["view1"], fixture["view2"]], dim=1).double()
+    single = copy.deepcopy(model).float()(views[:, 0].float(), views=views.float())
+    for view in (0, 1):
+        assert_near_largest(single.projections[:, view], fixture[f"z{view + 1}"], FORWARD)
     output = model(views[:, 0], views=views)
     for view in (0, 1):
         assert_near_largest(output.projections[:, view], fixture[f"z{view + 1}"])
@@ -139,9 +144,14 @@ def test_one_step_of_byol(quirks, tmp_path):
     )  # fmt: skip
     model = load_recorded(ByolForPreTraining(config), byol_names(part(fixture, "state/")))
     views = torch.stack([fixture["view1"], fixture["view2"]], dim=1).double()
+    loss = fixture[f"loss_total_{'official' if config.has_quirk('Q5') else 'intended'}"]
+    with torch.no_grad():
+        single = copy.deepcopy(model).float()
+        single.before_step(Progress(0, 10, 0.0))
+        assert_near_largest(single(views[:, 0].float(), views=views.float()).loss, loss, FORWARD)
     model.before_step(Progress(0, 10, 0.0))
     output = model(views[:, 0], views=views)
-    assert_near_largest(output.loss, fixture[f"loss_total_{'official' if config.has_quirk('Q5') else 'intended'}"])
+    assert_near_largest(output.loss, loss)
     output.loss.backward()
     parameters = {name for name, value in model.named_parameters() if value.requires_grad}
     gradients, norms = (byol_names(part(fixture, kind)) for kind in ("grad/", "grad_norm/"))

@@ -192,6 +192,12 @@ def test_the_shipped_configurations_can_be_read():
     assert common["train_folds"] == "1-8"
     arguments, _, _ = read_benchmark([str(CONFIGS / "label_efficiency_ptbxl.yaml"), *places])
     assert arguments.label_efficiency == [1, 2, 4, 8]
+    simclr = str(CONFIGS / "label_efficiency_simclr_ptbxl.yaml")
+    arguments, common, _ = read_benchmark([simclr, *places])
+    assert arguments.label_efficiency == [0.0115, 1, 2, 4, 8]
+    assert common["dataloader_drop_last"] is False
+    tries = [system["name"].split(",")[0] for system in arguments.systems]
+    assert tries.count("xresnet1d50") == tries.count("SimCLR") == 3
 
 
 @pytest.mark.parametrize(

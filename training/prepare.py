@@ -21,6 +21,7 @@ from ecg_transformers.commands.options import build, converted, declared_options
 from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
 from ecg_transformers.corpora.build import build_corpus
+from ecg_transformers.corpora.checks import amplitude_fault, identical_fault
 from ecg_transformers.corpora.definition import CorpusDefinition
 from ecg_transformers.corpora.label_table import TASKS
 from ecg_transformers.corpora.prepared import Corpus
@@ -31,9 +32,6 @@ from ecg_transformers.inference.loading import checkpoint_errors
 # Options about files that do not state everything and about unusual recordings, and the names of all options.
 READING = {**declared_options(FileSettings), **declared_options(RecordingSettings)}
 OPTIONS = {*READING, "task"}
-# mV by whether the records have six leads or more: median amplitude of PTB-XL, Georgia, CPSC 2018 and CinC 2017, and
-# what lies between it and that of a corpus with a wrong gain.
-USUAL_AMPLITUDE = {True: (1.9, 0.8, 5.0), False: (1.1, 0.4, 4.0)}
 
 OWN = {
     "folder": "your own recordings, labels from --table",
@@ -119,10 +117,14 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
     if name == "folder":
         from ecg_transformers.corpora.label_table import read_label_table
         from ecg_transformers.corpora.sources.folder import folder_definition
+        from ecg_transformers.signals.formats.folders import count_other_files, find_recordings
 
         if options.table is not None:
             table = read_label_table(options.table, task=options.task)
             print(f"labels: {table.describe()}\ntask: {table.because}")
+        elif others := count_other_files(options.source, find_recordings(options.source)):
+            kinds = ", ".join(f"{suffix} {count}" for suffix, count in others.most_common(5))
+            print(f"not read: {others.total()} files of other kinds ({kinds})")
         return folder_definition(options.source, options.table, task=options.task, read_options=reading)
     return corpus_definition(name)
 
@@ -194,25 +196,14 @@ def report(corpus: Corpus) -> str:
     lines.append(f"  stored       {rates}, {info['storage']}")
     sets = ", ".join(f"{name} {len(values['codes'])}" for name, values in info["label_sets"].items())
     lines.append(f"  label sets   {sets or 'none'}")
-    lines += amplitude_lines(corpus)
+    if info.get("median_amplitude"):
+        fault = amplitude_fault(corpus)
+        line = f"  amplitude    {info['median_amplitude']:.3g} mV: median swing of the largest lead within 2 s"
+        lines.append(line if fault is None else f"{line}  <- {fault}")
+    if (identical := identical_fault(corpus)) is not None:
+        lines.append(f"  identical    {identical}")
     lines.append(f"  content hash {info['content_hash']}")
     return "\n".join(lines)
-
-
-def amplitude_lines(corpus: Corpus) -> list[str]:
-    """The median amplitude, with a warning where the whole corpus looks too small or too large by one factor."""
-    amplitude = corpus.info.get("median_amplitude")
-    if not amplitude:
-        return []
-    line = f"  amplitude    {amplitude:.3g} mV: median swing of the largest lead within 2 s"
-    leads = max(map(len, set(corpus.leads)))
-    usual, least, most = USUAL_AMPLITUDE[leads >= 6]
-    if least <= amplitude <= most:
-        return [line]
-    size = (
-        f"{usual / amplitude:.3g} times too small" if amplitude < least else f"{amplitude / usual:.3g} times too large"
-    )
-    return [f"{line}  <- the whole corpus looks {size} (usual: {usual:g} mV); check the gain in its headers"]
 
 
 def prepare() -> None:

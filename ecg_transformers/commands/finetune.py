@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
+from ..corpora.checks import corpus_faults
 from ..corpora.prepared import Corpus
 from ..errors import ArgumentsError, CheckpointError, CorpusError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
@@ -158,6 +159,7 @@ class DownstreamRun:
         default = "fine_tune" if arguments.model_type is None else "from_scratch"
         if arguments.table is None:
             corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
+            self._print_faults(corpus)
             named_folds = [*(protocol.train_folds or ()), *(protocol.evaluate_folds or ())]
             corpus = corpus_with_folds(corpus, named_folds, self.folder, self.print_line)
             return MODES[arguments.mode or default], corpus, False
@@ -183,9 +185,14 @@ class DownstreamRun:
             progress=logging.is_progress_bar_enabled(),
         )
         self._print_refusals(corpus)
+        self._print_faults(corpus)
         if arguments.model_type is None and len(split.table.rows) < FEW_ROWS:
             default = "linear_probe"
         return MODES[arguments.mode or default], corpus, split.cross_validated
+
+    def _print_faults(self, corpus: Corpus) -> None:
+        for fault in corpus_faults(corpus):
+            self.print_line(f"warning: {fault}")
 
     def _print_refusals(self, corpus: Corpus) -> None:
         """List the records of a table that could not be read.

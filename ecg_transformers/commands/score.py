@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig
 from transformers.utils import logging
 
+from ..corpora.checks import corpus_faults
 from ..corpora.prepared import Corpus
 from ..corpora.protocol import Splits
 from ..errors import ArgumentsError, CorpusError
@@ -87,6 +88,8 @@ class Scoring:
         report = self.arguments.report
         arguments = self.arguments
         corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
+        for fault in corpus_faults(corpus):
+            self.print_line(f"warning: {fault}")
         scored: list[_Scored] = []
         for checkpoint in self.arguments.model:
             scored.append(self._scored(checkpoint, self._evaluate(checkpoint, corpus), scored))

@@ -226,6 +226,8 @@ def _check_records(records: Sequence[RecordSource], source: Path, corpus: str) -
     seen: dict[int, RecordSource] = {}
     for record in records:
         other = seen.setdefault(record.record_id, record)
+        if other is not record and other.path == record.path:
+            raise CorpusError(f"{corpus}: {record.path} is listed twice, with and without its suffix; keep one row.")
         if other is not record:
             raise CorpusError(f"{corpus}: {other.path} and {record.path} have the same record id {record.record_id}.")
 

@@ -36,6 +36,9 @@ __all__ = [
     "write_shard",
 ]
 
+# Pairs of identical records that `corpus.json` names.
+_MAX_PAIRS = 20
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -59,6 +62,7 @@ class ShardReport:
         patients: the known patients.
         parents: record ids of the recordings whose parts are rows here.
         amplitudes: swing of the largest lead of each row within 2 s, mV.
+        signals: source (or name) and hash of the samples of each row.
         seconds: time of reading and writing.
     """
 
@@ -69,6 +73,7 @@ class ShardReport:
     patients: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     amplitudes: list[float] = field(default_factory=list)
+    signals: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -115,6 +120,7 @@ def write_shard(rows: Sequence[CorpusRecord], path: Path, storage: Storage) -> S
         patients=sorted({row.patient_id for row in rows if row.patient_id >= 0}),
         parents=sorted({row.parent_id for row in rows} - {NO_PARENT}),
         amplitudes=[_amplitude(row) for row in rows],
+        signals=[(row.source or row.name, _signal_hash(row)) for row in rows],
     )
 
 
@@ -122,6 +128,25 @@ def _amplitude(row: CorpusRecord) -> float:
     """Swing of the largest lead within 2 s (mV), 0 without signal."""
     swings = typical_swings(row.in_millivolts(), row.sampling_rate)
     return float(swings[-1]) if swings.size else 0.0
+
+
+def _signal_hash(row: CorpusRecord) -> str:
+    """Hash of leads and samples, whatever the name of the record."""
+    digest = hashlib.sha256(repr((row.leads, row.sampling_rate)).encode())
+    digest.update(np.ascontiguousarray(row.signal).data)
+    return digest.hexdigest()[:16]
+
+
+def _identical(reports: Sequence[ShardReport]) -> dict[str, Any]:
+    """Number of rows with the same samples as an earlier one, and the first pairs of them."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name, signal in (row for report in reports for row in report.signals):
+        if signal in first:
+            pairs.append((first[signal], name))
+        else:
+            first[signal] = name
+    return {"records": len(pairs), "pairs": pairs[:_MAX_PAIRS]}
 
 
 def content_hash(digests: Iterable[str]) -> str:
@@ -157,6 +182,7 @@ def summarize(reports: Sequence[ShardReport]) -> dict[str, Any]:
         "durations_seconds": ordered.get("seconds_rounded", {}),
         "label_counts": ordered.get("labels", {}),
         "median_amplitude": float(np.median(amplitudes)) if amplitudes else None,
+        "identical_records": _identical(reports),
         **{name: sums[name] for name in ("values", "annotations", "invalid_samples")},
     }
 

@@ -193,7 +193,15 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
     known = getattr(source, "names", None)
     if isinstance(known, list):
         return source, known
-    return source, [_name(source[index], index) for index in range(len(source))]
+    names = [_name(source[index], index) for index in range(len(source))]
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if first.setdefault(name, index) != index:
+            raise SignalError(
+                f"the records {first[name]} and {index} of the list have the same name {name!r}; the rows of the table "
+                "could not be told apart. Give each a name of its own."
+            )
+    return source, names
 
 
 def _name(item: Any, index: int) -> str:

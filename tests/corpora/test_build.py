@@ -13,6 +13,7 @@ import pytest
 from ecg_transformers import files
 from ecg_transformers.corpora import build, shard_builder, shards
 from ecg_transformers.corpora.build import build_corpus, write_corpus
+from ecg_transformers.corpora.checks import corpus_faults, identical_fault
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.errors import CorpusError, LeadError
 from ecg_transformers.signals.record import EcgRecord
@@ -231,6 +232,20 @@ def test_a_dead_reading_process_is_an_error_that_says_how_to_go_on(tmp_path):
 
     with pytest.raises(CorpusError, match="Run the same command again"):
         build_made(tmp_path, tmp_path / "out", read, num_proc=2)
+
+
+def test_records_of_the_same_samples_are_named(tmp_path):
+    def read(root, record):
+        row = make_row(record.record_id)
+        if record.record_id in (4, 9):
+            row.signal = make_row(2).signal
+        return row
+
+    corpus = build_made(tmp_path, tmp_path / "out", read)
+    assert corpus.info["identical_records"] == {"records": 2, "pairs": [["r002", "r004"], ["r002", "r009"]]}
+    (fault,) = [line for line in corpus_faults(corpus) if "same samples" in line]
+    assert "2 records have the same samples as another one (r004 = r002, r009 = r002)" in fault
+    assert identical_fault(build_made(tmp_path, tmp_path / "other")) is None
 
 
 def test_rows_without_signal_or_in_another_unit_are_refused(tmp_path):

@@ -267,6 +267,11 @@ def test_a_record_of_the_table_may_lack_its_suffix(tmp_path):
         load_records(tmp_path, labels, output=tmp_path / "out", progress=False, sampling_rate=100, units="mV")
     )
     assert corpus.names == ["r1"]
+    with pytest.raises(CorpusError, match=r"r1\.csv is listed twice"):
+        load_records(tmp_path, table(tmp_path, "record,A\nr1,1\nr1.csv,0\n"), sampling_rate=100)
+    shutil.copy(tmp_path / "r1.csv", tmp_path / "r1.tsv")
+    with pytest.raises(CorpusError, match=r"r1 is r1\.csv or r1\.tsv"):
+        load_records(tmp_path, labels, sampling_rate=100)
 
 
 def test_defaults_hold_only_for_files_that_do_not_state_them(data_dir, tmp_path):

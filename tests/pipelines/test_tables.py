@@ -9,7 +9,6 @@ import pytest
 from ecg_transformers.errors import CheckpointError, RecordFileError, SignalError
 from ecg_transformers.pipelines import tables
 from ecg_transformers.pipelines.tables import checkpoint_hash, write_table
-from ecg_transformers.signals.formats.folders import find_recordings
 from ecg_transformers.signals.wfdb.read import write_wfdb
 
 
@@ -180,12 +179,6 @@ def test_checkpoint_hash_follows_weights_and_preprocessing(embed, classify):
     assert len(checkpoint_hash(copy.deepcopy(embed.model).bfloat16(), extractor)) == 16
 
 
-def test_recordings_are_found_once(tmp_path):
-    for name in ("b.hea", "b.dat", "b.mat", "c.mat", "a.csv", ".hidden.csv", "e.refused.csv", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_recordings(tmp_path)] == ["a.csv", "b.hea", "c.mat"]
-
-
 def test_sources_and_outputs_that_cannot_be_used_are_errors(embed, folder, tmp_path):
     with pytest.raises(SignalError, match=r"\.parquet or \.csv"):
         embed.to_table(folder, tmp_path / "e.xlsx")
@@ -196,6 +189,10 @@ def test_sources_and_outputs_that_cannot_be_used_are_errors(embed, folder, tmp_p
         embed.to_table(tmp_path / "empty", tmp_path / "e.csv")
     with pytest.raises(SignalError, match="length"):
         embed.to_table(iter([]), tmp_path / "e.csv")
+    same = [np.ones((12, 1000))] * 2
+    twice = [{"signal": one, "sampling_rate": 100, "name": "x"} for one in same]
+    with pytest.raises(SignalError, match="0 and 1 of the list have the same name 'x'"):
+        embed.to_table(twice, tmp_path / "e.csv")
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "x.hea").write_text("nonsense\n")

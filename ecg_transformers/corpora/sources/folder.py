@@ -12,6 +12,7 @@ from ...signals.formats.folders import SUFFIXES, find_recordings
 from ...signals.formats.readers import read_record_with_defaults
 from ...signals.wfdb.read import read_header
 from ..build import build_corpus, plan_hash
+from ..checks import corpus_faults
 from ..definition import CorpusDefinition, LabelSet, RecordSource
 from ..label_table import LabelTable, Task, read_label_table
 from ..labels import read_table
@@ -115,6 +116,8 @@ def load_records(
             corpus.info["refused"] + len(corpus),
             path / "refused.csv",
         )
+    for fault in corpus_faults(corpus):
+        logger.warning("%s: %s", folder, fault)
     return corpus.dataset
 
 
@@ -125,11 +128,13 @@ def _find(
     if not source.is_dir():
         raise CorpusError(f"{source} is not a folder; expected one with recordings. Set --source.")
     if labels is not None:
-        return source, [_entry(source, _with_suffix(source, row.record), options, row.facts()) for row in labels.rows]
+        paths = [_with_suffix(source, row.record) for row in labels.rows]
+        facts: Sequence[Mapping[str, Any]] = [row.facts() for row in labels.rows]
+        return source, _entries(source, paths, options, facts)
     paths = [path.relative_to(source).as_posix() for path in find_recordings(source)]
     if not paths:
         raise CorpusError(f"{source} holds no recordings; looked for files that end in {', '.join(SUFFIXES)}.")
-    return source, [_entry(source, path, options, {}) for path in paths]
+    return source, _entries(source, paths, options, [{}] * len(paths))
 
 
 def _with_suffix(source: Path, record: str) -> str:
@@ -137,10 +142,27 @@ def _with_suffix(source: Path, record: str) -> str:
     if (source / record).is_file():
         return record
     found = [f"{record}{suffix}" for suffix in SUFFIXES if (source / f"{record}{suffix}").is_file()]
-    return found[0] if found[:1] == [f"{record}.hea"] or len(found) == 1 else record
+    if len(found) > 1 and found[0] != f"{record}.hea":
+        raise CorpusError(f"record {record} is {' or '.join(found)} in {source}; write its suffix in the table.")
+    return found[0] if found else record
 
 
-def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]) -> RecordSource:
+def _entries(
+    source: Path, paths: Sequence[str], options: tuple[tuple[str, str], ...], facts: Sequence[Mapping[str, Any]]
+) -> list[RecordSource]:
+    """The records, each of another name: its file's, with folder and suffix where others have the same."""
+    names: Sequence[str] = paths
+    for short in ([Path(path).stem for path in paths], [Path(path).with_suffix("").as_posix() for path in paths]):
+        if len(set(short)) == len(paths):
+            names = short
+            break
+    rows = zip(paths, names, facts, strict=True)
+    return [_entry(source, path, name, options, stated) for path, name, stated in rows]
+
+
+def _entry(
+    source: Path, path: str, name: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]
+) -> RecordSource:
     """A record with the size and modification time of its files, so that an edited file is read again."""
     changed, size = 0, 0
     files = [source / path]
@@ -152,7 +174,7 @@ def _entry(source: Path, path: str, options: tuple[tuple[str, str], ...], facts:
     # An id that does not change when files are added.
     record_id = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
     extra = (("changed", changed), *options)
-    return RecordSource(path, Path(path).stem, record_id, size=size, extra=extra, **facts)
+    return RecordSource(path, name, record_id, size=size, extra=extra, **facts)
 
 
 def _all_integer(source: Path, records: Sequence[RecordSource]) -> bool:

@@ -18,7 +18,7 @@ from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS
 
-__all__ = ["INDEX_NAMES", "SEPARATOR", "Column", "Table", "is_table", "read_numbers"]
+__all__ = ["INDEX_NAMES", "SEPARATOR", "Column", "Table", "holds_numbers", "is_table", "read_numbers"]
 
 # "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
@@ -30,8 +30,8 @@ _COMMENT = re.compile(r"\s*(#|%|//)")
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 # Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.
 _DELIMITERS = ("\t", ";", "|", None, ",")
-# Bytes examined for the encoding of a large file, and lines examined for delimiter and preamble.
-_ENCODING_BYTES, _SAMPLE_ROWS = 1 << 20, 400
+# Bytes examined for the encoding of a large file, lines for delimiter and preamble, bytes for its kind.
+_ENCODING_BYTES, _SAMPLE_ROWS, _HEAD_BYTES = 1 << 20, 400, 4096
 # Rows above the numbers that may hold names and units.
 _MAX_NAME_ROWS = 3
 # A row of one name and at least this many numbers is a lead in a row.
@@ -79,6 +79,23 @@ def is_table(path: Path, head: bytes) -> bool:
     """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
     text = decode_head(head).lstrip()
     return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "%PDF", "0       "))
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether a text file has rows of numbers, at least ten or of at least ten, unlike prose."""
+    with path.open("rb") as file:
+        head = file.read(_ENCODING_BYTES)
+    if not is_table(path, head[:_HEAD_BYTES]):
+        return False
+    text = _Text(path, text_encoding(head))
+    lines = list(islice(text, _SAMPLE_ROWS))
+    if not lines:
+        return False
+    for rows in (_split_sample(lines, text.delimiter)[1], list(_split(lines, ""))):
+        body = _find_body(rows) if rows else None
+        if body is not None and max(len(rows) - body.start, body.width - len(body.text)) >= _MIN_ROW_SAMPLES:
+            return True
+    return False
 
 
 class _Text:

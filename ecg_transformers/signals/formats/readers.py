@@ -18,7 +18,7 @@ from .numpy_files import is_numpy, read_numpy
 from .tabular import is_table, read_table
 from .vendor import is_vendor, read_vendor
 
-__all__ = ["read_record", "read_record_with_defaults", "reader_names", "register_reader"]
+__all__ = ["has_added_reader", "read_record", "read_record_with_defaults", "reader_names", "register_reader"]
 
 Probe = Callable[[Path, bytes], bool]
 Read = Callable[..., EcgRecord]
@@ -63,10 +63,18 @@ _READERS = [
     _Reader("vendor", is_vendor, read_vendor),
 ]
 
+_OWN_READERS = tuple(_READERS)
+
 
 def reader_names() -> tuple[str, ...]:
     """Names of the registered readers, in the order in which they are tried."""
     return tuple(reader.name for reader in _READERS)
+
+
+def has_added_reader(path: Path) -> bool:
+    """Whether a reader that was added with `register_reader` accepts a file."""
+    added = [reader for reader in _READERS if reader not in _OWN_READERS]
+    return bool(added) and any(reader.probe(path, _first_bytes(path)) for reader in added)
 
 
 def register_reader(name: str, probe: Probe, read: Read) -> None:
@@ -204,15 +212,19 @@ def _head(path: Path) -> bytes:
         raise RecordFileError(f"{path} does not exist; expected the file of a recording.{address}")
     if not path.is_file():
         raise RecordFileError(f"{path} is not a regular file; expected the file of a recording.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise RecordFileError(f"{path} cannot be read: {error}") from error
+    head = _first_bytes(path)
     refuse_lfs_pointer(path, head)
     if not head and path.suffix.casefold() not in (".hea", ".dat"):
         raise RecordFileError(f"{path} has 0 bytes; expected a recording. Copy it again.")
     return head
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise RecordFileError(f"{path} cannot be read: {error}") from error
 
 
 def _unknown(path: Path, head: bytes) -> RecordFileError:

@@ -53,6 +53,33 @@ _READING = {
     "gain": {"type": float, "metavar": "NUMBER", "help": "units of the file per mV"},
     "key": {"metavar": "NAME", "help": "array of a container (HDF5, NPZ, MAT)"},
     "index": {"type": int, "metavar": "N", "help": "record of an array of records"},
+    "decimal": {"choices": (".", ","), "help": "decimal mark of text where it does not tell"},
+}
+
+
+def _lead_names(text: str) -> dict[str, str]:
+    """The leads of `ECG=I,MLII=II`."""
+    pairs = [pair.split("=") for pair in text.split(",")]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names no leads; expected such as ECG=I or MLII=II,ML5=V5")
+    return {name: lead for name, lead in pairs}
+
+
+# Rules for unusual recordings; default: those of the checkpoint.
+_RULES: dict[str, dict[str, Any]] = {
+    "derive_leads": {"action": "store_true", "default": None, "help": "compute III, aVR, aVL, aVF from I and II"},
+    "treat_as": {"type": _lead_names, "metavar": "ECG=I,...", "help": "leads that stand for absent ones"},
+    "missing_leads": {"choices": ("error", "mask"), "help": "absent leads: an error, or zeros marked in lead_mask"},
+    "flat_lead": {"choices": ("mask", "keep", "error"), "help": "constant leads: marked, kept, or an error"},
+    "nan_policy": {
+        "choices": ("error", "interpolate", "mask_lead"),
+        "help": "missing samples: an error, interpolated, or the end of their lead",
+    },
+    "max_gap_seconds": {"type": float, "metavar": "S", "help": "longest gap that is interpolated"},
+    "implausible_amplitude": {
+        "choices": ("error", "accept"),
+        "help": "values that cannot be millivolts: an error, or taken as they are",
+    },
 }
 # The kind of a conversion of recordings.
 _WFDB = "wfdb"
@@ -129,6 +156,10 @@ def build_parser() -> argparse.ArgumentParser:
         reading = command.add_argument_group("files that do not state")
         for name, options in _READING.items():
             reading.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
+    for command in (inspect, classify, embed):
+        unusual = command.add_argument_group("unusual recordings (default: as saved with the checkpoint)")
+        for name, options in _RULES.items():
+            unusual.add_argument(f"--{name}", **options)
     return parser
 
 
@@ -198,7 +229,8 @@ def _inspect(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
-        text = AutoFeatureExtractor.from_pretrained(options.model).explain(record).strip()
+        extractor = AutoFeatureExtractor.from_pretrained(options.model).with_policies(**_rules(options))
+        text = extractor.explain(record).strip()
         sys.stdout.write(f"\nPreparation by {options.model}:\n{text}\n")
     return 0
 
@@ -221,6 +253,11 @@ def _fetch(repo_id: str) -> Path:
             f"{repo_id} is no local recording or checkpoint, and the Hub does not have it: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
+
+
+def _rules(options: argparse.Namespace) -> dict[str, Any]:
+    """The rules for unusual recordings that were given."""
+    return {name: getattr(options, name) for name in _RULES if getattr(options, name) is not None}
 
 
 def _read(path: Path, reading: dict[str, Any]) -> "EcgRecord":
@@ -251,6 +288,7 @@ def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     make: Any = pipeline  # its annotations know the tasks of the library only
     with checkpoint_errors(options.checkpoint), quiet_loading():
         apply = make(task, model=options.checkpoint)
+    reading |= _rules(options)
     if getattr(options, "aggregate", None):
         reading["aggregate"] = options.aggregate
     only = options.source[0] if len(options.source) == 1 else None
@@ -297,13 +335,14 @@ def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
 
 def _to_wfdb(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .signals.formats.folders import find_recordings
+    from .signals.formats.readers import read_record_with_defaults
     from .signals.wfdb.write import write_wfdb
 
     source, target = Path(options.file), Path(options.folder)
     done = refused = 0
     for path in find_recordings(source) if source.is_dir() else [source]:
         try:
-            record = _read(path, reading)
+            record = read_record_with_defaults(path, **reading) if source.is_dir() else _read(path, reading)
             record.name = re.sub(r"[^A-Za-z0-9_-]+", "_", record.name or path.stem)
             if (target / f"{record.name}.hea").exists():
                 raise RecordFileError(f"{target / record.name}.hea exists; choose another folder.")

@@ -2,14 +2,23 @@
 
 import json
 import shutil
+from dataclasses import fields
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ecg_transformers import EcgRecord, MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForSequenceClassification
-from ecg_transformers.cli import describe_record, main
+from ecg_transformers import (
+    EcgRecord,
+    MaeMocoConfig,
+    MaeMocoFeatureExtractor,
+    MaeMocoForSequenceClassification,
+    read_record,
+)
+from ecg_transformers.cli import _RULES, describe_record, main
+from ecg_transformers.commands.recordings import RecordingSettings
 from ecg_transformers.publishing import publish
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -177,6 +186,35 @@ def test_embeddings_and_how_many_were_refused(checkpoint, data_dir, tmp_path, ca
     assert main(["embed", run, good, str(bad), "--output", str(table)]) == 1
     assert "2 records, 1 rows" in capsys.readouterr().out
     assert "bad.csv" in table.with_suffix(".refused.csv").read_text()
+
+
+def test_unusual_recordings_by_options(checkpoint, data_dir, tmp_path, capsys):
+    run, two = str(checkpoint.parent / "run"), tmp_path / "two.csv"
+    record = read_record(data_dir / "ptbxl" / "00001_lr")
+    values = record.select(["I", "II"]).signal.T
+    np.savetxt(two, values, delimiter=";", header="ECG (mV);II (mV)", comments="")
+    two.write_text(two.read_text().replace(".", ","))
+    words = ["classify", run, str(two), "--sampling_rate", "100", "--decimal", ","]
+    assert main(words) == 2
+    assert "missing: I" in capsys.readouterr().err
+    assert main([*words, "--treat_as", "ECG=I"]) == 2
+    error = capsys.readouterr().err
+    assert "--derive_leads" in error, error
+    assert "--missing_leads mask" in error
+    assert main([*words, "--treat_as", "ECG=I", "--derive_leads", "--missing_leads", "mask"]) == 0
+    assert main(["inspect", *words[2:], "--model", run, "--treat_as", "ECG=I", "--missing_leads", "mask"]) == 0
+    assert "ECG" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*words, "--treat_as", "ECG"])
+    assert "expected such as ECG=I" in capsys.readouterr().err
+
+
+def test_the_rules_for_unusual_recordings_are_those_of_the_scripts():
+    declared = {field.name: get_type_hints(RecordingSettings)[field.name] for field in fields(RecordingSettings)}
+    assert list(declared) == list(_RULES)
+    for name, rule in _RULES.items():
+        choices = [value for one in get_args(declared[name]) for value in get_args(one) if get_origin(one) is Literal]
+        assert tuple(rule.get("choices", ())) == tuple(choices)
 
 
 def test_recordings_are_converted_to_wfdb(data_dir, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """From one recording to its windows: lead selection, gaps, resampling, filtering, cutting."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
     places = [names.index(name) if name in names else -1 for name in wanted]
     absent = [name for name, place in zip(wanted, places, strict=True) if place < 0]
     if absent:
-        _check_absent(record, absent, contract)
+        _check_absent(record, names, absent, contract)
         trace.append(f"absent leads {', '.join(absent)}: zeros, 0 in lead_mask")
     unused = [name for name in names if name not in wanted]
     if unused:
@@ -188,8 +189,8 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
     return selected, present
 
 
-def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract) -> None:
-    """Reject missing leads, unless the contract masks them and some are left."""
+def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], contract: SignalContract) -> None:
+    """Reject missing leads, unless the contract masks them and some are left; `names` are those as treated."""
     count = len(contract.lead_names)
     if contract.missing_leads == "mask" and len(absent) < count:
         logger.warning_once(
@@ -197,10 +198,10 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
             "for whether the checkpoint was trained with masked leads."
         )
         return
-    names = record.leads or ()
     cures = []
     if strange := [name for name in names if name not in contract.lead_names]:
-        cures.append(f"treat_as={{{strange[0]!r}: {absent[0]!r}}} takes {strange[0]} for {absent[0]}")
+        lead = _resembled(strange[0], absent)
+        cures.append(f"treat_as={{{strange[0]!r}: {lead!r}}} takes {strange[0]} for {lead}")
     if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
         cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
     if contract.missing_leads == "error" and len(absent) < count:
@@ -210,9 +211,16 @@ def _check_absent(record: EcgRecord, absent: list[str], contract: SignalContract
     cures = cures or ["expected at least one of them"]
     number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
     raise LeadError(
-        f"{_title(record)} has {number} ({', '.join(names)}); this checkpoint needs {count}, missing: "
+        f"{_title(record)} has {number} ({', '.join(record.leads or ())}); this checkpoint needs {count}, missing: "
         f"{', '.join(absent)}. {'; '.join(cures)}."
     )
+
+
+def _resembled(name: str, absent: Sequence[str]) -> str:
+    """The absent lead that a name resembles, as MLII does II and MCL1 V1; else the first."""
+    modified = re.fullmatch(r"MC?L([1-6])", name)
+    alike = [lead for lead in absent if name.endswith(lead) or (modified and lead == f"V{modified[1]}")]
+    return max(alike, key=len, default=absent[0])
 
 
 def _close_gaps(

@@ -115,8 +115,8 @@ class EcgPipeline(ChunkPipeline):
         """Process a folder, a list of records or a corpus into a table, in order; resumes where it left off.
 
         Every row has `record`, `window` (its number), `start` (seconds), `checkpoint` (hash of weights and
-        preprocessing) and the columns that the class describes. Records that cannot be used are listed with the reason
-        in `<name>.refused.csv` in the same folder.
+        preprocessing), `notes` (of the reader) and the columns that the class describes. Records that cannot be used
+        are listed with the reason in `<name>.refused.csv` in the same folder.
 
         Args:
             source: Folder (searched recursively), or a sequence of paths or EcgRecords.
@@ -125,7 +125,7 @@ class EcgPipeline(ChunkPipeline):
             windows: One row per window instead of one per record. Default: see the class.
             overwrite: Replace a table or parts of another job. Default: no.
             progress: Show a progress bar. Default: yes.
-            **options: Call arguments.
+            **options: Call arguments; those about files hold where a file does not state it.
         """
         return write_table(
             self,

@@ -19,10 +19,12 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..errors import EcgError, RecordFileError, SignalError
+from ..features.contract import POLICIES
 from ..features.extractor import EcgFeatureExtractor
 from ..files import write_text
 from ..signals.formats.folders import SUFFIXES, find_recordings
-from .records import PREPARING, PreparedWindows, prepare_windows
+from ..signals.formats.readers import read_record_with_defaults
+from .records import PREPARING, READING, PreparedWindows, prepare_windows
 from .table_files import (
     WrittenTable,
     as_table,
@@ -38,6 +40,8 @@ __all__ = ["checkpoint_hash", "write_table"]
 logger = logging.get_logger(__name__)
 
 RECORDS_PER_PART = 512
+# Arguments for files that do not state them.
+_DEFAULTS = tuple(name for name in READING if name not in POLICIES)
 
 
 def checkpoint_hash(model: PreTrainedModel, extractor: EcgFeatureExtractor) -> str:
@@ -152,6 +156,7 @@ class _Part:
                     "window": np.arange(count),
                     "start": prepared.starts[:count],
                     "checkpoint": [self.checkpoint] * count,
+                    "notes": ["; ".join(prepared.notes)] * count,
                     **rows(result),
                 }
             )
@@ -162,8 +167,13 @@ class _Part:
         """Prepare the usable records; their names wait for the results."""
         for index in self.span:
             try:
-                item = self.items[index]
-                prepared = prepare_windows(item, self.pipeline.feature_extractor, **reading)
+                item, rules = self.items[index], reading
+                if isinstance(item, str | Path):
+                    # Of many files some state what others do not.
+                    defaults = {name: reading[name] for name in _DEFAULTS if name in reading}
+                    item = read_record_with_defaults(item, **defaults)
+                    rules = {name: value for name, value in reading.items() if name not in _DEFAULTS}
+                prepared = prepare_windows(item, self.pipeline.feature_extractor, **rules)
             except (EcgError, OSError) as error:
                 self.refused.append((self.names[index], str(error)))
                 self.advance()

@@ -668,6 +668,13 @@ class TestUnusualRecordings:
             extractor(watch)
         extractor = MaeMocoFeatureExtractor(sampling_rate=100, window_size=200, patch_size=25)
         asked = extractor.with_policies(treat_as={"ecg": "I"}, missing_leads="mask")
+        two = EcgRecord(np.ones((2, 1000)) * np.arange(1000), 100, ["ECG", "II"])
+        with pytest.raises(LeadError, match=r"missing: III.*[^}] derive_leads=True computes"):
+            extractor.with_policies(treat_as={"ECG": "I"})(two)
+        for name, lead in (("MLII", "II"), ("MCL1", "V1"), ("ML5", "V5"), ("X", "I")):
+            other = EcgRecord(two.signal, 100, [name, "V2"])
+            with pytest.raises(LeadError, match=rf"treat_as=\{{'{name}': '{lead}'\}}"):
+                extractor(other)
         assert asked(watch)["lead_mask"][0].tolist() == [1] + [0] * 11
         asked.save_pretrained(tmp_path)
         again = AutoFeatureExtractor.from_pretrained(tmp_path)

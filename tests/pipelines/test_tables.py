@@ -31,7 +31,7 @@ WINDOWS = [1, 2, 1, 2, 3, 1]
 def test_rows_are_in_order_with_window_start_and_hash(embed, folder, tmp_path):
     table = embed.to_table(folder, batch_size=4, output=tmp_path / "embeddings.parquet")
     columns = table.read().to_pydict()
-    assert list(columns) == ["record", "window", "start", "checkpoint", "embedding"]
+    assert list(columns) == ["record", "window", "start", "checkpoint", "notes", "embedding"]
     assert columns["record"] == [name for name, count in zip(NAMES, WINDOWS, strict=True) for _ in range(count)]
     assert columns["start"] == [10.0 * index for count in WINDOWS for index in range(count)]
     assert set(columns["checkpoint"]) == {checkpoint_hash(embed.model, embed.feature_extractor)}
@@ -48,6 +48,25 @@ def test_a_broken_file_is_listed_and_loses_no_other(embed, folder, tmp_path):
     assert refused[0] == "a/r2"
     assert "r2.dat" in refused[1]
     assert "1 refused" in str(table)
+
+
+def test_what_is_said_of_files_holds_where_they_do_not_state_it(embed, make_record, tmp_path):
+    """Files with unit and rate, with neither, and with another unit; every note is in the table."""
+    root = tmp_path / "mixed"
+    record = make_record(10, 100, seed=0, name="stated")
+    write_wfdb(record, root)
+    values = record.signal.astype(np.float64)
+    for name, factor, unit in (("bare", 1000, ""), ("millivolts", 1, " (mV)")):
+        head = ",".join(f"{lead}{unit}" for lead in record.leads)
+        np.savetxt(root / f"{name}.csv", values.T * factor, delimiter=",", header=head, comments="", fmt="%.9g")
+    table = embed.to_table(root, tmp_path / "e.parquet", units="uV", sampling_rate=100).read().to_pydict()
+    assert table["record"] == ["bare.csv", "millivolts.csv", "stated"]
+    first, *others = np.array(table["embedding"])
+    np.testing.assert_allclose(others, [first, first], atol=2e-2)
+    assert "converted uV -> mV" in table["notes"][0]
+    assert "converted" not in table["notes"][1]
+    with pytest.raises(RecordFileError, match="states mV"):
+        embed(root / "millivolts.csv", units="uV", sampling_rate=100)
 
 
 def test_one_row_for_each_record(classify, folder, tmp_path):

@@ -215,7 +215,7 @@ def test_no_signal_no_statement(classify, make_record, tmp_path):
     np.testing.assert_allclose(classify(partly, as_array=True), single[[0, 2]].mean(axis=0), rtol=1e-6)
     classify.to_table([partly], tmp_path / "windows.csv", windows=True, progress=False)
     row = (tmp_path / "windows.csv").read_text().splitlines()[2].split(",")
-    assert row[4:7] == ["", "nan", ""]
+    assert row[5:8] == ["", "nan", ""]
 
 
 def test_rules_for_unusual_recordings_hold_in_calls_tables_and_streams(classify, make_record, tmp_path):

@@ -219,7 +219,7 @@ class _Waiting(MetaPathFinder):
     """Finds modules of the watched packages as the other finders do, and notices when the outermost one is loaded."""
 
     def __init__(self) -> None:
-        self.actions: dict[str, Action] = {}
+        self.actions: dict[str, list[Action]] = {}
         self.thread = threading.local()
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -240,7 +240,8 @@ class _Waiting(MetaPathFinder):
         try:
             execute(module)
             while depth == 0 and (name := next((one for one in self.actions if one in sys.modules), None)):
-                self.actions.pop(name)()
+                for action in self.actions.pop(name):
+                    action()
         finally:
             self.thread.depth = depth
         if not self.actions and self in sys.meta_path:
@@ -255,11 +256,11 @@ def call_after_import(name: str, action: Action) -> None:
 
     Args:
         name: Full name of the module.
-        action: Called once.
+        action: Called once, after those that were given before.
     """
     if name in sys.modules:
         action()
         return
-    _WAITING.actions[name] = action
+    _WAITING.actions.setdefault(name, []).append(action)
     if _WAITING not in sys.meta_path:
         sys.meta_path.insert(0, _WAITING)

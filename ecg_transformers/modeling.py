@@ -254,14 +254,16 @@ class EcgPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Save weights and config, and the source files that were loaded with the checkpoint.
 
-        `auto_map` in a config refers to source files in the same folder. A model that came from such files copies them
-        and keeps the entries that they serve; every other save drops `auto_map`, and `ecg_transformers.publishing`
-        bundles the sources anew.
+        `auto_map` and `custom_pipelines` in a config refer to source files in the same folder. A model that came from
+        such files copies them and keeps the entries of `auto_map` that they serve; every other save drops both, and
+        `ecg_transformers.publishing` bundles the sources anew.
 
         Args:
             save_directory: Target folder.
             **kwargs: As in Transformers.
         """
+        # Transformers puts classes into it when it opens the pipeline.
+        vars(self.config).pop("custom_pipelines", None)
         super().save_pretrained(save_directory, **kwargs)
         if not (kwargs.get("is_main_process", True) and getattr(self.config, "auto_map", None)):
             return

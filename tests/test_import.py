@@ -152,6 +152,20 @@ def test_the_help_of_the_command_is_there_at_once(words):
     assert min(measured) <= FLOOR, measured
 
 
+JOINED = """
+import json
+from dataclasses import replace
+from ecg_transformers.auto import ARCHITECTURES, register_architecture
+register_architecture(replace(ARCHITECTURES["swin1d"]))
+from transformers import AutoConfig
+print(json.dumps([AutoConfig.for_model(name).model_type for name in ("swin1d", "mae_moco")]))
+"""
+
+
+def test_a_family_that_joins_before_transformers_is_imported_replaces_no_other():
+    assert fresh_process(JOINED) == ["swin1d", "mae_moco"]
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_families_are_registered_in_whatever_order_the_packages_are_imported(order):
     assert fresh_process(REGISTERED, order) is False

@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add("--golden_record", type=Path, metavar="RECORD", help="recording of the golden file; it is published (default: "
         "the checkpoint's, else one of PTB-XL)")  # fmt: skip
     add("--golden_source", default="", metavar="TEXT", help="corpus and license of the golden recording")
+    add("--source", default="", metavar="URL", help="address of the repository of the package: the card links it and "
+        "says how to install from it")  # fmt: skip
     add("--with_pretraining_state", action="store_true", help="publish the whole pretraining model, not its encoder")
     add("--bundle_code", action=argparse.BooleanOptionalAction, default=True,
         help="write the code that opens the folder without this package (default: yes)")  # fmt: skip
@@ -81,6 +83,7 @@ def main(argv: list[str] | None = None) -> Publication:
         weights_dtype=options.weights_dtype,
         max_shard_size=options.max_shard_size,
         require_results=options.require_results,
+        source=options.source,
     )
     print(report(done))
     return done

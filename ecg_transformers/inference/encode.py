@@ -16,11 +16,12 @@ from transformers.utils import logging
 from ..errors import CorpusError
 from .aggregation import Aggregate, aggregate_windows
 from .noise import WindowNoise, window_numbers
+from .outputs import embed_windows, probabilities
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
-    from ..modeling import EcgForSequenceClassification, Encoder
+    from ..modeling import EcgForSequenceClassification
 
 __all__ = [
     "CheckpointEncoder",
@@ -65,27 +66,6 @@ class Embedder(Protocol):
         Args:
             inputs: Output of the extractor, on the device of the embedder.
         """
-
-
-def embed_windows(
-    encoder: "Encoder", inputs: Mapping[str, torch.Tensor], *, pooling: str = "cls", layer: int | Sequence[int] = -1
-) -> torch.Tensor:
-    """Embed a batch of windows by a pooling without parameters.
-
-    Args:
-        encoder: The encoder.
-        inputs: Output of the extractor, on the device of the encoder.
-        pooling: `"cls"` (the encoder's own pooling), `"mean"`, `"max"` or `"cls_mean"`.
-        layer: Layer whose tokens are pooled, or several, whose vectors are concatenated; see `Encoder`.
-
-    Returns:
-        `(batch, pooled)`.
-
-    Raises:
-        CheckpointError: There is no such layer.
-    """
-    named: dict[str, Any] = dict(inputs)
-    return encoder.make_pooling(pooling, layer).join(encoder.encode(layer=layer, **named).layers)
 
 
 class CheckpointEncoder:
@@ -309,18 +289,6 @@ def predict_records(
         scores.append(probabilities(logits.float(), model.config.problem_type).cpu())
         records.append(record_index)
     return aggregate_windows(torch.cat(scores).numpy(), np.concatenate(records), aggregate=aggregate)
-
-
-def probabilities(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """Convert logits to probabilities: sigmoid (multi-label), softmax (single-label), unchanged (regression).
-
-    Args:
-        logits: `(..., labels)`.
-        problem_type: As in the config.
-    """
-    if problem_type == "regression":
-        return logits
-    return logits.softmax(dim=-1) if problem_type == "single_label_classification" else logits.sigmoid()
 
 
 def _autocast(enabled: bool, device: torch.device | str) -> AbstractContextManager:

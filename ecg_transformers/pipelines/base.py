@@ -1,28 +1,24 @@
-"""Base of the two pipelines: recordings in, windows prepared by the checkpoint's feature extractor."""
+"""Base of the pipelines: recordings in, windows prepared by the checkpoint's feature extractor.
+
+This module, `records`, `labels` and `embeddings` go into published folders, where they take arrays; `recordings` adds
+files, tables and streams.
+"""
 
 import os
-from abc import abstractmethod
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-import numpy as np
 from transformers.pipelines.base import ChunkPipeline
 
 from ..errors import SignalError
 from ..features.extractor import EcgFeatureExtractor
 from .records import PREPARING, check_parts, prepare_windows, several_inputs, stored_steps, window_chunks
-from .streaming import stream_results
-from .table_files import WrittenTable
-from .tables import write_table
 
-__all__ = ["EcgPipeline"]
+__all__ = ["WindowPipeline"]
 
 
-class EcgPipeline(ChunkPipeline):
+class WindowPipeline(ChunkPipeline):
     """Pipeline over the windows of recordings; its model comes with a feature extractor.
-
-    Subclasses define what a result becomes in a table (`table_columns`) and in a stream (`stream_fields`).
 
     Args:
         *args: As for `transformers.Pipeline`.
@@ -41,10 +37,8 @@ class EcgPipeline(ChunkPipeline):
     _load_feature_extractor = True  # type: ignore[assignment]
     _load_tokenizer = False  # type: ignore[assignment]
 
-    # Default name of a table, whether it has a row for each window, and call arguments that give arrays.
-    table_name: ClassVar[str]
-    table_windows: ClassVar[bool]
-    array_options: ClassVar[dict[str, Any]] = {}
+    # Reads the record of a path, where files are read at all.
+    read: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,7 +77,8 @@ class EcgPipeline(ChunkPipeline):
             input_: The record.
             **reading: As in `prepare_windows`.
         """
-        yield from window_chunks(prepare_windows(input_, self.feature_extractor, **reading))
+        prepared = prepare_windows(input_, self.feature_extractor, read=type(self).read, **reading)
+        yield from window_chunks(prepared)
 
     def _check_reading(self, reading: dict[str, Any], arguments: str) -> None:
         """Refuse arguments that neither the pipeline nor `read_record` nor the feature extractor takes."""
@@ -92,92 +87,3 @@ class EcgPipeline(ChunkPipeline):
                 f"the pipeline has no argument {', '.join(unknown)}; expected {arguments}, batch_size or "
                 f"{', '.join(PREPARING)}."
             )
-
-    @abstractmethod
-    def table_columns(self, values: np.ndarray) -> dict[str, Any]:
-        """Return the columns of a table for the results `(rows, ...)` of a record."""
-
-    @abstractmethod
-    def stream_fields(self, values: np.ndarray | None) -> dict[str, Any]:
-        """Return the fields of a streamed window for its result; `None`: the window could not be used."""
-
-    def to_table(
-        self,
-        source: Any,
-        output: str | Path | None = None,
-        *,
-        batch_size: int = 64,
-        windows: bool | None = None,
-        overwrite: bool = False,
-        progress: bool = True,
-        **options: Any,
-    ) -> WrittenTable:
-        """Process a folder, a list of records or a corpus into a table, in order; resumes where it left off.
-
-        Every row has `record`, `window` (its number), `start` (seconds), `checkpoint` (hash of weights and
-        preprocessing), `notes` (of the reader) and the columns that the class describes. Records that cannot be used
-        are listed with the reason in `<name>.refused.csv` in the same folder.
-
-        Args:
-            source: Folder (searched recursively), or a sequence of paths or EcgRecords.
-            output: Path of the table, `.parquet` or `.csv`; written atomically. Default: see the class.
-            batch_size: Inference batch size in windows. Default: 64.
-            windows: One row per window instead of one per record. Default: see the class.
-            overwrite: Replace a table or parts of another job. Default: no.
-            progress: Show a progress bar. Default: yes.
-            **options: Call arguments; those about files hold where a file does not state it.
-        """
-        return write_table(
-            self,
-            source,
-            self.table_name if output is None else output,
-            rows=self.table_columns,
-            options={
-                **stored_steps(source),
-                **options,
-                "windows": self.table_windows if windows is None else windows,
-                **self.array_options,
-            },
-            batch_size=batch_size,
-            overwrite=overwrite,
-            progress=progress,
-        )
-
-    def stream(
-        self,
-        source: Any,
-        *,
-        window_seconds: float | None = None,
-        stride_seconds: float | None = None,
-        batch_size: int = 64,
-        start: float = 0.0,
-        progress: bool = True,
-        **options: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """Process a long recording window by window in bounded memory.
-
-        Args:
-            source: Path or EcgRecord.
-            window_seconds: Window length (s); only checked, since the checkpoint's window is fixed.
-            stride_seconds: Stride between windows (s). Default: the stride of the extractor.
-            batch_size: Inference batch size in windows. Default: 64.
-            start: Position (s) of the first window, on the same grid: where an earlier stream stopped. Default: 0.
-            progress: Show a progress bar. Default: yes.
-            **options: Call arguments.
-
-        Yields:
-            `{"record", "start", "end" (seconds), "time" (datetime, if the header has a date), "note"}` and the fields
-            that the class describes; a window that cannot be used (missing samples, no signal) has the reason in
-            `note`.
-        """
-        for row in stream_results(
-            self,
-            source,
-            window_seconds=window_seconds,
-            stride_seconds=stride_seconds,
-            batch_size=batch_size,
-            start=start,
-            progress=progress,
-            options={**options, **self.array_options},
-        ):
-            yield {**row.place, **self.stream_fields(row.result), "note": row.note}

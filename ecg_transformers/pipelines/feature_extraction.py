@@ -1,23 +1,16 @@
 """The pipeline `ecg-feature-extraction`: embeddings of recordings."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..errors import SignalError
-from ..inference.aggregation import aggregate_windows
-from ..inference.encode import embed_windows
-from .base import EcgPipeline
-from .records import model_inputs, without_statement
+from .embeddings import EmbeddingPipeline
+from .files import EcgPipeline
 
 __all__ = ["EcgFeatureExtractionPipeline"]
 
-POOLINGS = ("cls", "mean", "max", "cls_mean")
 
-
-class EcgFeatureExtractionPipeline(EcgPipeline):
+class EcgFeatureExtractionPipeline(EcgPipeline, EmbeddingPipeline):
     """Embeddings of recordings by the encoder and the preprocessing of a checkpoint.
 
     Call arguments, which the constructor takes too:
@@ -50,38 +43,3 @@ class EcgFeatureExtractionPipeline(EcgPipeline):
     def stream_fields(self, values: np.ndarray | None) -> dict[str, Any]:
         """Return the embedding of a window, or `None`."""
         return {"embedding": values}
-
-    def _sanitize_parameters(
-        self,
-        pooling: str | None = None,
-        layer: int | Sequence[int] | None = None,
-        windows: bool | None = None,
-        **reading: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        self._check_reading(reading, "pooling, layer, windows")
-        if pooling is not None and pooling not in POOLINGS:
-            raise SignalError(f"pooling is {pooling!r}; expected None or one of {', '.join(POOLINGS)}.")
-        forward = {name: value for name, value in (("pooling", pooling), ("layer", layer)) if value is not None}
-        return reading, forward, {} if windows is None else {"windows": windows}
-
-    def _forward(  # type: ignore[override]
-        self, input_tensors: dict[str, Any], pooling: str = "cls", layer: int | Sequence[int] = -1
-    ) -> dict[str, Any]:
-        model: Any = self.model
-        vectors = embed_windows(model, model_inputs(input_tensors, model), pooling=pooling, layer=layer)
-        return {"is_last": input_tensors["is_last"], "embedding": without_statement(vectors, input_tensors)}
-
-    def postprocess(  # type: ignore[override]
-        self, model_outputs: list[dict[str, Any]], windows: bool = False
-    ) -> np.ndarray:
-        """Return the embeddings of a record's windows, or their mean.
-
-        Args:
-            model_outputs: Embeddings of the windows in order.
-            windows: As in a call.
-        """
-        vectors = torch.cat([output["embedding"] for output in model_outputs]).numpy()
-        if windows:
-            return vectors
-        vectors = vectors[~np.isnan(vectors).any(axis=1)]
-        return aggregate_windows(vectors, np.zeros(len(vectors), np.int64))[0].astype(np.float32)

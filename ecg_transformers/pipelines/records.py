@@ -1,6 +1,9 @@
-"""Inputs of the pipelines and their preparation by the feature extractor, window by window."""
+"""Inputs of the pipelines and their preparation by the feature extractor, window by window.
 
-from collections.abc import Iterable, Iterator
+How files are read is an argument: a published folder holds this code without the readers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,6 @@ from ..errors import CheckpointError, SignalError
 from ..features.agreement import check_contract
 from ..features.contract import POLICIES
 from ..features.extractor import EcgFeatureExtractor
-from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
 from ..signals.resample import resampled_length
 from ..signals.windows import window_starts
@@ -116,6 +118,7 @@ def prepare_windows(
     item: Any,
     extractor: EcgFeatureExtractor,
     *,
+    read: Callable[..., EcgRecord] | None = None,
     window: str | None = None,
     preprocessed_by: dict[str, Any] | None = None,
     **reading: Any,
@@ -126,6 +129,7 @@ def prepare_windows(
         item: Path of a recording, EcgRecord, array or tensor `(leads, samples)`, mapping with `signal` and
             `sampling_rate`, or a result of this function.
         extractor: The checkpoint's feature extractor.
+        read: Reads the record of a path; `None` = there are no paths.
         window: As in the extractor's call.
         preprocessed_by: As in the extractor's call.
         **reading: For paths as in `read_record`; for arrays `sampling_rate`, `units`, `gain`, `leads`; rules for
@@ -140,7 +144,12 @@ def prepare_windows(
     extractor = extractor.with_policies(**{name: reading[name] for name in POLICIES if name in reading})
     reading = {name: value for name, value in reading.items() if name not in POLICIES}
     if isinstance(item, str | Path):
-        item, reading = read_record(item, **reading), {}
+        if read is None:
+            raise SignalError(
+                f"{item} is a file, and the code of a published folder reads none: pass an array (leads, samples) with "
+                "sampling_rate=, or install the package ecg_transformers."
+            )
+        item, reading = read(item, **reading), {}
     if unfit := [name for name in reading if name not in _ARRAY_READING]:
         raise SignalError(
             f"{', '.join(unfit)} is for files and the record is {type(item).__name__}; expected a path with it. "

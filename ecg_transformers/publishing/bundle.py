@@ -42,7 +42,7 @@ REFUSED_PARTS = {
     "evaluation": "evaluation",
     "files": "writing files",
     "metrics": "evaluation",
-    "pipelines": "pipelines",
+    "pipelines.files": "reading files",
     "publishing": "publishing",
     "signals.formats": "reading files",
     "signals.wfdb": "reading files",

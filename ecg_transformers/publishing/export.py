@@ -26,7 +26,37 @@ from .folder import (
     read_json,
 )
 
-__all__ = ["Opened", "open_checkpoint", "write_checkpoint"]
+__all__ = ["PIPELINES", "Opened", "open_checkpoint", "write_checkpoint"]
+
+
+@dataclass(frozen=True)
+class RemotePipeline:
+    """The pipeline that a published folder brings along.
+
+    Attributes:
+        task: Task of the Hub whose snippets it answers: the `pipeline_tag` of the card.
+        module: Module of its class, whose code is bundled.
+        name: Name of its class.
+        auto_class: Auto class of its model.
+    """
+
+    task: str
+    module: str
+    name: str
+    auto_class: str
+
+
+_PIPELINES = "ecg_transformers.pipelines"
+# By published head; the Hub shows `pipeline(TASK, model=..., trust_remote_code=True)`.
+PIPELINES = {
+    "classifier": RemotePipeline(
+        "audio-classification", f"{_PIPELINES}.labels", "LabelPipeline", "AutoModelForSequenceClassification"
+    ),
+    **dict.fromkeys(
+        ("encoder", "pretraining"),
+        RemotePipeline("feature-extraction", f"{_PIPELINES}.embeddings", "EmbeddingPipeline", "AutoModel"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +135,8 @@ def write_checkpoint(
     extractor = json.loads(opened.extractor.to_json_string())
     extractor.pop("auto_map", None)
     if bundle_code:
-        config["auto_map"] = _write_code(folder, opened)
+        config["auto_map"], pipelines = _write_code(folder, opened)
+        config |= {"custom_pipelines": pipelines} if pipelines else {}
         extractor["auto_map"] = {"AutoFeatureExtractor": config["auto_map"]["AutoFeatureExtractor"]}
     _write_json(folder / CONFIG_FILE, config)
     _write_json(folder / EXTRACTOR_FILE, extractor)
@@ -152,18 +183,24 @@ def _write_weights(folder: Path, model: EcgPreTrainedModel, dtype: str, max_shar
     save_torch_state_dict(state, folder, max_shard_size=max_shard_size)
 
 
-def _write_code(folder: Path, opened: Opened) -> dict[str, str]:
-    """Writes the bundled source and returns the `auto_map` that names its classes."""
+def _write_code(folder: Path, opened: Opened) -> tuple[dict[str, str], dict[str, Any]]:
+    """Writes the bundled source and returns what names its classes: `auto_map` and `custom_pipelines` of the config."""
     row = opened.architecture
     classes = {"AutoConfig": row.config, "AutoFeatureExtractor": row.feature_extractor}
     # Besides the published class, what can be put on an encoder: any other head would come without its weights.
     for head, model_class in row.models.items():
         if head in ("encoder", "classifier", opened.head):
             classes |= dict.fromkeys(auto_classes(head, model_class), model_class)
-    source = bundle((one.__module__ for one in classes.values()), with_pretraining=opened.head == "pretraining")
+    remote = PIPELINES.get(opened.head)
+    modules = [one.__module__ for one in classes.values()] + ([] if remote is None else [remote.module])
+    source = bundle(modules, with_pretraining=opened.head == "pretraining")
     for name, text in source.files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return {auto_class: source.reference(one.__module__, one.__name__) for auto_class, one in classes.items()}
+    auto_map = {auto_class: source.reference(one.__module__, one.__name__) for auto_class, one in classes.items()}
+    if remote is None:
+        return auto_map, {}
+    implementation = source.reference(remote.module, remote.name)
+    return auto_map, {remote.task: {"impl": implementation, "pt": [remote.auto_class]}}
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from ..signals.record import EcgRecord
 from .card.card import render_card
 from .card.facts import Material, gather_facts, load_material
 from .card.head import split_head, unstated
-from .card.pictures import draw_pictures
+from .card.pictures import copy_pictures, draw_pictures
 from .export import Opened, open_checkpoint, write_checkpoint
 from .folder import CARD_FILE, CONFIG_FILE, LICENSE_FILE, TEMPLATE_FILE
 from .golden import GOLDEN_FILE, compare_golden, read_golden_record, write_golden
@@ -70,6 +70,7 @@ def publish(
     weights_dtype: Literal["bfloat16", "float32"] = "bfloat16",
     max_shard_size: int | str = "5GB",
     require_results: bool | None = None,
+    source: str = "",
     clean_process: bool = True,
 ) -> Publication:
     """Publishes a checkpoint; everything is verified first, and a folder is written atomically.
@@ -90,6 +91,7 @@ def publish(
         weights_dtype: Type of the stored parameters; buffers and BatchNorm stay float32.
         max_shard_size: Size of a weights file, e.g. `"500MB"`.
         require_results: Whether `results.json` must exist. Default: when pushing.
+        source: Address of the repository of the package, from which the card says how to install it.
         clean_process: Whether to open the result (in a process without this package) before it is published.
 
     Raises:
@@ -106,7 +108,7 @@ def publish(
         write_checkpoint(folder, opened, weights_dtype, max_shard_size, bundle_code=bundle_code)
         _write_golden(folder, checkpoint, opened, golden_record, golden_source)
         shutil.copyfile(_license_file(material.folder, checkpoint), folder / LICENSE_FILE)
-        _write_card(folder, opened, material, name, _shown(repo_id, target) or name)
+        _write_card(folder, opened, material, name, _shown(repo_id, target) or name, source=source)
         verification = verify(folder, results=material.results, clean_process=clean_process)
         revision, url = _push(folder, str(repo_id), name, private) if push else (None, None)
         if target is not None:
@@ -173,9 +175,10 @@ def _write_golden(
     return None
 
 
-def _write_card(folder: Path, opened: Opened, material: Material, name: str, shown: str) -> None:
+def _write_card(folder: Path, opened: Opened, material: Material, name: str, shown: str, *, source: str) -> None:
     draw_pictures(folder, material.results)
-    facts = gather_facts(folder, opened, material, name=name, shown=shown)
+    copy_pictures(folder, material.folder, material.template or "")
+    facts = gather_facts(folder, opened, material, name=name, shown=shown, source=source)
     (folder / CARD_FILE).write_text(render_card(facts, material.template), encoding="utf-8")
     for path in folder.iterdir():
         path.chmod(0o644)

@@ -19,7 +19,7 @@ from ..features.agreement import check_contract
 from . import clean_load
 from .bundle import check_flat_source
 from .card.card import check_card
-from .card.pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
+from .card.pictures import shown_pictures
 from .folder import CARD_FILE, CONFIG_FILE, EXTRACTOR_FILE, LICENSE_FILE, find_row, read_json, read_weights_header
 from .golden import GOLDEN_FILE, GoldenReport, compare_golden, read_golden_record
 
@@ -28,8 +28,7 @@ __all__ = ["Verification", "check_files", "open_in_clean_process", "verify"]
 REQUIRED_FILES = (CONFIG_FILE, EXTRACTOR_FILE, GOLDEN_FILE, CARD_FILE, LICENSE_FILE)
 ALLOWED_FILE = re.compile(
     r"config\.json|preprocessor_config\.json|golden\.safetensors|README\.md|LICENSE|\.gitattributes|"
-    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[A-Za-z_]\w*\.py|"
-    rf"{re.escape(LABEL_EFFICIENCY)}|{re.escape(NOISE_ROBUSTNESS)}"
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|[A-Za-z_]\w*\.py"
 )
 
 # A path in running text: it follows a blank, a quote or a bracket and has two folders or more.
@@ -111,10 +110,12 @@ def check_files(folder: str | Path) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder; expected a published checkpoint.")
+    card = folder / CARD_FILE
+    pictures = shown_pictures(card.read_text(encoding="utf-8")) if card.is_file() else []
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             raise CheckpointError(f"{folder.name} has {path.name}, which is no file; a published folder is flat.")
-        if not ALLOWED_FILE.fullmatch(path.name):
+        if not (ALLOWED_FILE.fullmatch(path.name) or path.name in pictures):
             raise CheckpointError(
                 f"{folder.name} has {path.name}, which is never published: a checkpoint holds weights as safetensors, "
                 "config, preprocessor, golden recording, card and its pictures, license and source; no pickle and no "
@@ -216,6 +217,11 @@ def _check_code(folder: Path, files: Sequence[str], config: Mapping[str, Any], e
             tree = ast.parse(sources.get(f"{module}.py", ""))
             if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
                 raise CheckpointError(f"{place}: {auto_class} is {reference}, which is not defined in the folder.")
+    for task, described in config.get("custom_pipelines", {}).items():
+        module, _, name = str(described.get("impl")).partition(".")
+        tree = ast.parse(sources.get(f"{module}.py", ""))
+        if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
+            raise CheckpointError(f"{CONFIG_FILE}: the pipeline {task} is not defined in the folder; publish again.")
     for needed in ("AutoConfig", "AutoFeatureExtractor"):
         if needed not in config["auto_map"]:
             raise CheckpointError(f"{CONFIG_FILE} has no {needed} in its auto_map; publish the checkpoint again.")

@@ -104,3 +104,19 @@ def test_what_was_filled_in_is_published_and_inherited_again(run, base, tmp_path
     assert [one["name"] for one in child["corpora"]] == ["ptbxl", "folder", "georgia"]
     assert child["license"] == "cc-by-nc-4.0"
     assert child["citation"].startswith("Somebody.")
+
+
+def test_the_card_says_how_to_install_and_shows_the_pictures_of_its_template(run, tmp_path):
+    from ecg_transformers.publishing.card.head import DEFAULT_TEMPLATE
+
+    (run / "card.md").write_text(DEFAULT_TEMPLATE.read_text() + "\n![A reconstruction](reconstruction.png)\n")
+    with pytest.raises(CheckpointError, match=r"shows reconstruction\.png"):
+        publish(run, card=run, output_dir=tmp_path / "out", clean_process=False)
+    (run / "reconstruction.png").write_bytes(b"a picture")
+    publish(
+        run, card=run, output_dir=tmp_path / "out", clean_process=False, source="https://example.org/ecg-transformers"
+    )
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert (tmp_path / "out" / "reconstruction.png").read_bytes() == b"a picture"
+    assert 'pip install "git+https://example.org/ecg-transformers"' in text
+    assert "Source code: https://example.org/ecg-transformers." in text

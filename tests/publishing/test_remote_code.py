@@ -1,12 +1,14 @@
 """The two ways of loading, in fresh processes: with the package, and by the folder's own code without it."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification, pipeline
 
 from ecg_transformers import read_record
 
@@ -82,7 +84,7 @@ except ModuleNotFoundError:
     blocked = True
 names = {{}}
 exec({snippets(published.folder)[1]!r}, names)
-print(json.dumps([modules, blocked, loss.item(), list(names["output"].shape)]))
+print(json.dumps([modules, blocked, loss.item(), list(names["output"].shape), list(names["result"].shape)]))
 """,
         package=False,
         cwd=out,
@@ -161,4 +163,44 @@ def test_the_snippets_of_the_card_run_as_printed(remote, published, record_file,
     exec(first.replace("my_record", record_file.name), names)
     assert names["embedding"].shape == (1, 32)
     # The second one, without the package, ran in the other process.
-    assert remote[1][3] == [1, 32]
+    assert remote[1][3:] == [[1, 32], [32]]
+
+
+@pytest.mark.parametrize("words", ["", '"audio-classification", '])
+def test_the_snippet_of_the_hub_classifies_without_the_package(words, published_classifier, signal_file, in_process):
+    """What the Hub shows for a `pipeline_tag`, and the task found by the folder itself."""
+    folder = str(published_classifier.folder)
+    module, found, refusal = in_process(
+        f"""
+import json
+from safetensors.torch import load_file
+from transformers import pipeline
+
+classify = pipeline({words}model={folder!r}, trust_remote_code=True)
+signal = load_file({str(signal_file)!r})["signal"].numpy()
+found = classify(signal, sampling_rate=500)
+assert classify([signal, signal], sampling_rate=500, top_k=1)[1] == found[:1]
+try:
+    classify("recording.hea")
+except ValueError as error:
+    refusal = str(error)
+print(json.dumps([type(classify).__module__, found, refusal]))
+""",
+        package=False,
+    )
+    assert module.startswith("transformers_modules.")
+    signal = load_file(signal_file)["signal"].numpy()
+    ours = pipeline("ecg-classification", model=folder, device="cpu")(signal, sampling_rate=500)
+    assert [one["label"] for one in found] == [one["label"] for one in ours]
+    assert [one["score"] for one in found] == pytest.approx([one["score"] for one in ours], abs=ROUNDING)
+    assert [one["positive"] for one in found] == [one["positive"] for one in ours]
+    assert "install the package ecg_transformers" in refusal
+
+
+def test_the_card_takes_the_task_of_the_pipeline_and_shows_no_widget(published, published_classifier):
+    for publication, task in ((published, "feature-extraction"), (published_classifier, "audio-classification")):
+        card = ModelCard.load(publication.folder / "README.md")
+        config = json.loads((publication.folder / "config.json").read_text())
+        assert card.data.pipeline_tag == task
+        assert list(config["custom_pipelines"]) == [task]
+        assert card.data.inference is False

@@ -27,7 +27,7 @@ from .pictures import LABEL_EFFICIENCY, NOISE_ROBUSTNESS
 from .results import checkpoint_entries, evaluation_results
 from .table import results_table
 from .training_facts import training_text
-from .usage import summary, usage_blocks
+from .usage import TASKS, summary, usage_blocks
 
 __all__ = ["check_card", "read_card", "render_card"]
 
@@ -35,8 +35,6 @@ PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 REQUIRED_PLACEHOLDERS = (
     "usage", "contract", "results", "intended_use", "licenses", "training", "files", "citation",
 )  # fmt: skip
-# Tasks of the Hub by published head.
-TASKS = {"classifier": "audio-classification", "encoder": "feature-extraction", "pretraining": "feature-extraction"}
 # A section with one of these, and nothing to show, is left out.
 OPTIONAL_PLACEHOLDERS = ("label_efficiency", "noise", "published")
 RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation", "published")
@@ -158,6 +156,8 @@ def _metadata(facts: CardFacts, head: dict[str, Any]) -> ModelCardData:
     head = {
         "metrics": list(dict.fromkeys(result.metric_type for result in results)) or None,
         "pipeline_tag": TASKS.get(facts.head, "other"),
+        # The widgets of these tasks take sounds and texts.
+        "inference": False,
         **head,
         "library_name": "transformers",
         "model_name": facts.name,

@@ -61,6 +61,7 @@ class CardFacts:
         results: Entries of `results.json`.
         run: `run.json` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
         label_scores: Rows of `labels.csv`.
+        source: Address of the repository of the package, if one was given.
         corpora: Name, title, version, license, homepage and citation of the corpora in `run` and `results`, for
             templates that name none themselves.
     """
@@ -80,6 +81,7 @@ class CardFacts:
     results: Sequence[Mapping[str, Any]] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
     label_scores: Sequence[Mapping[str, Any]] = ()
+    source: str = ""
     corpora: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -132,7 +134,9 @@ def load_material(checkpoint: Path, card: str | Path | None, head: str, *, requi
     return Material(folder, text, results, read_json(run) if run else {}, scores)
 
 
-def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str, shown: str) -> CardFacts:
+def gather_facts(
+    folder: Path, opened: Opened, material: Material, *, name: str, shown: str, source: str = ""
+) -> CardFacts:
     """Collects the facts of a card.
 
     Args:
@@ -141,6 +145,7 @@ def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str,
         material: Results and run.
         name: Name of the checkpoint.
         shown: Repository or folder that the card names.
+        source: Address of the repository of the package.
     """
     run, config = material.run, opened.model.config
     corpus = run.get("corpus")
@@ -167,6 +172,7 @@ def gather_facts(folder: Path, opened: Opened, material: Material, *, name: str,
         results=material.results,
         run=run,
         label_scores=material.label_scores,
+        source=source,
         corpora=[_corpus_facts(corpus) for corpus in corpora],
     )
 

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 
 from ...auto import CLASS_KINDS
+from ..export import PIPELINES
 from .facts import CardFacts
 from .labels import label_lines
 
-__all__ = ["summary", "usage_blocks"]
+__all__ = ["TASKS", "summary", "usage_blocks"]
+
+# Task of the pipeline that a published folder brings along, by published head.
+TASKS = {head: remote.task for head, remote in PIPELINES.items()}
 
 # More labels than these are listed in a part that unfolds.
 LISTED_LABELS = 12
@@ -46,7 +50,8 @@ def usage_blocks(facts: CardFacts) -> str:
         facts: Of the checkpoint.
     """
     classifier = facts.head == "classifier"
-    blocks = [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
+    blocks = [_installation(facts)]
+    blocks += [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
     blocks += [_code(_with_package(facts))]
     if facts.has_code:
         blocks += ["Without the package (runs the code in this folder; read it first):", _code(_without_package(facts))]
@@ -65,6 +70,13 @@ def usage_blocks(facts: CardFacts) -> str:
             _label_list(facts),
         ]
     return "\n\n".join(blocks)
+
+
+def _installation(facts: CardFacts) -> str:
+    """How to install the package, from the address that was given at publishing."""
+    if not facts.source:
+        return "Install the package `ecg_transformers` from the root of its repository: `pip install -e .`"
+    return f'Source code: {facts.source}. Installation: `pip install "git+{facts.source}"`'
 
 
 def _pipeline(facts: CardFacts) -> list[str]:
@@ -123,15 +135,22 @@ def _without_package(facts: CardFacts) -> list[str]:
     else:
         output += ".logits" if facts.head == "classifier" else ".pooler_output"
     trust = "" if auto_class is None else ", trust_remote_code=True"
+    task = TASKS.get(facts.head)
+    in_one = [
+        "",
+        f'in_one_call = pipeline("{task}", model="{facts.checkpoint}", trust_remote_code=True)',
+        "result = in_one_call(signal, sampling_rate=500)        # the whole recording",
+    ]
     return [
         "import numpy as np",
-        imported,
+        imported if task is None else f"{imported}, pipeline",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
         f'model = {opened}.from_pretrained("{facts.checkpoint}"{trust})',
         f'signal = np.load("signal.npy")                         # ({facts.config.num_leads} leads, samples) in mV',
         'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
         f"output = {output}",
+        *([] if task is None else in_one),
     ]
 
 

@@ -60,6 +60,16 @@ def test_gradient_checkpointing_updates_running_state_once(tester, pretraining):
         torch.testing.assert_close(buffers[1][name], value, msg=name)
 
 
+def test_evaluation_changes_no_state(tester, model_class):
+    model = tester.trained(model_class)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = tester.inputs_for(model_class)
+    with torch.no_grad():
+        first, second = (model(**inputs)[0] for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_the_trainer_is_told_that_losses_are_means(tester, model_class):
     assert model_class.accepts_loss_kwargs is False
 

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForPreTraining
 
-from ecg_transformers import ByolConfig, ByolForPreTraining, Xresnet1dModel
+from ecg_transformers import ByolConfig, ByolForPreTraining
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.objectives.progress import Progress
@@ -86,22 +85,6 @@ def test_the_momentum_encoder_moves_after_the_optimizer_and_keeps_its_own_statis
     # Views come in another order, so statistics of the two networks differ.
     name = "backbone.stem.0.norm.running_mean"
     assert not torch.equal(statistics[name], dict(model.byol.named_buffers())[name])
-
-
-def test_a_checkpoint_gives_back_both_networks_and_the_encoder_opens(tmp_path):
-    model, x = tiny().train(), records()
-    model(x, **drawn(model, x)).loss.backward()
-    model.save_pretrained(tmp_path)
-    whole, info = AutoModelForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in model.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in whole.momentum_encoder.parameters())
-    encoder, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    published = encoder.published_model()
-    assert type(published) is Xresnet1dModel
-    assert published.config.pretrained_by == "byol"
 
 
 def test_a_batch_of_one_and_a_wrong_momentum_are_refused_and_nan_is_not_hidden():

@@ -180,17 +180,12 @@ def test_a_clip_that_does_not_fit_is_refused(changes, message):
         MaeNextclipModel(MaeNextclipConfig(**{**TINY, **changes}))
 
 
-def test_save_and_load_reproduce_the_loss_and_mae_moco_opens_the_encoder(tmp_path, caplog):
+def test_mae_moco_opens_the_encoder(tmp_path, caplog):
     model = tiny().eval()
     x = records()
-    draws = with_draws(model, x)
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "mae_nextclip"
-    again, info = MaeNextclipForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
     with torch.no_grad():
-        torch.testing.assert_close(again(x, **draws).loss, model(x, **draws).loss, rtol=1e-5, atol=1e-6)
         want = model.mae_moco(x).pooler_output
         assert type(AutoModel.from_pretrained(tmp_path)) is MaeNextclipModel
         with caplog.at_level(logging.WARNING):

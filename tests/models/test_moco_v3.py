@@ -99,23 +99,6 @@ def test_a_step_trains_all_but_the_fixed_parts(backbone, tmp_path):
     assert all(p.requires_grad for p in AutoModel.from_pretrained(tmp_path).parameters())
 
 
-def test_save_and_load_reproduce_the_loss(backbone, tmp_path):
-    model = tiny(backbone, queue_size=8).train()
-    x = records()
-    model(x, **with_draws(model, x))
-    model.eval()
-    draws = with_draws(model, x, seed=5)
-    model.save_pretrained(tmp_path)
-    again, info = MocoV3ForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    with torch.no_grad():
-        torch.testing.assert_close(again(x, **draws).loss, model(x, **draws).loss, rtol=1e-5, atol=1e-6)
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        model(x, **draws)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
 def test_the_published_model_is_the_backbone(tmp_path):
     model = tiny()
     published = model.encoder.published_model()

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForPreTraining
 
-from ecg_transformers import SwavConfig, SwavForPreTraining, Xresnet1dModel
+from ecg_transformers import SwavConfig, SwavForPreTraining
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.objectives.progress import Progress
@@ -145,21 +144,6 @@ def test_scores_of_half_precision_do_not_overflow(codes):
     assert output.loss.dtype == codes[0].dtype == torch.float32
     assert output.loss.isfinite()
     assert codes[0].isfinite().all()
-
-
-def test_a_checkpoint_gives_back_the_queue_and_the_encoder_opens(tmp_path):
-    model, x = tiny().train(), records()
-    model(x, **drawn(model, x))
-    model.save_pretrained(tmp_path)
-    whole, info = AutoModelForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in model.state_dict().items())
-    encoder, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    published = encoder.published_model()
-    assert type(published) is Xresnet1dModel
-    assert published.config.pretrained_by == "swav"
 
 
 def test_one_record_has_crops_enough_and_nan_is_not_hidden():

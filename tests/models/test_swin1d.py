@@ -95,13 +95,7 @@ def test_patches_give_the_same_as_the_signal_they_are_cut_from(swin_t, signal):
         swin_t(signal, patches=patches)
 
 
-def test_padding_is_refused(swin_t, signal):
-    mask = torch.ones(2, 2560)
-    with torch.no_grad():
-        assert torch.equal(swin_t(signal, attention_mask=mask).pooler_output, swin_t(signal).pooler_output)
-    mask[1, -1] = 0
-    with pytest.raises(SignalError, match="takes no padding"):
-        swin_t(signal, attention_mask=mask)
+def test_its_extractor_does_not_pad(signal):
     with pytest.raises(SignalError, match=r"2560 samples.*allow_short"):
         Swin1dFeatureExtractor()(signal[0, :, :1000].numpy(), sampling_rate=256)
 

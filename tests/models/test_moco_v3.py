@@ -244,11 +244,6 @@ def test_values_that_contradict_each_other_are_refused(changes, message):
     assert tiny(queue_size=0, num_extra_positives=0, sampling="srcl").queue is None
 
 
-def test_an_unknown_backbone_is_named():
-    with pytest.raises(CheckpointError, match="expected a registered encoder"):
-        MocoV3Config(backbone_config={"model_type": "vit"})
-
-
 def test_another_window_keeps_the_positions_fixed():
     model = tiny()
     model.resize_window(250)

@@ -78,9 +78,9 @@ def read_tensors(path: str | Path, *, known_packages: Iterable[str] = ()) -> dic
         with torch.serialization.safe_globals([(_Foreign, name) for name in names]):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file meets errors of the archive, the unpickler and torch alike
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        # The line of torch that names what it refuses.
-        reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
+        # The line of torch that names what it refuses; its other lines advise to load the file without protection.
+        refused = (line.strip() for line in str(error).splitlines() if "GLOBAL" in line)
+        reason = next(refused, "expected a file written by torch.save, whole and undamaged.")
         raise CheckpointError(f"{path} cannot be read as a checkpoint; nothing of it was run: {reason}") from error
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):

@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTrainin
 
 from ecg_transformers.cli import main
 from ecg_transformers.commands.convert import CONVERTERS, convert_checkpoint
+from ecg_transformers.conversion import read_tensors
 from ecg_transformers.errors import ArgumentsError, CheckpointError
 
 from .official_networks import KEYS, batch_norm_mlp, cpc, linear, norm, signals, synthetic, xresnet
@@ -317,3 +318,10 @@ def test_no_checkpoint_at_all(content, tmp_path):
     torch.save([1, 2], tmp_path / "list.ckpt")
     with pytest.raises(CheckpointError, match="no state dict"):
         convert_checkpoint("ecg-selfsupervised-cpc", tmp_path / "list.ckpt", tmp_path / "out")
+
+
+def test_a_file_of_another_kind_is_refused_without_advice_to_load_it_unprotected(tmp_path):
+    (tmp_path / "notes.ckpt").write_text("not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"expected a file written by torch\.save") as caught:
+        read_tensors(tmp_path / "notes.ckpt")
+    assert "weights_only" not in str(caught.value)

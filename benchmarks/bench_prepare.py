@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import datasets  # noqa: F401  (loaded before the clock starts)
+
 from ecg_transformers.corpora import corpus_definition
 from ecg_transformers.corpora.build import build_corpus
 

@@ -203,7 +203,7 @@ def _stored(job: BuildJob, row: CorpusRecord) -> CorpusRecord:
 def _check_values(row: CorpusRecord, implausible_amplitude: str) -> None:
     """Refuses a row without signal, and a recording whose values cannot be millivolts; a part may be quiet."""
     signal = row.in_millivolts()
-    if flat_leads(signal).all():
+    if all(flat_leads(lead[None]).all() for lead in signal):  # ends at the first lead that moves
         raise CorpusError(f"record {row.name}: no signal in any lead")
     if implausible_amplitude == "error" and row.parent_id == NO_PARENT:
         fault = amplitude_fault(signal, row.sampling_rate)

@@ -53,8 +53,12 @@ def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
         return np.zeros(0)
     pieces = signal[:, : count * piece].reshape(len(signal), count, piece)
     ranges = pieces.max(axis=2) - pieces.min(axis=2)
-    there = ranges[np.isfinite(ranges).any(axis=1)]
-    swings = np.median(there, axis=1) if np.isfinite(there).all() else np.nanmedian(there, axis=1)
+    finite = np.isfinite(ranges)
+    if finite.all():
+        ranges.sort(axis=1)  # np.median takes several times as long
+        swings = (ranges[:, (count - 1) // 2] + ranges[:, count // 2]) / 2
+    else:
+        swings = np.nanmedian(ranges[finite.any(axis=1)], axis=1)
     return np.sort(swings[swings > 0])
 
 
@@ -70,11 +74,10 @@ def amplitude_fault(signal: np.ndarray, sampling_rate: float) -> str | None:
         >>> amplitude_fault(beat, 100), amplitude_fault(1000 * beat, 100)
         (None, "half of the leads swing by 2e+03 or more within 2 s, an ECG in mV by 0.05 to 20: units='uV'?")
     """
-    ranges = np.fmax.reduce(signal, axis=1) - np.fmin.reduce(signal, axis=1)
     # No piece swings by more than the whole: most signals pass without a look at the pieces of all leads.
-    if np.sort(ranges)[(ranges.size - 1) // 2] <= _MAX_MIDDLE_SWING:
-        largest = typical_swings(signal[[int(np.nanargmax(ranges))]], sampling_rate) if ranges.max() > 0 else ranges[:0]
-        if not largest.size or largest[-1] >= _MIN_LARGEST_SWING:
+    if signal.size and signal.max() - signal.min() <= _MAX_MIDDLE_SWING:
+        largest = typical_swings(signal[[signal.argmax() // signal.shape[1]]], sampling_rate)
+        if largest.size and largest[-1] >= _MIN_LARGEST_SWING:
             return None
     swings = typical_swings(signal, sampling_rate)
     if not swings.size:

@@ -13,7 +13,7 @@ from ...errors import CorpusError
 from ...signals.digital import MAX_EXACT_BASELINE
 from ...signals.record import unit_scale
 from ...signals.wfdb.header import WfdbHeader
-from ...signals.wfdb.read import read_header, read_integers, read_wfdb
+from ...signals.wfdb.read import read_header, read_wfdb, read_with_integers
 from ..definition import RecordSource
 from ..layout import CorpusRecord
 
@@ -87,15 +87,15 @@ def wfdb_row(
         if header.signals and all(signal.gain == stated for signal in header.signals):
             header = replace(header, signals=tuple(signal._replace(gain=true) for signal in header.signals))
             notes.append(f"gain {stated:g}/mV in the header is a known fault of this release; {true:g}/mV was used")
-    found = read_wfdb(header)
-    if found.leads is None:
-        raise CorpusError(f"{path} does not name its leads; expected names in the header.")
     if is_integer_record(header):
-        samples, signals = read_integers(header, found.leads)
+        found, samples, signals = read_with_integers(header)
         gain = np.array([signal.gain / unit_scale(signal.units or "mV") for signal in signals])
         baseline = np.array([signal.baseline for signal in signals], dtype=np.int32)
     else:
+        found = read_wfdb(header)
         samples, gain, baseline = found.signal, np.ones(found.num_leads), np.zeros(found.num_leads, np.int32)
+    if found.leads is None:
+        raise CorpusError(f"{path} does not name its leads; expected names in the header.")
     return CorpusRecord(
         samples,
         found.sampling_rate,

@@ -25,30 +25,40 @@ from .header import (
 from .signal import INVALID_SAMPLE, SignalFile, check_signal_files, decode
 from .write import write_wfdb
 
-__all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_integers", "read_wfdb", "write_wfdb"]
+__all__ = ["WfdbHeader", "WfdbSegment", "WfdbSignal", "read_header", "read_with_integers", "read_wfdb", "write_wfdb"]
 
 _MAX_SEGMENT_NOTES = 20
 
 
 class _Piece(NamedTuple):
-    """Signals as float32 mV `(signals, samples)`, names as written, sampling rate (Hz), samples per frame."""
+    """Signals of a record or a segment.
+
+    Args:
+        signal: float32 mV `(signals, samples)`.
+        names: Names as written.
+        sampling_rate: Hz.
+        factor: Samples per frame.
+        digital: Raw samples as int16, if they were asked for.
+    """
 
     signal: np.ndarray
     names: list[str | None]
     sampling_rate: float
     factor: int
+    digital: np.ndarray | None = None
 
 
 class _Request(NamedTuple):
     """The signals and samples to read, and the options for every segment."""
 
-    channels: Sequence[int | str] | None
-    start: int
-    stop: int | None
-    units: str | None
-    gain: float | None
-    strict: bool
-    allow_truncated: bool
+    channels: Sequence[int | str] | None = None
+    start: int = 0
+    stop: int | None = None
+    units: str | None = None
+    gain: float | None = None
+    strict: bool = False
+    allow_truncated: bool = False
+    keep_digital: bool = False
 
     def range_in(self, header: WfdbHeader, total: int) -> tuple[int, int]:
         """Start and end of the range, which must lie inside the record."""
@@ -100,9 +110,47 @@ def read_wfdb(
         (('MLII', 'V5'), 10.0)
     """
     header = path if isinstance(path, WfdbHeader) else read_header(path)
-    where, notes = str(header.path), list(header.notes)
+    notes = list(header.notes)
     request = _Request(channels, start, stop, units, gain, strict, allow_truncated)
     piece = (_read_segments if header.segments else _read_single)(header, request, notes)
+    return _assembled(
+        header, piece, request, notes=notes, annotator=annotator, sampling_rate=sampling_rate, leads=leads
+    )
+
+
+def read_with_integers(header: WfdbHeader) -> tuple[EcgRecord, np.ndarray, list[WfdbSignal]]:
+    """A record of one segment and its raw samples, for a corpus that keeps integers.
+
+    Args:
+        header: Header; all its signals have names and at most 16 bits.
+
+    Returns:
+        The record, as `read_wfdb` gives it; its raw samples int16 `(leads, samples)`, -32768 where a sample is missing;
+        the signal line of each lead.
+    """
+    notes = list(header.notes)
+    request = _Request(keep_digital=True)
+    piece = _read_single(header, request, notes)
+    record = _assembled(header, piece, request, notes=notes, annotator="atr")
+    rows = {canonical_lead(name): row for row, name in enumerate(piece.names) if name}
+    order = [rows[lead] for lead in record.leads or ()]
+    named = {signal.name: signal for signal in header.signals}
+    assert piece.digital is not None
+    return record, piece.digital[order], [named[piece.names[row]] for row in order]
+
+
+def _assembled(
+    header: WfdbHeader,
+    piece: _Piece,
+    request: _Request,
+    *,
+    notes: list[str],
+    annotator: str | None,
+    sampling_rate: float | None = None,
+    leads: Sequence[str] | None = None,
+) -> EcgRecord:
+    """The record of a signal that was read, with its annotations."""
+    where, start = str(header.path), request.start
     annotations = None
     if annotator is not None:
         whole = start == 0 and request.stop is None
@@ -136,6 +184,7 @@ def _read_single(header: WfdbHeader, request: _Request, notes: list[str]) -> _Pi
     total = files[0].num_frames * factor
     start, stop = request.range_in(header, total)
     result = np.empty((len(signals), stop - start), dtype=np.float32)
+    kept = np.empty(result.shape, dtype=np.int16) if request.keep_digital else None
     # Checksums apply to the whole signal, and not to a truncated file.
     whole = stop - start == total and header.num_samples in (None, files[0].num_frames)
     sums: dict[int, int] = {}
@@ -149,19 +198,19 @@ def _read_single(header: WfdbHeader, request: _Request, notes: list[str]) -> _Pi
             # The 16-bit sum wraps around to the value in the header.
             totals = digital.astype(np.int16, copy=False).sum(axis=1, dtype=np.int16)
             sums |= dict(zip(rows, totals.tolist(), strict=True))
-        values = to_millivolts(
-            digital,
-            np.array([gains[row] for row in rows]),
-            np.array([signal.baseline for signal in chosen]),
-            INVALID_SAMPLE.get(chosen[0].format),
-        )
+        mark = INVALID_SAMPLE.get(chosen[0].format)
+        baselines = np.array([signal.baseline for signal in chosen])
+        values = to_millivolts(digital, np.array([gains[row] for row in rows]), baselines, mark)
+        if kept is not None:
+            common = mark in (None, INVALID_SAMPLE[16])
+            kept[rows] = digital if common else np.where(digital == mark, INVALID_SAMPLE[16], digital)
         if len(rows) == len(signals):
             result = values
         else:
             result[rows] = values
     sums = {wanted[row]: total for row, total in sums.items()}
     _compare_checksums(header, files, sums, request.strict, notes=notes)
-    return _Piece(result, [signal.name for signal in signals], header.sampling_rate * factor, factor)
+    return _Piece(result, [signal.name for signal in signals], header.sampling_rate * factor, factor, kept)
 
 
 def _read_segments(header: WfdbHeader, request: _Request, notes: list[str]) -> _Piece:
@@ -255,32 +304,6 @@ def _compare_checksums(
     if strict:
         raise RecordFileError(f"{header.path}: {text}. The signal file is damaged or was changed; copy it again.")
     notes.append(text)
-
-
-def read_integers(header: WfdbHeader, leads: Sequence[str]) -> tuple[np.ndarray, list[WfdbSignal]]:
-    """The raw samples of some leads of a record of one segment, as stored, for a corpus that keeps integers.
-
-    Args:
-        header: Header; all its signals have at most 16 bits.
-        leads: Names of the leads, as `read_wfdb` gives them.
-
-    Returns:
-        int16 `(leads, samples)`, -32768 where a sample is missing, and the signal line of each lead.
-    """
-    named = {canonical_lead(signal.name): signal for signal in header.signals if signal.name}
-    signals = [named[lead] for lead in leads]
-    files = check_signal_files(header, allow_truncated=False, notes=[])
-    values = np.empty((len(signals), files[0].num_frames * signals[0].samples_per_frame), dtype=np.int16)
-    for file in files:
-        rows = [row for row, signal in enumerate(signals) if signal in file.signals]
-        if not rows:
-            continue
-        digital = decode(file, [signals[row] for row in rows], 0, values.shape[1], header).astype(np.int16, copy=False)
-        mark = INVALID_SAMPLE.get(file.signals[0].format)
-        if mark not in (None, INVALID_SAMPLE[16]) and digital.min() <= mark:
-            digital[digital == mark] = INVALID_SAMPLE[16]
-        values[rows] = digital
-    return values, signals
 
 
 def _read_annotations(

@@ -63,6 +63,12 @@ class DownstreamArguments:
     window_stride_seconds: float | None = option(
         None, help="Stride between windows in scoring (s). Default: the checkpoint's share of a window.", **_WINDOWS
     )
+    leads: list[str] | None = option(
+        None,
+        help="Leads that are used, e.g. I,II; the others are zeros and marked in lead_mask. Saved with the checkpoint. "
+        "Default: the checkpoint's.",
+        **_WINDOWS,
+    )
     output_dir: str = option("", help="Output folder.", required=True, recorded=False)
     recordings: RecordingSettings = field(default_factory=RecordingSettings)
     protocol: Protocol = field(default_factory=Protocol)

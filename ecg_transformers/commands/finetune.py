@@ -92,6 +92,7 @@ class DownstreamRun:
             window_seconds=arguments.window_seconds,
             window_stride_seconds=arguments.window_stride_seconds,
             policies=arguments.recordings.policies,
+            used_leads=arguments.leads,
         )
         mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))

@@ -133,6 +133,7 @@ class Scoring:
             window_seconds=arguments.window_seconds,
             window_stride_seconds=arguments.window_stride_seconds,
             policies=arguments.recordings.policies,
+            used_leads=arguments.leads,
         )
         seed = arguments.learning.seed
         codes = classifier_codes(checkpoint) if arguments.mode is None else None
@@ -190,8 +191,9 @@ class Scoring:
         )  # fmt: skip
         check_noise_levels(self.arguments.report.noise_levels, extractor, external.splits)
         self.print_line(f"{checkpoint_name(checkpoint)}: {external.describe(sample_words(corpus))}")
+        evaluation = self._as_is(checkpoint, extractor, external.splits)
         facts = external.facts | {"sample": sample_words(corpus)}
-        return replace(self._as_is(checkpoint, extractor, external.splits), facts=facts)
+        return replace(evaluation, facts=evaluation.facts | facts)
 
     def _as_is(self, checkpoint: str, extractor: "EcgFeatureExtractor", splits: Splits) -> Evaluation:
         """A classifier as it was saved, and the baseline that was saved with it."""
@@ -236,6 +238,7 @@ class Scoring:
             settings=scoring,
             trained=_training_facts(own, scoring),
             baseline_trained=_training_facts(_trained_entry(of_baseline), scoring),
+            facts=_lead_facts(checkpoint, extractor),
         )
 
     def _table(self, scored: Sequence[_Scored]) -> str:
@@ -259,7 +262,7 @@ class Scoring:
                 "mode": one.evaluation.outcome.mode.name,
                 "Hz": f"{config.sampling_rate:g}",
                 "window s": f"{config.window_size / config.sampling_rate:g}",
-                "leads": config.num_leads,
+                "leads": ", ".join(one.evaluation.extractor.used_leads or ()) or config.num_leads,
                 "parameters": f"{entry['parameters'] / 1e6:.2f} M",
                 "pretraining records": f"{_pretraining_records(one.checkpoint):,}",
                 "score": format_interval(entry),
@@ -305,6 +308,12 @@ def _training_facts(entry: Entry, scoring: Mapping[str, Any]) -> Entry:
     """Facts of an entry about the training of a classifier, with the settings of this scoring."""
     facts = {name: entry[name] for name in _TRAINING_FIELDS if name in entry}
     return facts | ({"settings": {**entry["settings"], **scoring}} if "settings" in entry else {})
+
+
+def _lead_facts(checkpoint: str, extractor: "EcgFeatureExtractor") -> Entry:
+    """The leads that a classifier was trained on, where it is scored on others."""
+    trained = load_extractor(checkpoint)
+    return {} if trained.used_leads == extractor.used_leads else {"train_leads": trained.used_leads or "all"}
 
 
 def _pretraining_records(checkpoint: str) -> int:

@@ -45,8 +45,9 @@ def load_extractor(
     window_seconds: float | None = None,
     window_stride_seconds: float | None = None,
     policies: Mapping[str, Any] = MappingProxyType({}),
+    used_leads: Sequence[str] | None = None,
 ) -> "EcgFeatureExtractor":
-    """Load the checkpoint's feature extractor, checked against its config, with other windows or rules if requested.
+    """Load the checkpoint's feature extractor, checked against its config, with other windows, rules or leads.
 
     Args:
         checkpoint: Folder or Hub name.
@@ -54,6 +55,7 @@ def load_extractor(
         window_stride_seconds: Stride between windows in evaluation (s). Default: that of the checkpoint, in proportion
             to the window.
         policies: Rules for unusual recordings, as in `EcgFeatureExtractor.with_policies`. Default: the checkpoint's.
+        used_leads: The leads that are used, the others being zeros. Default: the checkpoint's.
 
     Raises:
         CheckpointError: The checkpoint cannot be opened; rate, window or leads differ between the two files.
@@ -62,7 +64,7 @@ def load_extractor(
         extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
         config = AutoConfig.from_pretrained(checkpoint)
     check_contract(config, extractor)
-    changes: dict[str, Any] = dict(policies)
+    changes: dict[str, Any] = dict(policies) | ({} if used_leads is None else {"used_leads": used_leads})
     if window_seconds is not None:
         size = round(window_seconds * extractor.sampling_rate)
         share = (extractor.window_stride or extractor.window_size) / extractor.window_size

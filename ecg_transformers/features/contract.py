@@ -30,7 +30,14 @@ STEP_FIELDS = {
     "resample": ("sampling_rate", "resampling"),
     "filter": ("bandpass", "filter_order", "zero_phase", "notch", "notch_quality"),
     "window": ("window_size", "window_stride", "window_mode", "min_window_seconds"),
-    "normalize": ("normalization", "normalization_mean", "normalization_std", "normalization_epsilon"),
+    # A signal that is stored before this step has all of its leads, whichever are used.
+    "normalize": (
+        "normalization",
+        "normalization_mean",
+        "normalization_std",
+        "normalization_epsilon",
+        "used_leads",
+    ),
     "pad": ("allow_short", "padding_value"),
 }
 
@@ -103,12 +110,14 @@ class SignalContract:
         max_gap_seconds: Longest gap in seconds that `"interpolate"` fills. Default: 0.1.
         implausible_amplitude: Values that cannot be an ECG in millivolts, such as microvolts without `units="uV"`, are
             an `"error"` (default), or are taken as they are (`"accept"`).
+        used_leads: The leads that are used, a subset of `lead_names`: a recording needs only these, and the others are
+            zeros after normalization and 0 in `lead_mask`. Default: None (all).
         order: Steps in the order of execution.
         padding_value: Value of padded samples; always 0.
 
     Raises:
         SignalError: If a field has an invalid type or value, or two fields are inconsistent.
-        LeadError: If a lead is named twice.
+        LeadError: If a lead is named twice, or a used lead is none of the model.
     """
 
     lead_names: Sequence[str] = STANDARD_LEADS
@@ -138,6 +147,7 @@ class SignalContract:
     nan_policy: str = "error"
     max_gap_seconds: float = 0.1
     implausible_amplitude: str = "error"
+    used_leads: Sequence[str] | None = None
     order: Sequence[str] = field(default=STEPS)
     padding_value: float = 0.0
 
@@ -146,6 +156,7 @@ class SignalContract:
         self._set("lead_names", list(canonical_leads(_sequence("lead_names", self.lead_names))))
         if not self.lead_names:
             raise LeadError("lead_names is empty; expected at least one lead such as ['I'].")
+        self._set("used_leads", self._known_leads())
         self._set("sampling_rate", check_sampling_rate(self.sampling_rate))
         self._set("treat_as", _renaming(self.treat_as))
         for name, choices in CHOICES.items():
@@ -161,6 +172,18 @@ class SignalContract:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+    def _known_leads(self) -> list[str] | None:
+        """The used leads in the order of the model; None if all are used."""
+        if self.used_leads is None:
+            return None
+        used = canonical_leads(_sequence("used_leads", self.used_leads))
+        strange = [name for name in used if name not in self.lead_names]
+        if strange or not used:
+            raise LeadError(
+                f"used_leads is {list(used)}; expected some of the leads of the model: {', '.join(self.lead_names)}."
+            )
+        return None if len(used) == len(self.lead_names) else [name for name in self.lead_names if name in used]
 
     def _check_sizes(self) -> None:
         for name in ("window_size", "filter_order"):
@@ -252,6 +275,11 @@ class SignalContract:
         return list(self.order).index(step) if step in self.order else len(STEPS)
 
     @property
+    def is_used(self) -> list[bool]:
+        """Whether each lead of the model is used."""
+        return [self.used_leads is None or name in self.used_leads for name in self.lead_names]
+
+    @property
     def stride(self) -> int:
         """Stride between windows in samples."""
         return self.window_size if self.window_stride is None else self.window_stride
@@ -271,8 +299,9 @@ class SignalContract:
         """
         steps = _known_steps(steps)
         values = {name: getattr(self, name) for step in steps for name in STEP_FIELDS[step]}
-        if values.get("treat_as", ()) is None:
-            del values["treat_as"]  # as in contracts from before this field
+        for name in ("treat_as", "used_leads"):
+            if values.get(name, ()) is None:
+                del values[name]  # as in contracts from before these fields
         values["steps"] = sorted(steps) if len(steps) < len(STEPS) else self.order
         values = {name: float(value) if isinstance(value, int) else value for name, value in values.items()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
@@ -329,7 +358,10 @@ class SignalContract:
         if self.derive_leads:
             text += "; III, aVR, aVL, aVF are computed from I and II where absent"
         absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"
-        return f"{text}; an absent lead is {absent}"
+        text += f"; an absent lead is {absent}"
+        if self.used_leads is None:
+            return text
+        return f"{text}; only {', '.join(self.used_leads)} used, the others are zeros and 0 in lead_mask"
 
     def _resampling_text(self) -> str:
         return "polyphase with anti-alias filter" if self.resampling == "polyphase" else "linear, no anti-alias filter"

@@ -58,6 +58,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     normalization_mean: list[float] | None
     normalization_std: list[float] | None
     normalization_epsilon: float
+    used_leads: list[str] | None
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         nan_policy: str = "error",
         max_gap_seconds: float = 0.1,
         implausible_amplitude: str = "error",
+        used_leads: Sequence[str] | None = None,
         order: Sequence[str] = STEPS,
         padding_value: float = 0.0,
         **kwargs: Any,

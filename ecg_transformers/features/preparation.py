@@ -154,8 +154,19 @@ def normalize(
 
 
 def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The leads of the contract in its order, zeros for missing and unused leads, and which are present."""
+    signal, present = _named_leads(record, contract, trace)
+    if contract.used_leads is None:
+        return signal, present
+    present = present & contract.is_used
+    trace.append(f"used only {', '.join(contract.used_leads)}: zeros, 0 in lead_mask for the other leads")
+    return np.where(present[:, np.newaxis], signal, signal.dtype.type(0)), present
+
+
+def _named_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The leads of the contract in its order, zeros for missing leads, and which are present."""
     wanted, signal, names = contract.lead_names, record.signal, record.leads
+    needed = wanted if contract.used_leads is None else contract.used_leads
     if names is None:
         if record.num_leads != len(wanted):
             raise LeadError(
@@ -170,12 +181,12 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
         if old in names and new not in names:
             names = tuple(new if name == old else name for name in names)
             trace.append(f"lead {old} treated as {new}")
-    if contract.derive_leads and not set(wanted) <= set(names):
+    if contract.derive_leads and not set(needed) <= set(names):
         signal, names, derived = derive_limb_leads(signal, names)
         if derived:
             trace.append(f"derived {', '.join(name for name in derived if name in wanted)} from I and II")
     places = [names.index(name) if name in names else -1 for name in wanted]
-    absent = [name for name, place in zip(wanted, places, strict=True) if place < 0]
+    absent = [name for name in needed if name not in names]
     if absent:
         _check_absent(record, names, absent, contract)
         trace.append(f"absent leads {', '.join(absent)}: zeros, 0 in lead_mask")
@@ -191,7 +202,7 @@ def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str])
 
 def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], contract: SignalContract) -> None:
     """Reject missing leads, unless the contract masks them and some are left; `names` are those as treated."""
-    count = len(contract.lead_names)
+    count = len(contract.used_leads or contract.lead_names)
     if contract.missing_leads == "mask" and len(absent) < count:
         logger.warning_once(
             f"{_title(record)} lacks {', '.join(absent)}, replaced by zeros (missing_leads='mask'). See the model card "

@@ -33,7 +33,8 @@ class StoredSignals:
         order: Positions of the contract's leads among the stored ones; None if both are the same.
         gain: Units per mV, float32 `(records, leads)`; None if the values are final.
         baseline: Value that means 0 mV, float32 `(records, leads)`; None if the values are final.
-        present: Which of the contract's leads each record has, bool `(records, leads)`; None if all.
+        present: Which of the contract's leads each record has and the contract uses, bool `(records, leads)`; None if
+            all.
         normalized: Whether the values are normalized already (contracts that normalize before the window).
     """
 
@@ -63,6 +64,7 @@ def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredS
         packed = corpus.packed()
         order = lead_indices(packed.leads, contract.lead_names)
         same = order == list(range(len(packed.leads)))
+        present = None if contract.used_leads is None else np.tile(contract.is_used, (len(corpus), 1))
         return StoredSignals(
             packed.values,
             packed.offsets,
@@ -71,6 +73,7 @@ def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredS
             None if same else order,
             _one_row_if_equal(packed.gain),
             _one_row_if_equal(packed.baseline),
+            present,
         )
     logger.warning(
         f"{corpus.name} is not stored as the model takes it ({contract.sampling_rate:g} Hz, "

@@ -42,6 +42,9 @@ from ecg_transformers.features.contract import FIELD_NAMES, STEP_FIELDS, STEPS, 
         ({"notch_quality": 0}, "notch_quality"),
         ({"filter_order": 0}, "filter_order"),
         ({"missing_leads": "zeros"}, "mask"),
+        ({"used_leads": ["I", "X"]}, "leads of the model: I, II, III"),
+        ({"used_leads": []}, "leads of the model"),
+        ({"used_leads": ["I", "lead I"]}, "twice"),
         ({"flat_lead": "drop"}, "keep"),
         ({"nan_policy": "zero"}, "interpolate"),
         ({"order": ["leads"]}, "order"),
@@ -88,6 +91,7 @@ def test_every_field_that_changes_a_sound_signal_counts_in_the_hash():
         "notch": 50,
         "window_size": 2500,
         "normalization": "record",
+        "used_leads": ["I"],
         "order": ["leads", "units", "filter", "resample", "window", "normalize", "pad"],
     }
     hashes = {plain.hash(), *(SignalContract(**{name: value}).hash() for name, value in changes.items())}
@@ -99,6 +103,15 @@ def test_every_field_that_changes_a_sound_signal_counts_in_the_hash():
 def test_the_hash_is_the_same_in_every_version():
     assert SignalContract().hash() == "cea6eb04750e2704cde7d979e15c96ac"
     assert SignalContract().hash(["leads", "units", "resample"]) == "3ed6100c2da7506fc7b5bfc492ff4b84"
+
+
+def test_a_corpus_that_is_stored_with_all_leads_serves_models_of_some():
+    some = SignalContract(used_leads=["ii", "I"])
+    assert some.used_leads == ["I", "II"]
+    assert some.hash(["leads", "units", "resample"]) == SignalContract().hash(["leads", "units", "resample"])
+    assert some.hash(["normalize"]) != SignalContract().hash(["normalize"])
+    assert SignalContract(used_leads=SignalContract().lead_names) == SignalContract()
+    assert "only I, II used" in some.describe()
 
 
 def test_unknown_steps_are_refused():

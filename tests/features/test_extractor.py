@@ -687,3 +687,35 @@ class TestUnusualRecordings:
         np.testing.assert_array_equal(
             again(both)["input_values"][:, 0], again(both.select(["I"]))["input_values"][:, 0]
         )
+
+
+class TestUsedLeads:
+    @pytest.mark.parametrize("normalization", ["none", "record_lead", "record"])
+    def test_others_are_zero_and_masked_and_need_not_be_there(self, normalization, tmp_path, caplog):
+        options = {"sampling_rate": 100, "window_size": 200, "normalization": normalization, "used_leads": ["I", "V2"]}
+        extractor = EcgFeatureExtractor(**options)
+        whole = EcgRecord(noise(500), 100, STANDARD_LEADS)
+        batch = extractor(whole)
+        used = [name in ("I", "V2") for name in STANDARD_LEADS]
+        assert batch["lead_mask"].tolist() == [[int(one) for one in used]] * 3
+        assert not batch["input_values"][:, np.logical_not(used)].any()
+        two = EcgFeatureExtractor(**options | {"lead_names": ["I", "V2"], "used_leads": None})
+        np.testing.assert_allclose(
+            batch["input_values"][:, used], two(whole.select(["I", "V2"]))["input_values"], atol=1e-6
+        )
+        # Neither an error nor a warning for a recording of these leads alone; one for a recording without V2.
+        np.testing.assert_array_equal(extractor(whole.select(["V2", "I"]))["input_values"], batch["input_values"])
+        assert "lacks" not in caplog.text
+        with pytest.raises(LeadError, match="needs 2, missing: V2"):
+            extractor(whole.select(["I", "II"]))
+        np.testing.assert_array_equal(extractor(whole.signal, sampling_rate=100)["input_values"], batch["input_values"])
+        extractor.save_pretrained(tmp_path)
+        again = EcgFeatureExtractor.from_pretrained(tmp_path)
+        assert again.used_leads == ["I", "V2"]
+        assert "used only I, V2" in again.explain(whole)
+
+    def test_missing_samples_of_an_unused_lead_do_not_matter(self):
+        extractor = EcgFeatureExtractor(sampling_rate=100, window_size=200, used_leads=["I"])
+        broken = noise(200)
+        broken[3, 5] = np.nan
+        assert np.isfinite(extractor(broken, sampling_rate=100)["input_values"]).all()

@@ -144,3 +144,33 @@ def test_an_official_tree_is_prepared_when_it_is_first_used(data_dir, tmp_path, 
     with pytest.raises(ValueError, match="1 patients cannot be divided"):
         script("score").main(f"--model {checkpoint} --corpus georgia --source {data_dir}/georgia".split())
     assert (tmp_path / "runs" / "score" / "corpus-georgia" / "corpus.json").is_file()
+
+
+def test_a_probe_of_some_leads_and_one_of_all_leads_given_some(corpus, tmp_path, capsys, monkeypatch):
+    from transformers import AutoFeatureExtractor
+
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
+    monkeypatch.chdir(tmp_path)
+    words = f"--corpus {corpus} --resamples 50 --mode linear_probe"
+    trained = script("finetune").main(f"--model {checkpoint} {words} --leads II,I --output_dir two".split())
+    assert AutoFeatureExtractor.from_pretrained("two").used_leads == ["I", "II"]
+    assert {json.dumps(entry["leads"]) for entry in trained} == {'["I", "II"]'}
+    again = script("score").main(f"--model {checkpoint} {words} --leads I,II --card tiny-ecg".split())
+    assert [entry["value"] for entry in again] == pytest.approx([entry["value"] for entry in trained], abs=1e-6)
+    saved = script("score").main(f"--model two --corpus {corpus} --resamples 50 --output_dir saved".split())
+    assert [entry["value"] for entry in saved] == pytest.approx([entry["value"] for entry in trained], abs=1e-6)
+    assert "train_leads" not in saved[0]
+    # The head of all leads, given two of them.
+    whole = script("finetune").main(f"--model {checkpoint} {words} --output_dir whole".split())
+    assert "leads" not in whole[0]
+    capsys.readouterr()
+    few = script("score").main(f"--model whole --corpus {corpus} --resamples 50 --leads I,II --card tiny-ecg".split())
+    assert "  I, II  " in capsys.readouterr().out
+    assert (few[0]["leads"], few[0]["train_leads"]) == (["I", "II"], "all")
+    assert len({entry["value"] for entry in (trained[0], whole[0], few[0])}) == 3
+    # Two results of two lead sets, which the card keeps apart.
+    card = json.loads(Path("hub_cards/tiny-ecg/results.json").read_text())
+    assert len(card) == len(again) + len(few)
+    from ecg_transformers.publishing.card.table import results_table
+
+    assert "linear probe, train leads all" in results_table(card)

@@ -101,6 +101,15 @@ def test_absent_leads_are_an_error_or_masked(tmp_path, extractor):
     torch.testing.assert_close(derived["input_values"], expected(extractor, corpus, [1]), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("bandpass", [None, [0.5, None]], ids=["as stored", "prepared in memory"])
+def test_unused_leads_are_zero_and_masked(corpus, extractor, bandpass):
+    extractor.used_leads, extractor.bandpass = ["I", "V1"], bandpass
+    batch = WindowDataset(corpus, extractor).__getitems__([3, 5])
+    assert batch["lead_mask"].tolist() == [[1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]] * 2
+    assert not batch["input_values"][:, batch["lead_mask"][0] == 0].any()
+    torch.testing.assert_close(batch["input_values"], expected(extractor, corpus, [3, 5]), rtol=0, atol=2e-6)
+
+
 def test_records_with_missing_samples_are_left_out(tmp_path, extractor):
     damaged = signal(1)
     damaged[3, 50] = -32768

@@ -14,6 +14,7 @@ __all__ = [
     "ENCODING_FIELDS",
     "KEY_FIELDS",
     "label_efficiency_curves",
+    "field_text",
     "label_set_title",
     "metric_title",
     "mode_title",
@@ -30,7 +31,7 @@ TASK_FIELDS = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
     "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "aggregate", "sampling_rate", "window_seconds",
-    "window_stride_seconds", "unit",
+    "window_stride_seconds", "leads", "train_leads", "unit",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.
 TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_fraction", "train_folds", "seed")
@@ -137,13 +138,25 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
     for key, start in starts.items():
         others = alike[", ".join(start)]
         differing = [field for field in fields if len({_key(other, (field,)) for other in others}) > 1]
-        names[key] = ", ".join([*start, *(_field_text(field, systems[key].get(field)) for field in differing)])
+        names[key] = ", ".join([*start, *(field_text(field, systems[key].get(field)) for field in differing)])
     return names
 
 
-def _field_text(field: str, value: Any) -> str:
+def field_text(field: str, value: Any) -> str:
+    """A setting of an entry in words.
+
+    Args:
+        field: Its name.
+        value: Its value.
+
+    Example:
+        >>> field_text("leads", ["I", "II"])
+        'leads I, II'
+    """
     if field == "train_folds" and value:
         return f"trained on folds {', '.join(map(str, value))}"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     # The key of the entries is spelled as it always was; texts are in American English.
     return f"{field.replace('_', ' ').replace('initialisation', 'initialization')} {value}"
 

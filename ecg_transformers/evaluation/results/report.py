@@ -109,6 +109,7 @@ class Evaluation:
         parts += [f"layer{layer if isinstance(layer, int) else '-'.join(map(str, layer))}"] if layer != -1 else []
         parts += [f"trained{'-'.join(map(str, splits.train_folds))}"]
         parts += [f"fraction{splits.train_fraction:g}"] if splits.train_fraction != 1.0 else []
+        parts += [f"leads{'-'.join(self.extractor.used_leads)}"] if self.extractor.used_leads else []
         parts += [f"folds{'-'.join(map(str, splits.evaluate_folds))}", f"seed{self.seed}"]
         return f"{'_'.join(parts)}.safetensors"
 
@@ -163,6 +164,7 @@ class Evaluation:
             "aggregate": outcome.settings["aggregate"],
             "window_seconds": config.window_size / config.sampling_rate,
             "window_stride_seconds": self.extractor.stride_seconds,
+            **({"leads": self.extractor.used_leads} if self.extractor.used_leads else {}),
             "selection": outcome.selection,
             "chosen": {name: None if value != value else value for name, value in outcome.chosen.items()},
             "seed": self.seed,

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult
 from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
 from ...errors import CheckpointError
-from ...evaluation.results.entries import ENCODING_FIELDS, metric_title, mode_title
+from ...evaluation.results.entries import ENCODING_FIELDS, field_text, metric_title, mode_title
 from ...metrics.table import METRICS
 
 __all__ = [
@@ -36,7 +36,7 @@ REQUIRED_FIELDS = (
 # Fields that make two entries incomparable. Corpus, labels and mode are named in every row, others where they vary.
 SETTING_FIELDS = (
     "corpus", "sampling_rate", "labels", "mode", *ENCODING_FIELDS, "train_fraction", "min_positives", "aggregate",
-    "window_seconds", "window_stride_seconds", "unit", "seed",
+    "window_seconds", "window_stride_seconds", "leads", "train_leads", "unit", "seed",
 )  # fmt: skip
 NAMED_FIELDS = ("corpus", "labels", "mode", "min_positives")
 DETAIL_FIELDS = ("mode", "train_folds", "evaluate_folds", "records", "num_labels", "seed")
@@ -166,7 +166,7 @@ def setting_text(entry: Entry, entries: Sequence[Entry]) -> str:
         if field == "train_fraction" and entry.get("train_records"):
             parts.append(f"{entry['train_records']:,} labeled records")
         elif entry.get(field) is not None:
-            parts.append(f"{field.replace('_', ' ')} {entry[field]}")
+            parts.append(field_text(field, entry[field]))
     return ", ".join(parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpora import official_fold_roles
 from ...evaluation.modes import MODES
-from ...evaluation.results.entries import label_set_title, metric_title, unfinished_text
+from ...evaluation.results.entries import field_text, label_set_title, metric_title, unfinished_text
 from .results import (
     NAMED_FIELDS,
     SETTING_FIELDS,
@@ -170,7 +170,7 @@ def _notes(entries: Sequence[Entry], hidden: int) -> list[str]:
         )
     varying = varying_fields(entries)
     fixed = [
-        f"{field.replace('_', ' ')} {entries[0][field]}"
+        field_text(field, entries[0][field])
         for field in SETTING_FIELDS
         if field not in (*NAMED_FIELDS, *varying) and entries[0].get(field) is not None
     ]

@@ -1,5 +1,6 @@
-"""The pre-norm transformer block of the vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1).
+"""The transformer block, with the norms before its two parts (vision transformer) or after them (wav2vec 2.0).
 
+Sources: Dosovitskiy et al. 2021 (arXiv 2010.11929), section 3.1; Vaswani et al. 2017 (arXiv 1706.03762), section 3.1.
 Attention uses Transformers' attention interface: `attn_implementation` selects the kernel.
 """
 
@@ -137,33 +138,61 @@ class Intermediate(nn.Module):
 
 
 class Output(nn.Module):
-    """Second half of the MLP: linear layer."""
+    """Second half of the MLP: dropout of the activations and linear layer."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(self, hidden_size: int, intermediate_size: int, activation_dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(activation_dropout)
         self.dense = nn.Linear(intermediate_size, hidden_size)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Map `(..., intermediate)` to `(..., hidden)`."""
-        return self.dense(hidden)
+        return self.dense(self.dropout(hidden))
 
 
 class TransformerLayer(GradientCheckpointingLayer):
-    """`x = x + attention(norm(x)); x = x + mlp(norm(x))`."""
+    """Attention and MLP, each with a residual connection and a LayerNorm.
 
-    def __init__(self, config: PreTrainedConfig, *, hidden_size: int, num_heads: int, intermediate_size: int) -> None:
+    `norm_first`: `x = x + attention(norm(x)); x = x + mlp(norm(x))`; else
+    `x = norm(x + attention(x)); x = norm(x + mlp(x))`.
+
+    Args:
+        config: Configuration of the model: `layer_norm_eps`, `qkv_bias`, `hidden_act` and dropout probabilities.
+        hidden_size: Width of the tokens.
+        num_heads: Attention heads.
+        intermediate_size: Width of the MLP.
+        norm_first: Whether the norms precede their parts. Default: yes.
+        activation_dropout: Dropout probability of the activations of the MLP. Default: 0.
+    """
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        *,
+        hidden_size: int,
+        num_heads: int,
+        intermediate_size: int,
+        norm_first: bool = True,
+        activation_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.norm_first = norm_first
+        # The norm of the attention and that of the MLP, wherever they stand: one name per tensor in checkpoints.
         self.layernorm_before = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.attention = Attention(config, hidden_size, num_heads, config.attention_probs_dropout_prob, config.qkv_bias)
         self.layernorm_after = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.intermediate = Intermediate(hidden_size, intermediate_size, config.hidden_act)
-        self.output = Output(hidden_size, intermediate_size)
+        self.output = Output(hidden_size, intermediate_size, activation_dropout)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map `(batch, tokens, hidden)` to the same shape; also return the attention weights, or None."""
+        if not self.norm_first:
+            mixed, weights = self.attention(hidden, attention_mask)
+            hidden = self.layernorm_before(hidden + self.dropout(mixed))
+            return self.layernorm_after(hidden + self.dropout(self.output(self.intermediate(hidden)))), weights
         residual = hidden
         hidden, weights = self.attention(self.layernorm_before(hidden), attention_mask)
         hidden = residual + self.dropout(hidden)
@@ -173,16 +202,17 @@ class TransformerLayer(GradientCheckpointingLayer):
 
 
 class TransformerStack(nn.Module):
-    """A sequence of transformer layers."""
+    """A sequence of transformer layers.
 
-    def __init__(
-        self, config: PreTrainedConfig, *, num_layers: int, hidden_size: int, num_heads: int, intermediate_size: int
-    ) -> None:
+    Args:
+        config: As in `TransformerLayer`.
+        num_layers: Number of layers.
+        **layer: Further arguments of every `TransformerLayer`.
+    """
+
+    def __init__(self, config: PreTrainedConfig, *, num_layers: int, **layer: Any) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(
-            TransformerLayer(config, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=intermediate_size)
-            for _ in range(num_layers)
-        )
+        self.layer = nn.ModuleList(TransformerLayer(config, **layer) for _ in range(num_layers))
 
     def forward(
         self, hidden: torch.Tensor, token_mask: torch.Tensor | None = None, num_layers: int | None = None

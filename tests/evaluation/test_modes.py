@@ -31,6 +31,8 @@ from ecg_transformers.inference.encode import predict_records
 from ecg_transformers.metrics.thresholds import fit_thresholds
 from ecg_transformers.trainer.fine_tuning import layer_depths
 
+from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
+
 QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "disable_tqdm": True}
 
 
@@ -222,6 +224,15 @@ def test_new_weights_share_the_architecture_and_depend_on_the_seed_alone(checkpo
         assert not torch.equal(weights[1], weights[3])
     kept = ("hidden_size", "pooling", "layer", "window_size", "id2label")
     assert all(getattr(new.config, name) == getattr(trained.config, name) for name in kept)
+
+
+def test_a_frozen_stem_is_trained_where_it_is_random(splits, tmp_path):
+    tester = EcgWav2vec2Tester()
+    tester.architecture.encoder(tester.get_config()).save_pretrained(tmp_path)
+    for start, trained in (("pretrained", False), ("random", True)):
+        model = build_classifier(tmp_path, splits.task, initialization=start)
+        stem = model.ecg_wav2vec2.feature_extractor
+        assert all(parameter.requires_grad == trained for parameter in stem.parameters())
 
 
 def test_a_contradiction_between_the_two_files_is_refused(checkpoint, tmp_path):

@@ -9,7 +9,7 @@ from ecg_transformers.layers.positions import interpolate_positions
 from ecg_transformers.layers.transformer import TransformerStack
 
 
-def stack(attention):
+def stack(attention, **options):
     config = SimpleNamespace(
         layer_norm_eps=1e-6,
         attention_probs_dropout_prob=0.0,
@@ -19,7 +19,7 @@ def stack(attention):
         _attn_implementation=attention,
     )
     torch.manual_seed(0)
-    return TransformerStack(config, num_layers=2, hidden_size=16, num_heads=4, intermediate_size=32).eval()
+    return TransformerStack(config, num_layers=2, hidden_size=16, num_heads=4, intermediate_size=32, **options).eval()
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -38,6 +38,27 @@ def test_masked_tokens_do_not_reach_others():
     mask = torch.arange(9).expand(2, -1) < 6
     a, b = (stack("eager")(values, mask)[0][:, :6] for values in (x, other))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_norms_after_their_parts():
+    x = torch.randn(2, 9, 16)
+    model = stack("eager", norm_first=False)
+    assert model.state_dict().keys() == stack("eager").state_dict().keys()
+    layer = model.layer[0]
+    middle = layer.layernorm_before(x + layer.attention(x, None)[0])
+    want = layer.layernorm_after(middle + layer.output(layer.intermediate(middle)))
+    torch.testing.assert_close(layer(x)[0], want)
+    assert not torch.allclose(stack("eager").layer[0](x)[0], want, atol=0.1)
+
+
+def test_activations_of_the_mlp_are_dropped_in_training_alone():
+    x = torch.randn(2, 9, 16)
+    model = stack("eager", activation_dropout=1.0)
+    torch.testing.assert_close(model(x)[0], stack("eager")(x)[0])
+    layer = model.layer[0].train()
+    middle = x + layer.attention(layer.layernorm_before(x), None)[0]
+    torch.testing.assert_close(layer(x)[0], middle + layer.output.dense.bias)
 
 
 def test_hidden_states_and_attentions_are_handed_out():

@@ -61,6 +61,7 @@ class EcgModelTester:
         num_attention_heads: Heads; 0 without attention.
         has_attentions: Whether there is attention.
         takes_attention_mask: Whether padded records are accepted; convolutions and LSTMs take none.
+        takes_left_padding: Whether padding may precede the signal.
         takes_any_window: Whether windows of other lengths than the configuration's are accepted.
         shortest_window: The shortest of them, in samples.
         records_are_independent: Whether, in training mode too, a record's output is its own: not with BatchNorm.
@@ -76,6 +77,7 @@ class EcgModelTester:
     hidden_size: ClassVar[int]
     num_attention_heads: ClassVar[int] = 0
     takes_attention_mask: ClassVar[bool] = True
+    takes_left_padding: ClassVar[bool] = True
     takes_any_window: ClassVar[bool] = False
     shortest_window: ClassVar[int] = 1
     records_are_independent: ClassVar[bool] = True

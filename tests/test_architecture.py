@@ -64,7 +64,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
 }
 
 # Libraries that are imported where they are used: inference works without them.
-LAZY = {*DATA_LIBRARIES, "accelerate", "pyarrow", "neurokit2", "ecgdatakit", "physionet", "tensorboard"}
+LAZY = {*DATA_LIBRARIES, "accelerate", "pyarrow", "sleepecg", "ecgdatakit", "physionet", "tensorboard"}
 
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 LEFTOVERS = {"utils", "util", "helpers", "helper", "common", "base", "misc"}

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from ..errors import LeadError, SignalError
-from ..signals.filters import bandpass_sections, notch_sections
+from ..signals.filters import bandpass_sections, fir_taps, notch_sections
 from ..signals.leads import STANDARD_LEADS, canonical_lead, canonical_leads
 from ..signals.record import check_sampling_rate
 from .steps import FLAT_EPSILON, NORMALIZATIONS
@@ -28,10 +28,11 @@ STEP_FIELDS = {
     "leads": ("lead_names", "derive_leads", "treat_as"),
     "units": (),
     "resample": ("sampling_rate", "resampling"),
-    "filter": ("bandpass", "filter_order", "zero_phase", "notch", "notch_quality"),
-    "window": ("window_size", "window_stride", "window_mode", "min_window_seconds"),
+    "filter": ("bandpass", "filter_order", "fir_taps", "zero_phase", "notch", "notch_quality"),
+    "window": ("window_size", "window_stride", "window_mode", "min_window_seconds", "samples_before", "samples_after"),
     # A signal that is stored before this step has all of its leads, whichever are used.
     "normalize": (
+        "reference",
         "normalization",
         "normalization_mean",
         "normalization_std",
@@ -41,11 +42,22 @@ STEP_FIELDS = {
     "pad": ("allow_short", "padding_value"),
 }
 
+# Fields with the value that contracts from before them have: with it they do not enter the hash.
+LATER_FIELDS = {
+    "treat_as": None,
+    "used_leads": None,
+    "fir_taps": None,
+    "samples_before": None,
+    "samples_after": None,
+    "reference": "none",
+}
+
 # Five hours at 500 Hz; a longer window is a mistake, and padding to it would exhaust the memory.
 MAX_WINDOW_SIZE = 10_000_000
 
 CHOICES = {
-    "window_mode": ("slide", "crop", "center", "random"),
+    "window_mode": ("slide", "crop", "center", "random", "beats"),
+    "reference": ("none", "record_median_beat"),
     "normalization": NORMALIZATIONS,
     "resampling": ("polyphase", "linear"),
     "missing_leads": ("error", "mask"),
@@ -77,7 +89,13 @@ class SignalContract:
         window_size: Length of a window in samples at that rate. Default: 5000.
         window_stride: Samples between two windows of `"slide"`. Default: `window_size`.
         window_mode: How longer recordings are handled unless the call overrides it: `"slide"` (default; consecutive
-            windows over the whole recording), `"crop"` (its start), `"center"` or `"random"`.
+            windows over the whole recording), `"crop"` (its start), `"center"`, `"random"`, or `"beats"`: one window
+            per R peak given in the call (`peaks=`).
+        samples_before: Samples of a window before the R peak for `"beats"`. Default: None.
+        samples_after: Samples of a window from the R peak on for `"beats"`; both together are `window_size`. Default:
+            None.
+        reference: `"none"` (default), or `"record_median_beat"`: from each beat the median beat of its recording is
+            subtracted, lead by lead in mV, before normalization. The median is over all beats of the recording.
         allow_short: Whether the model takes an attention mask, so that shorter recordings are padded with zeros at the
             end. Otherwise a shorter recording is an error, and the last of several windows ends with the recording.
             Default: False.
@@ -94,8 +112,10 @@ class SignalContract:
         normalization_epsilon: A lead with a standard deviation (range for `"minmax_lead"`) below this value in mV is
             flat. Default: 1e-6.
         resampling: `"polyphase"` with anti-aliasing filter (default), or `"linear"`.
-        bandpass: Edges `[low, high]` of a Butterworth band-pass in Hz, either may be None. Default: None (no filter).
-        filter_order: Order of the band-pass. Default: 4.
+        bandpass: Edges `[low, high]` of a band-pass in Hz, either may be None. Default: None (no filter).
+        filter_order: Order of the Butterworth band-pass. Default: 4.
+        fir_taps: Number of coefficients (odd) of an FIR band-pass instead of the Butterworth one: designed with a
+            Hamming window, applied in both directions. Default: None.
         zero_phase: Whether to filter in both directions (no delay) or causally. Default: True.
         notch: Power-line frequency to remove in Hz. Default: None.
         notch_quality: Quality factor of the notch (frequency divided by bandwidth). Default: 30.
@@ -125,6 +145,9 @@ class SignalContract:
     window_size: int = 5000
     window_stride: int | None = None
     window_mode: str = "slide"
+    samples_before: int | None = None
+    samples_after: int | None = None
+    reference: str = "none"
     allow_short: bool = False
     min_window_seconds: float = 1.0
     patch_size: int | None = None
@@ -137,6 +160,7 @@ class SignalContract:
     resampling: Literal["polyphase", "linear"] = "polyphase"
     bandpass: Sequence[float | None] | None = None
     filter_order: int = 4
+    fir_taps: int | None = None
     zero_phase: bool = True
     notch: float | None = None
     notch_quality: float = 30.0
@@ -166,6 +190,7 @@ class SignalContract:
             if not isinstance(getattr(self, name), bool):
                 raise SignalError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         self._check_sizes()
+        self._check_beats()
         self._check_normalization()
         self._check_filters()
         self._check_order()
@@ -224,6 +249,22 @@ class SignalContract:
                 f"padding_value is {self.padding_value!r}; expected 0: padding is zero after normalization."
             )
 
+    def _check_beats(self) -> None:
+        given = [name for name in ("samples_before", "samples_after") if getattr(self, name) is not None]
+        for name in given:
+            self._set(name, _whole(name, getattr(self, name)))
+        length = (self.samples_before or 0) + (self.samples_after or 0)
+        if len(given) == 1 or (given and length != self.window_size):
+            raise SignalError(
+                f"samples_before is {self.samples_before} and samples_after {self.samples_after}; expected two numbers "
+                f"with the sum window_size, {self.window_size}. Set both, and window_size to their sum."
+            )
+        if not given and (self.window_mode == "beats" or self.reference != "none"):
+            what = "window_mode='beats'" if self.window_mode == "beats" else f"reference={self.reference!r}"
+            raise SignalError(f"{what} is set without samples_before and samples_after; expected both. Set them.")
+        if self.reference != "none" and self.order_of("normalize") < self.order_of("window"):
+            raise SignalError("reference needs beats, but order normalizes before it cuts windows. Set another order.")
+
     def _check_normalization(self) -> None:
         self._set("normalization_epsilon", _number("normalization_epsilon", self.normalization_epsilon, least=0.0))
         for name in ("normalization_mean", "normalization_std"):
@@ -252,11 +293,24 @@ class SignalContract:
                 raise SignalError(f"bandpass is {self.bandpass!r}; expected [low, high] in Hz. Set bandpass=[0.5, 40].")
             self._set("bandpass", [None if edge is None else _number("bandpass", edge) for edge in edges])
             if self.order_of("resample") < self.order_of("filter"):
-                bandpass_sections(edges[0], edges[1], self.sampling_rate, order=self.filter_order)
+                self._check_bandpass(edges[0], edges[1])
+        if self.fir_taps is not None:
+            self._set("fir_taps", _whole("fir_taps", self.fir_taps))
+            if self.bandpass is None or not self.zero_phase:
+                raise SignalError(
+                    f"fir_taps is {self.fir_taps} with bandpass={self.bandpass} and zero_phase={self.zero_phase}; "
+                    "expected a band-pass in both directions. Set bandpass=[low, high] and zero_phase=True."
+                )
         if self.notch is not None:
             self._set("notch", _number("notch", self.notch))
             if self.order_of("resample") < self.order_of("filter"):
                 notch_sections(self.notch, self.sampling_rate, quality=self.notch_quality)
+
+    def _check_bandpass(self, low: float | None, high: float | None) -> None:
+        if self.fir_taps is None:
+            bandpass_sections(low, high, self.sampling_rate, order=self.filter_order)
+        else:
+            fir_taps(low, high, self.sampling_rate, taps=_whole("fir_taps", self.fir_taps))
 
     def _check_order(self) -> None:
         order = list(_sequence("order", self.order))
@@ -299,9 +353,7 @@ class SignalContract:
         """
         steps = _known_steps(steps)
         values = {name: getattr(self, name) for step in steps for name in STEP_FIELDS[step]}
-        for name in ("treat_as", "used_leads"):
-            if values.get(name, ()) is None:
-                del values[name]  # as in contracts from before these fields
+        values = {name: value for name, value in values.items() if LATER_FIELDS.get(name, ...) != value}
         values["steps"] = sorted(steps) if len(steps) < len(STEPS) else self.order
         values = {name: float(value) if isinstance(value, int) else value for name, value in values.items()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
@@ -325,7 +377,7 @@ class SignalContract:
                 "the original signal or a corpus prepared for this checkpoint. Prepare the corpus again."
             )
         idle = {"leads", "units"} | ({"filter"} if self.bandpass is None and self.notch is None else set())
-        idle |= {"normalize"} if self.normalization == "none" else set()
+        idle |= {"normalize"} if self.normalization == self.reference == "none" else set()
         last = max(map(self.order_of, done), default=-1)
         skipped = [step for step in self.order[: last + 1] if step not in done and step not in idle]
         if skipped:
@@ -370,7 +422,10 @@ class SignalContract:
         parts = []
         if self.bandpass is not None:
             low, high = ("none" if edge is None else f"{edge:g} Hz" for edge in self.bandpass)
-            parts.append(f"Butterworth of order {self.filter_order}, {low} to {high}")
+            kind = (
+                f"Butterworth of order {self.filter_order}" if self.fir_taps is None else f"FIR of {self.fir_taps} taps"
+            )
+            parts.append(f"{kind}, {low} to {high}")
         if self.notch is not None:
             parts.append(f"notch at {self.notch:g} Hz (quality {self.notch_quality:g})")
         if not parts:
@@ -382,6 +437,8 @@ class SignalContract:
         text = f"{self.window_size} samples ({seconds})"
         if self.window_mode == "slide":
             text += f", stride {self.stride} ({self.stride / self.sampling_rate:.4g} s), all of a recording"
+        elif self.window_mode == "beats":
+            text += f", {self.samples_before} before and {self.samples_after} from each R peak (peaks= in the call) on"
         else:
             pieces = {"crop": "the start", "center": "the middle", "random": "a random piece"}
             text += f", {pieces[self.window_mode]} of a longer recording"
@@ -390,6 +447,10 @@ class SignalContract:
         return text
 
     def _normalization_text(self) -> str:
+        scale = self._scale_text()
+        return scale if self.reference == "none" else f"minus the median beat of the recording (mV); then {scale}"
+
+    def _scale_text(self) -> str:
         epsilon = f"eps {self.normalization_epsilon:g} mV"
         unit = "window" if self.order_of("window") < self.order_of("normalize") else "whole recording"
         if self.normalization == "none":
@@ -408,6 +469,8 @@ class SignalContract:
         return f"{manner[self.normalization]} (population deviation, {epsilon}; flat leads zero)"
 
     def _pad_text(self) -> str:
+        if self.window_mode == "beats":
+            return "never: a beat that is not completely inside the recording is left out"
         if not self.allow_short:
             return (
                 f"never: a recording below {self.window_seconds:.4g} s is an error, a last incomplete window ends with "

@@ -67,6 +67,9 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         window_size: int = 5000,
         window_stride: int | None = None,
         window_mode: str = "slide",
+        samples_before: int | None = None,
+        samples_after: int | None = None,
+        reference: str = "none",
         allow_short: bool = False,
         min_window_seconds: float = 1.0,
         patch_size: int | None = None,
@@ -79,6 +82,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         resampling: str = "polyphase",
         bandpass: Sequence[float | None] | None = None,
         filter_order: int = 4,
+        fir_taps: int | None = None,
         zero_phase: bool = True,
         notch: float | None = None,
         notch_quality: float = 30.0,
@@ -189,6 +193,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         units: str = "mV",
         gain: float | None = None,
         window: str | None = None,
+        peaks: np.ndarray | Sequence[Any] | None = None,
+        reference_beat: np.ndarray | Sequence[np.ndarray] | None = None,
         lead_mask: Sequence[str] | Sequence[bool] | np.ndarray | torch.Tensor | None = None,
         random_lead_mask: float | None = None,
         generator: torch.Generator | None = None,
@@ -206,7 +212,12 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             leads: Lead names of bare arrays. Default: the leads of the extractor, in its order.
             units: Unit of bare arrays: mV (default), uV, V or nV.
             gain: Raw units per mV (per `units`) of bare arrays with values of a converter. Default: None.
-            window: `"slide"`, `"crop"`, `"center"` or `"random"`. Default: the saved `window_mode`.
+            window: `"slide"`, `"crop"`, `"center"`, `"random"` or `"beats"`. Default: the saved `window_mode`.
+            peaks: R peaks for `"beats"`: ascending samples of one recording at its own rate, or a list with those of
+                each. A beat that is not completely inside its recording is left out (`signals.windows.beat_starts`
+                says which ones).
+            reference_beat: With `reference`, the beat in mV that is subtracted `(leads, window_size)`, or a list with
+                that of each recording. Default: the median of the recording's beats in this call.
             lead_mask: Leads to keep: names, or flags `(leads,)` or `(records, leads)` with 1 = present. The others
                 become zero after normalization. Default: all.
             random_lead_mask: Probability of masking each lead of each window; one lead is always kept. Default: None.
@@ -242,7 +253,15 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         )
         steps = contract.remaining_steps(preprocessed_by)
         prepared = [
-            prepare_record(item, contract, steps=steps, window_mode=mode, generator=generator) for item in items
+            prepare_record(
+                item, contract, steps=steps, window_mode=mode, peaks=marks, reference_beat=beat, generator=generator
+            )
+            for item, marks, beat in zip(
+                items,
+                _per_record("peaks", peaks, len(items), axes=1, mode=mode),
+                _per_record("reference_beat", reference_beat, len(items), axes=2, mode=mode),
+                strict=True,
+            )
         ]
         for item, one in zip(items, prepared, strict=True):
             check_values(item, one, contract)
@@ -328,8 +347,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             records: As for the call.
-            **kwargs: `sampling_rate`, `leads`, `units`, `gain`, `window`, `preprocessed_by` and rules for unusual
-                recordings as for the call.
+            **kwargs: `sampling_rate`, `leads`, `units`, `gain`, `window`, `peaks`, `preprocessed_by` and rules for
+                unusual recordings as for the call.
         """
         _refuse_unknown(kwargs, EXPLAIN_NAMES, allowed=EXPLAIN_NAMES, where=f"{type(self).__name__}.explain")
         contract = self.with_policies(**{name: kwargs[name] for name in POLICIES if name in kwargs}).contract
@@ -343,7 +362,10 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             num_leads=len(contract.lead_names),
         )
         steps = contract.remaining_steps(kwargs.get("preprocessed_by"))
-        return "\n\n".join(_explain_one(item, contract, steps, mode) for item in items)
+        peaks = _per_record("peaks", kwargs.get("peaks"), len(items), axes=1, mode=mode)
+        return "\n\n".join(
+            _explain_one(item, contract, steps, mode, marks) for item, marks in zip(items, peaks, strict=True)
+        )
 
 
 def _hashable(value: Any) -> Any:
@@ -359,13 +381,28 @@ def _contract(values: tuple) -> SignalContract:
 
 
 CALL_NAMES = (*tuple(signature(EcgFeatureExtractor.__call__).parameters)[2:-1], *POLICIES)
-EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "gain", "window", "preprocessed_by", *POLICIES)
+EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "gain", "window", "peaks", "preprocessed_by", *POLICIES)
 
 
-def _explain_one(record: EcgRecord, contract: SignalContract, steps: list[str], mode: str) -> str:
+def _per_record(name: str, values: Any, count: int, *, axes: int, mode: str) -> list[Any]:
+    """One value for each record: that of a single record, or those of a list; None for each if there are none."""
+    if values is None:
+        return [None] * count
+    if mode != "beats":
+        raise SignalError(f"{name} is for window='beats', and the window is {mode!r}. Leave {name} out.")
+    if count == 1 and (len(values) == 0 or np.ndim(values[0]) == axes - 1):
+        return [values]
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise SignalError(f"{name} has {len(values)} entries for {count} records; expected a list with one of each.")
+    return list(values)
+
+
+def _explain_one(
+    record: EcgRecord, contract: SignalContract, steps: list[str], mode: str, peaks: np.ndarray | None
+) -> str:
     """The processing of one record."""
     trace: list[str] = []
-    prepared = prepare_record(record, contract, steps=steps, window_mode=mode, trace=trace)
+    prepared = prepare_record(record, contract, steps=steps, window_mode=mode, peaks=peaks, trace=trace)
     check_values(record, prepared, contract)
     trace = [*record.notes, *trace]
     for window, lead in flat_places(prepared, contract):

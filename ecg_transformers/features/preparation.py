@@ -10,12 +10,12 @@ import torch
 from transformers.utils import logging
 
 from ..errors import LeadError, SignalError
-from ..signals.filters import bandpass, notch
+from ..signals.filters import bandpass, fir_bandpass, notch
 from ..signals.leads import derive_limb_leads
 from ..signals.quality import LeadGaps, amplitude_fault, fill_gaps, find_gaps, flat_leads
 from ..signals.record import EcgRecord
 from ..signals.resample import resample
-from ..signals.windows import cut_windows, window_starts
+from ..signals.windows import beat_starts, check_peaks, cut_windows, window_starts
 from .contract import SignalContract
 from .steps import LeadStatistics, normalize_windows
 
@@ -53,6 +53,8 @@ def prepare_record(
     *,
     steps: Sequence[str],
     window_mode: str,
+    peaks: np.ndarray | None = None,
+    reference_beat: np.ndarray | None = None,
     generator: torch.Generator | None = None,
     trace: list[str] | None = None,
 ) -> PreparedRecord:
@@ -62,7 +64,10 @@ def prepare_record(
         record: Recording.
         contract: The preprocessing.
         steps: Remaining steps of the contract.
-        window_mode: `"slide"`, `"crop"`, `"center"` or `"random"`.
+        window_mode: `"slide"`, `"crop"`, `"center"`, `"random"` or `"beats"`.
+        peaks: R peaks as samples of the recording, for `"beats"`.
+        reference_beat: Beat `(leads, window_size)` in mV that a contract with `reference` subtracts; None: the median
+            of the beats that are cut here.
         generator: Random generator for `"random"`; None: the global one.
         trace: Receives one sentence for each operation on this recording.
 
@@ -91,12 +96,23 @@ def prepare_record(
         raise SignalError(
             f"{_title(record)} is marked as resampled but has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
         )
-    starts = _starts(record, signal.shape[1], contract, window_mode, generator)
+    if window_mode == "beats":
+        starts = _beat_starts(record, signal.shape[1], contract, peaks, done)
+    else:
+        starts = _starts(record, signal.shape[1], contract, window_mode, generator)
     windows, lengths = cut_windows(signal, starts, contract.window_size)
     if trace is not None:
         trace.append(_window_text(starts, lengths, signal.shape[1], contract))
     ratio = record.sampling_rate / contract.sampling_rate
     flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
+    if contract.reference != "none" and "normalize" in steps:
+        if window_mode != "beats":
+            raise SignalError(
+                f"reference is {contract.reference!r}, which beats are compared with, and window {window_mode!r}; "
+                "expected window='beats' with peaks=. Set reference='none' for other windows."
+            )
+        windows = windows - (np.median(windows, axis=0) if reference_beat is None else reference_beat)
+        done.append("subtracted the median beat of the recording")
     return PreparedRecord(windows, lengths, starts, present, flat)
 
 
@@ -272,7 +288,11 @@ def _gap_text(gap: LeadGaps, lead_names: Sequence[str], rate: float) -> str:
 def _filter(signal: np.ndarray, rate: float, contract: SignalContract, trace: list[str]) -> np.ndarray:
     """Apply band-pass and notch of the contract."""
     manner = "zero-phase" if contract.zero_phase else "causal"
-    if contract.bandpass is not None:
+    if contract.bandpass is not None and contract.fir_taps is not None:
+        low, high = contract.bandpass
+        signal = fir_bandpass(signal, rate, low, high, taps=contract.fir_taps)
+        trace.append(f"filtered {low} to {high} Hz, FIR of {contract.fir_taps} taps, {manner}")
+    elif contract.bandpass is not None:
         low, high = contract.bandpass
         signal = bandpass(signal, rate, low, high, order=contract.filter_order, zero_phase=contract.zero_phase)
         trace.append(f"filtered {low} to {high} Hz, order {contract.filter_order}, {manner}")
@@ -306,6 +326,36 @@ def _starts(
     if start is None:
         start = int(torch.randint(surplus + 1, (), generator=generator)) if surplus else 0
     return np.array([start], dtype=np.int64)
+
+
+def _beat_starts(
+    record: EcgRecord, num_samples: int, contract: SignalContract, peaks: np.ndarray | None, trace: list[str]
+) -> np.ndarray:
+    """First sample of each beat that is completely inside the recording."""
+    before, after = contract.samples_before, contract.samples_after
+    if before is None or after is None:
+        raise SignalError(
+            "window is 'beats', but this contract does not say where the R peak is in a window. Set samples_before and "
+            "samples_after."
+        )
+    if peaks is None:
+        raise SignalError(
+            f"{_title(record)} was passed without R peaks, around which this model's windows are cut. Pass "
+            "peaks=detect_r_peaks(record) (ecg_transformers.signals.beats), or those of its annotations."
+        )
+    peaks = check_peaks(peaks, record.num_samples, _title(record))
+    starts, kept = beat_starts(
+        peaks, num_samples, before=before, after=after, ratio=contract.sampling_rate / record.sampling_rate
+    )
+    if not kept.any():
+        raise SignalError(
+            f"{_title(record)} has {len(peaks)} R peaks in {record.duration:.4g} s and none with a complete beat "
+            f"({before / contract.sampling_rate:.3g} s before and {after / contract.sampling_rate:.3g} s after it). "
+            "Pass a longer recording, or peaks inside it."
+        )
+    if not kept.all():
+        trace.append(f"left out {int((~kept).sum())} of {len(peaks)} beats, which reach beyond the recording")
+    return starts
 
 
 def _flat_in_source(

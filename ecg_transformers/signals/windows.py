@@ -1,4 +1,4 @@
-"""Positions of the windows of a recording, and cutting."""
+"""Positions of the windows of a recording, sliding or around R peaks, and cutting."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import SignalError
 
-__all__ = ["cut_windows", "window_starts"]
+__all__ = ["beat_starts", "check_peaks", "cut_windows", "window_starts"]
 
 
 def window_starts(
@@ -59,6 +59,64 @@ def window_starts(
     if incomplete == "align" or num_samples - rest_start < min_samples:
         rest_start = num_samples - window_size
     return np.append(starts, np.int64(rest_start))
+
+
+def check_peaks(peaks: object, num_samples: int, title: str = "the record") -> np.ndarray:
+    """Validate R peaks and return them as int64 `(peaks,)`.
+
+    Args:
+        peaks: Samples of a recording, ascending.
+        num_samples: Length of the recording in samples.
+        title: The recording, for the message.
+
+    Raises:
+        SignalError: If they are not whole numbers, not strictly ascending, or not inside the recording.
+    """
+    found = np.asarray(peaks)
+    if found.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise SignalError(
+            f"the R peaks of {title} have type {found.dtype} and shape {found.shape}; expected the numbers of samples, "
+            "as whole numbers (peaks,). Times in seconds: pass np.rint(seconds * sampling_rate).astype(int)."
+        )
+    found = found.astype(np.int64)
+    if (descents := np.flatnonzero(np.diff(found) <= 0)).size:
+        place = int(descents[0])
+        raise SignalError(
+            f"the R peaks of {title} are not in ascending order: {found[place]} is followed by {found[place + 1]}. "
+            "Pass np.unique(peaks)."
+        )
+    if found[0] < 0 or found[-1] >= num_samples:
+        raise SignalError(
+            f"the R peaks of {title} reach from sample {found[0]} to {found[-1]}; expected 0 to {num_samples - 1}. "
+            "Pass the peaks of this recording, at its own sampling rate."
+        )
+    return found
+
+
+def beat_starts(
+    peaks: np.ndarray, num_samples: int, *, before: int, after: int, ratio: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """First sample of each beat that is completely inside a recording, and which beats those are.
+
+    Args:
+        peaks: R peaks as samples of the recording as it was recorded, int64 `(peaks,)`.
+        num_samples: Length of the recording in samples, after resampling.
+        before: Samples of a beat before its R peak, after resampling.
+        after: Samples of a beat from its R peak on, after resampling.
+        ratio: Rate after resampling divided by the rate of the recording. Default: 1 (not resampled).
+
+    Returns:
+        int64 `(beats,)` and bool `(peaks,)`.
+
+    Example:
+        >>> beat_starts(np.array([3, 50, 98]), 100, before=10, after=20)
+        (array([40]), array([False,  True, False]))
+    """
+    starts = np.floor(np.asarray(peaks) * ratio + 0.5).astype(np.int64) - before
+    kept = (starts >= 0) & (starts + before + after <= num_samples)
+    return starts[kept], kept
 
 
 def cut_windows(signal: np.ndarray, starts: np.ndarray, window_size: int) -> tuple[np.ndarray, np.ndarray]:

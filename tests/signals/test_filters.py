@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfiltfilt
+from scipy.signal import butter, filtfilt, firwin, sosfiltfilt
 
 from ecg_transformers.errors import SignalError
 from ecg_transformers.signals.filters import (
     bandpass,
     bandpass_sections,
+    fir_bandpass,
+    fir_taps,
     notch,
     notch_sections,
     settling_samples,
@@ -94,3 +96,25 @@ def test_impossible_edges_are_refused(low, high):
 def test_notch_above_half_the_rate_is_refused():
     with pytest.raises(SignalError, match="half the rate"):
         notch_sections(60, 100)
+
+
+def test_fir_band_pass_is_scipys_in_both_directions():
+    signal = np.random.default_rng(0).normal(size=(2, 3000))
+    taps = firwin(109, [3, 45], pass_zero=False, fs=360)
+    np.testing.assert_allclose(fir_taps(3, 45, 360, taps=109), taps, rtol=0, atol=0)
+    np.testing.assert_allclose(fir_bandpass(signal, 360, 3, 45, taps=109), filtfilt(taps, 1, signal), atol=1e-13)
+
+
+def test_fir_band_pass_reaches_as_far_as_its_taps():
+    signal = np.random.default_rng(0).normal(size=(1, 3000))
+    whole, piece = (fir_bandpass(part, 360, 3, 45, taps=109) for part in (signal, signal[:, 1000:2000]))
+    np.testing.assert_allclose(piece[:, 108:-108], whole[:, 1108:1892], atol=1e-14)
+    assert np.abs(piece[:, 107] - whole[:, 1107]).max() > 1e-12
+
+
+@pytest.mark.parametrize("samples", [1, 2, 50])
+def test_fir_band_pass_takes_signals_shorter_than_the_filter(samples):
+    filtered = fir_bandpass(np.ones((1, samples), np.float32), 360, 3, 45, taps=109)
+    assert filtered.shape == (1, samples)
+    assert filtered.dtype == np.float32
+    assert np.abs(filtered).max() < 0.05

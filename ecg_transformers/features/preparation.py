@@ -111,7 +111,8 @@ def prepare_record(
                 f"reference is {contract.reference!r}, which beats are compared with, and window {window_mode!r}; "
                 "expected window='beats' with peaks=. Set reference='none' for other windows."
             )
-        windows = windows - (np.median(windows, axis=0) if reference_beat is None else reference_beat)
+        beat = np.median(windows, axis=0) if reference_beat is None else np.asarray(reference_beat, dtype=np.float32)
+        windows = windows - beat
         done.append("subtracted the median beat of the recording")
     return PreparedRecord(windows, lengths, starts, present, flat)
 

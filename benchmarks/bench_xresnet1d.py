@@ -47,7 +47,8 @@ from ecg_transformers.evaluation.classifier import build_classifier, load_extrac
 from ecg_transformers.evaluation.fine_tune import training_arguments
 from ecg_transformers.inference.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
 from ecg_transformers.objectives.class_weights import weighted_losses
-from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, LabeledWindows
+from ecg_transformers.trainer.fine_tuning import FineTuneTrainer, LabeledWindows
+from ecg_transformers.trainer.settings import FineTuneSettings
 
 BATCH, LEADS, SAMPLES = 128, 12, 250
 WARM_UP = 3

@@ -11,20 +11,9 @@ several numbers of folds, label_efficiency.png. The exit status is 1 if a run fa
 
 import sys
 
-from transformers.utils import logging
-
-from ecg_transformers.commands.benchmark import Benchmark
-from ecg_transformers.commands.benchmark_plan import BenchmarkArguments, read_benchmark
-from ecg_transformers.commands.benchmark_table import benchmark_table
+from ecg_transformers.commands.benchmark_options import BenchmarkArguments
 from ecg_transformers.commands.entry import run_script
-from ecg_transformers.commands.finetune import is_main_process
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.evaluation.results.store import add_to_card
-
-
-def print_line(line: str) -> None:
-    if is_main_process():
-        print(line, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,6 +21,19 @@ def main(argv: list[str] | None = None) -> int:
     if wants_help(argv):
         print(command_help(str(__doc__), BenchmarkArguments))
         return 0
+    # Here, so that help is there at once.
+    from transformers.utils import logging
+
+    from ecg_transformers.commands.benchmark import Benchmark
+    from ecg_transformers.commands.benchmark_plan import read_benchmark
+    from ecg_transformers.commands.benchmark_table import benchmark_table
+    from ecg_transformers.commands.finetune import is_main_process
+    from ecg_transformers.evaluation.results.store import add_to_card
+
+    def print_line(line: str) -> None:
+        if is_main_process():
+            print(line, flush=True)
+
     arguments, common, overrides = read_benchmark(argv)
     if not is_main_process():
         logging.set_verbosity_error()

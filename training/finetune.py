@@ -15,27 +15,11 @@ predictions, and the baseline from random weights in baseline/.
 
 import sys
 
-from transformers.utils import logging
-
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
 from ecg_transformers.commands.entry import run_script
-from ecg_transformers.commands.finetune import DownstreamRun, is_main_process
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
-from ecg_transformers.evaluation.results.store import add_to_card
-
-
-def print_line(line: str) -> None:
-    if is_main_process():
-        print(line, flush=True)
-
-
-def evaluate(arguments: FineTuneArguments) -> list[dict[str, object]]:
-    entries = DownstreamRun(arguments, print_line=print_line).run()
-    print_line(f"-> {arguments.output_dir}")
-    return entries
+from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, object]]:
@@ -43,6 +27,22 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
     if wants_help(argv):
         print(command_help(str(__doc__), FineTuneArguments, argv, trainer=TRAINING_DEFAULTS))
         return []
+    # Here, so that help is there at once.
+    from transformers.utils import logging
+
+    from ecg_transformers.commands.finetune import DownstreamRun, is_main_process
+    from ecg_transformers.commands.label_efficiency import label_efficiency
+    from ecg_transformers.evaluation.results.store import add_to_card
+
+    def print_line(line: str) -> None:
+        if is_main_process():
+            print(line, flush=True)
+
+    def evaluate(arguments: FineTuneArguments) -> list[dict[str, object]]:
+        entries = DownstreamRun(arguments, print_line=print_line).run()
+        print_line(f"-> {arguments.output_dir}")
+        return entries
+
     arguments = read_arguments(argv, FineTuneArguments)
     if not is_main_process():
         logging.set_verbosity_error()

@@ -13,21 +13,18 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.options import build, converted, declared_options
 from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
-from ecg_transformers.corpora.build import build_corpus
-from ecg_transformers.corpora.checks import amplitude_fault, identical_fault
 from ecg_transformers.corpora.definition import CorpusDefinition
 from ecg_transformers.corpora.label_table import TASKS
-from ecg_transformers.corpora.prepared import Corpus
-from ecg_transformers.corpora.sources.download import download_corpus
 from ecg_transformers.errors import CorpusError
-from ecg_transformers.inference.loading import checkpoint_errors
+
+if TYPE_CHECKING:
+    from ecg_transformers.corpora.prepared import Corpus
 
 # Options about files that do not state everything and about unusual recordings, and the names of all options.
 READING = {**declared_options(FileSettings), **declared_options(RecordingSettings)}
@@ -129,8 +126,14 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
     return corpus_definition(name)
 
 
-def main(argv: list[str] | None = None) -> Corpus:
+def main(argv: list[str] | None = None) -> "Corpus":
     options = parser().parse_args(argv)
+    # Here, so that help is there at once.
+    from transformers.utils import logging
+
+    from ecg_transformers.corpora.build import build_corpus
+    from ecg_transformers.corpora.sources.download import download_corpus
+
     if "TRANSFORMERS_VERBOSITY" not in os.environ:
         logging.set_verbosity_info()
     definition = find_definition(options)
@@ -141,6 +144,8 @@ def main(argv: list[str] | None = None) -> Corpus:
     extractor = None
     if options.model is not None:
         from transformers import AutoFeatureExtractor
+
+        from ecg_transformers.inference.loading import checkpoint_errors
 
         with checkpoint_errors(options.model):
             loaded = AutoFeatureExtractor.from_pretrained(options.model)
@@ -163,8 +168,10 @@ def main(argv: list[str] | None = None) -> Corpus:
     return corpus
 
 
-def report(corpus: Corpus) -> str:
+def report(corpus: "Corpus") -> str:
     """Summary of a prepared corpus, compared with the official counts."""
+    from ecg_transformers.corpora.checks import amplitude_fault, identical_fault
+
     info = corpus.info
     folds = {name: count for name, count in info["folds"].items() if name != "-1"}
     found = {"records": info["records"], "patients": info["patients"], "annotations": info["annotations"]}

@@ -9,23 +9,29 @@ the architecture and its signal, which  pretrain.py CONFIG.yaml --help  lists.
 
 import sys
 import time
-
-from transformers import set_seed
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.commands.pretrain import PretrainingRun
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
-from ecg_transformers.commands.settings import read_settings
+
+if TYPE_CHECKING:
+    from ecg_transformers.commands.pretrain import PretrainingRun
 
 
-def main(argv: list[str] | None = None) -> PretrainingRun | None:
+def main(argv: list[str] | None = None) -> "PretrainingRun | None":
     argv = sys.argv[1:] if argv is None else argv
     if wants_help(argv):
         print(command_help(str(__doc__), PretrainingArguments, argv, trainer={}))
         return None
     started = time.monotonic()
+    # Here, so that help is there at once.
+    from transformers import set_seed
+    from transformers.utils import logging
+
+    from ecg_transformers.commands.pretrain import PretrainingRun
+    from ecg_transformers.commands.settings import read_settings
+
     settings = read_settings(argv)
     if not settings.training.should_log:
         logging.set_verbosity_error()

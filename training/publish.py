@@ -11,13 +11,15 @@ in hub_cards/NAME (or --card), else from the run's own results.json.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub.errors import HfHubHTTPError
 
 from ecg_transformers.commands.entry import USER_ERRORS, run_script
 from ecg_transformers.errors import CheckpointError
-from ecg_transformers.publishing import Publication, publish
-from ecg_transformers.publishing.golden import GOLDEN_FILE
+
+if TYPE_CHECKING:
+    from ecg_transformers.publishing import Publication
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # A real recording whose license allows publishing it; it ships with the tests.
@@ -60,8 +62,12 @@ def find_card(options: argparse.Namespace) -> Path | None:
     return folder if name and folder.is_dir() else None
 
 
-def main(argv: list[str] | None = None) -> Publication:
+def main(argv: list[str] | None = None) -> "Publication":
     options = parser().parse_args(argv)
+    # Here, so that help is there at once.
+    from ecg_transformers.publishing import publish
+    from ecg_transformers.publishing.golden import GOLDEN_FILE
+
     if options.output_dir is None and options.repo_id is None:
         raise CheckpointError("No destination given; set --output_dir DIR or --repo_id OWNER/NAME.")
     golden, source = options.golden_record, options.golden_source
@@ -89,7 +95,7 @@ def main(argv: list[str] | None = None) -> Publication:
     return done
 
 
-def report(done: Publication) -> str:
+def report(done: "Publication") -> str:
     """Returns what was written, line by line."""
     lines = [f"files     {', '.join(done.files)}", f"golden    {done.verification.golden}"]
     if done.folder is not None:

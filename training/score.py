@@ -11,19 +11,13 @@ import sys
 from ecg_transformers.commands.downstream import ScoreArguments, read_arguments
 from ecg_transformers.commands.entry import run_script
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.commands.label_efficiency import label_efficiency
 from ecg_transformers.commands.options import option_types
-from ecg_transformers.commands.score import Scoring
 from ecg_transformers.errors import ArgumentsError
-from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
+from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
 
 
 def print_line(line: str) -> None:
     print(line, flush=True)
-
-
-def evaluate(arguments: ScoreArguments) -> list[dict[str, object]]:
-    return Scoring(arguments, print_line=print_line).run()
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, object]]:
@@ -31,6 +25,13 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
     if wants_help(argv):
         print(command_help(str(__doc__), ScoreArguments, trainer=TRAINING_DEFAULTS))
         return []
+    # Here, so that help is there at once.
+    from ecg_transformers.commands.label_efficiency import label_efficiency
+    from ecg_transformers.commands.score import Scoring
+
+    def evaluate(arguments: ScoreArguments) -> list[dict[str, object]]:
+        return Scoring(arguments, print_line=print_line).run()
+
     arguments = read_arguments(argv, ScoreArguments)
     if arguments.report.label_efficiency is None:
         return evaluate(arguments)

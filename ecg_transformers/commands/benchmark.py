@@ -25,7 +25,8 @@ from ..evaluation.results.predictions import Predictions, paired_difference
 from ..evaluation.results.report import compared, difference_entry
 from ..evaluation.results.store import format_table
 from ..files import write_text
-from .benchmark_plan import BenchmarkArguments, PlannedPretraining, PlannedRun, System, as_options, plan_runs
+from .benchmark_options import BenchmarkArguments
+from .benchmark_plan import PlannedPretraining, PlannedRun, System, as_options, plan_runs
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import DownstreamRun, is_main_process
 from .pretrain import PretrainingRun

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..corpora.prepared import load_corpus
 from ..corpora.protocol import default_folds
@@ -21,7 +21,8 @@ from ..errors import ArgumentsError, check_names
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.results.published import check_published_name
 from ..evaluation.results.store import read_results
-from ..trainer.arguments import EcgTrainingArguments, option
+from ..trainer.arguments import EcgTrainingArguments
+from .benchmark_options import BenchmarkArguments
 from .command_line import field_types, parse_command_line, read_yaml
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import checkpoint_name
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
 
 __all__ = [
-    "BenchmarkArguments",
     "PlannedPretraining",
     "PlannedRun",
     "System",
@@ -42,34 +42,6 @@ __all__ = [
     "read_benchmark",
     "as_options",
 ]
-
-
-@dataclass(frozen=True)
-class BenchmarkArguments:
-    """What `training/benchmark.py` has besides the settings of `training/finetune.py`."""
-
-    systems: list[Any] = option(
-        default_factory=list,
-        help="Checkpoints, recipes, or in CONFIG mappings (name, model, config, pretrain, mode, any setting); the "
-        "others are compared with the first.",
-        group="Data",
-        required=True,
-    )
-    corpus: str = option("", help="Folder of the prepared corpus (training/prepare.py).", group="Data", required=True)
-    output_dir: str = option("", help="Folder of the runs and the table.", required=True)
-    labels: list[str] = option(default_factory=lambda: ["all"], help="Label sets of the corpus.", group="Data")
-    seeds: list[int] = option(default_factory=lambda: [0], help="Seeds of heads, orders and splits.", group="Data")
-    label_efficiency: list[float] | None = option(
-        None,
-        help="Train on the first n training folds, for each of these n (1,2,4,8), or on shares of all (0.0115).",
-        group="Data",
-    )
-    unit: Literal["record", "patient"] = option("record", help="Resampling unit of the bootstrap.", group="Report")
-    resamples: int = option(1000, help="Number of bootstrap resamples.", group="Report")
-    card: str | None = option(
-        None, help="Add the entries of all runs to hub_cards/CARD/results.json, by system.", group="Report"
-    )
-    dry_run: bool = option(False, help="List the runs, done and missing, and the table so far; run nothing.")
 
 
 # Settings of finetune.py that one does not give for all systems at once, and what to do instead.

@@ -10,8 +10,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import torch
-
 from ..errors import ArgumentsError
 
 __all__ = ["convert", "field_types", "parse_command_line", "read_yaml", "with_negations"]
@@ -98,7 +96,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def field_types(owner: type) -> dict[str, Any]:
     """Types of the fields of a dataclass, config class included, by name."""
-    # Transformers' configs name "torch.dtype" without importing torch at run time.
+    # Transformers' configs name "torch.dtype" without importing torch at run time; options are declared without it.
+    import torch
+
     hints = get_type_hints(owner, localns={"torch": torch})
     return {entry.name: hints.get(entry.name, Any) for entry in dataclasses.fields(owner) if entry.init}
 

@@ -1,4 +1,4 @@
-"""Arguments of `training/finetune.py` and `training/score.py`, and how they are read."""
+"""Arguments of `training/finetune.py` and `training/score.py`, declared without torch, and how they are read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,11 @@ from typing import Any, ClassVar, TypeVar
 
 from ..corpora.label_table import Task
 from ..errors import ArgumentsError, check_names
-from ..evaluation.fine_tune import REPLACED_BY_ONE_CYCLE
 from ..evaluation.modes import MODES, Mode
-from ..evaluation.settings import LearningSettings, Protocol, ReportSettings
-from ..trainer.arguments import EcgTrainingArguments, option
+from ..evaluation.settings import REPLACED_BY_ONE_CYCLE, LearningSettings, Protocol, ReportSettings
+from ..option import option
 from .command_line import field_types, parse_command_line, read_yaml, with_negations
 from .options import build, converted, declared_options, option_types, unused_options
-from .recipe import recipe_names
 from .recordings import FileSettings, RecordingSettings
 
 __all__ = ["DownstreamArguments", "FineTuneArguments", "ScoreArguments", "read_arguments", "unused_settings"]
@@ -149,6 +147,9 @@ def read_arguments(argv: Sequence[str], kind: type[Arguments]) -> Arguments:
     Raises:
         ArgumentsError: An unknown name (the nearest known one is named), a value of the wrong type, a missing setting.
     """
+    from ..trainer.arguments import EcgTrainingArguments
+    from .recipe import recipe_names
+
     positional, options = parse_command_line(argv)
     options = with_negations(options, {**field_types(EcgTrainingArguments), **option_types(kind)})
     if len(positional) > int(kind.takes_config):

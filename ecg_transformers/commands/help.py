@@ -1,4 +1,7 @@
-"""`--help` of the scripts, from the declarations that are read: grouped, with types, defaults and required marks."""
+"""`--help` of the scripts, from the declarations that are read: grouped, with types, defaults and required marks.
+
+Only the fields of a family, which a CONFIG asks for, need torch and Transformers.
+"""
 
 import inspect
 import re
@@ -10,25 +13,36 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
-from ..features.contract import CHOICES, SignalContract
-from ..trainer.arguments import EcgTrainingArguments
-from .command_line import field_types, read_yaml
+from .command_line import read_yaml
 from .options import Declared, declared_options
-from .settings import architecture_of, architecture_owners
 
-__all__ = ["command_help", "wants_help"]
+__all__ = ["TRAINER_ARGUMENTS", "command_help", "wants_help"]
 
 _WIDTH, _NAME_WIDTH = 118, 30
 _GROUPS = (
     "Data", "Files that do not state everything", "Labels and folds", "Windows and records", "Unusual recordings",
     "Classification head", "Training", "Report", "Run",
 )  # fmt: skip
-# Arguments of the Trainer that a user sets most.
-_TRAINER = (
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "lr_scheduler_type", "warmup_steps", "warmup_epochs", "weight_decay", "max_grad_norm", "bf16", "eval_strategy",
-    "save_strategy", "logging_steps", "dataloader_num_workers", "disable_tqdm",
-)  # fmt: skip
+# Arguments of the Trainer that a user sets most: what a value looks like, default, description. Importing their class
+# takes seconds; a test compares it with these.
+TRAINER_ARGUMENTS: dict[str, tuple[str, Any, str]] = {
+    "num_train_epochs": ("NUMBER", 3.0, "Number of epochs."),
+    "max_steps": ("INT", -1, "Number of optimizer steps instead of num_train_epochs; -1 = not set."),
+    "per_device_train_batch_size": ("INT", 8, "Batch size of a process."),
+    "gradient_accumulation_steps": ("INT", 1, "Batches per optimizer step."),
+    "learning_rate": ("NUMBER", 5e-5, "Peak learning rate."),
+    "lr_scheduler_type": ("NAME", "linear", "Schedule of the learning rate."),
+    "warmup_steps": ("NUMBER", 0, "Steps of a linear warm-up; below 1: share of all steps."),
+    "warmup_epochs": ("NUMBER", None, "Warm-up in epochs instead of warmup_steps."),
+    "weight_decay": ("NUMBER", 0.0, "Weight decay."),
+    "max_grad_norm": ("NUMBER", 0.0, "Largest norm of the gradient; 0 does not clip."),
+    "bf16": ("", False, "Mixed precision with bfloat16."),
+    "eval_strategy": ("NAME", "no", "When to evaluate: no, steps, epoch."),
+    "save_strategy": ("NAME", "steps", "When to save a checkpoint: no, steps, epoch, best."),
+    "logging_steps": ("NUMBER", 500, "Steps between two lines of the log; below 1: share of all steps."),
+    "dataloader_num_workers": ("INT", 0, "Processes that make batches."),
+    "disable_tqdm": ("true|false", None, "Hide progress bars."),
+}
 _TYPES = {int: "INT", float: "NUMBER", str: "TEXT", dict: "JSON", list: "LIST", tuple: "LIST"}
 _TRAINER_PAGE = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 
@@ -107,21 +121,18 @@ def _is_union(kind: Any) -> bool:
 
 
 def _trainer_rows(declared: Mapping[str, Declared], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
-    entries, kinds = {entry.name: entry for entry in fields(EcgTrainingArguments)}, field_types(EcgTrainingArguments)
-    rows = []
-    for name in ("output_dir", *_TRAINER):
-        if name in declared:
-            continue
-        text = re.split(r"(?<=[a-z)])[.;:] ", entries[name].metadata["help"].strip())[0].rstrip(".") + "."
-        text = f"Required. {text}" if name == "output_dir" else text
-        default = defaults.get(name, entries[name].default)
-        default = getattr(default, "value", default)
-        rows.append((f"--{name} {_type_text(kinds[name], default)}".rstrip(), text + _default_text(default, text)))
+    rows = [] if "output_dir" in declared else [("--output_dir TEXT", "Required. Output folder.")]
+    for name, (shown, default, text) in TRAINER_ARGUMENTS.items():
+        if name not in declared:
+            rows.append((f"--{name} {shown}".rstrip(), text + _default_text(defaults.get(name, default), text)))
     return rows
 
 
 def _architecture_blocks(config: str) -> list[str]:
     """The fields of the family that a CONFIG names, each with its description and the value in CONFIG."""
+    from ..features.contract import CHOICES, SignalContract
+    from .settings import architecture_of, architecture_owners
+
     values = read_yaml(config)
     if "model_type" not in values and "model" in values:
         return []

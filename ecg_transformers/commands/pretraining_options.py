@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..trainer.arguments import option
+from ..option import option
 
 __all__ = ["PretrainingArguments"]
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from ..trainer.arguments import option
+from ..option import option
 from .entry import script_text
 
 __all__ = ["FileSettings", "RecordingSettings", "refusal_lines"]

@@ -8,12 +8,12 @@ Three rules hold for every mode:
 - A fraction of the training set consists of whole patients and is nested: a smaller one is a subset of a larger one.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from transformers.utils import logging
 
 from ..errors import CorpusError
 from .fold_roles import Role
@@ -35,7 +35,7 @@ __all__ = [
     "usable_records",
 ]
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # A tenth of the training records is held out for selection; with fewer records than this, each of five parts in turn.
 _HELD_OUT = 10

@@ -22,13 +22,15 @@ from ..errors import ArgumentsError, EcgError
 from ..files import replace_file
 from ..inference.encode import predict_records
 from ..objectives.class_weights import class_weights
-from ..trainer.arguments import NO_DECAY, EcgTrainingArguments
+from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
-from ..trainer.fine_tuning import FineTuneSettings, FineTuneTrainer, HeldOutWindows, LabeledWindows
+from ..trainer.fine_tuning import FineTuneTrainer, HeldOutWindows, LabeledWindows
 from ..trainer.resume import newest_complete_checkpoint
+from ..trainer.settings import FineTuneSettings
 from .fit_probe import fit_head
 from .modes import FINE_TUNING
 from .probes.linear import HeldOut
+from .settings import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS
 
 if TYPE_CHECKING:
     from ..corpora.protocol import Splits
@@ -36,27 +38,8 @@ if TYPE_CHECKING:
     from ..modeling import EcgForSequenceClassification
     from .outcomes import Fitting
 
-__all__ = ["REPLACED_BY_ONE_CYCLE", "TRAINING_DEFAULTS", "fine_tune", "fit_classifier", "training_arguments"]
+__all__ = ["fine_tune", "fit_classifier", "training_arguments"]
 
-# Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
-TRAINING_DEFAULTS: dict[str, Any] = {
-    "learning_rate": 1e-3,
-    "weight_decay": 0.05,
-    "num_train_epochs": 12.0,
-    "per_device_train_batch_size": 64,
-    "per_device_eval_batch_size": 256,
-    "warmup_steps": 0.05,
-    "lr_scheduler_type": "cosine",
-    "max_grad_norm": 1.0,
-    "logging_steps": 50,
-    "eval_strategy": "epoch",
-    "save_strategy": "epoch",
-    # The newest and the best: at 1 the Trainer ends with the best alone, from which a killed run would train on.
-    "save_total_limit": 2,
-    "load_best_model_at_end": True,
-    "dataloader_drop_last": False,
-    "no_decay": [*NO_DECAY, "attention.query"],
-}
 # What the Trainer of classifiers needs; no settings of a run.
 _NEEDED: dict[str, Any] = {
     "metric_for_best_model": "selection_score",
@@ -65,8 +48,6 @@ _NEEDED: dict[str, Any] = {
     "report_to": "none",
     "label_names": ["labels", "record_index"],
 }
-# Arguments that the one-cycle schedule replaces.
-REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
 # Arguments of the machine and the screen: they leave no trace in a result.
 _UNRECORDED = {
     "output_dir", "disable_tqdm", "use_cpu", "report_to", "logging_steps", "logging_dir", "run_name",

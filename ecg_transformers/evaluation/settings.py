@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..auto import ARCHITECTURES
 from ..corpora.protocol import Splits, make_cross_validation, make_splits
-from ..trainer.arguments import option
-from ..trainer.fine_tuning import FineTuneSettings
+from ..option import option
+from ..trainer.settings import NO_DECAY, FineTuneSettings
 from .modes import Mode
 
 if TYPE_CHECKING:
@@ -18,8 +18,36 @@ if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["LearningSettings", "Protocol", "ReportSettings", "supervised_recipe"]
+__all__ = [
+    "REPLACED_BY_ONE_CYCLE",
+    "TRAINING_DEFAULTS",
+    "LearningSettings",
+    "Protocol",
+    "ReportSettings",
+    "supervised_recipe",
+]
 
+# Defaults of `TrainingArguments` for fine-tuning; whatever the caller sets wins.
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "num_train_epochs": 12.0,
+    "per_device_train_batch_size": 64,
+    "per_device_eval_batch_size": 256,
+    "warmup_steps": 0.05,
+    "lr_scheduler_type": "cosine",
+    "max_grad_norm": 1.0,
+    "logging_steps": 50,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    # The newest and the best: at 1 the Trainer ends with the best alone, from which a killed run would train on.
+    "save_total_limit": 2,
+    "load_best_model_at_end": True,
+    "dataloader_drop_last": False,
+    "no_decay": [*NO_DECAY, "attention.query"],
+}
+# Arguments that the one-cycle schedule replaces.
+REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
 _PROTOCOL: dict[str, Any] = {"group": "Labels and folds"}
 _HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "learning"}
 _TRAINED_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "training"}

@@ -1,24 +1,34 @@
-"""Training with Transformers' Trainer: `EcgTrainer`, and `PretrainingTrainer` and `FineTuneTrainer` on it."""
+"""Training with Transformers' Trainer: `EcgTrainer`, and `PretrainingTrainer` and `FineTuneTrainer` on it.
 
-from .arguments import EcgTrainingArguments
-from .callbacks import ClockCallback, LossCallback
-from .data import EpochSampler, WindowDataset
-from .fine_tuning import FineTuneSettings, FineTuneTrainer
-from .pretraining import PretrainingTrainer
-from .schedules import PlateauAfterWarmup, Schedule, ScheduleCallback
-from .trainer import EcgTrainer
+Each name is imported on access, so that settings can be read without torch.
+"""
 
-__all__ = [
-    "ClockCallback",
-    "EcgTrainer",
-    "EcgTrainingArguments",
-    "EpochSampler",
-    "FineTuneSettings",
-    "FineTuneTrainer",
-    "LossCallback",
-    "PlateauAfterWarmup",
-    "PretrainingTrainer",
-    "Schedule",
-    "ScheduleCallback",
-    "WindowDataset",
-]
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "ClockCallback": "callbacks",
+    "EcgTrainer": "trainer",
+    "EcgTrainingArguments": "arguments",
+    "EpochSampler": "data",
+    "FineTuneSettings": "settings",
+    "FineTuneTrainer": "fine_tuning",
+    "LossCallback": "callbacks",
+    "PlateauAfterWarmup": "schedules",
+    "PretrainingTrainer": "pretraining",
+    "Schedule": "schedules",
+    "ScheduleCallback": "schedules",
+    "WindowDataset": "data",
+}
+
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -19,7 +19,6 @@ from transformers.utils import logging
 from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from ..inference.loading import quiet_loading
-from .arguments import NO_DECAY
 from .callbacks import LogAtSave, StepCallback
 from .data import EpochSampler, WindowDataset, identity_collator
 from .draws import step_seed
@@ -34,6 +33,7 @@ from .resume import (
     seal_checkpoint,
 )
 from .schedules import PlateauAfterWarmup, start_above_zero
+from .settings import NO_DECAY
 
 __all__ = ["EcgTrainer"]
 

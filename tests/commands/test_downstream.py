@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from ecg_transformers.commands.command_line import field_types
 from ecg_transformers.commands.downstream import (
     FineTuneArguments,
     ScoreArguments,
     read_arguments,
     unused_settings,
 )
-from ecg_transformers.commands.help import command_help
+from ecg_transformers.commands.help import TRAINER_ARGUMENTS, _type_text, command_help
 from ecg_transformers.commands.options import declared_options
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
 from ecg_transformers.errors import ArgumentsError
-from ecg_transformers.evaluation.fine_tune import TRAINING_DEFAULTS
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded
-from ecg_transformers.evaluation.settings import LearningSettings
+from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS, LearningSettings
+from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 NEEDED = ["--model", "m", "--output_dir", "o"]
@@ -127,6 +128,14 @@ def test_help_of_finetune_is_what_is_read():
     assert "--hidden_size" not in text
     for group in ("Data:", "Labels and folds:", "Classification head:", "Training:", "Report:", "Run:", "Trainer ("):
         assert f"\n{group}" in text
+
+
+def test_the_arguments_of_the_trainer_in_the_help_are_those_of_its_class():
+    kinds, entries = field_types(EcgTrainingArguments), {entry.name: entry for entry in fields(EcgTrainingArguments)}
+    for name, (shown, default, text) in TRAINER_ARGUMENTS.items():
+        assert default == getattr(entries[name].default, "value", entries[name].default), name
+        assert shown == _type_text(kinds[name], default), name
+        assert text.endswith("."), name
 
 
 def test_help_of_pretrain_is_short_and_lists_the_family_of_a_config():

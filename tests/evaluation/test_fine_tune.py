@@ -14,12 +14,8 @@ from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.settings import LearningSettings
 from ecg_transformers.metrics.selection import selection_score
-from ecg_transformers.trainer.fine_tuning import (
-    FineTuneSettings,
-    FineTuneTrainer,
-    HeldOutWindows,
-    LabeledWindows,
-)
+from ecg_transformers.trainer.fine_tuning import FineTuneTrainer, HeldOutWindows, LabeledWindows
+from ecg_transformers.trainer.settings import FineTuneSettings
 
 # Records of 2 s at 50 Hz: windows of 1 s, three of them in a record.
 TINY = {

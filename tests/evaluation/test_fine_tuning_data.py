@@ -6,12 +6,8 @@ import torch
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
-from ecg_transformers.trainer.fine_tuning import (
-    FineTuneSettings,
-    FineTuneTrainer,
-    HeldOutWindows,
-    LabeledWindows,
-)
+from ecg_transformers.trainer.fine_tuning import FineTuneTrainer, HeldOutWindows, LabeledWindows
+from ecg_transformers.trainer.settings import FineTuneSettings
 
 
 def test_every_window_has_the_labels_of_its_record(single_corpus, extractor):

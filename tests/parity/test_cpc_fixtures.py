@@ -17,7 +17,8 @@ from ecg_transformers import CpcConfig, CpcForPreTraining, CpcForSequenceClassif
 from ecg_transformers.layers.heads import classification_layers
 from ecg_transformers.objectives.cpc import skip_target
 from ecg_transformers.trainer import EcgTrainingArguments
-from ecg_transformers.trainer.fine_tuning import FineTuneSettings, FineTuneTrainer
+from ecg_transformers.trainer.fine_tuning import FineTuneTrainer
+from ecg_transformers.trainer.settings import FineTuneSettings
 
 from .recorded import ECG_SELFSUPERVISED, assert_near_largest, fill_by_rule, part, two_sines
 

@@ -9,10 +9,15 @@ import pytest
 
 from ecg_transformers.commands.benchmark_plan import as_options
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
-from ecg_transformers.evaluation.fine_tune import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded
-from ecg_transformers.evaluation.settings import LearningSettings, Protocol, ReportSettings
+from ecg_transformers.evaluation.settings import (
+    REPLACED_BY_ONE_CYCLE,
+    TRAINING_DEFAULTS,
+    LearningSettings,
+    Protocol,
+    ReportSettings,
+)
 from ecg_transformers.publishing import publish, verify
 from ecg_transformers.publishing.card.results import load_results
 from ecg_transformers.publishing.inspection import inspect_checkpoint

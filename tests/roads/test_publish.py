@@ -17,6 +17,7 @@ from ecg_transformers import (
     MocoV3Config,
     MocoV3FeatureExtractor,
     MocoV3ForPreTraining,
+    publishing,
 )
 from ecg_transformers.errors import CheckpointError
 
@@ -109,10 +110,15 @@ def test_a_run_of_moco_v3_is_published_as_its_backbone(backbone, script, tmp_pat
     assert all(torch.equal(value, own[name].bfloat16().float()) for name, value in published.named_parameters())
 
 
+def in_this_process(monkeypatch):
+    """Publishing without the clean process of the verification, which takes seconds."""
+    quick = publishing.publish
+    monkeypatch.setattr(publishing, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+
+
 def test_a_repository_without_push_is_checked_and_nothing_is_sent(script, run_folder, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    quick = script.publish
-    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    in_this_process(monkeypatch)
     done = script.main([str(run_folder), "--repo_id", "me/tiny"])
     assert done.folder is None
     assert done.revision is None
@@ -133,8 +139,7 @@ def test_a_call_without_a_target_is_refused(script, run_folder):
 
 
 def test_the_template_of_the_shipped_card_renders(script, run_folder, monkeypatch, tmp_path):
-    quick = script.publish
-    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    in_this_process(monkeypatch)
     done = script.main([str(run_folder), "--output_dir", str(tmp_path / "mae-moco-ecg")])
     card = (done.folder / "README.md").read_text()
     assert "datasets:" not in card, "PTB-XL has no id on the Hub"
@@ -143,8 +148,7 @@ def test_the_template_of_the_shipped_card_renders(script, run_folder, monkeypatc
 
 
 def test_every_corpus_of_a_joint_pretraining_is_on_the_card(script, run_folder, monkeypatch, tmp_path):
-    quick = script.publish
-    monkeypatch.setattr(script, "publish", lambda *words, **options: quick(*words, **options, clean_process=False))
+    in_this_process(monkeypatch)
     joint = tmp_path / "joint"
     shutil.copytree(run_folder, joint)
     run = json.loads((joint / "run.json").read_text())

@@ -1,7 +1,8 @@
 """Self-supervised ECG models as ordinary Transformers models.
 
 Importing the package registers its architectures with Transformers' auto classes and its pipelines, as soon as
-Transformers is imported too, and places its loggers under Transformers' logger; everything else is imported on access.
+Transformers is imported too, places its loggers under Transformers' logger, and loads the extensions of installed
+packages (`extensions.py`); everything else is imported on access.
 """
 
 import logging
@@ -9,16 +10,20 @@ from importlib import import_module
 from typing import Any
 
 from .auto import ARCHITECTURES, call_after_import, register
+from .extensions import load_entry_points
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Architecture": "auto",
     "EcgFeatureExtractor": "features.extractor",
     "EcgRecord": "signals.record",
     "load_corpus": "corpora.prepared",
     "load_records": "corpora.sources.folder",
     "map_labels": "corpora.labels",
     "read_record": "signals.formats.readers",
+    "register_architecture": "auto",
+    "register_corpus": "corpora",
     "register_reader": "signals.formats.readers",
 }
 _CLASSES = {row.class_name(kind): (row, kind) for row in ARCHITECTURES.values() for kind in row.kinds}
@@ -47,3 +52,4 @@ def __dir__() -> list[str]:
 logging.getLogger(__name__).parent = logging.getLogger("transformers")
 register()
 call_after_import("transformers.pipelines", lambda: import_module(f"{__name__}.pipelines").register())
+load_entry_points()

@@ -83,7 +83,8 @@ class Architecture:
         heads: Kinds of its model classes, names of `CLASS_KINDS`; any may be absent.
         builds_on: Families whose modules it imports.
         trainer: Class that runs its pretraining, as `module.Class`. Default: `PretrainingTrainer`.
-        package: Package of its modules. Default: `ecg_transformers.models.<model_type>`.
+        package: Package of its modules, or the one module that defines its classes. Default:
+            `ecg_transformers.models.<model_type>`.
 
     Raises:
         ArgumentsError: An unknown kind of head.
@@ -111,6 +112,8 @@ class Architecture:
             kind: A name of `CLASS_KINDS`.
         """
         package = self.package or f"{__package__}.models.{self.model_type}"
+        if self.package and not hasattr(import_module(package), "__path__"):
+            return package
         return f"{package}.{CLASS_KINDS[kind].file}_{self.model_type}"
 
     def class_name(self, kind: str) -> str:

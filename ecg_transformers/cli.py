@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .commands.entry import IMPORT_HELP, arguments_of, script_text
 from .errors import ArgumentsError, CheckpointError, EcgError, RecordFileError
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="where checkpoints are looked for (hub)",
     )
 
+    for command in (inspect, plot, classify, embed, convert, listing):
+        command.add_argument("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
     for command in (inspect, plot, classify, embed, convert):
         reading = command.add_argument_group("files that do not state")
         for name, options in _READING.items():
@@ -192,16 +195,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 if the golden outputs differ from the stored ones, or half of the recordings were refused; 2
         after an error (one line); 130 after an interruption.
     """
-    options = build_parser().parse_args(argv)
-    reading = {name: getattr(options, name, None) for name in _READING}
-    reading = {name: value for name, value in reading.items() if value is not None}
     commands = {"inspect": _inspect, "plot": _plot, "classify": _to_table, "embed": _to_table}
     commands |= {"convert": _convert, "list": _list}
+    options = argparse.Namespace()
     try:
+        build_parser().parse_args(arguments_of(argv), options)
+        reading = {name: getattr(options, name, None) for name in _READING}
+        reading = {name: value for name, value in reading.items() if value is not None}
         return commands[options.command](options, reading)
     except (EcgError, OSError, ImportError) as error:
-        from .commands.entry import script_text
-
         text = script_text(str(error), vars(options))
         sys.stderr.write(f"ecg-transformers: {type(error).__name__}: {text}\n")
         return 2

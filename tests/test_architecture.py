@@ -43,12 +43,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {*READING, "trainer"},
     # A card draws its pictures, and a run its plots: inside functions only (see below).
     "publishing": {*READING, "trainer", "evaluation", "viz"},
-    "commands": {*READING, "trainer", "evaluation", "publishing", "viz"},
+    "commands": {*READING, "trainer", "evaluation", "publishing", "viz", "extensions"},
     # What the entries of results.json say is known to those who write, print and draw them.
     "viz": {"signals", "evaluation"},
     "cli": {*READING, "trainer", "evaluation", "publishing", "commands", "viz"},
+    "extensions": set(),
     # Registration; all else by name, when it is first asked for.
-    "__init__": {"auto", "pipelines"},
+    "__init__": {"auto", "extensions", "pipelines"},
 }
 
 # Libraries that a part must not know at all, not even inside a function.

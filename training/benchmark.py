@@ -9,15 +9,13 @@ resumes, a changed setting is a new run.  finetune.py --help  lists its settings
 several numbers of folds, label_efficiency.png. The exit status is 1 if a run failed.
 """
 
-import sys
-
 from ecg_transformers.commands.benchmark_options import BenchmarkArguments
-from ecg_transformers.commands.entry import run_script
+from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
+    argv = arguments_of(argv)
     if wants_help(argv):
         print(command_help(str(__doc__), BenchmarkArguments))
         return 0

@@ -13,17 +13,15 @@ numbers. The output is a folder that AutoModelForSequenceClassification opens, w
 predictions, and the baseline from random weights in baseline/.
 """
 
-import sys
-
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
-from ecg_transformers.commands.entry import run_script
+from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.options import option_types
 from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, object]]:
-    argv = sys.argv[1:] if argv is None else argv
+    argv = arguments_of(argv)
     if wants_help(argv):
         print(command_help(str(__doc__), FineTuneArguments, argv, trainer=TRAINING_DEFAULTS))
         return []

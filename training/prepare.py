@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_transformers.commands.entry import run_script
+from ecg_transformers.commands.entry import IMPORT_HELP, arguments_of, run_script
 from ecg_transformers.commands.options import build, converted, declared_options
 from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
     result.add_argument("--seed", type=int, default=0, help="synthetic: seed of the recordings (default 0)")
     result.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
+    result.add_argument("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
     result.add_argument("--no_progress", action="store_true", help="hide the progress bar")
     return result
 
@@ -127,7 +128,7 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
 
 
 def main(argv: list[str] | None = None) -> "Corpus":
-    options = parser().parse_args(argv)
+    options = parser().parse_args(arguments_of(argv))
     # Here, so that help is there at once.
     from transformers.utils import logging
 

@@ -7,11 +7,10 @@ CONFIG is a flat YAML file. Its names, and those on the command line, which win,
 the architecture and its signal, which  pretrain.py CONFIG.yaml --help  lists.
 """
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
-from ecg_transformers.commands.entry import run_script
+from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> "PretrainingRun | None":
-    argv = sys.argv[1:] if argv is None else argv
+    argv = arguments_of(argv)
     if wants_help(argv):
         print(command_help(str(__doc__), PretrainingArguments, argv, trainer={}))
         return None

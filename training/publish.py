@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub.errors import HfHubHTTPError
 
-from ecg_transformers.commands.entry import USER_ERRORS, run_script
+from ecg_transformers.commands.entry import IMPORT_HELP, USER_ERRORS, arguments_of, run_script
 from ecg_transformers.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max_shard_size", default="5GB", metavar="SIZE", help="maximum size of a weights file (5GB)")
     add("--require_results", action=argparse.BooleanOptionalAction,
         help="fail without results.json (default: with --push)")  # fmt: skip
+    add("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
     return result
 
 
@@ -63,7 +64,7 @@ def find_card(options: argparse.Namespace) -> Path | None:
 
 
 def main(argv: list[str] | None = None) -> "Publication":
-    options = parser().parse_args(argv)
+    options = parser().parse_args(arguments_of(argv))
     # Here, so that help is there at once.
     from ecg_transformers.publishing import publish
     from ecg_transformers.publishing.golden import GOLDEN_FILE

@@ -6,10 +6,8 @@ An encoder is probed (--mode linear_probe by default), and so is the same encode
 these labels is scored as it was saved when no --mode is given. --card adds the entries of the first checkpoint.
 """
 
-import sys
-
 from ecg_transformers.commands.downstream import ScoreArguments, read_arguments
-from ecg_transformers.commands.entry import run_script
+from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.options import option_types
 from ecg_transformers.errors import ArgumentsError
@@ -21,7 +19,7 @@ def print_line(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, object]]:
-    argv = sys.argv[1:] if argv is None else argv
+    argv = arguments_of(argv)
     if wants_help(argv):
         print(command_help(str(__doc__), ScoreArguments, trainer=TRAINING_DEFAULTS))
         return []

@@ -1,15 +1,40 @@
-"""The end of every script: an error is one line without traceback, an interruption says how to continue."""
+"""Start and end of every script: `--import`, errors in one line without traceback, what to do after an interruption."""
 
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-from ..errors import EcgError
+from ..errors import ArgumentsError, EcgError
+from ..extensions import import_extension
 
-__all__ = ["USER_ERRORS", "run_script", "script_text"]
+__all__ = ["IMPORT_HELP", "USER_ERRORS", "arguments_of", "run_script", "script_text"]
 
 # Errors of users: a message that says what to do, and no traceback.
 USER_ERRORS: tuple[type[Exception], ...] = (EcgError, ImportError)
+
+IMPORT_HELP = "Python file or module that registers readers, corpora or architectures; may be repeated."
+
+
+def arguments_of(argv: Sequence[str] | None) -> list[str]:
+    """The arguments of a command, without those of `--import`, whose files and modules are imported.
+
+    Args:
+        argv: The command line without the program's name; `None` = that of the process.
+
+    Raises:
+        ArgumentsError: `--import` without a name, or with a file that does not exist.
+    """
+    arguments = iter(sys.argv[1:] if argv is None else argv)
+    kept = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option != "--import":
+            kept.append(argument)
+        elif name := value if equals else next(arguments, ""):
+            import_extension(name)
+        else:
+            raise ArgumentsError("--import has no value; expected a Python file or the name of a module.")
+    return kept
 
 
 def run_script(

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 from .command_line import read_yaml
+from .entry import IMPORT_HELP
 from .options import Declared, declared_options
 
 __all__ = ["TRAINER_ARGUMENTS", "command_help", "wants_help"]
@@ -74,6 +75,8 @@ def command_help(
     parts = [usage.strip()]
     for group in groups:
         rows = [_option_row(one) for one in declared.values() if one.facts["group"] == group]
+        if group == "Run":
+            rows.append(("--import FILE|MODULE", IMPORT_HELP))
         parts.append(_block(group, rows))
     if trainer is not None:
         parts.append(_block("Trainer (the most used; every field is an option)", _trainer_rows(declared, trainer)))

@@ -1,4 +1,4 @@
-"""Corpora: names, preparation of their official trees, labels and splits."""
+"""Corpora: names, preparation of their official trees, labels and splits; others join with `register_corpus`."""
 
 from difflib import get_close_matches
 from importlib import import_module
@@ -7,10 +7,10 @@ from ..errors import CorpusError
 from .definition import CorpusDefinition
 from .fold_roles import FoldRoles
 
-__all__ = ["CORPORA", "corpus_definition", "official_fold_roles"]
+__all__ = ["CORPORA", "corpus_definition", "official_fold_roles", "register_corpus"]
 
-# Name on the command line -> module and name of the definition.
-CORPORA: dict[str, tuple[str, str]] = {
+# Name on the command line -> module and name of the definition, or the definition of one that was added.
+CORPORA: dict[str, tuple[str, str] | CorpusDefinition] = {
     "ptbxl": ("ptbxl", "PTBXL"),
     "mitdb": ("mitdb", "MITDB"),
     "cinc2017": ("cinc2017", "CINC2017"),
@@ -41,8 +41,20 @@ def corpus_definition(name: str) -> CorpusDefinition:
             f"there is no corpus {name!r}; expected {', '.join(CORPORA)}."
             + (f" Did you mean {near[0]!r}?" if near else "")
         )
-    module, attribute = CORPORA[name]
+    entry = CORPORA[name]
+    if isinstance(entry, CorpusDefinition):
+        return entry
+    module, attribute = entry
     return getattr(import_module(f"{__name__}.sources.{module}"), attribute)
+
+
+def register_corpus(definition: CorpusDefinition) -> None:
+    """Add a corpus under its name to those of `training/prepare.py` and `--corpus NAME --source DIR`.
+
+    Args:
+        definition: the corpus; one of the same name is replaced.
+    """
+    CORPORA[definition.name] = definition
 
 
 def official_fold_roles(name: str) -> FoldRoles | None:

@@ -164,6 +164,8 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
+        # Of a pretraining checkpoint the first head that is not pretraining is published.
+        Architecture("beatgan", "Beatgan", heads=("anomaly_detection", "encoder", "pretraining", "classifier")),
         Architecture("byol", "Byol", builds_on=("simclr",)),
         # The converter of its official checkpoints shares the reader and the heads.
         Architecture("cpc", "Cpc", builds_on=("xresnet1d",)),
@@ -172,6 +174,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
         Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),
         Architecture("moco_v3", "MocoV3", builds_on=("ecg_vit",)),
+        Architecture(
+            "si_beatgan",
+            "SiBeatgan",
+            heads=("anomaly_detection", "encoder", "pretraining", "classifier"),
+            builds_on=("beatgan",),
+        ),
         Architecture("simclr", "Simclr", builds_on=("xresnet1d",)),
         Architecture("swav", "Swav", builds_on=("simclr",)),
         Architecture("swin1d", "Swin1d", heads=("encoder", "classifier")),

@@ -208,6 +208,10 @@ class EcgBackboneModel(Encoder, EcgBackbonePreTrainedModel):
         """Return the width of a layer of the backbone."""
         return self.backbone.layer_size(layer)
 
+    def pooled_layer_size(self, layer: int) -> int:
+        """Width of a pooled layer of the backbone."""
+        return self.backbone.pooled_layer_size(layer)
+
     def normalize_layer(self, tokens: torch.Tensor) -> torch.Tensor:
         """Normalize the output of an inner layer as the backbone does."""
         return self.backbone.normalize_layer(tokens)

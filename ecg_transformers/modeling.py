@@ -316,7 +316,8 @@ class Encoder(EcgPreTrainedModel):
     """Contract of the encoders (`XModel`), on which heads, probes, pipelines and fine-tuning rely.
 
     An architecture implements `num_layers`, `pool`, `layer_groups` and `_drop_layers`, and where they differ from the
-    defaults `has_cls_token`, `takes_any_window`, `token_mask`, `resize_window`, `layer_size` and `normalize_layer`.
+    defaults `has_cls_token`, `takes_any_window`, `token_mask`, `resize_window`, `layer_size`, `pooled_layer_size` and
+    `normalize_layer`.
     Its `forward` takes `input_values`, `attention_mask`, `lead_mask`, `record_index`, `output_hidden_states`,
     `output_attentions`, `return_dict` and `last_layer`: with `last_layer=k` the layers above k are not run, and the
     output is that of `truncate(k)`.
@@ -380,6 +381,14 @@ class Encoder(EcgPreTrainedModel):
             layer: Number of the layer.
         """
         return self.config.hidden_size
+
+    def pooled_layer_size(self, layer: int) -> int:
+        """Return the width of what `pool` makes of the tokens of a layer; here in proportion to their width.
+
+        Args:
+            layer: Number of the layer.
+        """
+        return self.config.pooled_size * self.layer_size(layer) // self.config.hidden_size
 
     def normalize_layer(self, tokens: torch.Tensor) -> torch.Tensor:
         """Normalize the output of an inner layer before it is pooled; transformers use a parameter-free LayerNorm.
@@ -475,15 +484,15 @@ class Encoder(EcgPreTrainedModel):
         Raises:
             CheckpointError: Attention pooling of several layers.
         """
-        widths = [self.layer_size(number) for number in self.layer_numbers(layer)]
+        numbers = self.layer_numbers(layer)
+        widths = [self.layer_size(number) for number in numbers]
         if kind == "attention" and len(widths) > 1:
             raise CheckpointError(
                 f"pooling is 'attention' and layer {layer}; attention pools the tokens of one layer. Name one layer, "
                 "or choose another pooling."
             )
-        config = self.config
-        pooled = [config.pooled_size * width // config.hidden_size for width in widths]
-        return Pooling(kind, sum(widths), cls_token=self.has_cls_token, pooled_size=sum(pooled))
+        pooled = sum(self.pooled_layer_size(number) for number in numbers)
+        return Pooling(kind, sum(widths), cls_token=self.has_cls_token, pooled_size=pooled)
 
     def encode(
         self, *, layer: int | Sequence[int] = -1, output_hidden_states: bool | None = None, **inputs: Any

@@ -36,6 +36,7 @@ def nt_xent(
     first_record: int = 0,
     sources: torch.Tensor | None = None,
     column_sources: torch.Tensor | None = None,
+    excluded: torch.Tensor | None = None,
     rule: SelectionRule = PLAIN,
 ) -> NtXent:
     """Each view against another view of its record and all views of other records.
@@ -51,6 +52,7 @@ def nt_xent(
         first_record: Place of this process's first record among those of `columns`.
         sources: Source of each record `(records,)`, see `source_numbers`.
         column_sources: The same of `columns`; `sources` if not given.
+        excluded: Booleans `(records, all records)`, True = no view of that record is a negative, see `negatives`.
         rule: Which views of other records are positives or left out. Default: all are negatives.
 
     Raises:
@@ -59,7 +61,8 @@ def nt_xent(
     columns = views if columns is None else columns
     records, count, _ = views.shape
     places = torch.arange(first_record, first_record + records, device=views.device)
-    own = _per_view(places[:, None] == torch.arange(len(columns), device=views.device), count)
+    own = places[:, None] == torch.arange(len(columns), device=views.device)
+    own = _per_view(own if excluded is None else own | excluded, count)
     alike = None
     if sources is not None:
         alike = _per_view(of_same_source(sources, sources if column_sources is None else column_sources), count)

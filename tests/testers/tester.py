@@ -64,6 +64,8 @@ class EcgModelTester:
         takes_left_padding: Whether padding may precede the signal.
         takes_any_window: Whether windows of other lengths than the configuration's are accepted.
         shortest_window: The shortest of them, in samples.
+        resizes_window: Whether `resize_window` adapts it to another window of the same kind.
+        draws_change_the_loss: Whether the loss of pretraining depends on what is drawn.
         records_are_independent: Whether, in training mode too, a record's output is its own: not with BatchNorm.
         twins: Momentum encoders of the pretraining class: name, and name of what it follows.
         feature_extractor_fields: Non-default fields of the extractor.
@@ -80,6 +82,8 @@ class EcgModelTester:
     takes_left_padding: ClassVar[bool] = True
     takes_any_window: ClassVar[bool] = False
     shortest_window: ClassVar[int] = 1
+    resizes_window: ClassVar[bool] = True
+    draws_change_the_loss: ClassVar[bool] = True
     records_are_independent: ClassVar[bool] = True
     twins: ClassVar[dict[str, str]] = {}
     feature_extractor_fields: ClassVar[dict[str, Any]] = {}

@@ -1,0 +1,1 @@
+"""BeatGAN: abnormal beats by the error of an adversarially trained autoencoder."""

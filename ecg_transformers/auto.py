@@ -80,7 +80,8 @@ class Architecture:
     Args:
         model_type: Name in `config.json`, and suffix of its modules.
         prefix: Prefix of its class names.
-        heads: Kinds of its model classes, names of `CLASS_KINDS`; any may be absent.
+        heads: Kinds of its model classes, names of `CLASS_KINDS`; any may be absent. Of a pretraining checkpoint the
+            first one that is not `"pretraining"` is published.
         builds_on: Families whose modules it imports.
         trainer: Class that runs its pretraining, as `module.Class`. Default: `PretrainingTrainer`.
         package: Package of its modules, or the one module that defines its classes. Default:
@@ -164,7 +165,6 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
-        # Of a pretraining checkpoint the first head that is not pretraining is published.
         Architecture("beatgan", "Beatgan", heads=("anomaly_detection", "encoder", "pretraining", "classifier")),
         Architecture("byol", "Byol", builds_on=("simclr",)),
         # The converter of its official checkpoints shares the reader and the heads.

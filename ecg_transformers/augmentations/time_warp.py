@@ -24,9 +24,7 @@ class WarpPlaces(NamedTuple):
     second: torch.Tensor
 
 
-def draw_beat_warp(
-    generator: RowGenerator, num_samples: int, peak: int, *, views: int = 1
-) -> dict[str, torch.Tensor]:
+def draw_beat_warp(generator: RowGenerator, num_samples: int, peak: int, *, views: int = 1) -> dict[str, torch.Tensor]:
     """Draw the order of the samples on both sides of the R peak, of which `warp_places` takes the first ones.
 
     Args:

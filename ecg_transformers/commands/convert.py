@@ -17,6 +17,7 @@ __all__ = ["CONVERTERS", "convert_checkpoint"]
 
 # Kind of checkpoint to module and function.
 CONVERTERS: dict[str, str] = {
+    "beatgan": "beatgan.convert_beatgan:convert_beatgan",
     "ecg-selfsupervised-simclr": "simclr.convert_simclr:convert_simclr",
     "ecg-selfsupervised-byol": "byol.convert_byol:convert_byol",
     "ecg-selfsupervised-swav": "swav.convert_swav:convert_swav",

@@ -46,4 +46,5 @@ def mean_squared_error(first: torch.Tensor, second: torch.Tensor) -> torch.Tenso
         first: Of any shape: signals for the reconstruction, features of a discriminator for the feature matching.
         second: Of the same shape.
     """
-    return functional.mse_loss(*at_least_float32(first, second))
+    first, second = at_least_float32(first, second)
+    return functional.mse_loss(first, second)

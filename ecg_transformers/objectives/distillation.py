@@ -28,9 +28,7 @@ def relative_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor
     return mean_squared_error(student, teacher) / reference.var(dim=0, correction=0).mean()
 
 
-def attention_distillation(
-    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]
-) -> torch.Tensor:
+def attention_distillation(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
     """Attention transfer: distance of the energies over time of corresponding layers, summed over the layers.
 
     The energy of a time step is the mean square over its channels; that of a layer is scaled to unit length over time.

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from ..errors import CheckpointError
+from .precision import at_least_float32
 from .sources import same_source
 
 __all__ = ["BeatNegatives", "excluded_negatives"]
@@ -56,7 +57,7 @@ def excluded_negatives(
 
 
 def _nearest(beats: torch.Tensor, count: int) -> torch.Tensor:
-    rows = beats.flatten(1)
+    (rows,) = at_least_float32(beats.flatten(1))
     # The distances themselves, not by inner products, whose rounding would reorder nearly equal beats.
     distances = torch.cdist(rows[None], rows[None], compute_mode="donot_use_mm_for_euclid_dist")[0]
     distances.fill_diagonal_(torch.inf)

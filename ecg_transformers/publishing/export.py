@@ -77,7 +77,7 @@ class Opened:
 
 
 def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened:
-    """Opens the model of a checkpoint that is to be published: of a pretraining checkpoint its encoder.
+    """Opens the model of a checkpoint that is to be published: of a pretraining checkpoint the first other head.
 
     Args:
         checkpoint: Folder of a run, or of an earlier publication.
@@ -100,7 +100,7 @@ def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened
         raise CheckpointError(f"{checkpoint} is a {classes[saved].__name__} and has no pretraining state to publish.")
     head = saved
     if saved == "pretraining" and not with_pretraining_state:
-        head = next((one for one in ("encoder", *classes) if one in classes and one != "pretraining"), saved)
+        head = next((one for one in classes if one != "pretraining"), saved)
     model = _load_whole(checkpoint, classes[head])
     if head == "classifier":
         _check_labels(checkpoint, model)

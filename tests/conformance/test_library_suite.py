@@ -67,6 +67,8 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
         architecture = self.architecture
         tables = (
             (modeling_auto.MODEL_MAPPING_NAMES, architecture.encoder),
+            # Like a backbone it has no loss.
+            (modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES, architecture.anomaly_detection),
             (modeling_auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES, architecture.pretraining),
             (modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),
             (modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, architecture.classifier),

@@ -212,7 +212,9 @@ def test_two_leads(tmp_path):
     steps = Steps(model, tmp_path)
     assert_losses(steps(x), losses, NUMBERS)
     want = recorded["step1.after.G.running_mean.encoder1.main.3"]
-    assert_near(model.beatgan.features.stages[0].norm.running_mean, want, STATES if want.dtype == torch.float64 else 1e-6)
+    assert_near(
+        model.beatgan.features.stages[0].norm.running_mean, want, STATES if want.dtype == torch.float64 else 1e-6
+    )
 
 
 def rule(ordinal, count):
@@ -287,14 +289,16 @@ def test_full_size(small, tmp_path, dtype, name, tolerance):
             for key, (total, norm) in ours(indices).items():
                 found = state[key].double()
                 assert found.norm().item() == pytest.approx(norm.item(), rel=tolerance), key
-                assert found.sum().item() == pytest.approx(total.item(), rel=tolerance, abs=tolerance * norm.item()), key
+                assert found.sum().item() == pytest.approx(total.item(), rel=tolerance, abs=tolerance * norm.item()), (
+                    key
+                )
 
 
 def test_reinitialization(tmp_path):
     recorded = load_file(FOLDER / "reinit.safetensors")
     model = build(ours(recorded, "init."))
     steps = Steps(model, tmp_path)
-    model.draw = lambda generator: {"reinitialization_seed": torch.tensor(123)}
+    model.draw = lambda generator: {"reinitialization_seed": torch.tensor([123])}
     logged = steps(recorded["x"])
     assert_losses(logged, metadata("reinit", "losses"), NUMBERS)
     assert logged["reinitialized"] == 1

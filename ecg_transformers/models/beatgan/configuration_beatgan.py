@@ -96,10 +96,10 @@ class BeatganConfig(EcgConfig):
             raise CheckpointError(
                 f"samples_before is {self.samples_before}; expected 0 to {self.window_size - 1} (window_size)."
             )
-        if not 0 <= self.warp_probability <= 1 or not 0 <= self.reinitialize_below < 1:
+        if not 0 <= self.warp_probability <= 1 or not self.reinitialize_below >= 0:
             raise CheckpointError(
                 f"warp_probability is {self.warp_probability} and reinitialize_below {self.reinitialize_below}; "
-                "expected a probability, and a loss from 0 up to, not including, 1."
+                "expected a probability, and a loss of at least 0."
             )
         if self.score_statistics is not None:
             self.score_statistics = dict(self.score_statistics)
@@ -117,7 +117,7 @@ class BeatganConfig(EcgConfig):
     @property
     def pooled_size(self) -> int:
         """Width of `pooler_output`: the latent vector, or without one the mean over the tokens."""
-        return self.latent_size or self.hidden_size
+        return self.latent_size or self.stage_sizes[-1]
 
     def check_warp(self) -> None:
         """Refuse warps that do not fit into the beat; only what warps calls this.

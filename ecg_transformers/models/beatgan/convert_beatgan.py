@@ -1,6 +1,6 @@
 """Official checkpoints of BeatGAN (hi-bingo/BeatGAN)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,7 +48,7 @@ def our_discriminator(state: OfficialState) -> dict[str, torch.Tensor]:
     return tensors | state.take_module("classifier.0.", "discriminator.classifier.")
 
 
-def _features(state: OfficialState, official: str, ours: str) -> Mapping[str, torch.Tensor]:
+def _features(state: OfficialState, official: str, ours: str) -> dict[str, torch.Tensor]:
     tensors = state.take_module(f"{official}0.", f"{ours}embed.")
     for stage in range(_STAGES):
         place = _FIRST + _PARTS * stage

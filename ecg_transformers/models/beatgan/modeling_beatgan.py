@@ -4,6 +4,7 @@ Source: Zhou, Liu, Hooi, Cheng, Ye 2019 ("BeatGAN: Anomalous Rhythm Detection us
 Series", IJCAI) and its public code hi-bingo/BeatGAN. See `docs/systems/beatgan.md`.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # Published: kernel, stride and padding of all convolutions but those at the latent vector.
-_HALVING = {"kernel_size": 4, "stride": 2, "padding": 1, "bias": False}
+_KERNEL, _STRIDE, _PADDING = 4, 2, 1
 _NEGATIVE_SLOPE = 0.2
 
 # Name in `score_statistics` to quantile.
@@ -41,13 +42,17 @@ _QUANTILES = {"q50": 0.5, "q90": 0.9, "q95": 0.95, "q99": 0.99, "q999": 0.999}
 _BATCH = 64
 
 
+class BeatganNorm(nn.BatchNorm1d):
+    """BatchNorm of the networks; unlike that of a head it starts with random scales."""
+
+
 class BeatganStage(nn.Module):
     """Convolution of stride 2, BatchNorm, LeakyReLU: `(batch, inputs, samples)` to `(batch, outputs, samples / 2)`."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, **_HALVING)
-        self.norm = nn.BatchNorm1d(outputs)
+        self.conv = nn.Conv1d(inputs, outputs, _KERNEL, _STRIDE, _PADDING, bias=False)
+        self.norm = BeatganNorm(outputs)
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Halve the number of samples."""
@@ -64,7 +69,7 @@ class BeatganFeatures(nn.Module):
 
     def __init__(self, num_leads: int, sizes: list[int]):
         super().__init__()
-        self.embed = nn.Conv1d(num_leads, sizes[0], **_HALVING)
+        self.embed = nn.Conv1d(num_leads, sizes[0], _KERNEL, _STRIDE, _PADDING, bias=False)
         self.stages = nn.ModuleList(map(BeatganStage, sizes[:-1], sizes[1:]))
 
     def forward(self, signal: torch.Tensor, last_stage: int | None = None) -> tuple[torch.Tensor, ...]:
@@ -88,10 +93,10 @@ class BeatganDecoder(nn.Module):
         sizes = config.stage_sizes[::-1]
         self.convs = nn.ModuleList([nn.ConvTranspose1d(config.latent_size, sizes[0], config.num_tokens, bias=False)])
         self.convs.extend(
-            nn.ConvTranspose1d(inputs, outputs, **_HALVING)
+            nn.ConvTranspose1d(inputs, outputs, _KERNEL, _STRIDE, _PADDING, bias=False)
             for inputs, outputs in zip(sizes, [*sizes[1:], config.num_leads], strict=True)
         )
-        self.norms = nn.ModuleList(map(nn.BatchNorm1d, sizes))
+        self.norms = nn.ModuleList(map(BeatganNorm, sizes))
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         """Reconstruct beats, with values from -1 to 1."""
@@ -120,8 +125,13 @@ class BeatganPreTrainedModel(EcgPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             init.xavier_normal_(module.weight)
-        elif isinstance(module, nn.BatchNorm1d):
+        elif isinstance(module, BeatganNorm):
             init.normal_(module.weight, 1.0, 0.02)
+        elif isinstance(module, nn.Linear):
+            # Of heads: weights as in torch.
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                init.zeros_(module.bias)
 
 
 class BeatganModel(Encoder, BeatganPreTrainedModel):
@@ -140,7 +150,7 @@ class BeatganModel(Encoder, BeatganPreTrainedModel):
         self.features = BeatganFeatures(config.num_leads, config.stage_sizes)
         self.latent = None
         if config.latent_size:
-            self.latent = nn.Conv1d(config.hidden_size, config.latent_size, config.num_tokens, bias=False)
+            self.latent = nn.Conv1d(config.stage_sizes[-1], config.latent_size, config.num_tokens, bias=False)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -219,9 +229,7 @@ class BeatganModel(Encoder, BeatganPreTrainedModel):
             raise SignalError(f"{type(self).__name__} got no input_values; expected (batch, leads, samples).")
         self.token_mask(attention_mask)
         states = self.features(self.prepare_input(input_values, lead_mask), last_layer)
-        return self.make_output(
-            states[-1], states, output_hidden_states=output_hidden_states, return_dict=return_dict
-        )
+        return self.make_output(states[-1], states, output_hidden_states=output_hidden_states, return_dict=return_dict)
 
 
 class Generated(NamedTuple):

@@ -8,7 +8,7 @@ from reconstructions, then the generator learns with the updated discriminator; 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ from .modeling_beatgan import BeatganFeatures, BeatganGenerator, BeatganModel, G
 __all__ = ["BeatganDiscriminator", "BeatganForPreTraining", "BeatganForPreTrainingOutput"]
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
+
+_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass
@@ -118,7 +120,7 @@ class BeatganForPreTraining(BeatganGenerator):
             }
             if not config.official_order:
                 for norm in self._generator_norms():
-                    norm.momentum = 1 - (1 - norm.momentum) ** 2
+                    norm.momentum = 1 - (1 - cast(float, norm.momentum)) ** 2
         self._build()
         self.post_init()
 
@@ -139,7 +141,7 @@ class BeatganForPreTraining(BeatganGenerator):
             generator: Source of the numbers, one stream per row.
 
         Returns:
-            `reinitialization_seed`, shared by the rows; with `warp_probability` `warp_chance (rows,)`, and what
+            `reinitialization_seed (1,)`, shared by the rows; with `warp_probability` `warp_chance (rows,)`, and what
             `draw_beat_warp` gives as `warp_left` and `warp_right`.
         """
         config, draws = self.config, dict[str, torch.Tensor]()
@@ -147,9 +149,8 @@ class BeatganForPreTraining(BeatganGenerator):
             warp = draw_beat_warp(generator, config.window_size, config.samples_before)
             draws |= {"warp_chance": generator.uniform()} | {f"warp_{name}": order for name, order in warp.items()}
         if self.phases:
-            bounds = torch.iinfo(torch.int64)
             draws["reinitialization_seed"] = torch.randint(
-                bounds.max, (), generator=generator.shared, device=generator.device
+                _LARGEST_SEED, (1,), generator=generator.shared, device=generator.device
             )
         return draws
 
@@ -227,7 +228,7 @@ class BeatganForPreTraining(BeatganGenerator):
             generated = self.generate_beats(input_values, attention_mask, lead_mask)
             if shared and phase and self.training:
                 for norm in self._generator_norms():
-                    norm.num_batches_tracked += 1
+                    cast(torch.Tensor, norm.num_batches_tracked).add_(1)
         terms: dict[str, Any] = {}
         if self.phases and phase != GENERATOR:
             terms |= self._judge(generated, reinitialization_seed, others)
@@ -250,7 +251,7 @@ class BeatganForPreTraining(BeatganGenerator):
         fake, _ = self.discriminator(generated.reconstruction.detach())
         loss = discriminator_loss(real, fake).loss
         if self.training:
-            seed = torch.randint(torch.iinfo(torch.int64).max, ()) if seed is None else seed
+            seed = torch.randint(_LARGEST_SEED, (1,)) if seed is None else seed
             self._judged = (loss.detach(), seed)
         return {"discriminator_loss": loss, "reinitialized": (loss.detach() < self.config.reinitialize_below).float()}
 

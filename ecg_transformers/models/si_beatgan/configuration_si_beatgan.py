@@ -22,8 +22,8 @@ class SiBeatganConfig(BeatganConfig):
             the distillation terms; not part of the checkpoint.
         teacher_hash (`str`, *optional*): Hash of the teacher's tensors, set when it is first used; another teacher is
             refused.
-        teacher_latent_size (`int`, *optional*): The teacher's `latent_size`, where it is not the student's: a linear map
-            between both is then learned. Default: the same.
+        teacher_latent_size (`int`, *optional*): The teacher's `latent_size`, where it is not the student's: a linear
+            map between both is then learned. Default: the same.
         output_distillation_weight (`float`, default 1): Weight of the distance of the reconstructions.
         latent_distillation_weight (`float`, default 0.1): Weight of the distance of the latent vectors.
         feature_distillation_weight (`float`, default 0): Weight of the distance of the features that the teacher's

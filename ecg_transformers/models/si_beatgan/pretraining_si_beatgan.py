@@ -154,7 +154,7 @@ class SiBeatganForPreTraining(BeatganForPreTraining):
             self.set_teacher(self._open_teacher(), self.config.teacher)
         [teacher] = self._teacher
         if (teacher.device, teacher.dtype) != (self.device, self.dtype):
-            teacher.to(self.device, self.dtype)
+            nn.Module.to(teacher, self.device, self.dtype)
         return teacher
 
     def _open_teacher(self) -> BeatganForPreTraining:
@@ -253,8 +253,9 @@ class SiBeatganForPreTraining(BeatganForPreTraining):
                 generated.error, target.error, temperature, config.score_distillation_over
             )
         if "published_distillation_loss" in weights:
-            scores = (one.error.mean(dim=(1, 2)) for one in (generated, target))
-            terms["published_distillation_loss"] = published_distillation(*scores, temperature)
+            terms["published_distillation_loss"] = published_distillation(
+                generated.error.mean(dim=(1, 2)), target.error.mean(dim=(1, 2)), temperature
+            )
         return terms
 
     def _contrast(

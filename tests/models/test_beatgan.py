@@ -68,7 +68,7 @@ def test_fields_that_contradict_each_other_are_refused(fields, words):
 def test_what_only_some_classes_need_is_refused_by_them():
     with pytest.raises(CheckpointError, match="no latent vector to decode"):
         BeatganForAnomalyDetection(BeatganConfig(latent_size=0))
-    with pytest.raises(CheckpointError, match="280 samples on each side.*140 before and 179"):
+    with pytest.raises(CheckpointError, match=r"280 samples on each side.*140 before and 179"):
         BeatganForPreTraining(BeatganConfig(warp_probability=0.5, warp_samples=140))
     assert BeatganModel(BeatganConfig(latent_size=0, **{k: v for k, v in SMALL.items() if k != "latent_size"}))
 
@@ -234,7 +234,7 @@ def test_calibration_sets_threshold_and_statistics_that_are_saved(tmp_path):
     again = BeatganForAnomalyDetection.from_pretrained(tmp_path)
     assert again.config.score_statistics == model.config.score_statistics
     assert again.config.anomaly_threshold == model.config.anomaly_threshold
-    with pytest.raises(CheckpointError, match="quantile is 1.0"):
+    with pytest.raises(CheckpointError, match=r"quantile is 1\.0"):
         model.calibrate(normal, quantile=1.0)
     with pytest.raises(CheckpointError, match="no beats to calibrate on"):
         model.calibrate([])

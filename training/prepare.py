@@ -2,6 +2,7 @@
 
     python training/prepare.py CORPUS --source DIR --output DIR [--download] [--num_proc N] [--sampling_rate HZ]
     python training/prepare.py folder --source DIR --table labels.csv --output DIR
+    python training/prepare.py mitdb_beats --source DIR --output DIR [--preparation published]
     python training/prepare.py synthetic --records 2000 --seed 0 --output DIR
 
 An interrupted or killed command resumes where it left off when it is run again. Records that cannot be read are left
@@ -77,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, one in READING.items():
         result.add_argument(f"--{name}", nargs="*", metavar="VALUE", help=one.facts["help"])
+    result.add_argument(
+        "--preparation",
+        choices=("corrected", "published"),
+        help="mitdb_beats: every annotated beat (default), or the preparation that BeatGAN was published with",
+    )
     result.add_argument("--records", type=int, default=2000, help="synthetic: number of records (default 2000)")
     result.add_argument("--seed", type=int, default=0, help="synthetic: seed of the recordings (default 0)")
     result.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
@@ -106,6 +112,8 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
         reading["treat_as"] = recordings.treat_as
     if name != "folder" and (options.table is not None or reading):
         raise CorpusError(f"--table and --read_* belong to the corpus 'folder'; {name} has its own labels and headers.")
+    if name != "mitdb_beats" and options.preparation is not None:
+        raise CorpusError(f"--preparation belongs to the corpus 'mitdb_beats'; {name} has one preparation.")
     if name == "synthetic":
         from ecg_transformers.corpora.sources.synthetic import synthetic_definition
 
@@ -124,6 +132,10 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
             kinds = ", ".join(f"{suffix} {count}" for suffix, count in others.most_common(5))
             print(f"not read: {others.total()} files of other kinds ({kinds})")
         return folder_definition(options.source, options.table, task=options.task, read_options=reading)
+    if name == "mitdb_beats" and options.preparation is not None:
+        from ecg_transformers.corpora.sources.mitdb_beats import beats_definition
+
+        return beats_definition(options.preparation)
     return corpus_definition(name)
 
 

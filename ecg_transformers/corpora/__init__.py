@@ -13,6 +13,7 @@ __all__ = ["CORPORA", "corpus_definition", "official_fold_roles", "register_corp
 CORPORA: dict[str, tuple[str, str] | CorpusDefinition] = {
     "ptbxl": ("ptbxl", "PTBXL"),
     "mitdb": ("mitdb", "MITDB"),
+    "mitdb_beats": ("mitdb_beats", "MITDB_BEATS"),
     "cinc2017": ("cinc2017", "CINC2017"),
     "cpsc2018": ("challenge2021", "CPSC2018"),
     "cpsc_extra": ("challenge2021", "CPSC_EXTRA"),

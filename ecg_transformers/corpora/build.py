@@ -114,6 +114,13 @@ def _plan_job(
     extractor: "EcgFeatureExtractor | None",
 ) -> BuildJob:
     """How the records are stored: at which rate, after which steps, in which type."""
+    if definition.stored_after is not None:
+        if extractor is not None or sampling_rate not in (None, *definition.native_rates):
+            raise CorpusError(
+                f"{definition.name} is stored filtered, at {definition.native_rates[0]:g} Hz, and takes no other rate "
+                "or checkpoint. Leave --sampling_rate and --model out."
+            )
+        return BuildJob(definition, root, work, definition.storage, None, None, dict(definition.stored_after))
     other_rate = float(sampling_rate) if sampling_rate and sampling_rate not in definition.native_rates else None
     if extractor is None:
         storage: Storage = definition.storage if other_rate is None else "float32"

@@ -3,7 +3,7 @@
 Three protocols. `published/0` to `published/4` (Zhou et al., IJCAI 2019): beats at random, so that every patient is in
 training and in test; a search for the nearest training beat beats every published figure on it. `patients/0` to
 `patients/4`: five folds of patients, balanced by class. `de_chazal`: the records DS1 train, DS2 test (de Chazal et al.,
-IEEE Trans Biomed Eng 51:1196, 2004), without record 202, whose patient is in DS1, where patients are kept apart.
+IEEE Trans Biomed Eng 51:1196, 2004). Record 201 of DS1 is of the patient of record 202 of DS2 and does not train here.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,16 @@ import numpy as np
 from ..errors import CorpusError
 from .prepared import Corpus
 
-__all__ = ["CLASSES", "SPLITS", "BeatSplit", "beat_classes", "de_chazal_split", "named_split", "patient_split", "published_split"]
+__all__ = [
+    "CLASSES",
+    "SPLITS",
+    "BeatSplit",
+    "beat_classes",
+    "de_chazal_split",
+    "named_split",
+    "patient_split",
+    "published_split",
+]
 
 # Classes of beats; every class but the first is abnormal.
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -105,17 +114,18 @@ def patient_split(classes: np.ndarray, patients: np.ndarray, fold: int) -> BeatS
 
 
 def de_chazal_split(classes: np.ndarray, patients: np.ndarray, folds: np.ndarray) -> BeatSplit:
-    """DS1 trains and validates (five of its patients), DS2 tests, without the record of a patient of DS1.
+    """DS1 trains and validates (five of its patients), DS2 tests; a patient of both does not train.
 
     Args:
         classes: Class of each beat as a number in `CLASSES`, `(beats,)`.
         patients: Patient of each beat, `(beats,)`.
         folds: 1 for beats of DS1, 2 for those of DS2, `(beats,)`.
     """
-    first, test = folds == DE_CHAZAL_TRAIN, folds == DE_CHAZAL_TEST
+    test = folds == DE_CHAZAL_TEST
+    first = (folds == DE_CHAZAL_TRAIN) & ~np.isin(patients, patients[test])
     validation = first & np.isin(patients, DE_CHAZAL_VALIDATION)
     train = first & ~validation & (classes == 0)
-    return BeatSplit("de_chazal", *map(np.flatnonzero, (train, validation, test & ~np.isin(patients, patients[first]))))
+    return BeatSplit("de_chazal", *map(np.flatnonzero, (train, validation, test)))
 
 
 def _check_fold(name: str, fold: int) -> None:

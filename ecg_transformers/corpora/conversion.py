@@ -55,16 +55,8 @@ def through_contract(row: CorpusRecord, contract: "SignalContract") -> CorpusRec
         )
     length = resampled_length(row.signal.shape[1], row.sampling_rate, contract.sampling_rate)
     # One window as long as the recording: the same code as the extractor's, without cutting.
-    whole = replace(
-        contract,
-        window_size=length,
-        window_stride=length,
-        patch_size=None,
-        return_patches=False,
-        normalization="none",
-        normalization_mean=None,
-        normalization_std=None,
-        allow_short=False,
+    whole = contract.for_whole(
+        length, normalization="none", normalization_mean=None, normalization_std=None, allow_short=False
     )
     record = EcgRecord(row.in_millivolts(), row.sampling_rate, row.leads, name=row.name)
     done: list[str] = []

@@ -74,6 +74,8 @@ def make_batch(
         )
     if flat is not None:
         windows, lead_mask = _treat_flat(windows, lead_mask, flat, contract)
+    if contract.reference != "none":
+        windows = _minus_reference(windows, prepared)
     if kept is not None:
         lead_mask = lead_mask & kept
     if random_lead_mask is not None:
@@ -108,6 +110,19 @@ def _treat_flat(
     if contract.flat_lead == "mask" or contract.normalization != "none":
         windows = windows.masked_fill(flat.unsqueeze(-1), 0.0)
     return windows, lead_mask & ~flat if contract.flat_lead == "mask" else lead_mask
+
+
+def _minus_reference(windows: torch.Tensor, prepared: list[PreparedRecord]) -> torch.Tensor:
+    """Normalized beats minus the reference beat of their recording."""
+    # A loop over recordings, whose numbers of beats differ.
+    parts = windows.numpy()
+    ends = np.cumsum([len(one.starts) for one in prepared])
+    beats = [
+        np.median(parts[end - len(one.starts) : end], axis=0) if one.reference_beat is None else one.reference_beat
+        for one, end in zip(prepared, ends.tolist(), strict=True)
+    ]
+    counts = [len(one.starts) for one in prepared]
+    return torch.from_numpy(parts - np.repeat(np.asarray(beats, dtype=np.float32), counts, axis=0))
 
 
 def flat_places(prepared: PreparedRecord, contract: SignalContract) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -94,8 +94,8 @@ class SignalContract:
         samples_before: Samples of a window before the R peak for `"beats"`. Default: None.
         samples_after: Samples of a window from the R peak on for `"beats"`; both together are `window_size`. Default:
             None.
-        reference: `"none"` (default), or `"record_median_beat"`: from each beat the median beat of its recording is
-            subtracted, lead by lead in mV, before normalization. The median is over all beats of the recording.
+        reference: `"none"` (default), or `"record_median_beat"`: from each normalized beat the median of the normalized
+            beats of its recording is subtracted, sample by sample.
         allow_short: Whether the model takes an attention mask, so that shorter recordings are padded with zeros at the
             end. Otherwise a shorter recording is an error, and the last of several windows ends with the recording.
             Default: False.
@@ -324,6 +324,17 @@ class SignalContract:
             raise SignalError(f"order is {order}; expected the steps {', '.join(STEPS)}, {rules}.")
         self._set("order", order)
 
+    def for_whole(self, num_samples: int, **changes: Any) -> "SignalContract":
+        """The contract with one window as long as a recording, for the steps before the window.
+
+        Args:
+            num_samples: Length of the recording after resampling.
+            **changes: Other fields that differ.
+        """
+        whole = {"window_size": num_samples, "window_stride": num_samples, "window_mode": "crop"}
+        beats = {"samples_before": None, "samples_after": None, "reference": "none"}
+        return replace(self, **whole, **beats, patch_size=None, return_patches=False, **changes)
+
     def order_of(self, step: str) -> int:
         """Position of a step in the order; after all others if the order does not contain it."""
         return list(self.order).index(step) if step in self.order else len(STEPS)
@@ -448,7 +459,7 @@ class SignalContract:
 
     def _normalization_text(self) -> str:
         scale = self._scale_text()
-        return scale if self.reference == "none" else f"minus the median beat of the recording (mV); then {scale}"
+        return scale if self.reference == "none" else f"{scale}; then minus the median beat of the recording"
 
     def _scale_text(self) -> str:
         epsilon = f"eps {self.normalization_epsilon:g} mV"

@@ -216,8 +216,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             peaks: R peaks for `"beats"`: ascending samples of one recording at its own rate, or a list with those of
                 each. A beat that is not completely inside its recording is left out (`signals.windows.beat_starts`
                 says which ones).
-            reference_beat: With `reference`, the beat in mV that is subtracted `(leads, window_size)`, or a list with
-                that of each recording. Default: the median of the recording's beats in this call.
+            reference_beat: With `reference`, the normalized beat that is subtracted `(leads, window_size)`, or a list
+                with that of each recording. Default: the median of the recording's beats in this call.
             lead_mask: Leads to keep: names, or flags `(leads,)` or `(records, leads)` with 1 = present. The others
                 become zero after normalization. Default: all.
             random_lead_mask: Probability of masking each lead of each window; one lead is always kept. Default: None.
@@ -251,6 +251,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             gain=gain,
             num_leads=len(contract.lead_names),
         )
+        if peaks is not None and mode != "beats":
+            raise SignalError(f"peaks are for window='beats', and the window is {mode!r}. Leave peaks out.")
         steps = contract.remaining_steps(preprocessed_by)
         prepared = [
             prepare_record(
@@ -258,8 +260,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             )
             for item, marks, beat in zip(
                 items,
-                _per_record("peaks", peaks, len(items), axes=1, mode=mode),
-                _per_record("reference_beat", reference_beat, len(items), axes=2, mode=mode),
+                _per_record("peaks", peaks, len(items), axes=1),
+                _per_record("reference_beat", reference_beat, len(items), axes=2),
                 strict=True,
             )
         ]
@@ -362,7 +364,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             num_leads=len(contract.lead_names),
         )
         steps = contract.remaining_steps(kwargs.get("preprocessed_by"))
-        peaks = _per_record("peaks", kwargs.get("peaks"), len(items), axes=1, mode=mode)
+        peaks = _per_record("peaks", kwargs.get("peaks"), len(items), axes=1)
         return "\n\n".join(
             _explain_one(item, contract, steps, mode, marks) for item, marks in zip(items, peaks, strict=True)
         )
@@ -384,12 +386,10 @@ CALL_NAMES = (*tuple(signature(EcgFeatureExtractor.__call__).parameters)[2:-1], 
 EXPLAIN_NAMES = ("sampling_rate", "leads", "units", "gain", "window", "peaks", "preprocessed_by", *POLICIES)
 
 
-def _per_record(name: str, values: Any, count: int, *, axes: int, mode: str) -> list[Any]:
+def _per_record(name: str, values: Any, count: int, *, axes: int) -> list[Any]:
     """One value for each record: that of a single record, or those of a list; None for each if there are none."""
     if values is None:
         return [None] * count
-    if mode != "beats":
-        raise SignalError(f"{name} is for window='beats', and the window is {mode!r}. Leave {name} out.")
     if count == 1 and (len(values) == 0 or np.ndim(values[0]) == axes - 1):
         return [values]
     if not isinstance(values, list | tuple) or len(values) != count:
@@ -410,6 +410,8 @@ def _explain_one(
         trace.append(f"{contract.lead_names[lead]} is flat in window {window}: {result}")
     if contract.normalization != "none" and contract.order_of("window") < contract.order_of("normalize"):
         trace.append(f"normalized each window ({contract.normalization})")
+    if contract.reference != "none":
+        trace.append("subtracted the median beat of the recording")
     title = (
         f"{record.name or 'record'}: {record.num_leads} leads, {record.duration:.4g} s at {record.sampling_rate:g} Hz"
     )

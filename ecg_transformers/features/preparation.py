@@ -38,6 +38,8 @@ class PreparedRecord:
         starts: First sample of each window at the rate of the model `(windows,)`.
         present: Leads of the recording, bool `(leads,)`.
         flat: Leads that are constant in the recording within the window, bool `(windows, leads)`.
+        reference_beat: Normalized beat `(leads, window_size)` that is subtracted where the contract has a `reference`;
+            None: the median of these windows.
     """
 
     windows: np.ndarray
@@ -45,6 +47,7 @@ class PreparedRecord:
     starts: np.ndarray
     present: np.ndarray
     flat: np.ndarray
+    reference_beat: np.ndarray | None = None
 
 
 def prepare_record(
@@ -66,8 +69,8 @@ def prepare_record(
         steps: Remaining steps of the contract.
         window_mode: `"slide"`, `"crop"`, `"center"`, `"random"` or `"beats"`.
         peaks: R peaks as samples of the recording, for `"beats"`.
-        reference_beat: Beat `(leads, window_size)` in mV that a contract with `reference` subtracts; None: the median
-            of the beats that are cut here.
+        reference_beat: Normalized beat `(leads, window_size)` that a contract with `reference` subtracts; None: the
+            median of the beats that are cut here.
         generator: Random generator for `"random"`; None: the global one.
         trace: Receives one sentence for each operation on this recording.
 
@@ -96,7 +99,9 @@ def prepare_record(
         raise SignalError(
             f"{_title(record)} is marked as resampled but has {rate:g} Hz; expected {contract.sampling_rate:g} Hz."
         )
-    if window_mode == "beats":
+    if "window" not in steps:
+        starts = _stored_window(record, signal.shape[1], contract)
+    elif window_mode == "beats":
         starts = _beat_starts(record, signal.shape[1], contract, peaks, done)
     else:
         starts = _starts(record, signal.shape[1], contract, window_mode, generator)
@@ -105,16 +110,13 @@ def prepare_record(
         trace.append(_window_text(starts, lengths, signal.shape[1], contract))
     ratio = record.sampling_rate / contract.sampling_rate
     flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
-    if contract.reference != "none" and "normalize" in steps:
-        if window_mode != "beats":
-            raise SignalError(
-                f"reference is {contract.reference!r}, which beats are compared with, and window {window_mode!r}; "
-                "expected window='beats' with peaks=. Set reference='none' for other windows."
-            )
-        beat = np.median(windows, axis=0) if reference_beat is None else np.asarray(reference_beat, dtype=np.float32)
-        windows = windows - beat
-        done.append("subtracted the median beat of the recording")
-    return PreparedRecord(windows, lengths, starts, present, flat)
+    if contract.reference != "none" and reference_beat is None and (window_mode != "beats" or "window" not in steps):
+        raise SignalError(
+            f"reference is {contract.reference!r}, but the beats of {_title(record)} are not cut here (window "
+            f"{window_mode!r}); expected window='beats' with the recording and its peaks=. Pass those, or the median "
+            "of its normalized beats as reference_beat=."
+        )
+    return PreparedRecord(windows, lengths, starts, present, flat, reference_beat)
 
 
 def check_values(record: EcgRecord, prepared: PreparedRecord, contract: SignalContract) -> None:
@@ -327,6 +329,15 @@ def _starts(
     if start is None:
         start = int(torch.randint(surplus + 1, (), generator=generator)) if surplus else 0
     return np.array([start], dtype=np.int64)
+
+
+def _stored_window(record: EcgRecord, num_samples: int, contract: SignalContract) -> np.ndarray:
+    """Start of a record that is stored as one window."""
+    if num_samples != contract.window_size:
+        raise SignalError(
+            f"{_title(record)} is marked as one window but has {num_samples} samples; expected {contract.window_size}."
+        )
+    return np.zeros(1, dtype=np.int64)
 
 
 def _beat_starts(

@@ -1,12 +1,15 @@
 """The signals of a corpus as one flat array, after the steps of the contract that precede the window."""
 
-import dataclasses
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from transformers.utils import logging
 
+from ..corpora.layout import NO_PARENT
+from ..errors import CorpusError
 from ..features.preparation import prepare_record
 from ..signals.leads import lead_indices
 from ..signals.resample import resampled_length
@@ -60,6 +63,8 @@ def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredS
         LeadError: If leads are missing that the contract demands.
     """
     contract = extractor.contract
+    if contract.reference != "none":
+        return _minus_reference(corpus, extractor)
     if _lies_ready(corpus, contract):
         packed = corpus.packed()
         order = lead_indices(packed.leads, contract.lead_names)
@@ -83,14 +88,46 @@ def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredS
     return _prepare(corpus, contract)
 
 
+def _minus_reference(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:
+    """Normalized beats minus the median of all normalized beats of their recording, also of those not in `corpus`."""
+    plain = copy(extractor)
+    plain.reference = "none"
+    parents = np.unique(corpus.parent_ids)
+    if NO_PARENT in parents:
+        raise CorpusError(
+            f"reference is {extractor.reference!r}, and {corpus.name} has records that are no beats of a recording. "
+            "Prepare a corpus of beats (mitdb_beats), or set reference to 'none'."
+        )
+    family = corpus.whole.select(np.isin(corpus.whole.parent_ids, parents))
+    stored = store_signals(family, plain)
+    if not (stored.lengths == extractor.window_size).all():
+        raise CorpusError(
+            f"{corpus.name} has beats of {stored.lengths.min()} to {stored.lengths.max()} samples; expected "
+            f"{extractor.window_size}, the window of the model."
+        )
+    beats = stored.values.reshape(len(family), stored.num_leads, -1)
+    if stored.gain is not None and stored.baseline is not None:
+        beats = (beats - stored.baseline[..., np.newaxis]) / stored.gain[..., np.newaxis]
+    beats = beats if stored.order is None else beats[:, stored.order]
+    beats = plain.normalize_batch(torch.from_numpy(np.array(beats, dtype=np.float32))).numpy()
+    for parent in parents:  # recordings differ in their number of beats
+        own = family.parent_ids == parent
+        beats[own] -= np.median(beats[own], axis=0)
+    beats = beats[np.searchsorted(family.indices, corpus.indices)]
+    lengths = np.full(len(corpus), extractor.window_size, dtype=np.int64)
+    num_leads = beats.shape[1]
+    offsets = np.concatenate([[0], np.cumsum(lengths * num_leads)])
+    return StoredSignals(beats.reshape(-1), offsets, lengths, num_leads, normalized=True)
+
+
 def _lies_ready(corpus: "Corpus", contract: "SignalContract") -> bool:
     leads = set(corpus.leads)
+    to_filter = contract.bandpass is not None or contract.notch is not None
     return (
         len(leads) == 1
         and set(corpus.sampling_rates.tolist()) == {float(contract.sampling_rate)}
         and set(contract.lead_names) <= set(next(iter(leads)))
-        and contract.bandpass is None
-        and contract.notch is None
+        and not (to_filter and "filter" in contract.remaining_steps(corpus.info.get("preprocessed_by")))
         and contract.order_of("window") < contract.order_of("normalize")
         and not corpus.invalid_samples.any()
     )
@@ -103,9 +140,7 @@ def _prepare(corpus: "Corpus", contract: "SignalContract") -> StoredSignals:
     # Records differ in rate, length and leads, and each is prepared once in a run.
     for record in corpus:
         length = resampled_length(record.num_samples, record.sampling_rate, contract.sampling_rate)
-        whole = dataclasses.replace(
-            contract, window_size=length, window_stride=None, patch_size=None, return_patches=False, allow_short=True
-        )
+        whole = contract.for_whole(length, allow_short=False)
         prepared = prepare_record(record, whole, steps=early, window_mode="crop")
         signals.append(prepared.windows[0])
         present.append(prepared.present)

@@ -57,7 +57,7 @@ def test_peaks_follow_the_resampling(record):
 
 
 def test_the_median_beat_of_the_recording_is_subtracted(record):
-    settings = BEATS | {"normalization": "none", "reference": "record_median_beat"}
+    settings = BEATS | {"reference": "record_median_beat"}
     beats = EcgFeatureExtractor(**settings | {"reference": "none"})(record, peaks=PEAKS)["input_values"]
     extractor = EcgFeatureExtractor(**settings)
     np.testing.assert_allclose(extractor(record, peaks=PEAKS)["input_values"], beats - np.median(beats, 0), atol=1e-7)
@@ -85,7 +85,7 @@ def test_unusable_peaks_are_refused(record, peaks, message):
 
 
 def test_peaks_of_sliding_windows_are_refused(record):
-    with pytest.raises(SignalError, match="peaks is for window='beats'"):
+    with pytest.raises(SignalError, match="peaks are for window='beats'"):
         EcgFeatureExtractor(lead_names=["MLII"], window_size=320, sampling_rate=360)(record, peaks=PEAKS)
     with pytest.raises(SignalError, match="reference is 'record_median_beat'"):
         EcgFeatureExtractor(**BEATS | {"reference": "record_median_beat"})(record, window="slide")
@@ -112,7 +112,7 @@ def test_the_contract_states_beats_filter_and_reference(record):
     text = EcgFeatureExtractor(**BEATS | {"reference": "record_median_beat"}).describe()
     assert "FIR of 109 taps, 3 Hz to 45 Hz, zero-phase" in text
     assert "140 before and 180 from each R peak" in text
-    assert "minus the median beat of the recording" in text
+    assert "then minus the median beat of the recording" in text
     explained = EcgFeatureExtractor(**BEATS).explain(record, peaks=PEAKS)
     assert "left out 2 of 5 beats" in explained
     assert "FIR of 109 taps" in explained
@@ -144,3 +144,20 @@ def test_hashes_of_shipped_checkpoints_stay_the_same():
     assert saved
     for name, value in saved.items():
         assert AutoFeatureExtractor.from_pretrained(hub / name).contract_hash() == value, name
+
+
+def test_a_stored_beat_is_one_window(record):
+    settings = BEATS | {"normalization": "minmax_lead"}
+    extractor = EcgFeatureExtractor(**settings)
+    stamp = extractor.stamp(("leads", "units", "resample", "filter", "window"))
+    raw = EcgFeatureExtractor(**settings | {"normalization": "none"})(record, peaks=PEAKS)["input_values"]
+    beats = [EcgRecord(beat, 360, ["MLII"]) for beat in raw]
+    cut = extractor(record, peaks=PEAKS)["input_values"]
+    np.testing.assert_array_equal(extractor(beats, preprocessed_by=stamp)["input_values"], cut)
+    with pytest.raises(SignalError, match="one window but has 3600 samples; expected 320"):
+        extractor(record, preprocessed_by=stamp)
+    compared = EcgFeatureExtractor(**settings | {"reference": "record_median_beat"})
+    with pytest.raises(SignalError, match="not cut here"):
+        compared(beats, preprocessed_by=stamp)
+    known = compared(beats, preprocessed_by=stamp, reference_beat=[np.median(cut, axis=0)] * 3)["input_values"]
+    np.testing.assert_array_equal(known, compared(record, peaks=PEAKS)["input_values"])

@@ -26,11 +26,11 @@ from ..layout import CorpusRecord
 from .mitdb import MITDB, PACED
 from .wfdb_rows import wfdb_row
 
-__all__ = ["BEAT_CONTRACT", "MITDB_BEATS", "Preparation", "beats_definition"]
+__all__ = ["BEAT_CONTRACT", "MITDB_BEATS", "Preparation", "beats_definition", "cut_recording"]
 
 Preparation = Literal["corrected", "published"]
 
-# Everything before the scaling of a beat: what is stored.
+# Everything before the scaling of a beat, and the steps of it that a stored beat has behind it.
 BEAT_CONTRACT = SignalContract(
     lead_names=("MLII",),
     sampling_rate=360,
@@ -42,11 +42,14 @@ BEAT_CONTRACT = SignalContract(
     fir_taps=109,
     return_attention_mask=False,
 )
+BEAT_STEPS = (*STORED_STEPS, "window")
 # The published arrays count samples from one and are read as if from zero.
 _PUBLISHED_SHIFT = 1
 # A normal beat of the published preparation has a detected R peak closer than this (samples).
 _PUBLISHED_TOLERANCE = 10
 _CLASSES = ("N", "S", "V", "F", "Q")
+# Published by its authors; counted by us.
+_NUM_BEATS = {"published": 97568, "corrected": 100687}
 
 
 def beats_definition(preparation: Preparation = "corrected") -> CorpusDefinition:
@@ -58,9 +61,8 @@ def beats_definition(preparation: Preparation = "corrected") -> CorpusDefinition
     Raises:
         CorpusError: The preparation is unknown.
     """
-    if preparation not in ("corrected", "published"):
+    if preparation not in _NUM_BEATS:
         raise CorpusError(f"preparation is {preparation!r}; expected 'corrected' or 'published'.")
-    records = {} if preparation == "corrected" else {"records": 97568}
     return replace(
         MITDB,
         name="mitdb_beats",
@@ -69,9 +71,9 @@ def beats_definition(preparation: Preparation = "corrected") -> CorpusDefinition
         find=_find,
         read=partial(_read, preparation=preparation),
         label_sets=partial(_label_sets, preparation=preparation),
-        expected={**records, "patients": 43},
+        expected={"records": _NUM_BEATS[preparation], "patients": 43},
         storage="float32",
-        stored_after={"steps": list(STORED_STEPS), "hash": BEAT_CONTRACT.hash(STORED_STEPS)},
+        stored_after={"steps": list(BEAT_STEPS), "hash": BEAT_CONTRACT.hash(BEAT_STEPS)},
     )
 
 
@@ -81,10 +83,22 @@ def _find(source: Path, sampling_rate: float | None) -> tuple[Path, Sequence[Rec
 
 
 def _read(root: Path, record: RecordSource, *, preparation: Preparation) -> list[CorpusRecord]:
-    """The beats of a record, in time order."""
-    row = wfdb_row(root, record)
+    """The beats of a record of the database."""
+    return cut_recording(wfdb_row(root, record), preparation)
+
+
+def cut_recording(row: CorpusRecord, preparation: Preparation = "corrected") -> list[CorpusRecord]:
+    """The beats of a recording, in time order, filtered and in millivolts.
+
+    Args:
+        row: The recording, with lead MLII at 360 Hz and its annotations.
+        preparation: `"corrected"` (default) or `"published"`.
+
+    Raises:
+        CorpusError: There are no annotations, or there is no lead MLII.
+    """
     if row.annotations is None:
-        raise CorpusError(f"{Path(record.path).with_suffix('.atr').name} is not there; expected the annotated beats.")
+        raise CorpusError(f"record {row.name} has no annotations ({row.name}.atr); expected those of its beats.")
     if "MLII" not in row.leads:
         raise CorpusError(f"it has the leads {', '.join(row.leads)}; expected MLII.")
     lead = row.leads.index("MLII")

@@ -110,7 +110,7 @@ def patient_split(classes: np.ndarray, patients: np.ndarray, fold: int) -> BeatS
     test = np.isin(patients, PATIENT_FOLDS[fold])
     validation = np.isin(patients, PATIENT_FOLDS[(fold + 1) % NUM_FOLDS])
     train = ~test & ~validation & (classes == 0)
-    return BeatSplit(f"patients/{fold}", *map(np.flatnonzero, (train, validation, test)))
+    return BeatSplit(f"patients/{fold}", np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test))
 
 
 def de_chazal_split(classes: np.ndarray, patients: np.ndarray, folds: np.ndarray) -> BeatSplit:
@@ -125,7 +125,7 @@ def de_chazal_split(classes: np.ndarray, patients: np.ndarray, folds: np.ndarray
     first = (folds == DE_CHAZAL_TRAIN) & ~np.isin(patients, patients[test])
     validation = first & np.isin(patients, DE_CHAZAL_VALIDATION)
     train = first & ~validation & (classes == 0)
-    return BeatSplit("de_chazal", *map(np.flatnonzero, (train, validation, test)))
+    return BeatSplit("de_chazal", np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test))
 
 
 def _check_fold(name: str, fold: int) -> None:

@@ -331,9 +331,9 @@ class SignalContract:
             num_samples: Length of the recording after resampling.
             **changes: Other fields that differ.
         """
-        whole = {"window_size": num_samples, "window_stride": num_samples, "window_mode": "crop"}
-        beats = {"samples_before": None, "samples_after": None, "reference": "none"}
-        return replace(self, **whole, **beats, patch_size=None, return_patches=False, **changes)
+        changes |= {"window_size": num_samples, "window_stride": num_samples, "window_mode": "crop"}
+        changes |= {"samples_before": None, "samples_after": None, "reference": "none"}
+        return replace(self, patch_size=None, return_patches=False, **changes)
 
     def order_of(self, step: str) -> int:
         """Position of a step in the order; after all others if the order does not contain it."""

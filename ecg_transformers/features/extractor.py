@@ -53,6 +53,9 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     sampling_rate: float
     window_size: int
     window_stride: int
+    samples_before: int | None
+    samples_after: int | None
+    reference: str
     patch_size: int | None
     normalization: str
     normalization_mean: list[float] | None
@@ -251,19 +254,14 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             gain=gain,
             num_leads=len(contract.lead_names),
         )
-        if peaks is not None and mode != "beats":
-            raise SignalError(f"peaks are for window='beats', and the window is {mode!r}. Leave peaks out.")
         steps = contract.remaining_steps(preprocessed_by)
+        marks = _per_record("peaks", peaks, len(items), axes=1)
+        beats = _per_record("reference_beat", reference_beat, len(items), axes=2)
         prepared = [
             prepare_record(
-                item, contract, steps=steps, window_mode=mode, peaks=marks, reference_beat=beat, generator=generator
+                item, contract, steps=steps, window_mode=mode, peaks=own, reference_beat=beat, generator=generator
             )
-            for item, marks, beat in zip(
-                items,
-                _per_record("peaks", peaks, len(items), axes=1),
-                _per_record("reference_beat", reference_beat, len(items), axes=2),
-                strict=True,
-            )
+            for item, own, beat in zip(items, marks, beats, strict=True)
         ]
         for item, one in zip(items, prepared, strict=True):
             check_values(item, one, contract)

@@ -79,6 +79,8 @@ def prepare_record(
         LeadError: If leads are missing.
     """
     done = [] if trace is None else trace
+    if peaks is not None and window_mode != "beats":
+        raise SignalError(f"peaks are for window='beats', and the window is {window_mode!r}. Leave peaks out.")
     signal, present = _select_leads(record, contract, done)
     signal, present = _close_gaps(record, signal, present, contract, done)
     source, rate = signal, record.sampling_rate

@@ -120,7 +120,12 @@ def cut_recording(row: CorpusRecord, preparation: Preparation = "corrected") -> 
     before, after = BEAT_CONTRACT.samples_before or 0, BEAT_CONTRACT.samples_after or 0
     starts, inside = beat_starts(places, len(filtered), before=before, after=after)
     whole = replace(
-        row, signal=filtered.astype(np.float32)[np.newaxis], leads=("MLII",), gain=None, baseline=None, annotations=None
+        row,
+        signal=filtered.astype(np.float32)[np.newaxis],
+        leads=("MLII",),
+        gain=np.ones(1),
+        baseline=np.zeros(1),
+        annotations=None,
     )
     return [
         whole.part(start, start + before + after, labels=(symbol,))

@@ -10,6 +10,7 @@ import csv
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,15 @@ from .prepared import Corpus
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["label_set", "map_labels", "read_table", "scp_label_sets", "snomed_label_sets", "translation"]
+__all__ = [
+    "label_set",
+    "map_labels",
+    "read_table",
+    "scored_label_set",
+    "scp_label_sets",
+    "snomed_label_sets",
+    "translation",
+]
 
 _TABLES = Path(__file__).parent / "tables"
 _SCP_PARTS = ("diagnostic", "subclass", "superclass", "form", "rhythm")
@@ -59,6 +68,24 @@ def scp_label_sets() -> dict[str, LabelSet]:
             kept = [row for row in rows if row[part] == "1"]
             sets[part] = LabelSet(tuple(row["code"] for row in kept), tuple(row["name"] for row in kept), f"scp-{part}")
     return sets
+
+
+def scored_label_set(system: str) -> LabelSet:
+    """The 26 scored classes of the PhysioNet/CinC Challenge 2021, for records that are labeled in another system.
+
+    A class that no code of the system means exactly has no source and is in no record.
+
+    Args:
+        system: Label system of the records.
+
+    Example:
+        >>> scored = scored_label_set("scp")
+        >>> sum(map(bool, scored.sources)), dict(zip(scored.codes, scored.sources))["164889003"]
+        (21, ('AFIB',))
+    """
+    classes, table = label_set("challenge2021"), translation(system, "challenge2021")
+    sources = tuple(tuple(code for code, targets in table.items() if one in targets) for one in classes.codes)
+    return replace(classes, sources=sources)
 
 
 def snomed_label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import CorpusError
 from ..signals.record import Annotations, EcgRecord
-from . import official_fold_roles
+from . import CORPORA, corpus_definition, official_fold_roles
 from .definition import LabelSet
 from .fold_roles import FoldRoles, Role, default_fold_roles, describe_folds
 from .label_matrix import LabelMatrix, label_matrix, target_matrix
@@ -285,8 +285,12 @@ class Corpus:
 
     @property
     def label_sets(self) -> dict[str, LabelSet]:
-        """The label sets by name."""
-        return {name: LabelSet.from_dict(values) for name, values in self.info["label_sets"].items()}
+        """The label sets by name: those that were saved, and those that the corpus of its name has gained since."""
+        saved = {name: LabelSet.from_dict(values) for name, values in self.info["label_sets"].items()}
+        definition = (
+            corpus_definition(self.name) if self.name in CORPORA and "labels_changed" not in self.info else None
+        )
+        return saved if definition is None else definition.label_sets(self.info["label_counts"]) | saved
 
     def label_matrix(self, label_set: str | LabelSet = "all") -> LabelMatrix:
         """Which labels of a set each record has.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ecg_transformers.corpora.build import build_corpus
-from ecg_transformers.corpora.prepared import load_corpus
+from ecg_transformers.corpora.labels import map_labels
+from ecg_transformers.corpora.prepared import Corpus, load_corpus
 from ecg_transformers.corpora.sources.ptbxl import PTBXL, parse_statements
 from ecg_transformers.errors import CorpusError
 from ecg_transformers.signals.wfdb.read import read_wfdb
@@ -44,6 +45,22 @@ def test_every_statement_counts_whatever_its_likelihood(corpus):
     rhythm = corpus.label_matrix("rhythm")
     assert rhythm.names[rhythm.codes.index("AFIB")] == "atrial fibrillation"
     assert corpus.label_matrix("form").has_label.tolist() == [True, False, True]
+
+
+def test_scored_is_the_challenge_classes_that_a_statement_means_exactly(corpus):
+    scored = corpus.label_matrix("scored")
+    assert (len(scored.codes), scored.system) == (26, "challenge2021")
+    found = [[scored.names[column] for column in np.flatnonzero(row)] for row in scored.values]
+    assert found == [["low qrs voltages", "sinus rhythm"], ["sinus bradycardia"], ["atrial fibrillation"]]
+    mapped, _ = map_labels(corpus, "scp", "challenge2021")
+    np.testing.assert_array_equal(mapped.label_matrix("all").values, scored.values)
+    assert list(mapped.label_sets) == ["all"]
+
+
+def test_a_corpus_that_was_prepared_before_a_label_set_was_defined_has_it(corpus):
+    sets = {name: values for name, values in corpus.info["label_sets"].items() if name != "scored"}
+    older = Corpus(corpus.rows, {**corpus.info, "label_sets": sets}, corpus.path, corpus.indices, store=corpus.store)
+    np.testing.assert_array_equal(older.label_matrix("scored").values, corpus.label_matrix("scored").values)
 
 
 def test_a_record_whose_files_are_absent_is_refused_by_name(corpus):

@@ -5,10 +5,12 @@ import importlib
 import numpy as np
 import pytest
 
+from ecg_transformers.metrics.challenge_score import challenge_score
 from ecg_transformers.metrics.metrics import average_precision, f1, macro, macro_auroc, one_vs_one_auroc
 from ecg_transformers.metrics.modules import module_path
 
 CLASSES = {
+    "ecg_challenge_score": "EcgChallengeScore",
     "ecg_auroc": "EcgAuroc",
     "ecg_average_precision": "EcgAveragePrecision",
     "ecg_f1": "EcgF1",
@@ -57,6 +59,9 @@ def test_each_module_gives_what_the_function_gives(problem):
     decided = compute("ecg_f1", truth, scores, thresholds=[0.3, 0.4, 0.5], average=None)
     assert decided["f1"] == f1(truth, scores >= [0.3, 0.4, 0.5]).tolist()
     assert compute("ecg_one_vs_one_auroc", truth, scores)["one_vs_one_auroc"] == one_vs_one_auroc(truth, scores).value
+    codes = ["426783006", "164889003", "39732003"]
+    scored = challenge_score(truth, scores > 0.4, codes=codes)
+    assert compute("ecg_challenge_score", truth, scores, threshold=0.4, codes=codes)["challenge_score"] == scored[0]
     classes = np.arange(40) % 3
     assert compute("ecg_one_vs_one_auroc", classes, scores)["num_pairs_used"] == 3
 

@@ -11,7 +11,7 @@ from ...errors import CorpusError
 from ...signals.leads import STANDARD_LEADS
 from ..definition import CorpusDefinition, LabelSet, PhysioNetProject, RecordSource, find_root
 from ..fold_roles import FoldRoles
-from ..labels import scp_label_sets
+from ..labels import scored_label_set, scp_label_sets
 from ..layout import CorpusRecord
 from .wfdb_rows import find_headers, wfdb_row
 
@@ -113,7 +113,7 @@ def _read(root: Path, record: RecordSource) -> CorpusRecord:
 
 
 def _label_sets(codes: Iterable[str]) -> dict[str, LabelSet]:
-    return scp_label_sets()
+    return scp_label_sets() | {"scored": scored_label_set("scp")}
 
 
 PTBXL = CorpusDefinition(

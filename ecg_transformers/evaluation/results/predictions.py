@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,20 @@ from ...corpora.protocol import Part, Task
 from ...errors import EcgError
 from ...files import replace_file
 from ...metrics.bootstrap import Difference, Interval, bootstrap, compare
+from ...metrics.challenge_score import CHALLENGE_THRESHOLD, SINUS_RHYTHM, challenge_codes, challenge_score
 from ...metrics.metrics import auroc, average_precision
 from ...metrics.table import main_metric, reported_values
 from ...metrics.thresholds import Thresholds
 
-__all__ = ["FEW_POSITIVES", "Predictions", "label_table", "other_metrics", "paired_difference", "score_interval"]
+__all__ = [
+    "FEW_POSITIVES",
+    "Predictions",
+    "challenge_interval",
+    "label_table",
+    "other_metrics",
+    "paired_difference",
+    "score_interval",
+]
 
 # Labels with fewer positives among the reported records are noise in a macro mean (arXiv 2602.17531): every result is
 # given over all labels and over those with at least so many.
@@ -164,6 +174,28 @@ def other_metrics(predictions: Predictions) -> dict[str, float]:
         decisions = scores == scores.max(axis=1, keepdims=True)
     found = reported_values(predictions.problem_type, predictions.labels, scores, decisions)
     return found if thresholds is None else found | {"labels_with_threshold": int((~np.isnan(thresholds.values)).sum())}
+
+
+def challenge_interval(predictions: Predictions, *, unit: str = "record", resamples: int = 1000) -> Interval | None:
+    """The Challenge score with its bootstrap interval, by the published rule that probabilities above 0.5 are outputs.
+
+    Args:
+        predictions: Predictions of one system.
+        unit: See `score_interval`.
+        resamples: See `score_interval`.
+
+    Returns:
+        None where the labels are not scored classes of the Challenge with sinus rhythm among them.
+    """
+    if SINUS_RHYTHM not in predictions.codes or not set(predictions.codes) <= set(challenge_codes()):
+        return None
+    return bootstrap(
+        predictions.labels,
+        predictions.scores > CHALLENGE_THRESHOLD,
+        metric=partial(challenge_score, codes=predictions.codes),
+        patient_ids=predictions.patient_ids if unit == "patient" else None,
+        resamples=resamples,
+    )
 
 
 def label_table(predictions: Predictions) -> list[dict[str, Any]]:

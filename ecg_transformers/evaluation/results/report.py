@@ -16,7 +16,14 @@ from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
 from .entries import ENCODING_FIELDS, metric_title, unfinished_text
-from .predictions import FEW_POSITIVES, Predictions, other_metrics, paired_difference, score_interval
+from .predictions import (
+    FEW_POSITIVES,
+    Predictions,
+    challenge_interval,
+    other_metrics,
+    paired_difference,
+    score_interval,
+)
 
 if TYPE_CHECKING:
     from ...features.extractor import EcgFeatureExtractor
@@ -197,7 +204,16 @@ def _values(interval: Interval, predictions: Predictions, min_positives: int) ->
         "resamples": interval.resamples,
         "resamples_with_vanished_label": interval.vanished,
         **(other_metrics(predictions) if min_positives == 1 else {}),
+        **(_challenge(predictions, interval) if min_positives == 1 else {}),
     }
+
+
+def _challenge(predictions: Predictions, interval: Interval) -> Entry:
+    """The Challenge score with its interval, of the same resamples as the main metric; nothing of other labels."""
+    found = challenge_interval(predictions, unit=interval.unit, resamples=interval.resamples)
+    if found is None:
+        return {}
+    return {"challenge_score": found.value, "challenge_score_low": found.low, "challenge_score_high": found.high}
 
 
 def difference_entry(against: str, difference: Difference) -> Entry:
@@ -235,6 +251,9 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
     if len(entries) > 1:
         second = entries[1]
         line += f", {second['num_labels']} with >= {second['min_positives']} positives: {format_interval(second)}"
+    if "challenge_score" in first:
+        low, high = first["challenge_score_low"], first["challenge_score_high"]
+        line += f", Challenge score {first['challenge_score']:.3f} [{low:.3f}, {high:.3f}]"
     if baseline:
         name = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
         line += (

@@ -12,7 +12,7 @@ def module_path(name: str) -> str:
     """The file of a metric for `evaluate.load`.
 
     Args:
-        name: `ecg_auroc`, `ecg_one_vs_one_auroc`, `ecg_average_precision` or `ecg_f1`.
+        name: `ecg_auroc`, `ecg_one_vs_one_auroc`, `ecg_average_precision`, `ecg_f1` or `ecg_challenge_score`.
 
     Raises:
         ValueError: There is no such module.

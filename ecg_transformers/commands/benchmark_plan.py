@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..corpora.identification import PATIENTS
 from ..corpora.prepared import load_corpus
 from ..corpora.protocol import default_folds
 from ..errors import ArgumentsError, check_names
@@ -290,7 +291,8 @@ def plan_runs(
         CorpusError: The corpus has no such label set.
     """
     for labels in arguments.labels:
-        corpus.label_matrix(labels)
+        if labels != PATIENTS:
+            corpus.label_matrix(labels)
     plan = _Plan(arguments, dict(common), dict(overrides), corpus)
     runs: list[PlannedRun] = []
     for number, given in enumerate(arguments.systems, start=1):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..corpora import official_fold_roles
 from ..evaluation.modes import find_mode
-from ..evaluation.results.entries import metric_title
+from ..evaluation.results.entries import metric_title, size_text
 from ..evaluation.results.predictions import Predictions, score_interval
 from ..evaluation.results.published import PublishedResult, published_results
 from ..evaluation.results.store import format_table
@@ -327,7 +327,7 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
         for labels, cell in row.cells.items():
             if cell.entries:
                 first = cell.entries[0]
-                sizes[labels] = f"{labels}: {first['num_labels']} labels, {first['records']:,} records"
+                sizes[labels] = f"{labels}: {size_text(first)}, {first['records']:,} records"
     notes = [f"Reported: {'; '.join(sizes.values())}."] if sizes else []
     notes.append(f"Intervals: percentiles of {resamples:,} resamples of the {unit}s, the same ones for every system.")
     if any(len(cell.entries) > 1 for row in rows for cell in row.cells.values()):

@@ -253,10 +253,12 @@ class DownstreamRun:
     def _report(self, evaluation: Evaluation) -> list[dict[str, Any]]:
         """Save the classifiers, write the entries, print the lines."""
         report = self.arguments.report
-        self._save(evaluation.outcome, evaluation.extractor, self.folder)
-        if evaluation.baseline is not None:
-            self._save(evaluation.baseline, evaluation.extractor, self.folder / "baseline")
-        self._write_card(evaluation)
+        # Where frozen embeddings were compared, nothing was learned: the checkpoint is the model.
+        if evaluation.outcome.mode.trains or evaluation.splits.gallery is None:
+            self._save(evaluation.outcome, evaluation.extractor, self.folder)
+            if evaluation.baseline is not None:
+                self._save(evaluation.baseline, evaluation.extractor, self.folder / "baseline")
+            self._write_card(evaluation)
         evaluation.save_predictions(self.folder)
         try:
             entries, of_baseline = evaluation.entries(report)
@@ -295,7 +297,7 @@ class DownstreamRun:
 
     def _save(self, outcome: Outcome, extractor: "EcgFeatureExtractor", folder: Path) -> None:
         save_classifier(outcome.model, extractor, folder, thresholds=outcome.thresholds)
-        if outcome.predictions.problem_type != "regression":
+        if outcome.predictions.problem_type.endswith("_classification"):
             write_csv(folder / "labels.csv", label_table(outcome.predictions))
 
 
@@ -318,7 +320,10 @@ def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSett
     untrained = f", {len(splits.untrained)} more without a training record are left out" if splits.untrained else ""
     selection = selection_text(mode, splits, learning)
     choice = selection if selection.startswith("nothing") else f"chosen on {selection}"
-    return (
-        f"{mode.name} of {name} on {corpus} {task.label_set}: {kind}, {task.num_labels} labels{untrained}\n"
-        f"{len(splits.train):,} training records, {reported}{left_out};\n{choice}"
-    )
+    what, used = f"{kind}, {task.num_labels} labels{untrained}", f"{len(splits.train):,} training records"
+    if splits.gallery is not None:
+        what = "the second record of a patient is assigned to the most similar first record"
+        patients = f"{used} of {splits.train.labels.shape[1]:,} patients"
+        used = patients if mode.trains else "nothing is learned"
+        left_out = f" ({splits.left_out} further records are left out)"
+    return f"{mode.name} of {name} on {corpus} {task.label_set}: {what}\n{used}, {reported}{left_out};\n{choice}"

@@ -48,7 +48,7 @@ def check_noise_levels(levels: Sequence[int] | None, extractor: "EcgFeatureExtra
         splits: The protocol.
 
     Raises:
-        ArgumentsError: There is no such level.
+        ArgumentsError: There is no such level, or patients are identified.
         SignalError: The signal is normalized before its windows are cut.
     """
     if not levels:
@@ -58,6 +58,8 @@ def check_noise_levels(levels: Sequence[int] | None, extractor: "EcgFeatureExtra
         raise ArgumentsError(
             f"noise_levels has {', '.join(map(str, unknown))}; expected numbers from 1 to {max(NOISE_LEVELS)}."
         )
+    if splits.gallery is not None:
+        raise ArgumentsError("noise_levels is set; expected labels other than patients. Leave it out.")
     check_noise_place(extractor, splits.evaluate.corpus)
 
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig
 from transformers.utils import logging
 
 from ..corpora.checks import corpus_faults
+from ..corpora.identification import PATIENTS
 from ..corpora.prepared import Corpus
 from ..corpora.protocol import Splits
 from ..errors import ArgumentsError, CorpusError
@@ -136,7 +137,8 @@ class Scoring:
             used_leads=arguments.leads,
         )
         seed = arguments.learning.seed
-        codes = classifier_codes(checkpoint) if arguments.mode is None else None
+        as_saved = arguments.mode is None and arguments.protocol.labels != PATIENTS
+        codes = classifier_codes(checkpoint) if as_saved else None
         if codes and _is_external(checkpoint, arguments.protocol.labels, corpus):
             return self._external(checkpoint, extractor, corpus)
         named = [*(arguments.protocol.train_folds or ()), *(arguments.protocol.evaluate_folds or ())]

@@ -115,6 +115,7 @@ class Splits:
         selects: Whether regularization or epoch are selected; otherwise only thresholds are fitted.
         cross_validated: Whether `train` and `evaluate` are the same records, each of whose folds is reported by a model
             of the others (`without_fold`).
+        gallery: Of an identification of patients: the record that each of `evaluate` should be assigned to.
     """
 
     task: Task
@@ -130,6 +131,7 @@ class Splits:
     untrained: tuple[str, ...] = ()
     selects: bool = True
     cross_validated: bool = False
+    gallery: "Corpus | None" = None
 
     @property
     def evaluate_role(self) -> Role | Literal["cross-validation"] | None:
@@ -154,6 +156,8 @@ class Splits:
                 of on each part in turn (linear probe). They differ below 4,000 training records.
         """
         parts = len(self.held_out)
+        if self.gallery is not None:
+            return "nothing is chosen (last epoch)" if trains_once else "nothing is chosen"
         if self.validation_folds:
             where = f"validation folds {', '.join(map(str, self.validation_folds))}"
         elif parts == 1:

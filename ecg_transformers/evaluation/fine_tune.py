@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
     from .outcomes import Fitting
+    from .settings import LearningSettings
 
-__all__ = ["fine_tune", "fit_classifier", "training_arguments"]
+__all__ = ["TrainingData", "fine_tune", "fit_classifier", "fitting_arguments", "trained", "training_arguments"]
 
 # What the Trainer of classifiers needs; no settings of a run.
 _NEEDED: dict[str, Any] = {
@@ -83,8 +84,6 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
         EcgError: There is no `output_dir`, or `fine_tune` refuses.
     """
     settings, splits, model = fitting.settings, fitting.splits, fitting.model
-    if fitting.output_dir is None:
-        raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
     if FINE_TUNING not in fitting.mode.uses:
         settings = replace(settings, layer_decay=1.0, head_epochs=0.0)
     elif settings.head_first and not settings.head_epochs and model.config.has_linear_head:
@@ -93,6 +92,25 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
         seen = splits if everything else splits.without_held_out(seed=settings.seed)
         if seen.held_out:
             fit_head(fitting, seen)
+    arguments = fitting_arguments(fitting, settings)
+    held_out = fine_tune(
+        model, fitting.extractor, splits, arguments=arguments, settings=settings, callbacks=fitting.callbacks
+    )
+    return "epoch", held_out, fitting.predict()
+
+
+def fitting_arguments(fitting: "Fitting", settings: "LearningSettings") -> EcgTrainingArguments:
+    """The Trainer's arguments of a fit, recorded in `fitting.training`.
+
+    Args:
+        fitting: The fit.
+        settings: Its settings as they are used.
+
+    Raises:
+        EcgError: There is no `output_dir`, or the Trainer refuses.
+    """
+    if fitting.output_dir is None:
+        raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
     given = {"seed": settings.seed} | dict(settings.training)
     if settings.choose_epoch == "last":
         given = {"load_best_model_at_end": False} | given
@@ -100,10 +118,7 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
     unused = {*_UNRECORDED, *(REPLACED_BY_ONE_CYCLE if settings.one_cycle else ())}
     used = {**TRAINING_DEFAULTS, **given}
     fitting.training.update({name: value for name, value in used.items() if name not in unused})
-    held_out = fine_tune(
-        model, fitting.extractor, splits, arguments=arguments, settings=settings, callbacks=fitting.callbacks
-    )
-    return "epoch", held_out, fitting.predict()
+    return arguments
 
 
 def fine_tune(
@@ -146,12 +161,12 @@ def fine_tune(
             f"{len(train)} training records do not fill one batch of {batch}, and dataloader_drop_last leaves smaller "
             "ones out. Set a smaller per_device_train_batch_size, or dataloader_drop_last: false."
         )
-    data = _Data(LabeledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
+    data = TrainingData(LabeledWindows(train, extractor, seed=arguments.seed), HeldOutWindows(part, extractor))
     task = splits.task
     balance = class_weights(train.targets, task.problem_type, task.num_labels) if settings.balanced else None
     trainers: dict[str, Any] = {
         "balance": balance,
-        "max_shift": round(settings.max_shift_seconds * extractor.sampling_rate),
+        "max_shift": settings.max_shift(extractor.sampling_rate),
         "processing_class": extractor,
     }
     clock = ClockCallback(settings.max_seconds)
@@ -159,7 +174,7 @@ def fine_tune(
         _train_head(model, data, arguments=arguments, settings=settings, clock=clock, **trainers)
     chosen, history = math.nan, dict[float, float]()
     if not clock.unfinished:
-        trainer = _trained(
+        trainer = trained(
             model, data, arguments=arguments, settings=settings, callbacks=[*callbacks, clock], **trainers
         )
         chosen, history = _chosen_epoch(trainer, settings)
@@ -182,21 +197,39 @@ def _chosen_epoch(trainer: FineTuneTrainer, settings: FineTuneSettings) -> tuple
 
 
 @dataclass(frozen=True)
-class _Data:
+class TrainingData:
+    """What a training reads.
+
+    Args:
+        train: The windows that are learned from.
+        watched: The windows that are scored after each epoch, if any.
+    """
+
     train: LabeledWindows
-    watched: HeldOutWindows
+    watched: HeldOutWindows | None = None
 
 
-def _trained(
+def trained(
     model: "EcgForSequenceClassification",
-    data: _Data,
+    data: TrainingData,
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings,
     callbacks: Sequence[TrainerCallback] = (),
+    trainer_class: type[FineTuneTrainer] = FineTuneTrainer,
     **options: Any,
 ) -> FineTuneTrainer:
-    """One training, to its end or from where it was interrupted."""
+    """One training, to its end or from where it was interrupted.
+
+    Args:
+        model: The model, changed in place.
+        data: Its windows.
+        arguments: The Trainer's arguments.
+        settings: See `FineTuneSettings`.
+        callbacks: Further callbacks.
+        trainer_class: The Trainer.
+        **options: For the Trainer.
+    """
     callbacks = list(callbacks)
     batch = arguments.train_batch_size * arguments.world_size
     has_norms = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
@@ -205,7 +238,7 @@ def _trained(
         arguments = replace(arguments, dataloader_drop_last=True)
     if settings.early_stopping_patience is not None and settings.choose_epoch == "best":
         callbacks.append(ResumedEarlyStopping(settings.early_stopping_patience))
-    trainer = FineTuneTrainer(
+    trainer = trainer_class(
         model,
         settings=settings,
         args=arguments,
@@ -221,7 +254,7 @@ def _trained(
 
 def _train_head(
     model: "EcgForSequenceClassification",
-    data: _Data,
+    data: TrainingData,
     *,
     arguments: EcgTrainingArguments,
     settings: FineTuneSettings,
@@ -246,7 +279,7 @@ def _train_head(
         max_steps=-1,
     )
     head_only = replace(settings, layer_decay=1.0)
-    _trained(model, data, arguments=stage, settings=head_only, callbacks=[clock], **options)
+    trained(model, data, arguments=stage, settings=head_only, callbacks=[clock], **options)
     for parameter in learning:
         parameter.requires_grad_(True)
     if arguments.should_save and not clock.unfinished:

@@ -19,6 +19,7 @@ from ..inference.encode import predict_records
 from ..inference.loading import quiet_loading
 from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
 from .classifier import build_classifier
+from .identification import build_identifier, fit_identification
 from .modes import Initialization, Mode, find_mode
 from .probes.linear import HeldOut
 from .results.predictions import Predictions
@@ -162,22 +163,26 @@ def run_mode(
     # The backward pass of SDPA takes 40 % of a training step on a CPU.
     kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)
     options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
-    model = build_classifier(
-        checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
-        linear_head=mode.linear_head,
-        window_size=extractor.window_size, initialization=initialization, seed=settings.seed,
-        **options,
-    )  # fmt: skip
+    options |= {"window_size": extractor.window_size, "initialization": initialization}
+    identifies = splits.gallery is not None
+    if identifies:
+        model = build_identifier(checkpoint, splits, settings, mode, **options)
+    else:
+        model = build_classifier(
+            checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
+            linear_head=mode.linear_head, seed=settings.seed, **options,
+        )  # fmt: skip
     cast(torch.nn.Module, model).to(device).eval()
     settings = settings.of_model(model.config)
     folder = None if output_dir is None else Path(output_dir)
     fitting = Fitting(mode, model, extractor, splits, settings, folder, callbacks)
-    chosen_name, held_out, scores = mode.fit(fitting)
+    chosen_name, held_out, scores = fit_identification(fitting) if identifies else mode.fit(fitting)
+    chosen = {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))}
     thresholds = _thresholds(splits, held_out) if splits.task.problem_type == _MULTI_LABEL else None
     return Outcome(
         model,
         Predictions.of(splits.evaluate, scores, splits.task, thresholds),
-        {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))},
+        chosen if chosen_name else {},
         time.monotonic() - started,
         initialization,
         mode,
@@ -282,7 +287,11 @@ def _resolved(settings: LearningSettings, splits: Splits, device: torch.device) 
     balanced = len(splits.train) < _FEW_RECORDS if settings.balanced is None else settings.balanced
     bf16 = settings.training.get("bf16")
     training = {**settings.training, "bf16": device.type != "cpu" if bf16 is None else bf16}
-    return replace(settings, balanced=balanced, training=training)
+    settings = replace(settings, balanced=balanced, training=training)
+    if splits.gallery is None:
+        return settings
+    # No training patient is held out, so nothing can choose an epoch, and a probe has no head for patients.
+    return replace(settings, balanced=False, choose_epoch="last", head_first=False, head_epochs=0.0)
 
 
 def selection_text(mode: Mode, splits: Splits, settings: LearningSettings) -> str:

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..auto import ARCHITECTURES
+from ..corpora.identification import PATIENTS, identification_splits
 from ..corpora.protocol import Splits, make_cross_validation, make_splits
+from ..errors import ArgumentsError
 from ..option import option
 from ..trainer.settings import NO_DECAY, FineTuneSettings
 from .modes import Mode
@@ -58,7 +60,11 @@ _REPORT: dict[str, Any] = {"group": "Report"}
 class Protocol:
     """Which records are trained on, which choose, which are reported; see `make_splits`."""
 
-    labels: str = option("all", help="Label set of the corpus.", **_PROTOCOL)
+    labels: str = option(
+        "all",
+        help="Label set of the corpus; patients = identification of patients by the cosine of embeddings.",
+        **_PROTOCOL,
+    )
     train_folds: list[int] | None = option(
         None, help="Training folds, e.g. 1-8. Default: those of the corpus.", used_by="learning", **_PROTOCOL
     )
@@ -95,7 +101,24 @@ class Protocol:
             seed: Seed of the fraction and of the held-out part.
             own_table: Whether the labels are a user's own table, whose rare labels are dropped.
             codes: Only these labels of the set; all if not given.
+
+        Raises:
+            ArgumentsError: Folds for selection in an identification of patients, where nothing is selected.
         """
+        if self.labels == PATIENTS:
+            if self.validation_folds:
+                raise ArgumentsError(
+                    f"validation_folds is {self.validation_folds}, but nothing is chosen in an identification of "
+                    "patients. Leave it out."
+                )
+            return identification_splits(
+                corpus,
+                extractor,
+                train_folds=self.train_folds,
+                evaluate_folds=self.evaluate_folds,
+                train_fraction=self.train_fraction,
+                seed=seed,
+            )
         return make_splits(
             corpus,
             self.labels,
@@ -156,6 +179,12 @@ class LearningSettings(FineTuneSettings):
     head_batch_norm: bool | None = option(
         None, help="BatchNorm before each layer of the head. Default: as in the checkpoint.", **_TRAINED_HEAD
     )
+    arcface_scale: float | None = option(
+        None, help="Scale of the ArcFace loss (labels patients). Default: that of the checkpoint.", **_TRAINED_HEAD
+    )
+    arcface_margin: float | None = option(
+        None, help="Angular margin of the ArcFace loss (rad). Default: that of the checkpoint.", **_TRAINED_HEAD
+    )
     scratch: dict[str, Any] = option(
         default_factory=dict,
         help="Settings of the baseline from_scratch, by name. Default: the supervised recipe of the architecture.",
@@ -179,7 +208,14 @@ class LearningSettings(FineTuneSettings):
     @property
     def head(self) -> dict[str, Any]:
         """The fields of a config that were set for the head."""
-        names = ("head_hidden_sizes", "head_dropout", "head_batch_norm")
+        return self._set_among("head_hidden_sizes", "head_dropout", "head_batch_norm")
+
+    @property
+    def arcface(self) -> dict[str, Any]:
+        """The fields of a config that were set for the ArcFace loss."""
+        return self._set_among("arcface_scale", "arcface_margin")
+
+    def _set_among(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def of_model(self, config: "PreTrainedConfig") -> "LearningSettings":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EcgError
+from .identification import identification_accuracy
 from .metrics import (
     accuracy,
     auroc,
@@ -40,7 +41,8 @@ class Metric:
             `(resamples, labels)`; see `metrics.metrics`.
         hub_type: Name in the Hub's register of metrics; `None` = as `name`.
         higher_is_better: Direction. The metric of an evaluation must rise; write an error with a minus sign.
-        main_of: Kinds of task (`problem_type`) whose results are judged by it, with interval and difference.
+        main_of: Kinds of task (`problem_type`; `patient_identification` has no labels) whose results are judged by it,
+            with interval and difference.
         reported_of: Kinds of task whose entries hold its value.
         from_decisions: Computed from 0 and 1 (scores at or above their thresholds), over the labels that occur and
             have a threshold.
@@ -91,6 +93,10 @@ METRICS: dict[str, Metric] = {
             higher_is_better=False, reported_of=REGRESSION,
         ),
         Metric("r2", "R²", r2, "r_squared", reported_of=REGRESSION),
+        Metric(
+            "identification_accuracy", "identification accuracy", identification_accuracy, "accuracy",
+            main_of=("patient_identification",),
+        ),
     )
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
 
-__all__ = ["FineTuneTrainer", "HeldOutWindows", "LabeledWindows", "layer_depths"]
+__all__ = ["FineTuneTrainer", "HeldOutWindows", "IdentificationTrainer", "LabeledWindows", "layer_depths"]
 
 
 class LabeledWindows(WindowDataset):
@@ -228,3 +228,21 @@ class FineTuneTrainer(EcgTrainer):
         self.lr_scheduler = one_cycle  # type: ignore[assignment]  # the Trainer's annotation knows LambdaLR only
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+
+class IdentificationTrainer(FineTuneTrainer):
+    """`FineTuneTrainer` for models with a loss of their own over patients, such as ArcFace; nothing is held out."""
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The model's own loss of the windows, which are shifted in training."""
+        inputs = dict(inputs)
+        if self.core_model.training and self.max_shift:
+            inputs |= self._shifted(inputs)
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss

@@ -58,3 +58,11 @@ class FineTuneSettings:
     )
     aggregate: Aggregate = option("mean", help="Aggregation of a record's windows.", group="Windows and records")
     resume: bool = option(False, help="Resume an interrupted training.", recorded=False)
+
+    def max_shift(self, sampling_rate: float) -> int:
+        """Maximum random time shift in samples.
+
+        Args:
+            sampling_rate: Sampling rate of the model in Hz.
+        """
+        return round(self.max_shift_seconds * sampling_rate)

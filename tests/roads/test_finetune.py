@@ -635,3 +635,24 @@ def test_a_table_of_which_half_is_refused_is_no_training_set(checkpoint, tmp_pat
     assert "Set --read_units" in text
     assert "refused: 6 of 12 records; all reasons are in" in text
     assert "multi_label: 0 and 1 in 1 column" in text
+
+
+def test_patients_are_identified_by_frozen_embeddings(corpus, checkpoint, tmp_path, capsys, monkeypatch):
+    from ecg_transformers.corpora.prepared import load_corpus
+
+    monkeypatch.chdir(tmp_path)
+    words = f"--model {checkpoint} --corpus {corpus} --labels patients --mode linear_probe --resamples 50 --leads I,II"
+    entries = script("finetune").main([*words.split(), "--output_dir", "out"])
+    printed = capsys.readouterr().out
+    assert "nothing is learned" in printed
+    assert "identification accuracy" in printed
+    assert [entry["initialisation"] for entry in entries] == ["pretrained", "random"]
+    assert (entries[0]["leads"], entries[0]["labels"]) == (["I", "II"], "patients")
+    ids = load_corpus(corpus).select(folds=[9]).patient_ids
+    assert entries[0]["records"] == int((np.unique(ids, return_counts=True)[1] > 1).sum())
+    # The checkpoint is the model: no other one is saved.
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions", "results.json"]
+    again = script("score").main([*words.split()[:6], "--resamples", "50", "--leads", "I,II"])
+    assert again[0]["value"] == entries[0]["value"]
+    with pytest.raises(EcgError, match="noise_levels"):
+        script("score").main([*words.split(), "--noise_levels", "1"])

@@ -20,6 +20,7 @@ __all__ = [
     "mode_title",
     "noise_curves",
     "noise_level",
+    "size_text",
     "train_amount",
     "unfinished_text",
 ]
@@ -45,9 +46,21 @@ Curves = dict[str, list[Entry]]
 def label_set_title(entry: Entry) -> str:
     """The label set, with the number of labels that count and how many positives they have at least."""
     least = entry.get("min_positives") or 1
-    parts = [f"{entry['num_labels']} labels"] if entry.get("num_labels") else []
+    parts = [size_text(entry)] if entry.get("num_labels") else []
     parts += [f"{least} positives or more"] if least > 1 else []
     return " ".join([str(entry.get("labels") or ""), *([f"({', '.join(parts)})"] if parts else [])]).strip()
+
+
+def size_text(entry: Entry) -> str:
+    """What a score is the mean over: labels, or patients of an identification.
+
+    Example:
+        >>> size_text({"labels": "patients", "num_labels": 1, "records": 189})
+        '189 patients'
+    """
+    if entry.get("labels") == "patients":
+        return f"{entry['records']} patients"
+    return f"{entry['num_labels']} labels"
 
 
 def train_amount(entry: Entry) -> float:

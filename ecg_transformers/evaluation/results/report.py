@@ -15,7 +15,7 @@ from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
-from .entries import ENCODING_FIELDS, metric_title, unfinished_text
+from .entries import ENCODING_FIELDS, metric_title, size_text, unfinished_text
 from .predictions import (
     FEW_POSITIVES,
     Predictions,
@@ -125,7 +125,7 @@ class Evaluation:
     ) -> list[Entry]:
         facts = self._facts(outcome, report)
         entries = []
-        for min_positives in (1, FEW_POSITIVES):
+        for min_positives in (1,) if self.splits.gallery is not None else (1, FEW_POSITIVES):
             options: dict[str, Any] = {"unit": report.unit, "resamples": report.resamples}
             options["min_positives"] = min_positives
             try:
@@ -247,7 +247,7 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         role: Role of the reported folds, see `Splits.reported_folds`.
     """
     first = entries[0]
-    line = f"{role} {metric_title(first['metric'])} {format_interval(first)}  {first['num_labels']} labels"
+    line = f"{role} {metric_title(first['metric'])} {format_interval(first)}  {size_text(first)}"
     if len(entries) > 1:
         second = entries[1]
         line += f", {second['num_labels']} with >= {second['min_positives']} positives: {format_interval(second)}"

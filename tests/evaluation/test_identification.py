@@ -70,7 +70,7 @@ def test_windows_of_a_record_are_averaged_at_unit_length(corpus, extractor):
     found = record_embeddings(embedder, corpus.select(np.arange(5)), fitting)
     values = extractor(list(corpus.select(np.arange(5))))["input_values"][..., -1] * np.arange(1, 13)
     units = values / np.linalg.norm(values, axis=1, keepdims=True)
-    np.testing.assert_allclose(found, units.reshape(5, 2, 12).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found, units.reshape(5, 2, 12).mean(axis=1), atol=1e-6)
 
 
 def test_what_learns_no_embedding_is_refused(checkpoint, corpus, extractor, splits, tmp_path):

@@ -22,21 +22,21 @@ from .probes.linear import LinearProbe
 from .results.store import read_results
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
 
 __all__ = [
     "build_classifier",
     "classifier_codes",
+    "load_encoder",
     "load_extractor",
     "pretraining_facts",
     "save_classifier",
     "set_attentive_head",
     "set_linear_head",
 ]
-
-# Parts of a classifier that an encoder's checkpoint does not hold.
-_HEAD = ("classifier.", "pooling.")
 
 
 def load_extractor(
@@ -134,31 +134,43 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **options).eval()
-        model = fresh if initialization == "random" else _with_encoder(checkpoint, fresh, **options)
+        model = fresh
+        if initialization != "random":
+            model = load_encoder(AutoModelForSequenceClassification, checkpoint, fresh.config, **options)
+            # A head for another task is no start for this one.
+            model.take_head(fresh)
     if window_size not in (None, config.window_size):
         model.resize_window(window_size)
     return model
 
 
-def _with_encoder(
-    checkpoint: str | Path, fresh: "EcgForSequenceClassification", **options: Any
-) -> "EcgForSequenceClassification":
-    """The checkpoint's encoder with the head of a new model: a head for another task is no start for this one."""
+def load_encoder(model_class: Any, checkpoint: str | Path, config: "PreTrainedConfig", **options: Any) -> Any:
+    """Load the encoder of a checkpoint into a model whose other parts may be new.
+
+    Args:
+        model_class: Class with `from_pretrained`.
+        checkpoint: Folder or Hub name of any checkpoint of the family.
+        config: Config of the new model.
+        **options: For `from_pretrained`, such as `attn_implementation`.
+
+    Raises:
+        CheckpointError: Tensors of the encoder are missing, or have another shape.
+    """
     with quiet_loading(), checkpoint_errors(checkpoint):
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, config=fresh.config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+        model, report = model_class.from_pretrained(
+            checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
             output_loading_info=True, **options,
         )  # fmt: skip
-    lacking = sorted(name for name in report["missing_keys"] if not name.startswith(_HEAD))
+    prefix = f"{model.base_model_prefix}."
+    lacking = sorted(name for name in report["missing_keys"] if name.startswith(prefix))
     if lacking:
         raise CheckpointError(
             f"{checkpoint} lacks {len(lacking)} tensors of the encoder (first {lacking[0]}); expected all. "
             "Use a checkpoint of this architecture."
         )
-    mismatched = [item[0] for item in report["mismatched_keys"] if not item[0].startswith(_HEAD)]
+    mismatched = [item[0] for item in report["mismatched_keys"] if item[0].startswith(prefix)]
     if mismatched:
         raise CheckpointError(f"{checkpoint} has {mismatched[0]} of another shape than its config implies.")
-    model.take_head(fresh)
     return model
 
 

@@ -18,11 +18,10 @@ from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, EcgError
 from ..inference.aggregation import aggregate_windows
 from ..inference.encode import CheckpointEncoder, EncoderOutput, encode_corpus
-from ..inference.loading import checkpoint_errors, quiet_loading
 from ..metrics.identification import identified
 from ..trainer.callbacks import ClockCallback
 from ..trainer.fine_tuning import IdentificationTrainer, LabeledWindows
-from .classifier import build_classifier
+from .classifier import build_classifier, load_encoder
 from .fine_tune import TrainingData, fitting_arguments, trained
 from .modes import FINE_TUNING
 from .probes.linear import HeldOut
@@ -101,18 +100,14 @@ def build_identifier(
     config.num_patients = splits.train.labels.shape[1]
     for name, value in settings.arcface.items():
         setattr(config, name, value)
-    with torch.random.fork_rng(devices=[]), quiet_loading(), checkpoint_errors(checkpoint):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if initialization == "random":
+            if hasattr(config, "freeze_stem"):
+                config.freeze_stem = False  # random convolutions would stay random
             model = family._from_config(config, dtype=torch.float32, **options).eval()
         else:
-            model, report = family.from_pretrained(
-                checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
-                output_loading_info=True, **options,
-            )  # fmt: skip
-            lacking = sorted(name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}."))
-            if lacking:
-                raise CheckpointError(f"{checkpoint} lacks {len(lacking)} tensors of the encoder (first {lacking[0]}).")
+            model = load_encoder(family, checkpoint, config, **options)
     if window_size not in (None, config.window_size):
         model.resize_window(window_size)
     return model
@@ -122,21 +117,22 @@ def fit_identification(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
     """Train the model unless the mode leaves the encoder as it is, and identify the reported patients.
 
     Returns:
-        Name of what was chosen (nothing: empty), no choice, and `(patients, 1)`: 1 = identified.
+        The empty name of a choice, as nothing is chosen, and `(patients, 1)`: 1 = identified.
 
     Raises:
         EcgError: A training without `output_dir`.
     """
-    nothing = HeldOut(float("nan"), {}, np.empty((0, 1)), np.empty((0, 1)))
-    chosen, embedder = "", cast("Embedder", CheckpointEncoder(cast(Any, fitting.model), fitting.extractor, "encoder"))
+    unfinished = _train(fitting) if fitting.mode.trains else {}
+    embedder: Embedder
     if fitting.mode.trains:
-        unfinished = _train(fitting)
-        chosen, nothing = "epoch", replace(nothing, unfinished=unfinished)
         embedder = _Identifier(fitting.model, fitting.extractor)
+    else:
+        embedder = CheckpointEncoder(cast(Any, fitting.model), fitting.extractor, "encoder")
     gallery, probes = fitting.splits.gallery, fitting.splits.evaluate.corpus
     assert gallery is not None
     both = [record_embeddings(embedder, corpus, fitting) for corpus in (gallery, probes)]
-    return chosen, nothing, identified(both[0], both[1], gallery.patient_ids, probes.patient_ids)
+    nothing = HeldOut(float("nan"), {}, np.empty((0, 1)), np.empty((0, 1)), unfinished=unfinished)
+    return "", nothing, identified(both[0], both[1], gallery.patient_ids, probes.patient_ids)
 
 
 def record_embeddings(embedder: "Embedder", corpus: "Corpus", fitting: "Fitting") -> np.ndarray:

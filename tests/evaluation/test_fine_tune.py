@@ -143,14 +143,14 @@ def test_head_epochs_leave_the_encoder_and_its_statistics_alone(architecture, sp
     model = build_classifier(architecture, splits.task, initialization="random")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     after_head = {}
-    train = module._trained
+    train = module.trained
 
     def watch(model, data, **options):
         trainer = train(model, data, **options)
         after_head.setdefault("state", {name: tensor.clone() for name, tensor in model.state_dict().items()})
         return trainer
 
-    monkeypatch.setattr(module, "_trained", watch)
+    monkeypatch.setattr(module, "trained", watch)
     arguments = training_arguments(tmp_path, **RECIPE, num_train_epochs=1)
     fine_tune(model, extractor, splits, arguments=arguments, settings=FineTuneSettings(head_epochs=2))
     state = after_head["state"]

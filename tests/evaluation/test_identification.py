@@ -5,17 +5,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, TrainerCallback
 
+from ecg_transformers import EcgWav2vec2FeatureExtractor
 from ecg_transformers.corpora.identification import identification_splits
 from ecg_transformers.errors import ArgumentsError, CheckpointError, EcgError
+from ecg_transformers.evaluation.classifier import save_classifier
 from ecg_transformers.evaluation.identification import record_embeddings
+from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.results.predictions import paired_difference
 from ecg_transformers.evaluation.results.report import Evaluation, summary_line
 from ecg_transformers.evaluation.settings import LearningSettings, Protocol, ReportSettings
 from ecg_transformers.inference.encode import EncoderOutput
 from ecg_transformers.metrics.identification import identified
+
+from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
 
 
 @pytest.fixture
@@ -71,6 +76,69 @@ def test_windows_of_a_record_are_averaged_at_unit_length(corpus, extractor):
     values = extractor(list(corpus.select(np.arange(5))))["input_values"][..., -1] * np.arange(1, 13)
     units = values / np.linalg.norm(values, axis=1, keepdims=True)
     np.testing.assert_allclose(found, units.reshape(5, 2, 12).mean(axis=1), atol=1e-6)
+
+
+QUICK = {
+    "num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "disable_tqdm": True, "bf16": False
+}  # fmt: skip
+
+
+@pytest.fixture
+def waves(tmp_path):
+    """A tiny checkpoint of a family with patient identification."""
+    tester = EcgWav2vec2Tester()
+    torch.manual_seed(0)
+    tester.architecture.encoder(tester.get_config(sampling_rate=50)).save_pretrained(tmp_path / "waves")
+    extractor = EcgWav2vec2FeatureExtractor(sampling_rate=50, window_size=64, normalization="record_lead")
+    extractor.save_pretrained(tmp_path / "waves")
+    return tmp_path / "waves", extractor
+
+
+@pytest.mark.parametrize(("mode", "baseline"), [("fine_tune", "from_scratch"), ("from_scratch", None)])
+def test_arcface_learns_the_training_patients(mode, baseline, waves, corpus, tmp_path):
+    checkpoint, extractor = waves
+    splits = identification_splits(corpus, extractor, train_folds=[1, 2], evaluate_folds=[8, 9, 10])
+    settings = LearningSettings(training=QUICK, arcface_scale=16.0, arcface_margin=0.2)
+    outcome = run_mode(mode, checkpoint, extractor, splits, settings, output_dir=tmp_path / "run")
+    model = outcome.model
+    assert type(model).__name__ == "EcgWav2vec2ForPatientIdentification"
+    assert model.arcface.kernel.shape == (16, 16)
+    assert (model.arcface.scale, model.arcface.margin) == (16.0, 0.2)
+    before, now = AutoModel.from_pretrained(checkpoint).state_dict(), model.ecg_wav2vec2.state_dict()
+    moved = {name for name, value in now.items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("encoder.") for name in moved)
+    # The pretrained stem stays as it is; a random one is trained.
+    assert any(name.startswith("feature_extractor.") for name in moved) == (mode == "from_scratch")
+    assert outcome.chosen == {}
+    assert outcome.settings["arcface_margin"] == 0.2
+    assert outcome.settings["choose_epoch"] == "last"
+    assert MODES[mode].baseline == baseline
+    # What was trained identifies the same patients once saved, also as a frozen encoder.
+    save_classifier(model, extractor, tmp_path / "out", thresholds=None)
+    again = run_mode("linear_probe", tmp_path / "out", extractor, splits)
+    np.testing.assert_array_equal(again.predictions.scores, outcome.predictions.scores)
+
+
+def test_arcface_training_resumes_exactly(waves, corpus, tmp_path):
+    checkpoint, extractor = waves
+    splits = identification_splits(corpus, extractor, train_folds=[1, 2], evaluate_folds=[9])
+    whole = run_mode(
+        "fine_tune", checkpoint, extractor, splits, LearningSettings(training=QUICK), output_dir=tmp_path / "whole"
+    )
+
+    class Kill(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 5:
+                raise KeyboardInterrupt
+
+    settings = LearningSettings(training=QUICK, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_mode(
+            "fine_tune", checkpoint, extractor, splits, settings, output_dir=tmp_path / "killed", callbacks=[Kill()]
+        )
+    resumed = run_mode("fine_tune", checkpoint, extractor, splits, settings, output_dir=tmp_path / "killed")
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
 def test_what_learns_no_embedding_is_refused(checkpoint, corpus, extractor, splits, tmp_path):

@@ -158,7 +158,7 @@ class EcgModelTester:
         inputs = self.signal_inputs()
         if model_class is self.architecture.pretraining:
             inputs.update(self.pretraining_draws(self.get_config(), inputs["input_values"]))
-        elif model_class is self.architecture.classifier:
+        elif model_class in (self.architecture.classifier, self.architecture.patient_identification):
             inputs["labels"] = torch.arange(self.batch_size) % 2
         return inputs
 

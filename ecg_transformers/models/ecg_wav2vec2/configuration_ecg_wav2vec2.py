@@ -1,5 +1,6 @@
 """Configuration of Wav2Vec 2.0 with CMSC and random lead masking."""
 
+import math
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -95,6 +96,10 @@ class EcgWav2vec2Config(EcgConfig):
             of all processes; `False`: that of each process (published).
         freeze_stem (`bool`, default `True`, published): Whether heads leave the convolutions as they are. Training from
             random weights sets it to `False`.
+        num_patients (`int`, default 2): Patients that the identification head is trained on.
+        arcface_scale (`float`, default 192.0, published): Scale of its logits.
+        arcface_margin (`float`, default 1.0, published): Angle (rad) by which an embedding must be closer to its own
+            patient.
 
     Raises:
         CheckpointError: The fields contradict each other, or a number is out of range.
@@ -154,6 +159,9 @@ class EcgWav2vec2Config(EcgConfig):
     feature_grad_mult: float | int = 0.1
     gather_batch: bool = True
     freeze_stem: bool = True
+    num_patients: int = 2
+    arcface_scale: float | int = 192.0
+    arcface_margin: float | int = 1.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -186,6 +194,11 @@ class EcgWav2vec2Config(EcgConfig):
             )
 
     def _check_objective(self) -> None:
+        if not (self.arcface_scale > 0 and 0 <= self.arcface_margin < math.pi):
+            raise CheckpointError(
+                f"arcface_scale is {self.arcface_scale} and arcface_margin {self.arcface_margin}; expected a positive "
+                "scale and an angle from 0 up to, not including, pi."
+            )
         temperatures = ("temperature", "cmsc_temperature", "gumbel_temperature_start", "gumbel_temperature_end")
         for name in temperatures:
             if not getattr(self, name) > 0:

@@ -5,22 +5,28 @@ See `docs/systems/ecg_wav2vec2.md`.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2PositionalConvEmbedding
+from transformers.utils import ModelOutput
 
 from ...errors import SignalError
+from ...layers.arcface import ArcFaceHead
 from ...layers.token_reductions import masked_mean
 from ...layers.transformer import TransformerStack, final_layer_norm, plain_layer_norm
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_ecg_wav2vec2 import EcgWav2vec2Config
 
 __all__ = [
+    "EcgIdentificationOutput",
+    "EcgWav2vec2ForPatientIdentification",
     "EcgWav2vec2ForSequenceClassification",
     "EcgWav2vec2HeadModel",
     "EcgWav2vec2Model",
@@ -114,7 +120,7 @@ class EcgWav2vec2PreTrainedModel(EcgPreTrainedModel):
     _no_split_modules = ["TransformerLayer"]
     _keys_to_ignore_on_load_unexpected = [
         *EcgPreTrainedModel._keys_to_ignore_on_load_unexpected,
-        r"^(mask_embedding$|quantizer\.|project_q\.|project_hid\.)",
+        r"^(mask_embedding$|quantizer\.|project_q\.|project_hid\.|arcface\.)",
     ]
 
     @torch.no_grad()
@@ -398,6 +404,10 @@ class EcgWav2vec2HeadModel(EcgWav2vec2PreTrainedModel):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, ArcFaceHead):
+            # Published: uniform, then the values of all patients along one axis of the embedding have length 1.
+            init.uniform_(module.kernel, -1.0, 1.0)
+            init.copy_(module.kernel, functional.normalize(module.kernel, dim=0))
         elif module is self:
             init.zeros_(self.start_marker)
             if self.config.freeze_stem:
@@ -411,3 +421,93 @@ class EcgWav2vec2ForSequenceClassification(EcgForSequenceClassification, EcgWav2
     """
 
     encoder_class = EcgWav2vec2Model
+
+
+@dataclass
+class EcgIdentificationOutput(ModelOutput):
+    """Output of a model for the identification of patients.
+
+    Args:
+        loss: Mean ArcFace loss over the batch, if labels were given.
+        logits: Scaled cosines to the training patients `(batch, num_patients)`, with the margin if labels were given.
+        embeddings: Vectors of length 1 `(batch, pooled_size)`, to be compared by their cosine.
+        hidden_states: As in `EcgModelOutput`.
+        attentions: As in `EcgModelOutput`.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    embeddings: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class EcgWav2vec2ForPatientIdentification(EcgWav2vec2HeadModel):
+    """Wav2Vec 2.0 whose pooled frames tell patients apart: ArcFace on the patients of the training records.
+
+    New patients are compared by the cosine of their `embeddings` (Oh et al. 2022, section 4.2). Frames that see padding
+    are not pooled; the published code pools them. The convolutions are not trained if `config.freeze_stem` is set
+    (published).
+
+    Args:
+        config: The configuration.
+    """
+
+    golden_outputs = ("embeddings",)
+
+    def __init__(self, config: EcgWav2vec2Config):
+        super().__init__(config)
+        self.ecg_wav2vec2 = EcgWav2vec2Model(config)
+        self.arcface = ArcFaceHead(
+            config.pooled_size, config.num_patients, scale=config.arcface_scale, margin=config.arcface_margin
+        )
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        record_index: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> EcgIdentificationOutput | tuple:
+        """Embed windows.
+
+        Args:
+            input_values: `(batch, leads, samples)`, prepared by the feature extractor.
+            attention_mask: As for the encoder.
+            lead_mask: `(batch, leads)`, 1 = present; an absent lead is set to 0.
+            labels: Number of the training patient of each window, int64 `(batch,)`.
+            record_index: Accepted and ignored, so that the whole output of an extractor can be passed.
+            output_hidden_states: Return the hidden states.
+            output_attentions: Return the attention weights (eager attention).
+            return_dict: Return a tuple if False.
+        """
+        outputs: Any = self.ecg_wav2vec2(
+            input_values=input_values,
+            attention_mask=attention_mask,
+            lead_mask=lead_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        pooled = outputs.pooler_output
+        # In float32 also for weights in half precision.
+        embeddings = functional.normalize(pooled.to(torch.promote_types(pooled.dtype, torch.float32)), dim=1)
+        logits = self.arcface(embeddings, labels)
+        result = EcgIdentificationOutput(
+            loss=None if labels is None else functional.cross_entropy(logits, labels),
+            logits=logits,
+            embeddings=embeddings,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return self.finish_output(
+            result,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )

@@ -159,7 +159,8 @@ def _train(fitting: "Fitting") -> dict[str, int]:
     data = TrainingData(LabeledWindows(fitting.splits.train, extractor, seed=arguments.seed))
     trained(
         cast(Any, fitting.model), data, arguments=arguments, settings=settings, callbacks=[*fitting.callbacks, clock],
-        trainer_class=IdentificationTrainer, max_shift=settings.max_shift(extractor.sampling_rate), processing_class=extractor,
+        trainer_class=IdentificationTrainer, processing_class=extractor,
+        max_shift=settings.max_shift(extractor.sampling_rate),
     )  # fmt: skip
     fitting.model.eval()
     return clock.unfinished

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
+from .digital import to_millivolts
 from .leads import canonical_leads, lead_indices
 
 __all__ = [
@@ -251,11 +252,13 @@ class EcgRecord:
         """Create a record from a mapping whose keys are the arguments of the constructor.
 
         `signal` and `sampling_rate` are required; None counts as missing. `annotations` may be a mapping with
-        `samples`, `symbols` and `aux`.
+        `samples`, `symbols` and `aux`. A row of a prepared corpus (`load_records(folder)[0]`), whose signal is flat and
+        in the units of `gain` and `baseline`, is taken too.
 
         Raises:
             SignalError: If a key is unknown, or a required key is missing.
         """
+        values = _without_row_columns(values) if {"gain", "baseline"} <= values.keys() else values
         known = [item.name for item in fields(cls)] + ["units"]
         for key in values:
             if key not in known:
@@ -332,6 +335,31 @@ class EcgRecord:
         raise RecordFileError(
             f"{self._title} has no annotations (source: {self.source}). Pass annotations=Annotations(samples, symbols)."
         )
+
+
+# Columns of a prepared corpus that are no fields of a record.
+_ROW_COLUMNS = frozenset(("gain", "baseline", "record_id", "parent_id", "start", "fold", "targets", "invalid_samples"))
+
+
+def _without_row_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a record from a row of a prepared corpus: its signal as `(leads, samples)` in mV."""
+    signal = np.asarray(row["signal"]).reshape(len(row["leads"]), -1)
+    # In the formats of NumPy and torch, facts are arrays too.
+    row = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in row.items() if key != "signal"}
+    marks = {name: row.get(f"annotation_{name}") for name in ("samples", "symbols", "aux")}
+    values = {key: value for key, value in row.items() if key not in _ROW_COLUMNS and not key.startswith("annotation_")}
+    if unit_scale(values.pop("units", "mV")) != 1.0:
+        raise SignalError(f"a row of a corpus is in mV by its gain and baseline, not in {row['units']}. Omit units.")
+    if signal.dtype.kind == "i":
+        gains, baselines = (np.asarray(row[name], np.float64) for name in ("gain", "baseline"))
+        signal = to_millivolts(signal.astype(np.int16), gains, baselines)
+    known = row.get("patient_id", -1) >= 0
+    values |= {
+        "signal": signal,
+        "patient_id": row["patient_id"] if known else None,
+        "source": row.get("source") or None,
+    }
+    return values | ({} if marks["samples"] is None else {"annotations": marks})
 
 
 def _number_or_none(value: float | str | None, what: str) -> float | None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,18 +10,19 @@ from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
 from ..corpora.patients import UNKNOWN_PATIENT
+from ..corpora.prepared import Corpus
 from ..corpora.protocol import usable_records
 from ..errors import CorpusError
 from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
+from ..signals.record import EcgRecord
 from .draws import window_starts
 from .stored import store_signals
 
 if TYPE_CHECKING:
-    from ..corpora.prepared import Corpus
     from ..features.extractor import EcgFeatureExtractor
 
-__all__ = ["EpochSampler", "WindowDataset", "identity_collator", "patient_ids_or_none"]
+__all__ = ["EpochSampler", "WindowDataset", "check_dataset", "identity_collator", "patient_ids_or_none"]
 
 logger = logging.get_logger(__name__)
 
@@ -32,6 +33,29 @@ _CACHE_SAMPLES = 200_000
 def identity_collator(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Collator for a dataset whose `__getitems__` already returns the batch."""
     return batch
+
+
+def check_dataset(dataset: Any, name: str) -> None:
+    """Refuse recordings where windows are expected.
+
+    Args:
+        dataset: What the Trainer is given.
+        name: The argument, for the message.
+
+    Raises:
+        CorpusError: It is a prepared corpus, the dataset of one, or a list of records.
+    """
+    kind = type(dataset).__name__
+    rows = {"signal", "gain", "baseline"} <= set(getattr(dataset, "column_names", None) or ())
+    records = isinstance(dataset, list | tuple) and any(isinstance(item, EcgRecord) for item in dataset)
+    if not (rows or records or isinstance(dataset, Corpus)):
+        return
+    corpus = "corpus" if isinstance(dataset, Corpus) else "load_corpus(dataset)" if rows else "load_corpus(folder)"
+    raise CorpusError(
+        f"{name} is a {kind} of recordings; expected windows as the model takes them. Make them with the checkpoint's "
+        f"feature extractor: from ecg_transformers.trainer import WindowDataset; {name}=WindowDataset({corpus}, "
+        "extractor). With labels: training/finetune.py, or a dataset of dictionaries with input_values and labels."
+    )
 
 
 class EpochSampler(Sampler):
@@ -92,7 +116,7 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        corpus: "Corpus",
+        corpus: Corpus,
         extractor: "EcgFeatureExtractor",
         *,
         seed: int = 0,
@@ -271,7 +295,7 @@ class _Partners:
         seed: Seed of the choice.
     """
 
-    def __init__(self, corpus: "Corpus", seed: int):
+    def __init__(self, corpus: Corpus, seed: int):
         self.seed, self.record_ids = seed, np.asarray(corpus.record_ids)
         patients = np.asarray(corpus.patient_ids, dtype=np.int64)
         # Records of a patient side by side; one of an unknown patient by itself.
@@ -304,7 +328,7 @@ def _as_tensor(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values)
 
 
-def patient_ids_or_none(corpus: "Corpus") -> torch.Tensor | None:
+def patient_ids_or_none(corpus: Corpus) -> torch.Tensor | None:
     """Patient of each record, int64 `(records,)`, -1 = unknown; None if all are -1."""
     patients = np.asarray(corpus.patient_ids, dtype=np.int64)
     return torch.as_tensor(patients) if (patients != UNKNOWN_PATIENT).any() else None

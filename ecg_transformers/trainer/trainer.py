@@ -20,7 +20,7 @@ from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from ..inference.loading import quiet_loading
 from .callbacks import LogAtSave, StepCallback
-from .data import EpochSampler, WindowDataset, identity_collator
+from .data import EpochSampler, WindowDataset, check_dataset, identity_collator
 from .draws import step_seed
 from .published_schedules import published_factor
 from .resume import (
@@ -61,6 +61,10 @@ class EcgTrainer(Trainer):
         **kwargs: As for `transformers.Trainer`; `processing_class` is the feature extractor, saved with each
             checkpoint.
 
+    Raises:
+        CorpusError: A dataset holds recordings instead of windows.
+        CheckpointError: Several GPUs are visible to one process.
+
     Attributes:
         first_step: Number of finished steps when this training began: 0, or that of the checkpoint.
         micro_step: Number of the micro-batch within the accumulated step, from 0.
@@ -81,6 +85,8 @@ class EcgTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ):
+        check_dataset(train_dataset, "train_dataset")
+        check_dataset(eval_dataset, "eval_dataset")
         if isinstance(train_dataset, WindowDataset):
             kwargs.setdefault("data_collator", identity_collator)
         self.epoch_sampler: EpochSampler | None = None

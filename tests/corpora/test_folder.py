@@ -11,8 +11,9 @@ from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.label_table import read_label_table
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.corpora.sources.folder import folder_definition, load_records
-from ecg_transformers.errors import CorpusError, RecordFileError
+from ecg_transformers.errors import CorpusError, RecordFileError, SignalError
 from ecg_transformers.signals.formats.readers import read_record
+from ecg_transformers.signals.record import EcgRecord
 
 
 @pytest.fixture
@@ -44,6 +45,36 @@ def test_a_folder_is_a_dataset_and_bad_files_are_listed(recordings, tmp_path, ca
     corpus = load_corpus(dataset)
     assert corpus.info["storage"] == "int16"
     assert corpus[1].signal.shape == (12, 1000)
+
+
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+@pytest.mark.parametrize("form", [None, "numpy", "torch"])
+def test_a_row_of_the_dataset_is_a_record(data_dir, tmp_path, kind, form):
+    folder = tmp_path / "ecgs"
+    shutil.copytree(data_dir / "mitdb", folder)
+    if kind == "float32":
+        np.save(folder / "bare.npy", np.random.default_rng(0).normal(size=(2, 500)))
+    options = {"sampling_rate": 250, "leads": ["II", "V5"], "units": "mV"} if kind == "float32" else {}
+    dataset = load_records(folder, output=tmp_path / "out", progress=False, **options)
+    assert dataset.features["signal"].feature.dtype == kind
+    corpus = load_corpus(dataset)
+    dataset.set_format(form)
+    for index in range(len(dataset)):
+        record, row = corpus[index], EcgRecord.from_dict(dataset[index])
+        np.testing.assert_array_equal(row.signal, record.signal)
+        assert (row.name, row.leads, row.sampling_rate) == (record.name, record.leads, record.sampling_rate)
+        assert (row.patient_id, row.age, row.sex, row.notes) == (
+            record.patient_id,
+            record.age,
+            record.sex,
+            record.notes,
+        )
+        assert (row.annotations is None) == (record.annotations is None)
+        if record.annotations is not None:
+            np.testing.assert_array_equal(row.annotations.samples, record.annotations.samples)
+            assert row.annotations.symbols == record.annotations.symbols
+    with pytest.raises(SignalError, match="in mV by its gain"):
+        EcgRecord.from_dict({**dataset[0], "units": "uV"})
 
 
 def test_the_dataset_is_kept_in_the_cache_until_a_file_changes(recordings, tmp_path, monkeypatch):

@@ -4,8 +4,16 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from ecg_transformers.augmentations.row_generator import RowGenerator
-from ecg_transformers.errors import CheckpointError
-from ecg_transformers.trainer import LossCallback, PretrainingTrainer, ScheduleCallback
+from ecg_transformers.errors import CheckpointError, CorpusError
+from ecg_transformers.trainer import (
+    EcgTrainer,
+    FineTuneSettings,
+    FineTuneTrainer,
+    LossCallback,
+    PretrainingTrainer,
+    ScheduleCallback,
+    WindowDataset,
+)
 from ecg_transformers.trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ecg_transformers.trainer.draws import step_seed
 
@@ -318,3 +326,19 @@ def test_any_dataset_of_dictionaries_will_do(make_trainer, make_model, tmp_path)
     trainer = PretrainingTrainer(make_model(), args, train_dataset=Windows())
     trainer.train()
     assert trainer.state.global_step == 6
+
+
+@pytest.mark.parametrize("kind", [EcgTrainer, PretrainingTrainer, FineTuneTrainer])
+def test_recordings_instead_of_windows_are_refused_with_the_way_to_windows(make_trainer, make_model, kind):
+    good = make_trainer(folder="windows")
+    corpus = good.train_dataset.corpus
+    settings = {"settings": FineTuneSettings()} if kind is FineTuneTrainer else {}
+    for given, made in ((corpus, "corpus"), (corpus.dataset, r"load_corpus\(dataset\)"), ([corpus[0]], "load_corpus")):
+        for name in ("train_dataset", "eval_dataset"):
+            with pytest.raises(CorpusError, match=rf"{name} is a .*{name}=WindowDataset\({made}.*, extractor\)"):
+                kind(make_model(), args=good.args, **{name: given}, **settings)
+    # The way works as it is written.
+    from ecg_transformers.corpora.prepared import load_corpus
+
+    windows = WindowDataset(load_corpus(corpus.dataset), good.train_dataset.extractor)
+    PretrainingTrainer(make_model(), args=good.args, train_dataset=windows).train()

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -398,6 +398,22 @@ class Corpus:
     def invalid_samples(self) -> np.ndarray:
         """Number of samples of each record that are marked as missing, int64 `(records,)`."""
         return self._column("invalid_samples").to_numpy().astype(np.int64)[self.indices]
+
+    def without_signal(self, leads: Collection[str] | None = None) -> np.ndarray:
+        """Records in which none of these leads moves, bool `(records,)`.
+
+        Preparation refuses recordings without signal in any lead, but older corpora may hold some.
+
+        Args:
+            leads: names of the leads that are looked at; all of a record that has none of them. None: all.
+        """
+        found = np.zeros(len(self), bool)
+        alike = len(self.info["lead_sets"]) == 1 and len(self)
+        names = [self.select([0]).leads[0]] * len(self) if alike else self.leads
+        for position, (row, own) in enumerate(zip(self.indices, names, strict=True)):
+            wanted = [number for number, name in enumerate(own) if leads is None or name in leads]
+            found[position] = not self.store.moves(int(row), wanted or [*range(len(own))])
+        return found
 
 
 def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:

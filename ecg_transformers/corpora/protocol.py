@@ -314,12 +314,21 @@ def make_cross_validation(
 
 
 def usable_records(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> "Corpus":
-    """The records that the extractor accepts: without those with missing samples, unless it repairs or masks them.
+    """The records that the extractor accepts; the others are counted in a warning.
+
+    Left out are records without signal in any lead that the extractor uses, and those with missing samples, unless it
+    repairs or masks them.
 
     Raises:
         CorpusError: No record is left.
     """
-    return complete_records(corpus) if extractor.contract.nan_policy == "error" else corpus
+    contract = extractor.contract
+    stand_ins = contract.treat_as or {}
+    silent = corpus.without_signal({*(contract.used_leads or contract.lead_names), *stand_ins})
+    if silent.any():
+        logger.warning(f"{int(silent.sum())} records of {corpus.name} have no signal in any lead and are left out.")
+        corpus = corpus.select(~silent)
+    return complete_records(corpus) if contract.nan_policy == "error" else corpus
 
 
 def complete_records(corpus: "Corpus") -> "Corpus":

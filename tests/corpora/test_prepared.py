@@ -8,6 +8,7 @@ import pytest
 
 from ecg_transformers.corpora.build import write_corpus
 from ecg_transformers.corpora.definition import LabelSet
+from ecg_transformers.corpora.layout import CorpusRecord
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.errors import CorpusError
 
@@ -129,3 +130,22 @@ def test_a_corpus_of_format_version_1_opens_and_is_the_same_corpus(tmp_path):
     for first, second in zip(old, new, strict=True):
         np.testing.assert_array_equal(first.signal, second.signal)
     assert old.select(folds=[1])[1].name == "r003"
+
+
+@pytest.mark.parametrize("storage", ["int16", "float32"])
+def test_records_without_signal_are_found_by_the_leads_that_are_used(tmp_path, storage):
+    rows = [make_row(number) for number in range(6)]
+    rows[1].signal[0] = 5  # lead I
+    rows[2].signal[:] = [[7], [9]]
+    rows[3].signal[:] = -32768  # missing from end to end
+    rows[4].signal[:] = 3
+    rows[4].signal[1, 101] = 4  # between the samples that are looked at first
+    rows[5].signal[:] = 3
+    rows[5].signal[:, ::2] = -32768
+    if storage == "float32":
+        rows = [CorpusRecord(row.in_millivolts(), 100, row.leads, record_id=row.record_id) for row in rows]
+    corpus = write_corpus(iter(rows), tmp_path / "made", {"name": "made", "label_system": "own"})
+    assert corpus.info["storage"] == storage
+    assert corpus.without_signal().tolist() == [False, False, True, True, False, True]
+    assert corpus.without_signal({"I"}).tolist() == [False, True, True, True, True, True]
+    assert corpus.select([4, 1]).without_signal({"V1"}).tolist() == [False, False]

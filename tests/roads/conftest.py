@@ -32,8 +32,8 @@ def synthetic_corpus(folder, *, records=220):
     return folder
 
 
-def small_corpus(folder, *, folds=True):
-    """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz, with rhythm labels."""
+def small_corpus(folder, *, folds=True, silent=()):
+    """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz, with rhythm labels; some without signal."""
     from ecg_transformers.corpora.build import build_corpus
     from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
     from ecg_transformers.corpora.layout import CorpusRecord
@@ -43,6 +43,7 @@ def small_corpus(folder, *, folds=True):
         random = np.random.default_rng(source.record_id)
         beats = np.sin(2 * np.pi * (1 + source.record_id % 2) * np.arange(1000) / 100) ** 21
         wave = beats * random.uniform(0.3, 1.5, (12, 1)) + 0.03 * random.normal(size=(12, 1000))
+        wave *= source.record_id not in silent
         return CorpusRecord(
             np.round(1000 * wave).astype(np.int16),
             100.0,

@@ -8,7 +8,7 @@ import pytest
 from ecg_transformers.errors import CheckpointError
 
 from ..conftest import script
-from .conftest import make_checkpoint
+from .conftest import make_checkpoint, small_corpus
 
 
 def test_two_encoders_of_different_rates_are_compared_on_the_same_records(corpus, tmp_path, capsys, monkeypatch):
@@ -174,3 +174,16 @@ def test_a_probe_of_some_leads_and_one_of_all_leads_given_some(corpus, tmp_path,
     from ecg_transformers.publishing.card.table import results_table
 
     assert "linear probe, train leads all" in results_table(card)
+
+
+def test_a_record_without_signal_of_an_older_corpus_is_counted_and_gets_no_statement(tmp_path, monkeypatch, caplog):
+    # Corpora were prepared before such records were refused.
+    monkeypatch.setattr("ecg_transformers.corpora.shard_builder._check_values", lambda *_: None)
+    folder = small_corpus(tmp_path / "small", silent=(0, 4))
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=100)
+    words = f"--model {checkpoint} --corpus {folder} --labels rhythm --mode linear_probe --no_baseline --resamples 20"
+    (entry,) = script("score").main(words.split())
+    assert "2 records of small have no signal in any lead and are left out" in caplog.text
+    assert (entry["evaluate_folds"], entry["records"]) == ([3], 7)

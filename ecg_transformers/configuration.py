@@ -187,6 +187,9 @@ class EcgConfig(EcgBaseConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in Transformers; new labels come first, so that names and thresholds given with them stay."""
+        # Transformers would compare their number with that of the old labels, and warn.
+        if kwargs.get("id2label") and kwargs.get("num_labels") == len(kwargs["id2label"]):
+            del kwargs["num_labels"]
         return super().from_dict(config_dict, **{name: kwargs[name] for name in sorted(kwargs, key="id2label".__ne__)})
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -79,11 +79,13 @@ def _changed(config, codes):
     return config
 
 
-def test_a_new_head_with_the_stock_trainer_and_the_pipeline(classifier, tmp_path):
+def test_a_new_head_with_the_stock_trainer_and_the_pipeline(classifier, tmp_path, caplog):
     model = AutoModelForSequenceClassification.from_pretrained(
         classifier, num_labels=4, id2label=OWN, label2id={code: k for k, code in OWN.items()},
         ignore_mismatched_sizes=True,
     )  # fmt: skip
+    assert "incompatible" not in caplog.text
+    assert model.config.num_labels == 4
     generator = torch.Generator().manual_seed(0)
     rows = [{"input_values": torch.randn(12, 50, generator=generator), "labels": k % 4} for k in range(16)]
     arguments = TrainingArguments(

@@ -1,7 +1,9 @@
 """README and docs/ are promises: snippets run as printed, links resolve, scores come from results.json."""
 
+import ast
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,7 +49,38 @@ def test_python_blocks_run_in_order_as_printed(tmp_path):
     assert "100 Hz" in finished.stdout
     # The comment below the snippet is what it prints.
     assert "AFIB: atrial fibrillation, 0.98" in finished.stdout
-    assert (tmp_path / "embeddings.parquet").is_file()
+    for name in ("embeddings.parquet", "recording.png", "labels.csv", "own"):
+        assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("page", [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))])
+def test_every_python_block_imports_what_it_uses(page):
+    trees = [ast.parse(code) for code in [*blocks("python", page), *blocks("py", page)]]
+    imported = [
+        {alias.asname or alias.name.partition(".")[0] for node in ast.walk(tree) for alias in getattr(node, "names", ())
+         if isinstance(node, ast.Import | ast.ImportFrom)}
+        for tree in trees
+    ]  # fmt: skip
+    known = set().union(*imported, {"pipeline", "ecg_transformers"})
+    for tree, own in zip(trees, imported, strict=True):
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert used & known <= own, ast.unparse(tree)
+
+
+def test_accelerate_says_nothing_of_its_own_where_the_readme_is_followed():
+    settings = dict(re.findall(r"^export (\w+)=(\S+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
+    finished = subprocess.run(
+        [Path(sys.executable).with_name("accelerate"), "launch", REPOSITORY / "training" / "pretrain.py", "--help"],
+        env={**environment, "HF_HOME": "/nowhere", **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "accelerate launch training/pretrain.py CONFIG.yaml" in finished.stdout
+    assert "defaults" not in finished.stderr
+    assert "launch" not in finished.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

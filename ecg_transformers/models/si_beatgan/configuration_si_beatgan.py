@@ -20,7 +20,7 @@ class SiBeatganConfig(BeatganConfig):
     Args:
         teacher (`str`, *optional*): Folder or Hub name of the finished BeatGAN that the student learns from. Needed by
             the distillation terms; not part of the checkpoint.
-        teacher_hash (`str`, *optional*): Hash of the teacher's tensors, set when it is first used; another teacher is
+        teacher_hash (`str`, *optional*): Hash of the teacher's tensors that are used, set when it is first used; another teacher is
             refused.
         teacher_latent_size (`int`, *optional*): The teacher's `latent_size`, where it is not the student's: a linear
             map between both is then learned. Default: the same.

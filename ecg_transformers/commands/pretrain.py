@@ -98,6 +98,9 @@ class PretrainingRun:
         """Train, then leave the final model, the plots and the record in the output folder."""
         trainer = self.trainer
         trainer.train(resume_from_checkpoint=self.checkpoint)
+        calibrate = getattr(trainer.pretraining_model, "calibrate", None)
+        if calibrate is not None and self.data.validation is not None:
+            calibrate(batch["input_values"] for batch in trainer.get_eval_dataloader())
         trainer.save_model()
         trainer.save_state()
         if trainer.is_world_process_zero():
@@ -202,7 +205,8 @@ def _load_data(
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
         config: Configuration of the model, which decides what a row holds: `num_segments` adjacent windows, a longer
-            piece for its own views (`source_window_size`), two recordings (`positives` "patient"); see `WindowDataset`.
+            piece for its own views (`source_window_size`), two recordings (`positives` "patient"), its recording
+            (`needs_places`); see `WindowDataset`.
         device: Where the signals are kept.
 
     Raises:
@@ -228,6 +232,7 @@ def _load_data(
             segments=getattr(config, "num_segments", 1),
             source_window_size=getattr(config, "source_window_size", None),
             partners=getattr(config, "positives", None) == "patient",
+            places=getattr(config, "needs_places", False),
             device=device,
         )
 

@@ -165,7 +165,9 @@ class SiBeatganForPreTraining(BeatganForPreTraining):
                 "(model.set_teacher(...) in Python), or the weights of these terms to 0."
             )
         # Without need no discriminator is built, which a published teacher does not have.
-        changes = {} if "discriminator." in self._needed_parts else {"feature_matching_weight": 0.0}
+        changes: dict[str, Any] = {}
+        if "discriminator." not in self._needed_parts:
+            changes["feature_matching_weight"] = 0.0
         loaded: Any = BeatganForPreTraining.from_pretrained(
             name, use_safetensors=True, output_loading_info=True, **changes
         )

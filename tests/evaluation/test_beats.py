@@ -13,6 +13,7 @@ from ecg_transformers.commands.score_beats import BeatScoring, read_beat_argumen
 from ecg_transformers.corpora.beat_splits import PATIENT_FOLDS, SPLITS, BeatSplit, named_split
 from ecg_transformers.corpora.build import write_corpus
 from ecg_transformers.corpora.layout import CorpusRecord
+from ecg_transformers.corpora.pretraining_split import split_beats
 from ecg_transformers.corpora.sources.mitdb import DS1, PACED
 from ecg_transformers.corpora.sources.mitdb_beats import beats_definition
 from ecg_transformers.errors import ArgumentsError, CheckpointError, CorpusError
@@ -154,3 +155,16 @@ def test_options_are_checked():
         read_beat_arguments([])
     with pytest.raises(ArgumentsError, match="splits"):
         read_beat_arguments(["--corpus", "x", "--split", "patients"])
+
+
+def test_normal_beats_of_a_split_train_and_validate(corpus):
+    split = split_beats([corpus], "patients/2")
+    named = named_split(corpus, "patients/2")
+    assert split.validation is not None
+    assert all(labels == ["N"] for labels in [*split.train.labels, *split.validation.labels])
+    assert len(split.train) == len(named.train)
+    assert 0 < len(split.validation) < len(named.validation)
+    assert split.test_records_left_out == {"mitdb_beats": len(named.test)}
+    assert (split.shares_patients, split_beats([corpus], "published/0").shares_patients) == (False, True)
+    with pytest.raises(CorpusError, match="2 corpora are given"):
+        split_beats([corpus, corpus], "patients/2")

@@ -170,7 +170,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         # The converter of its official checkpoints shares the reader and the heads.
         Architecture("cpc", "Cpc", builds_on=("xresnet1d",)),
         Architecture("ecg_vit", "EcgVit", heads=("encoder", "classifier")),
-        Architecture("ecg_wav2vec2", "EcgWav2vec2", heads=("encoder", "classifier", "patient_identification")),
+        Architecture(
+            "ecg_wav2vec2",
+            "EcgWav2vec2",
+            heads=("encoder", "pretraining", "classifier", "patient_identification"),
+        ),
         Architecture("mae_moco", "MaeMoco", builds_on=("ecg_vit",)),
         Architecture("mae_nextclip", "MaeNextclip", builds_on=("mae_moco", "ecg_vit")),
         Architecture("moco_v3", "MocoV3", builds_on=("ecg_vit",)),

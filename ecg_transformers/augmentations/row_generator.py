@@ -72,6 +72,15 @@ class RowGenerator:
         numbers = torch.stack([angle.cos(), angle.sin()], dim=1).mul_(radius[:, None])  # (rows, 2, pairs)
         return numbers.view(self.rows, -1)[:, :count].reshape(self.rows, *shape)
 
+    def gumbel(self, *shape: int) -> torch.Tensor:
+        """Standard Gumbel numbers, float32 `(rows, *shape)`: `-log(-log(u))`, two from one 64-bit integer."""
+        count = math.prod(shape)
+        bits = self._bits(-(-count // 2))
+        # 23 bits and a half are exact in float32, so that u is neither 0 nor 1.
+        numbers = torch.stack([_shift_right(bits, 41), (bits >> 9) & 0x7FFFFF], dim=1).float()
+        numbers.add_(0.5).mul_(2.0**-23).log_().neg_().log_().neg_()
+        return numbers.view(self.rows, -1)[:, :count].reshape(self.rows, *shape)
+
     def _bits(self, count: int) -> torch.Tensor:
         """The next `count` 64-bit integers of every row, int64 `(rows, count)`."""
         places = torch.arange(self._taken + 1, self._taken + count + 1, device=self.device)

@@ -268,7 +268,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
     fresh = [
         name
         for name, child in trained.named_children()
-        if not any(parameter.requires_grad for parameter in child.parameters())
+        if child.state_dict() and not any(parameter.requires_grad for parameter in child.parameters())
     ]
     kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
     absent = sorted({name.split(".")[0] for name in missing} - set(fresh))

@@ -16,6 +16,7 @@ __all__ = [
     "cut_stored_windows",
     "draw_lead_mask",
     "is_flat",
+    "keep_leads",
     "lead_statistics",
     "normalize_windows",
     "patch_attention_mask",
@@ -241,11 +242,25 @@ def draw_lead_mask(
     Returns:
         Bool `(batch, leads)`, True = present.
     """
+    draws = torch.rand(lead_mask.shape, generator=generator, device=lead_mask.device)
+    return keep_leads(lead_mask, draws, probability, min_kept=1)
+
+
+def keep_leads(lead_mask: torch.Tensor, draws: torch.Tensor, probability: float, *, min_kept: int) -> torch.Tensor:
+    """Keep the present leads whose draw is at least `probability`, and those with the largest draws in any case.
+
+    Args:
+        lead_mask: `(..., leads)`, 1 = present.
+        draws: Uniform numbers in [0, 1), `(..., leads)`.
+        probability: Masking probability, from 0 to 1.
+        min_kept: Leads that are kept at least, as far as they are present; may be 0.
+
+    Returns:
+        Bool `(..., leads)`, True = present.
+    """
     present = lead_mask.bool()
-    draws = torch.rand(present.shape, generator=generator, device=present.device).masked_fill(~present, -1.0)
-    best = torch.nn.functional.one_hot(draws.argmax(dim=1), present.shape[1]).bool()
-    kept = present & (draws >= probability)
-    return torch.where(kept.any(dim=1, keepdim=True), kept, present & best)
+    rank = draws.masked_fill(~present, -1.0).argsort(dim=-1, descending=True).argsort(dim=-1)
+    return present & ((draws >= probability) | (rank < min_kept))
 
 
 def patchify(windows: torch.Tensor, patch_size: int) -> torch.Tensor:

@@ -9,6 +9,8 @@ A `SelectionRule` makes some candidates extra positives P_i and keeps the candid
 
     sum_in_log:    L_i = -log[ (w_i + sum_P w_ij) / (w_i + sum_D w_ij) ]
     mean_of_logs:  L_i = -mean over own key and P of log[ w_ij / (w_i + sum_D w_ij) ]
+
+`matrix_info_nce` is the form without own keys: rows and columns of a matrix, any pairs of which are positive (CMSC).
 """
 
 from typing import NamedTuple
@@ -20,7 +22,7 @@ from ..errors import CheckpointError
 from .precision import at_least_float32, similarities
 from .selection import KeySelection, SelectionRule, select_keys
 
-__all__ = ["PLAIN", "Contrast", "info_nce"]
+__all__ = ["PLAIN", "Contrast", "MatrixContrast", "info_nce", "matrix_info_nce", "unit_of_constant_norm"]
 
 # Plain InfoNCE: the own key is the only positive.
 PLAIN = SelectionRule()
@@ -141,3 +143,42 @@ def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> to
     else:
         numerator = positives.masked_fill(~is_positive, 0.0).sum(dim=1) / is_positive.sum(dim=1)
     return losses + own[:, 0] - numerator
+
+
+class MatrixContrast(NamedTuple):
+    """Result of a contrast of rows with columns.
+
+    Args:
+        loss: Scalar.
+        accuracy: Share of the rows and columns whose most similar partner is positive, without gradient.
+    """
+
+    loss: torch.Tensor
+    accuracy: torch.Tensor
+
+
+def matrix_info_nce(logits: torch.Tensor, positives: torch.Tensor) -> MatrixContrast:
+    """InfoNCE of a matrix in both directions, the mean over all positive pairs P (CLOCS, Kiyasseh et al. 2021).
+
+    `L = -1/2 mean_P log softmax_j(s)_ij - 1/2 mean_P log softmax_i(s)_ij`; positives of one row compete with each
+    other.
+
+    Args:
+        logits: Similarities divided by the temperature `(rows, columns)`, float32 or float64.
+        positives: Booleans `(rows, columns)`, at least one of them true.
+    """
+    weights = positives.to(logits.dtype)
+    loss = torch.stack([-(logits.log_softmax(dim=dim) * weights).sum() for dim in (0, 1)]).mean() / weights.sum()
+    found = [weights.gather(dim, logits.argmax(dim=dim, keepdim=True)).mean() for dim in (0, 1)]
+    return MatrixContrast(loss, torch.stack(found).mean())
+
+
+def unit_of_constant_norm(vectors: torch.Tensor) -> torch.Tensor:
+    """Divide by the norm, of which no gradient is taken: gradients are not projected onto the sphere (published).
+
+    A vector of zeros stays one; its gradient is multiplied by 1e8.
+
+    Args:
+        vectors: `(..., size)`.
+    """
+    return vectors / vectors.detach().norm(dim=-1, keepdim=True).clamp_min(1e-8)

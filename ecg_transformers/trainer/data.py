@@ -18,7 +18,7 @@ from ..features.steps import cut_stored_windows, scale_to_millivolts
 from ..hashing import integer_hash
 from ..signals.record import EcgRecord
 from .draws import window_starts
-from .stored import store_signals
+from .stored import StoredSignals, store_signals
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
@@ -97,7 +97,7 @@ class WindowDataset(Dataset):
         extractor: The checkpoint's feature extractor: leads, rate, window, normalization.
         seed: Seed of the window starts.
         segments: Adjacent windows of a record that form one row, each normalized by itself; with more than one the
-            batch has a segment axis after the rows.
+            batch has a segment axis after the rows, and shorter records are left out and counted.
         source_window_size: Length of the window that is cut (samples) where the model cuts its own views out of it.
             Default: the extractor's window.
         partners: Whether a row also holds a window of another record of the same patient, chosen by a hash of (seed,
@@ -136,6 +136,8 @@ class WindowDataset(Dataset):
         self.window_size = segments * int(extractor.window_size) if source_window_size is None else source_window_size
         self.num_leads = len(extractor.lead_names)
         signals = store_signals(self.corpus, extractor)
+        if segments > 1 and source_window_size is None:
+            signals = self._leave_out_short(signals)
         self.lengths = signals.lengths
         self.normalized = signals.normalized
         if source_window_size is not None or partners:
@@ -153,8 +155,9 @@ class WindowDataset(Dataset):
             self._units = tuple(_as_tensor(table).to(self.device) for table in (signals.gain, signals.baseline))
         # Where every record is exactly one window, a batch is a plain selection of rows.
         self._rows = None
-        if bool((self.lengths == self.window_size).all()):
-            self._rows = self._values.view(len(self), self._stored_leads * self.window_size)
+        row_size = self._stored_leads * self.window_size
+        if bool((self.lengths == self.window_size).all()) and len(self._values) == len(self) * row_size:
+            self._rows = self._values.view(len(self), row_size)
         self.record_ids = torch.as_tensor(self.corpus.record_ids)
         self.patient_ids = patient_ids_or_none(self.corpus)
         self._places = {}
@@ -199,6 +202,23 @@ class WindowDataset(Dataset):
         """Return the windows of these records in mV, before normalization: `(batch, leads, window_size)`."""
         numbers = np.asarray(records, dtype=np.int64)
         return self._millivolts(np.zeros_like(numbers), numbers)[0]
+
+    def _leave_out_short(self, signals: StoredSignals) -> StoredSignals:
+        """Leave out, and count, records without so many adjacent windows: a segment of padding has no partner."""
+        short = signals.lengths < self.window_size
+        if short.all():
+            raise CorpusError(
+                f"No record of {self.corpus.name} has {self.segments} adjacent windows of {self.extractor.window_size} "
+                f"samples (longest: {int(signals.lengths.max())}). Set a smaller window_size."
+            )
+        if not short.any():
+            return signals
+        logger.warning(
+            f"{int(short.sum())} of {len(short)} records of {self.corpus.name} are left out: they are shorter than "
+            f"{self.segments} adjacent windows of {self.extractor.window_size} samples."
+        )
+        self.corpus = self.corpus.select(~short)
+        return signals.select(~short)
 
     def _check_source(self) -> None:
         """Refuse records that are shorter than what views are cut from, and normalization by the window."""

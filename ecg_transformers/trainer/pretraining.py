@@ -28,6 +28,7 @@ class PretrainingTrainer(EcgTrainer):
     - Every loss term, and every value that the model names in `logged_values`, is logged under its own name in
       training and evaluation; `LossCallback` adds and re-weights terms, `ScheduleCallback` changes weights, momentum
       and temperature over the run.
+    - Schedules that the model names in `default_schedules` run, unless the caller schedules the same value.
     - The hooks `before_step`, `before_optimizer_step` and `after_step` of the model are called once per optimizer
       step.
     - A model with `phases` is trained adversarially: one optimizer step per phase.
@@ -55,9 +56,18 @@ class PretrainingTrainer(EcgTrainer):
     def __init__(self, model: nn.Module | None = None, args: Any = None, **kwargs: Any):
         super().__init__(model, args, **kwargs)
         self.add_callback(HookCallback(self.call_hook))
+        self._add_default_schedules()
         self._log = LossLog()
         self._evaluation_log = LossLog()
         self._phase_parameters = self._check_phases()
+
+    def _add_default_schedules(self) -> None:
+        """Run the schedules that the model has of its own, except for what a schedule of the caller sets."""
+        callbacks = [callback for callback in self.callback_handler.callbacks if isinstance(callback, ScheduleCallback)]
+        taken = {name for callback in callbacks for name in callback.schedules}
+        own = getattr(self.core_model, "default_schedules", {})
+        if left := {name: own[name] for name in own if name not in taken}:
+            self.add_callback(ScheduleCallback(left))
 
     @property
     def pretraining_model(self) -> PretrainingModel:

@@ -34,6 +34,10 @@ class PretrainingModel(Protocol):
     `logged_values: tuple[str, ...]`
         Scalar fields of the output that are no loss but belong in the log, averaged over rows as the terms are.
 
+    `default_schedules: Mapping[str, Schedule | dict]`
+        Values that change over every run (Gumbel temperature), by name, as `ScheduleCallback` takes them; a schedule
+        of the run replaces the one of the same name.
+
     `before_step(progress)`, `before_optimizer_step(progress)`, `after_step(progress)`
         Hooks with the position in the run (`objectives.progress.Progress`), the same during the three of one step.
         `before_step`: after all callbacks' `on_step_begin`, before the first micro-batch (EMA of MoCo, Gumbel

@@ -112,11 +112,13 @@ class Schedule:
     """A value as a function of the optimizer step.
 
     Args:
-        kind: `"constant"`, `"linear"` or `"cosine"` (half a period, flat at both ends).
+        kind: `"constant"`, `"linear"`, `"cosine"` (half a period, flat at both ends) or `"exponential"` (a factor per
+            step).
         start: Value at and before `from_step`.
-        end: Value at and after `to_step`; not used by `"constant"`.
+        end: Value at and after `to_step`, never passed; not used by `"constant"`.
         from_step: Step at which the change begins.
         to_step: Step at which it is complete; the end of the run if not given.
+        decay: Factor per step of `"exponential"`, until `end` is reached. Default: that which reaches it at `to_step`.
 
     Example:
         >>> Schedule("linear", 0.99, 1.0, to_step=100)(50, max_steps=1000)
@@ -128,19 +130,40 @@ class Schedule:
     end: float | None = None
     from_step: int = 0
     to_step: int | None = None
+    decay: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("constant", "linear", "cosine"):
-            raise CheckpointError(f"Schedule kind {self.kind!r} is not known; set 'constant', 'linear' or 'cosine'.")
+        kinds = ("constant", "linear", "cosine", "exponential")
+        if self.kind not in kinds:
+            raise CheckpointError(f"Schedule kind {self.kind!r} is not known; set one of {', '.join(kinds)}.")
         if self.kind != "constant" and self.end is None:
             raise CheckpointError(f"A {self.kind} schedule needs `end`, the value it ends at.")
+        if self.kind == "exponential":
+            self._check_exponential()
+        elif self.decay is not None:
+            raise CheckpointError(f"A {self.kind} schedule has no `decay`; leave it out, or set kind to 'exponential'.")
+
+    def _check_exponential(self) -> None:
+        end = cast(float, self.end)
+        if not self.start > 0 or not end > 0:
+            raise CheckpointError(f"An exponential schedule from {self.start} to {end}: both must be positive.")
+        if self.decay is not None and not (self.decay > 0 and (self.decay - 1) * (end - self.start) > 0):
+            raise CheckpointError(
+                f"decay {self.decay} does not lead from {self.start} to {end}; set a factor "
+                f"{'between 0 and 1' if end < self.start else 'above 1'}."
+            )
 
     def __call__(self, step: int, max_steps: int) -> float:
         """Value at `step` of a run of `max_steps`."""
         if self.kind == "constant" or self.end is None:
             return float(self.start)
         last = self.to_step if self.to_step is not None else max_steps
+        if self.decay is not None:
+            value = self.start * self.decay ** max(0, step - self.from_step)
+            return float(max(value, self.end) if self.end < self.start else min(value, self.end))
         progress = min(1.0, max(0.0, (step - self.from_step) / max(1, last - self.from_step)))
+        if self.kind == "exponential":
+            return float(self.start * (self.end / self.start) ** progress)
         if self.kind == "cosine":
             progress = 0.5 - 0.5 * math.cos(math.pi * progress)
         return float(self.start + (self.end - self.start) * progress)
@@ -170,7 +193,7 @@ class ScheduleCallback(TrainerCallback):
         except TypeError as error:
             raise CheckpointError(
                 f"The schedule of {name!r} is {value!r}; expected a dictionary with kind, start, end, from_step, "
-                "to_step (the last three as needed)."
+                "to_step, decay (the last four as needed)."
             ) from error
 
     def on_train_begin(
@@ -187,7 +210,8 @@ class ScheduleCallback(TrainerCallback):
             if name not in model.loss_weights and not _is_number(getattr(model, name, None)):
                 if reason := reason_unbuilt(model, name):
                     raise CheckpointError(f"There is a schedule for {reason}")
-                numbers = [other for other in ("momentum", "temperature") if _is_number(getattr(model, other, None))]
+                offered = ("momentum", "temperature", *getattr(model, "default_schedules", {}))
+                numbers = [other for other in offered if _is_number(getattr(model, other, None))]
                 known = [*model.loss_weights, *numbers]
                 near = difflib.get_close_matches(name, known, n=1)
                 raise CheckpointError(

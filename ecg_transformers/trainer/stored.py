@@ -1,7 +1,7 @@
 """The signals of a corpus as one flat array, after the steps of the contract that precede the window."""
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ class StoredSignals:
 
     Args:
         values: Samples, int16 or float32, one-dimensional.
-        offsets: Index of the first value of each record, int64 `(records + 1,)`.
+        offsets: Index of the first value of each record, int64, with or without that of the end.
         lengths: Samples per lead, int64 `(records,)`.
         num_leads: Number of stored leads per record.
         order: Positions of the contract's leads among the stored ones; None if both are the same.
@@ -50,6 +50,17 @@ class StoredSignals:
     baseline: np.ndarray | None = None
     present: np.ndarray | None = None
     normalized: bool = False
+
+    def select(self, keep: np.ndarray) -> "StoredSignals":
+        """Some of the records; their values are not copied.
+
+        Args:
+            keep: Bool `(records,)`.
+        """
+        tables = {name: getattr(self, name) for name in ("gain", "baseline", "present")}
+        kept = {name: table if table is None or len(table) == 1 else table[keep] for name, table in tables.items()}
+        starts = self.offsets[: len(keep)]
+        return replace(self, offsets=starts[keep], lengths=self.lengths[keep], **kept)
 
 
 def store_signals(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> StoredSignals:

@@ -11,7 +11,7 @@ from ecg_transformers.hashing import splitmix64
 
 
 def take(generator):
-    return generator.uniform(5), generator.normal(3, 7), generator.uniform(), generator.normal(4)
+    return generator.uniform(5), generator.normal(3, 7), generator.uniform(), generator.normal(4), generator.gumbel(3)
 
 
 @pytest.mark.parametrize("parts", [[8], [4, 4], [1, 5, 2]])
@@ -85,3 +85,12 @@ def test_uniform_and_normal_numbers_follow_their_laws_over_rows_and_along_them(s
 
 def test_the_largest_normal_number_is_finite():
     assert math.sqrt(-2 * math.log(0.5 * 2.0**-32)) < 6.8
+
+
+def test_gumbel_numbers_have_their_moments_and_are_finite():
+    numbers = RowGenerator(50, seed=1).gumbel(40, 101)
+    assert numbers.shape == (50, 40, 101)
+    assert numbers.isfinite().all()
+    assert numbers.mean().item() == pytest.approx(0.57722, abs=0.01)
+    assert numbers.var().item() == pytest.approx(math.pi**2 / 6, rel=0.02)
+    assert -2.9 < numbers.min() < -2.2

@@ -8,6 +8,7 @@ from ecg_transformers.commands.settings import build_model, read_settings
 from ecg_transformers.errors import ArgumentsError, CheckpointError
 
 from ..conftest import TINY
+from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("mae_moco_*.yaml"))
 
@@ -165,3 +166,17 @@ def test_the_checkpoint_of_a_supervised_network_is_not_pretrained_further(words,
     Xresnet1dConfig(depths=(1,), width=4).save_pretrained(tmp_path / "supervised")
     with pytest.raises(ArgumentsError, match="xresnet1d is a supervised network"):
         read_settings([*words, "--model", str(tmp_path / "supervised")])
+
+
+def test_what_has_no_weights_is_not_newly_initialized(tmp_path, caplog):
+    """Dropouts and the like; a family without a momentum encoder begins with all its weights."""
+    tester = EcgWav2vec2Tester()
+    row = tester.architecture
+    row.pretraining(tester.get_config()).save_pretrained(tmp_path / "checkpoint")
+    row.feature_extractor(window_size=64).save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "run.yaml").write_text("model_type: ecg_wav2vec2")
+    words = [tmp_path / "run.yaml", "--corpus", "c", "--output_dir", "o", "--model", tmp_path / "checkpoint"]
+    with caplog.at_level("WARNING", logger="transformers"):
+        build_model(read_settings([str(word) for word in words]))
+    assert "its encoder is loaded" in caplog.text
+    assert "newly initialized" not in caplog.text

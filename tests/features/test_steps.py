@@ -11,6 +11,7 @@ from ecg_transformers.features.steps import (
     apply_lead_mask,
     cut_stored_windows,
     draw_lead_mask,
+    keep_leads,
     normalize_windows,
     patch_attention_mask,
     patchify,
@@ -172,6 +173,14 @@ def test_random_lead_mask_takes_the_share_it_is_asked_for():
     assert kept.any(dim=1).all()
     assert draw_lead_mask(torch.ones(5, 12), 0.0).all()
     assert (draw_lead_mask(torch.ones(5, 12), 1.0).sum(1) == 1).all()
+
+
+def test_leads_are_kept_from_the_probability_on_and_the_largest_draws_always():
+    present = torch.tensor([[1, 1, 1, 0]] * 2)
+    draws = torch.tensor([[0.5, 0.4, 0.6, 0.9], [0.1, 0.3, 0.2, 0.9]])
+    wanted = {0: [[1, 0, 1, 0], [0, 0, 0, 0]], 1: [[1, 0, 1, 0], [0, 1, 0, 0]], 2: [[1, 0, 1, 0], [0, 1, 1, 0]]}
+    for fewest, kept in wanted.items():
+        assert keep_leads(present, draws, 0.5, min_kept=fewest).long().tolist() == kept
 
 
 def test_lead_mask_makes_zeros(windows):

@@ -1,4 +1,4 @@
-"""SimCLR, BYOL, SwAV and CPC in two real processes: mean loss and gradients are those of the combined batch.
+"""Families in two real processes: mean loss and gradients are those of the combined batch.
 
 BatchNorm keeps the statistics of its own process, so the models are in evaluation mode; gradients flow as in training.
 """
@@ -15,6 +15,8 @@ from ecg_transformers import (
     ByolForPreTraining,
     CpcConfig,
     CpcForPreTraining,
+    EcgWav2vec2Config,
+    EcgWav2vec2ForPreTraining,
     SimclrConfig,
     SimclrForPreTraining,
     SwavConfig,
@@ -23,6 +25,7 @@ from ecg_transformers import (
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.objectives.gather import all_gather
 
+from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
 from ..two_processes import run_in_two_processes
 
 SIGNAL = {"sampling_rate": 100, "window_size": 100}
@@ -50,14 +53,23 @@ def cpc():
     return CpcForPreTraining(CpcConfig(**fields, **SIGNAL, offsets=[1, 3], num_negatives=5, negatives="batch"))
 
 
-FAMILIES = {"simclr": simclr, "byol": byol, "swav": swav, "cpc": cpc}
+def ecg_wav2vec2():
+    """Time masks, code probabilities and CMSC span the combined batch; leads are masked in training mode."""
+    fields = {"cmsc_weight": 1.0, "num_segments": 2, "feature_grad_mult": 0.5, "cmsc_positives": "patient", **SIGNAL}
+    return EcgWav2vec2ForPreTraining(EcgWav2vec2Config(**{**EcgWav2vec2Tester.config_fields, **fields}))
+
+
+FAMILIES = {"simclr": simclr, "byol": byol, "swav": swav, "cpc": cpc, "ecg_wav2vec2": ecg_wav2vec2}
+# Without BatchNorm.
+IN_TRAINING_MODE = ("ecg_wav2vec2",)
 
 
 def loss_and_gradients_of_one_rank(rank, name):
     torch.manual_seed(0)
-    model = FAMILIES[name]().double().eval()
+    model = FAMILIES[name]().double().train(name in IN_TRAINING_MODE)
     alone = copy.deepcopy(model)
-    x = torch.randn(8, 12, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    segments = (2,) if getattr(model.config, "num_segments", 1) == 2 else ()
+    x = torch.randn(8, *segments, 12, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     patients = torch.tensor([0, 0, 1, 2, 3, 0, 4, 4])
     rows = slice(4 * rank, 4 * rank + 4)
     # The combined batch alone: as if there were one process.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ecg_transformers.objectives.infonce import info_nce
+from ecg_transformers.objectives.infonce import info_nce, matrix_info_nce, unit_of_constant_norm
 from ecg_transformers.objectives.precision import similarities
 
 
@@ -73,3 +73,46 @@ def test_similarities_have_at_least_float32(dtype, expected):
 
 def test_half_precision_is_finite():
     assert info_nce(unit(3, 4).bfloat16(), unit(3, 4).bfloat16(), unit(6, 4).T.bfloat16(), 0.2).loss.isfinite()
+
+
+def test_a_matrix_is_contrasted_in_both_directions():
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    positives = torch.tensor([[True, True, False, False], [False, True, False, False], [False, False, False, True]])
+    losses = []
+    for matrix, pairs in ((logits, positives), (logits.T, positives.T)):
+        losses.append(
+            sum(
+                math.log(sum(math.exp(float(value)) for value in matrix[i])) - float(matrix[i, j])
+                for i, j in pairs.nonzero()
+            )
+            / int(pairs.sum())
+        )
+    contrast = matrix_info_nce(logits, positives)
+    assert contrast.loss.item() == pytest.approx(sum(losses) / 2, rel=1e-12)
+    assert matrix_info_nce(logits[:1, :1], positives[:1, :1]).loss == 0
+    assert torch.autograd.gradcheck(lambda x: matrix_info_nce(x, positives).loss, [logits.requires_grad_()])
+
+
+def test_accuracy_of_a_matrix_is_the_mean_over_rows_and_columns():
+    logits = torch.tensor([[5.0, 9.0], [0.0, 7.0]])
+    assert matrix_info_nce(logits, torch.eye(2, dtype=torch.bool)).accuracy == (0.5 + 0.5) / 2
+    assert matrix_info_nce(logits, torch.ones(2, 2, dtype=torch.bool)).accuracy == 1
+
+
+def test_one_positive_per_row_is_plain_infonce_of_both_directions():
+    first, second = unit(5, 6), unit(5, 6, seed=1)
+    left_out = torch.eye(5, dtype=torch.bool)
+    both = [
+        info_nce(rows, columns, columns.T, 0.2, left_out=left_out).loss
+        for rows, columns in ((first, second), (second, first))
+    ]
+    matrix = matrix_info_nce(similarities(first, second.T) / 0.2, left_out)
+    torch.testing.assert_close(matrix.loss, torch.stack(both).mean())
+
+
+def test_the_norm_of_a_unit_vector_has_no_gradient():
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    y = unit_of_constant_norm(x)
+    torch.testing.assert_close(y, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    y[0].sum().backward()
+    torch.testing.assert_close(x.grad[0], torch.tensor([0.2, 0.2]))

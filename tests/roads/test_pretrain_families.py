@@ -17,6 +17,8 @@ SMALL_CONVOLUTIONS = "--depths 1,1,1,1 --width 8 --stem_sizes 8,8,16 --projector
 # The queue of SwAV starts, fills and is used within the run.
 SMALL_SWAV = "--num_prototypes 20 --num_crops 3 --queue_size 12 --queue_start_epoch 1 --freeze_prototypes_epochs 0.5"
 SMALL_CPC = "--encoder_sizes 8,8,8,8 --encoder_strides 2,2,2,2 --hidden_size 8 --num_negatives 8"
+SMALL_W2V = f"{SMALL} --conv_dim 8,8,8 --num_conv_pos_embeddings 8 --num_conv_pos_embedding_groups 4"
+SMALL_W2V += " --codevector_size 8 --num_codevectors_per_group 6 --projection_size 8 --num_negatives 9"
 RECIPES = {
     "mae_moco_published": (f"{SMALL} {SMALL_DECODER} --queue_size 96", {"reconstruction.png"}),
     "mae_nextclip_tiny": ("", {"reconstruction.png", "nextclip.png"}),
@@ -29,6 +31,13 @@ RECIPES = {
     "byol_published": (f"{SMALL_CONVOLUTIONS} --predictor_hidden_size 16 --published_schedule epoch", set()),
     "swav_ptbxl": (f"{SMALL_CONVOLUTIONS} {SMALL_SWAV} --probe_labels rhythm", {"probe.json"}),
     "swav_published": (f"{SMALL_CONVOLUTIONS} {SMALL_SWAV} --official_quirks true", set()),
+    "w2v_cmsc_rlm_ptbxl": (f"{SMALL_W2V} --probe_labels rhythm", {"probe.json"}),
+    # Every dropout on; a micro-batch in two parts.
+    "w2v_cmsc_rlm_published": (
+        f"{SMALL_W2V} --conv_kernel 2,2,2 --conv_stride 2,2,2 --sampling_rate 100 --window_size 500"
+        " --per_device_train_batch_size 4",
+        set(),
+    ),
     "simclr_ptbxl": (f"{SMALL_CONVOLUTIONS} --probe_labels rhythm", {"probe.json"}),
     "simclr_published": (f"{SMALL_CONVOLUTIONS} --positives patient --published_schedule epoch", set()),
 }

@@ -171,12 +171,22 @@ def test_segments_are_adjacent_windows_each_normalized_by_itself(corpus, normali
             torch.testing.assert_close(batch["input_values"][row, segment], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_segments_of_a_short_record_have_masks(tmp_path, extractor):
-    corpus = build(tmp_path / "short", [record(0, signal=signal(0, samples=150)), record(1, signal=signal(1, 220))])
-    batch = WindowDataset(corpus, extractor, segments=2).__getitems__([0, 1])
-    assert batch["attention_mask"].shape == (2, 2, 100)
-    assert batch["attention_mask"].sum(-1).tolist() == [[100, 50], [100, 100]]
-    assert batch["input_values"][0, 1, :, 50:].abs().max() == 0
+def test_records_shorter_than_their_segments_are_left_out_and_counted(tmp_path, extractor, caplog):
+    rows = [record(number, signal=signal(number, samples)) for number, samples in enumerate((200, 150, 230, 199, 200))]
+    corpus = build(tmp_path / "short", rows)
+    with caplog.at_level("WARNING", logger="transformers"):
+        data = WindowDataset(corpus, extractor, segments=2)
+    assert "2 of 5 records" in caplog.text
+    assert data.corpus.names == [rows[number].name for number in (0, 2, 4)]
+    batch = data.__getitems__([0, 1, 2])
+    assert batch["input_values"].shape == (3, 2, 12, 100)
+    assert "attention_mask" not in batch
+    alone = WindowDataset(corpus.select([4]), extractor, segments=2)[0]["input_values"]
+    assert torch.equal(batch["input_values"][2], alone)
+    equal = WindowDataset(corpus.select([0, 1, 4]), extractor, segments=2)
+    assert torch.equal(equal[1]["input_values"], alone)
+    with pytest.raises(CorpusError, match=r"2 adjacent windows of 100 samples .*199"):
+        WindowDataset(corpus.select([1, 3]), extractor, segments=2)
 
 
 def test_a_longer_piece_is_cut_for_the_models_own_views(tmp_path, extractor):

@@ -1,6 +1,7 @@
 """What a model may offer to `PretrainingTrainer`: hooks, logged values, segments, phases of adversarial training."""
 
 import json
+from typing import ClassVar
 
 import pytest
 import torch
@@ -255,6 +256,22 @@ def test_a_parameter_that_no_phase_trains_is_named(make_toy):
 
     with pytest.raises(CheckpointError, match=r"trains encoder_network\.1\.weight \(4 parameters\)"):
         make_toy(Forgetful)
+
+
+# ---- schedules of the model ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_models_own_schedules_run_unless_the_run_has_one_of_that_name(make_trainer, make_model, replaced):
+    class Scheduled(type(make_model())):
+        default_schedules: ClassVar = {"temperature": {"kind": "exponential", "start": 0.8, "end": 0.1, "decay": 0.5}}
+
+    model = Scheduled(make_model().config)
+    callbacks = [ScheduleCallback({"temperature": {"kind": "constant", "start": 0.3}})] if replaced else []
+    trainer = make_trainer(model=model, callbacks=callbacks, max_steps=5)
+    trainer.train()
+    values = [0.3] * 5 if replaced else [0.8, 0.4, 0.2, 0.1, 0.1]
+    assert logs_of(trainer, "temperature") == pytest.approx(values)
 
 
 # ---- the momentum encoder of MAE-MoCo ----------------------------------------------------------------------------

@@ -111,3 +111,29 @@ def test_a_name_the_model_does_not_have_is_refused_with_the_nearest(make_model):
     callback = ScheduleCallback({"reconstruction_los": Schedule("constant", 1.0)})
     with pytest.raises(CheckpointError, match="'reconstruction_loss'"):
         callback.on_train_begin(None, TrainerState(), None, model=make_model())
+
+
+def test_an_exponential_schedule_falls_by_a_factor_to_its_floor():
+    published = Schedule("exponential", 2.0, 0.5, decay=0.999995)
+    recorded = {0: 2.0, 1: 1.99999, 1000: 1.9900249335099047, 100_000: 1.2130598030905373, 277_258: 0.5000004476873285}
+    for step, value in {**recorded, 277_259: 0.5, 400_000: 0.5}.items():
+        assert published(step, max_steps=10) == pytest.approx(value, rel=1e-12)
+    fitted = Schedule("exponential", 2.0, 0.5, to_step=80)
+    assert [fitted(step, 100) for step in (0, 40, 80, 99)] == pytest.approx([2.0, 1.0, 0.5, 0.5])
+    assert Schedule("exponential", 1.0, 8.0, decay=2.0)(5, 10) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "exponential", "start": 2.0}, "needs `end`"),
+        ({"kind": "exponential", "start": 2.0, "end": 0.0}, "positive"),
+        ({"kind": "exponential", "start": 2.0, "end": 0.5, "decay": 1.1}, "between 0 and 1"),
+        ({"kind": "exponential", "start": 0.5, "end": 2.0, "decay": 0.9}, "above 1"),
+        ({"kind": "cosine", "start": 0.5, "end": 2.0, "decay": 0.9}, "has no `decay`"),
+        ({"kind": "exponentail", "start": 0.5}, "exponential"),
+    ],
+)
+def test_schedules_that_lead_nowhere_are_refused(values, message):
+    with pytest.raises(CheckpointError, match=message):
+        Schedule(**values)

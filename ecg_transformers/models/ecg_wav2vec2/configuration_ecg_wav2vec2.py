@@ -212,6 +212,9 @@ class EcgWav2vec2Config(EcgConfig):
                 f"mask_time_length is {self.mask_time_length}, mask_time_min_masks {self.mask_time_min_masks} and "
                 f"num_segments {self.num_segments}; expected at least 1 of each."
             )
+        if not self.contrastive_weight:
+            # Parts of the local contrast.
+            self.diversity_weight = self.feature_penalty_weight = 0.0
         if not self.contrastive_weight and not self.cmsc_weight:
             raise CheckpointError(
                 "contrastive_weight and cmsc_weight are 0: nothing would be learned. Set one above 0."

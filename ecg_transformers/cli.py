@@ -22,12 +22,15 @@ CONVERSION = """\
 Convert an official checkpoint of another project into a folder of ours: weights, config, preprocessing; or recordings
 of any readable format to WFDB.
 
+  ecg-transformers convert mimic_iv_ecg_physionet_pretrained.pt --output_dir runs/ecg-fm
+  ecg-transformers convert mimic_iv_ecg_finetuned.pt --output_dir runs/ecg-fm-17 --labels ecg_fm
   ecg-transformers convert ecg-selfsupervised-simclr model.ckpt runs/simclr
   ecg-transformers convert ecg-selfsupervised-xresnet finetuned.pt runs/xresnet --labels lbl_itos.txt
   ecg-transformers convert wfdb my_ecgs/ wfdb/
 
 A checkpoint is read without running anything that it names. Tensors that nothing takes, that are missing or that have
-another shape are an error. The order of labels is in no file: a classifier is converted with --labels only.
+another shape are an error. The order of labels is in no file: a classifier is converted with --labels only. A file of
+fairseq-signals or ECG-FM needs no KIND.
 """
 
 DESCRIPTION = """\
@@ -167,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_convert(commands: Any) -> argparse.ArgumentParser:
-    from .commands.convert import CONVERTERS
+    from .commands.convert import CONVERTERS, LABEL_LISTS
 
     convert: argparse.ArgumentParser = commands.add_parser(
         "convert",
@@ -175,10 +178,23 @@ def _add_convert(commands: Any) -> argparse.ArgumentParser:
         description=CONVERSION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    convert.add_argument("kind", metavar="KIND", help=", ".join((*CONVERTERS, _WFDB)))
-    convert.add_argument("file", metavar="FILE", help="the official file; a recording or a folder of them")
-    convert.add_argument("folder", metavar="OUT", help="the new folder")
-    convert.add_argument("--labels", metavar="FILE", help="codes of the outputs in their order, one a line")
+    convert.add_argument(
+        "words",
+        metavar="[KIND] FILE [OUT]",
+        nargs="+",
+        help=f"the official file, or a recording or a folder of them; before it {', '.join((*CONVERTERS, _WFDB))}",
+    )
+    convert.add_argument("--output_dir", metavar="OUT", help="the new folder")
+    convert.add_argument(
+        "--labels",
+        metavar="FILE",
+        help=f"codes of the outputs in their order, one a line; or {' or '.join(LABEL_LISTS)}",
+    )
+    convert.add_argument(
+        "--preparation",
+        choices=("ecg_fm", "millivolts"),
+        help="of a file of fairseq-signals: leads of the whole recording standardized (default), or none",
+    )
     convert.add_argument(
         "--strides", metavar="N,N,...", help="strides of a CPC encoder that is none of the official ones"
     )
@@ -315,32 +331,48 @@ def _labels(found: list[dict[str, Any]]) -> str:
 
 
 def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
-    if options.kind == _WFDB:
-        return _to_wfdb(options, reading)
-    from .commands.convert import convert_checkpoint
+    from .commands.convert import CONVERTERS, DEFAULT_KIND, convert_checkpoint, read_labels
 
-    labels = None
-    if options.labels is not None:
-        labels = Path(options.labels).read_text(encoding="utf-8").split()
+    words = list(options.words)
+    folder = options.output_dir
+    named = words[0] in (*CONVERTERS, _WFDB) or len(words) + (folder is not None) > 2
+    kind = words.pop(0) if named else DEFAULT_KIND
+    if len(words) != (1 if folder is not None else 2):
+        raise ArgumentsError(f"convert got {' '.join(options.words)}; expected [KIND] FILE and --output_dir OUT.")
+    file, folder = words[0], folder or words[-1]
+    if kind == _WFDB:
+        return _to_wfdb(Path(file), Path(folder), reading)
+    labels = None if options.labels is None else read_labels(options.labels)
     strides = None
     if options.strides is not None:
         if not re.fullmatch(r"\d+(,\d+)*", options.strides):
             raise ArgumentsError(f"strides is {options.strides!r}; expected numbers such as 2,2,2,2.")
         strides = [int(number) for number in options.strides.split(",")]
-    converted = convert_checkpoint(
-        options.kind, options.file, options.folder, labels=labels, lead_names=options.leads, strides=strides
-    )
-    sys.stdout.write(f"{type(converted.model).__name__} in {options.folder}\n")
+    try:
+        converted = convert_checkpoint(
+            kind,
+            file,
+            folder,
+            labels=labels,
+            lead_names=options.leads,
+            strides=strides,
+            preparation=options.preparation,
+        )
+    except CheckpointError as error:
+        if named or Path(folder).exists():
+            raise
+        others = ", ".join(name for name in CONVERTERS if name != DEFAULT_KIND)
+        raise CheckpointError(f"{error} A file of another project needs its kind before it: {others}.") from error
+    sys.stdout.write(f"{type(converted.model).__name__} in {folder}\n")
     sys.stdout.write("".join(f"{note}.\n" for note in converted.notes))
     return 0
 
 
-def _to_wfdb(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+def _to_wfdb(source: Path, target: Path, reading: dict[str, Any]) -> int:
     from .signals.formats.folders import find_recordings
     from .signals.formats.readers import read_record_with_defaults
     from .signals.wfdb.write import write_wfdb
 
-    source, target = Path(options.file), Path(options.folder)
     done = refused = 0
     for path in find_recordings(source) if source.is_dir() else [source]:
         try:

@@ -27,7 +27,7 @@ _LIBRARY_KEYS = frozenset(
 )
 
 # Fields that belong to the labels.
-LABEL_FIELDS = ("label_names", "label_system", "thresholds", "thresholds_from")
+LABEL_FIELDS = ("label_names", "label_system", "thresholds", "thresholds_from", "max_over_windows")
 
 # A config file is untrusted data: a typo or an attack must not exhaust memory or time.
 _SIZE_FIELD = re.compile(r"(\w+_)?num_\w+|\w+_size")
@@ -111,6 +111,8 @@ class EcgConfig(EcgBaseConfig):
         thresholds (`list[float | None]`, *optional*): Decision threshold of each label's probability; `None` for a
             label with too few positives to fit one (fewer than 10).
         thresholds_from (`dict`, *optional*): Corpus and folds of the records that the thresholds were fitted on.
+        max_over_windows (`list[str]`, *optional*): Codes of labels whose score of a recording is the maximum over its
+            windows where that of the others is the mean: what may be in one window only.
         supported_leads (`str` or `list[str]`, default `"all"`): Leads that a record must have: `"all"`, `"any"`, or a
             list of lead names that are sufficient.
         pretrained_by (`str`, *optional*): Pretraining method of a backbone that is published under its own model type.
@@ -139,6 +141,7 @@ class EcgConfig(EcgBaseConfig):
     label_system: str | None = None
     thresholds: list[float | None] | tuple[float | None, ...] | None = None
     thresholds_from: dict[str, Any] | None = None
+    max_over_windows: list[str] | tuple[str, ...] | None = None
     supported_leads: str | list[str] | tuple[str, ...] = "all"
     pretrained_by: str | None = None
     intended_use: str = "Research on electrocardiograms. Not a medical device; not for diagnosis."
@@ -200,6 +203,11 @@ class EcgConfig(EcgBaseConfig):
         super().__setattr__("label2id", {code: number for number, code in enumerate(_codes(value))})
         for field in LABEL_FIELDS + (("problem_type",) if len(before) != len(value) else ()):
             super().__setattr__(field, None)
+
+    @property
+    def max_columns(self) -> list[int]:
+        """Numbers of the outputs in `max_over_windows`."""
+        return [int(number) for number, code in (self.id2label or {}).items() if code in (self.max_over_windows or ())]
 
     @property
     def pooled_size(self) -> int:

@@ -1,10 +1,11 @@
 """Checkpoints of other projects: read without running anything that they name, and taken over tensor by tensor."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -14,7 +15,47 @@ if TYPE_CHECKING:
     from .features.extractor import EcgFeatureExtractor
     from .modeling import EcgPreTrainedModel
 
-__all__ = ["Converted", "OfficialState", "read_tensors"]
+__all__ = ["Converted", "OfficialState", "OutputLabels", "Source", "read_checkpoint", "read_tensors"]
+
+
+@dataclass(frozen=True)
+class OutputLabels:
+    """Labels of the outputs of a head, whose order most files do not hold.
+
+    Args:
+        codes: Codes in the order of the outputs.
+        names: Names in the same order. Default: the codes.
+        system: Label system of the codes.
+        max_over_windows: Codes whose score of a recording is the maximum over its windows instead of the mean.
+    """
+
+    codes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    system: str = "own"
+    max_over_windows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint comes from, for its card.
+
+    Args:
+        project: Name of the project.
+        homepage: Its address.
+        license: License of its files as an identifier of the Hub.
+        weights_license: The same in a sentence.
+        citation: Publications.
+        tags: Tags of the card.
+        limits: What is not known or was not tried, in sentences.
+    """
+
+    project: str
+    homepage: str
+    license: str
+    weights_license: str
+    citation: str
+    tags: tuple[str, ...] = ()
+    limits: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,12 +65,14 @@ class Converted:
     Args:
         model: The model.
         extractor: Its feature extractor.
-        notes: What was left out, in sentences.
+        notes: What was left out or assumed, in sentences.
+        source: Where it comes from; with it a template of the card and the license are written.
     """
 
     model: "EcgPreTrainedModel"
     extractor: "EcgFeatureExtractor"
     notes: list[str] = field(default_factory=list)
+    source: Source | None = None
 
 
 class _Foreign:
@@ -59,35 +102,80 @@ def read_tensors(path: str | Path, *, known_packages: Iterable[str] = ()) -> dic
         CheckpointError: The file is no checkpoint, refers to anything else, or holds other values than tensors.
     """
     path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        return load_file(path)
+    found = _load(path, known_packages=tuple(known_packages))
+    for key in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    return _tensors(found, path)
+
+
+def read_checkpoint(
+    path: str | Path, *, named: str = "model", known_packages: Iterable[str] = ()
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a checkpoint that holds more than tensors: settings, counts, logged metrics, states of an optimizer.
+
+    It is read with `weights_only=True`, and only the parts that are used come from the disk. NumPy's scalars and dtypes
+    are the only objects besides those that PyTorch allows itself: logged metrics may be such.
+
+    Args:
+        path: The file.
+        named: Key of the state dict.
+        known_packages: As in `read_tensors`.
+
+    Returns:
+        The tensors by name, and everything else by key.
+
+    Raises:
+        CheckpointError: The file is no checkpoint, refers to anything else, or has no such state dict.
+    """
+    path = Path(path)
+    found = _load(path, known_packages=tuple(known_packages), allowed=_numpy_scalars(), mmap=True)
+    if not isinstance(found, Mapping) or not isinstance(found.get(named), Mapping):
+        keys = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+        raise CheckpointError(f"{path} holds {keys or 'nothing'}; expected a state dict under {named!r}.")
+    return _tensors(found[named], path), {str(key): value for key, value in found.items() if key != named}
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled NumPy scalar refers to, under its names before and since NumPy 2."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = dict.fromkeys(type(np.dtype(code)) for code in "?bBhHiIlLqQefd")
+    return [*kinds, np.dtype, *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
+
+
+def _tensors(found: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The state dict, checked."""
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, torch.Tensor) for v in found.values()):
+        raise CheckpointError(f"{path} holds no state dict of tensors; expected one, alone or as state_dict or model.")
+    return {str(name): value for name, value in found.items()}
+
+
+def _load(path: Path, *, known_packages: tuple[str, ...] = (), allowed: Sequence[Any] = (), mmap: bool = False) -> Any:
+    """The content of a file, of which nothing is run; objects of the known packages are empty."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; expected the file of a checkpoint.")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals(list(allowed)):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:
         # The format before zip archives, which may name nothing foreign at all; or no checkpoint, as is seen below.
         names = []
-    strangers = [name for name in names if not name.startswith(tuple(known_packages))]
+    strangers = [name for name in names if not name.startswith(known_packages)]
     if strangers:
         raise CheckpointError(
             f"{path} refers to {', '.join(sorted(strangers))}, which is no part of such a checkpoint; nothing of it "
             "was run. Expected tensors, numbers and text only."
         )
     try:
-        with torch.serialization.safe_globals([(_Foreign, name) for name in names]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([*allowed, *((_Foreign, name) for name in names)]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
     except Exception as error:  # a damaged file meets errors of the archive, the unpickler and torch alike
         # The line of torch that names what it refuses; its other lines advise to load the file without protection.
         refused = (line.strip() for line in str(error).splitlines() if "GLOBAL" in line)
         reason = next(refused, "expected a file written by torch.save, whole and undamaged.")
         raise CheckpointError(f"{path} cannot be read as a checkpoint; nothing of it was run: {reason}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors; expected one, alone or as state_dict or model.")
-    return {str(name): value for name, value in found.items()}
 
 
 class OfficialState:

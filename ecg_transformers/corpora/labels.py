@@ -3,7 +3,7 @@
 The tables are data files (`tables/*.csv`), each with its source and version in its first lines. Names of systems: "scp"
 (PTB-XL's 71 statements) with its parts "scp-diagnostic", "scp-subclass", "scp-superclass", "scp-form" and "scp-rhythm";
 "snomed-ct" as used by the PhysioNet/CinC Challenges; "challenge2021" (its 26 scored classes); "chapman"; "cpsc2018";
-"cinc2017"; "mitbih" (beat symbols); "aami".
+"cinc2017"; "ecg_fm" (outputs of that model); "mitbih" (beat symbols); "aami".
 """
 
 import csv
@@ -132,6 +132,7 @@ def label_set(system: str) -> LabelSet:
         "chapman": "chapman",
         "cpsc2018": "cpsc2018",
         "cinc2017": "cinc2017",
+        "ecg_fm": "ecg_fm",
         "mitbih": "mitbih_beats",
         "aami": "aami",
     }

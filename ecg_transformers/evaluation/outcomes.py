@@ -165,6 +165,7 @@ def run_mode(
     options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
     options |= {"window_size": extractor.window_size, "initialization": initialization}
     identifies = splits.gallery is not None
+    model: Any
     if identifies:
         model = build_identifier(checkpoint, splits, settings, mode, **options)
     else:

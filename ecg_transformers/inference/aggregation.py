@@ -1,5 +1,6 @@
 """Aggregation of window results to records, for evaluation and pipelines."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,13 @@ __all__ = ["Aggregate", "aggregate_windows"]
 Aggregate = Literal["mean", "max"]
 
 
-def aggregate_windows(values: np.ndarray, record_index: np.ndarray, *, aggregate: Aggregate = "mean") -> np.ndarray:
+def aggregate_windows(
+    values: np.ndarray,
+    record_index: np.ndarray,
+    *,
+    aggregate: Aggregate = "mean",
+    max_columns: Sequence[int] = (),
+) -> np.ndarray:
     """Compute the mean or maximum over the windows of each record.
 
     Published evaluations take the mean of the window probabilities (ecg-selfsupervised) or their maximum (PTB-XL
@@ -21,6 +28,7 @@ def aggregate_windows(values: np.ndarray, record_index: np.ndarray, *, aggregate
         values: `(windows, ...)`, for example probabilities `(windows, labels)`.
         record_index: `(windows,)`: number of each window's record, from 0.
         aggregate: `"mean"` (default) or `"max"`.
+        max_columns: Columns of which the maximum is taken with `"mean"` too (`config.max_columns`).
 
     Returns:
         float64 `(records, ...)`, in the order of the record numbers.
@@ -49,4 +57,7 @@ def aggregate_windows(values: np.ndarray, record_index: np.ndarray, *, aggregate
     if aggregate == "max":
         return np.maximum.reduceat(values[order], starts, axis=0)
     sums = np.add.reduceat(values[order], starts, axis=0)
-    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+    means = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+    if len(max_columns):
+        means[:, max_columns] = np.maximum.reduceat(values[order][:, max_columns], starts, axis=0)
+    return means

@@ -288,7 +288,9 @@ def predict_records(
             logits = model(**{name: value.to(model.device) for name, value in inputs.items()}).logits
         scores.append(probabilities(logits.float(), model.config.problem_type).cpu())
         records.append(record_index)
-    return aggregate_windows(torch.cat(scores).numpy(), np.concatenate(records), aggregate=aggregate)
+    return aggregate_windows(
+        torch.cat(scores).numpy(), np.concatenate(records), aggregate=aggregate, max_columns=model.config.max_columns
+    )
 
 
 def _autocast(enabled: bool, device: torch.device | str) -> AbstractContextManager:

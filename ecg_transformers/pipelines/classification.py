@@ -42,7 +42,8 @@ class EcgClassificationPipeline(EcgPipeline, LabelPipeline):
     """Classification of recordings by a fine-tuned checkpoint and its preprocessing.
 
     Call arguments, which the constructor takes too:
-        aggregate: `"mean"` (default) or `"max"` of the probabilities over the windows of a record.
+        aggregate: `"mean"` (default; the maximum for labels in `config.max_over_windows`) or `"max"` of the
+            probabilities over the windows of a record.
         top_k: Number of labels returned; all by default.
         windows: `True` for one result per window instead of one per record.
         as_array: `True` for the scores only, in the order of `config.id2label`.

@@ -89,7 +89,9 @@ class LabelPipeline(WindowPipeline):
         scores = probabilities(logits, self.model.config.problem_type).numpy()
         if not windows:
             scores = scores[~np.isnan(scores).any(axis=1)]
-            scores = aggregate_windows(scores, np.zeros(len(scores), np.int64), aggregate=aggregate)
+            columns = self.model.config.max_columns
+            one_record = np.zeros(len(scores), np.int64)
+            scores = aggregate_windows(scores, one_record, aggregate=aggregate, max_columns=columns)
         if as_array:
             return scores if windows else scores[0]
         labels = [self._labels(row)[:top_k] for row in scores]

@@ -416,22 +416,28 @@ def rule_value(name, count, place):
     return (state ^ (state >> np.uint64(16))) / 2.0**32
 
 
+def rule_tensor(name, shape, place):
+    """A tensor of `rule_weights_checks.json`: the values of its official name, which is at this place of all names."""
+    count = int(np.prod(shape))
+    uniform = rule_value(name, count, place)
+    centered = 2 * uniform - 1
+    if name.endswith(("layer_norm.weight", "feature_extractor.conv_layers.0.2.weight", "original0")):
+        values = 1 + 0.2 * centered
+    elif name.endswith("bias"):
+        values = 0.05 * centered
+    elif name in ("mask_emb", "quantizer.vars"):
+        values = uniform
+    elif name == "quantizer.weight_proj.weight":
+        values = 0.5 * centered
+    else:
+        values = centered * np.sqrt(3 / (count / shape[0]))
+    return torch.from_numpy(values.astype(np.float32)).view(shape)
+
+
 def fill_by_official_rule(model, official_names):
     for place, name in enumerate(sorted(official_names)):
         parameter = model.get_parameter(our_name(name))
-        uniform = rule_value(name, parameter.numel(), place)
-        centered = 2 * uniform - 1
-        if name.endswith(("layer_norm.weight", "feature_extractor.conv_layers.0.2.weight", "original0")):
-            values = 1 + 0.2 * centered
-        elif name.endswith("bias"):
-            values = 0.05 * centered
-        elif name in ("mask_emb", "quantizer.vars"):
-            values = uniform
-        elif name == "quantizer.weight_proj.weight":
-            values = 0.5 * centered
-        else:
-            values = centered * np.sqrt(3 / (parameter.numel() / parameter.shape[0]))
-        parameter.data.copy_(torch.from_numpy(values.astype(np.float32)).view_as(parameter))
+        parameter.data.copy_(rule_tensor(name, parameter.shape, place))
 
 
 def rule_inputs(samples, frames, negatives):

@@ -4,11 +4,12 @@ A rendered card keeps licenses and attributions of its template in its metadata,
 from this one inherits them.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from transformers.utils import cached_file
@@ -17,7 +18,10 @@ from ...corpora import CORPORA, corpus_definition
 from ...errors import CheckpointError
 from ..folder import CARD_FILE, TEMPLATE_FILE
 
-__all__ = ["DEFAULT_TEMPLATE", "INHERITED_KEYS", "derived_template", "split_head", "unstated"]
+if TYPE_CHECKING:
+    from ...conversion import Source
+
+__all__ = ["DEFAULT_TEMPLATE", "INHERITED_KEYS", "converted_template", "derived_template", "split_head", "unstated"]
 
 DEFAULT_TEMPLATE = Path(__file__).with_name("template.md")
 # Keys of a template that stay in the metadata of its card, as `attribution`.
@@ -98,6 +102,38 @@ def derived_template(base: str | Path | None, corpus: Mapping[str, Any], *, use:
     head = {"code_license": default["code_license"], "commercial_use": default["commercial_use"], **head}
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=118)
     return f"---\n{_REQUEST if unstated(head) else ''}{text}---\n{body}"
+
+
+def converted_template(source: "Source", file: Path, *, command: str, notes: Sequence[str]) -> str:
+    """The card template of a checkpoint that was converted from another project's file.
+
+    What the file was trained on is not in it: title and license of the recordings are left empty.
+
+    Args:
+        source: The project.
+        file: The converted file, of which name and SHA-256 are stated.
+        command: The command that converts it.
+        notes: What was assumed or left out, in sentences.
+    """
+    with open(file, "rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    corpora = [_corpus_entry({"name": f"training data of {file.name}"}) | {"use": "training, by its authors"}]
+    default, body = split_head(DEFAULT_TEMPLATE.read_text(encoding="utf-8"))
+    head = {
+        **{key: default[key] for key in ("code_license", "commercial_use")},
+        "license": source.license,
+        "tags": ["ecg", "electrocardiography", *source.tags],
+        "weights_license": source.weights_license,
+        "citation": source.citation,
+        "corpora": corpora,
+    }
+    listed = "".join(f"- {note[:1].upper()}{note[1:]}.\n" for note in notes)
+    origin = (
+        f"## Origin\n\nConverted from `{file.name}` (SHA-256 `{digest}`) of {source.project}, {source.homepage}, by\n\n"
+        f"```sh\n{command}\n```\n\n{source.limits}\n\n{listed}\n"
+    )
+    text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=118)
+    return f"---\n{_REQUEST}{text}---\n{body.replace('## Use', f'{origin}## Use', 1)}"
 
 
 def _head_of(base: str | Path) -> dict[str, Any]:

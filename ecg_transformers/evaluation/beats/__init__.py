@@ -1,1 +1,0 @@
-"""Detection of abnormal beats: baselines, scores of checkpoints, metrics and their table."""

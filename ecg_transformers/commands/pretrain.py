@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from ..auto import ARCHITECTURES
 from ..corpora.prepared import Corpus, load_corpus
-from ..corpora.pretraining_split import split_for_pretraining
+from ..corpora.pretraining_split import PretrainingSplit, split_beats, split_for_pretraining
 from ..errors import ArgumentsError, CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
 from ..evaluation.results.entries import ENCODING_FIELDS
@@ -98,6 +98,9 @@ class PretrainingRun:
         """Train, then leave the final model, the plots and the record in the output folder."""
         trainer = self.trainer
         trainer.train(resume_from_checkpoint=self.checkpoint)
+        calibrate = getattr(trainer.pretraining_model, "calibrate", None)
+        if calibrate is not None and self.data.validation is not None:
+            calibrate(batch["input_values"] for batch in trainer.get_eval_dataloader())
         trainer.save_model()
         trainer.save_state()
         if trainer.is_world_process_zero():
@@ -161,12 +164,14 @@ class PretrainingData:
         train: Windows to train on.
         validation: Windows of the validation loss and the probe; None without any.
         test_records_left_out: Number of records of test folds that are not trained on, by corpus.
+        shares_patients: Whether patients of the training set are in the test set of a named split, too.
     """
 
     corpus: Corpus
     train: WindowDataset
     validation: WindowDataset | None
     test_records_left_out: dict[str, int]
+    shares_patients: bool = False
 
     @property
     def validation_records(self) -> int:
@@ -179,6 +184,7 @@ class PretrainingData:
         return {
             "corpus": self.corpus.identity,
             "test_records_left_out": self.test_records_left_out,
+            "shares_patients": self.shares_patients,
             "records": len(self.train),
             "patients": len(set(self.train.corpus.patient_ids.tolist())),
             "validation_records": self.validation_records,
@@ -202,23 +208,15 @@ def _load_data(
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
         config: Configuration of the model, which decides what a row holds: `num_segments` adjacent windows, a longer
-            piece for its own views (`source_window_size`), two recordings (`positives` "patient"); see `WindowDataset`.
+            piece for its own views (`source_window_size`), two recordings (`positives` "patient"), its recording
+            (`needs_places`); see `WindowDataset`.
         device: Where the signals are kept.
 
     Raises:
         CorpusError: Folds that overlap or do not exist, patients in both parts, no validation part where one is
             needed.
     """
-    split = split_for_pretraining(
-        [load_corpus(path) for path in options.corpus or ()],
-        train_folds=options.train_folds,
-        validation_folds=options.validation_folds,
-        validation_fraction=options.validation_fraction,
-        data_fraction=options.data_fraction,
-        exclude_downstream_test=options.exclude_downstream_test,
-        validate=evaluated or options.probe_labels is not None,
-        seed=seed,
-    )
+    split = _split(options, validate=evaluated or options.probe_labels is not None, seed=seed)
 
     def windows(part: Corpus) -> WindowDataset:
         return WindowDataset(
@@ -228,11 +226,38 @@ def _load_data(
             segments=getattr(config, "num_segments", 1),
             source_window_size=getattr(config, "source_window_size", None),
             partners=getattr(config, "positives", None) == "patient",
+            places=getattr(config, "needs_places", False),
             device=device,
         )
 
     validation = None if split.validation is None else windows(split.validation)
-    return PretrainingData(split.corpus, windows(split.train), validation, split.test_records_left_out)
+    train = windows(split.train)
+    return PretrainingData(split.corpus, train, validation, split.test_records_left_out, split.shares_patients)
+
+
+def _split(options: PretrainingArguments, *, validate: bool, seed: int) -> PretrainingSplit:
+    """Training and validation records: of a named split of beats, or by folds."""
+    corpora = [load_corpus(path) for path in options.corpus or ()]
+    if options.split is None:
+        return split_for_pretraining(
+            corpora,
+            train_folds=options.train_folds,
+            validation_folds=options.validation_folds,
+            validation_fraction=options.validation_fraction,
+            data_fraction=options.data_fraction,
+            exclude_downstream_test=options.exclude_downstream_test,
+            validate=validate,
+            seed=seed,
+        )
+    if options.train_folds or options.validation_folds:
+        raise ArgumentsError(f"split {options.split!r} names the training records already. Leave out the folds.")
+    split = split_beats(corpora, options.split, data_fraction=options.data_fraction, validate=validate, seed=seed)
+    if split.shares_patients:
+        logger.warning(
+            f"The split {options.split} has the same patients in training and in test: its test results say nothing "
+            "about other patients. Use patients/0 to patients/4 or de_chazal for those."
+        )
+    return split
 
 
 class _Plan:
@@ -282,6 +307,7 @@ def _facts(settings: RunSettings) -> dict[str, Any]:
         "seed": settings.training.seed,
         "train_folds": options.train_folds,
         "validation_folds": options.validation_folds,
+        "split": options.split,
         "data_fraction": options.data_fraction,
         "budget": "steps" if settings.training.max_steps > 0 else "epochs",
     }

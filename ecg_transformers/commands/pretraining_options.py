@@ -28,6 +28,12 @@ class PretrainingArguments:
     validation_folds: list[int] | None = option(
         None, help="Folds of the validation loss and the linear probe. Default: those of each corpus.", **_DATA
     )
+    split: str | None = option(
+        None,
+        help="Named split of a corpus of beats instead of folds (published/0, patients/0, de_chazal, ...): its normal "
+        "beats train and validate.",
+        **_DATA,
+    )
     validation_fraction: float = option(
         0.05, help="Share of the patients held out of a corpus without validation folds.", **_DATA
     )

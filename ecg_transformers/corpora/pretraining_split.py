@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import CorpusError
+from .beat_splits import beat_classes, named_split
 from .join import join_corpora
 from .prepared import Corpus
 from .splits import check_disjoint, nested_fraction, split_off_patients
 
-__all__ = ["PretrainingSplit", "split_for_pretraining"]
+__all__ = ["PretrainingSplit", "split_beats", "split_for_pretraining"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,42 @@ class PretrainingSplit:
         train: Training records.
         validation: Records of the validation loss and of a probe; None if neither was asked for.
         test_records_left_out: Number of records of the test folds that are not trained on, by corpus.
+        shares_patients: Whether patients of the training set are in the test set of the named split, too.
     """
 
     corpus: Corpus
     train: Corpus
     validation: Corpus | None
     test_records_left_out: dict[str, int]
+    shares_patients: bool = False
+
+
+def split_beats(
+    corpora: Sequence[Corpus], name: str, *, data_fraction: float = 1.0, validate: bool = True, seed: int = 0
+) -> PretrainingSplit:
+    """The normal beats of a named split: those of its training part train, those of its validation part validate.
+
+    Args:
+        corpora: One corpus of beats.
+        name: A split of `beat_splits.SPLITS`.
+        data_fraction: Share of the training beats' patients that is used, see `nested_fraction`.
+        validate: Whether validation beats are needed.
+        seed: Seed of the choice of patients.
+
+    Raises:
+        CorpusError: There are several corpora, or none of beats, or there is no such split.
+    """
+    if len(corpora) != 1:
+        raise CorpusError(f"split {name!r} is of one corpus of beats, and {len(corpora)} corpora are given. Pass one.")
+    [corpus] = corpora
+    split = named_split(corpus, name)
+    normal = split.validation[beat_classes(corpus)[split.validation] == 0]
+    training, held = corpus.select(split.train), corpus.select(normal)
+    if not split.shares_patients:
+        check_disjoint({"training": training, "validation": held})
+    train = nested_fraction(training, data_fraction, seed=seed)
+    left_out = {corpus.name: len(split.test)}
+    return PretrainingSplit(corpus, train, held if validate else None, left_out, split.shares_patients)
 
 
 def split_for_pretraining(

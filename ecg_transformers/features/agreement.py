@@ -6,8 +6,8 @@ from ..errors import CheckpointError
 
 __all__ = ["CONTRACT_FIELDS", "check_contract"]
 
-# The config repeats these facts of the preprocessing because shapes depend on them.
-CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size")
+# The config repeats these facts of the preprocessing because shapes, or what is learned, depend on them.
+CONTRACT_FIELDS = ("sampling_rate", "lead_names", "window_size", "patch_size", "samples_before", "reference")
 
 
 def check_contract(config: object, extractor: object) -> None:
@@ -18,7 +18,8 @@ def check_contract(config: object, extractor: object) -> None:
         extractor: A feature extractor, or the dictionary of `preprocessor_config.json`.
 
     Raises:
-        CheckpointError: If sampling rate, lead names, window or patch size differ; the message has both values.
+        CheckpointError: If sampling rate, lead names, window, patch size, place of the R peak or reference differ; the
+            message has both values.
     """
     for field in CONTRACT_FIELDS:
         ours, theirs = _value(config, field), _value(extractor, field)

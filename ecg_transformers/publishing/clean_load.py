@@ -22,7 +22,6 @@ BLOCKED = "ecg_transformers"
 # Entry of the golden file's metadata: JSON with record, sampling_rate, leads, units, source, and the auto class of the
 # model whose outputs are stored, unless that is AutoModel.
 METADATA_KEY = "recording"
-INPUTS = ("signal", "input_values")
 
 
 class BlockedPackage(MetaPathFinder):
@@ -64,11 +63,10 @@ def golden_differences(
     recording = read_recording(path)
     with safe_open(str(path), framework="pt") as file:
         stored = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    signal, peaks = stored.pop("signal").numpy(), stored.pop("peaks", None)
+    beats: dict[str, Any] = {} if peaks is None else {"peaks": peaks.numpy()}
     inputs = extractor(
-        stored.pop("signal").numpy(),
-        sampling_rate=recording["sampling_rate"],
-        leads=recording["leads"],
-        return_tensors="pt",
+        signal, sampling_rate=recording["sampling_rate"], leads=recording["leads"], return_tensors="pt", **beats
     )
     with torch.no_grad():
         found = {**model(**inputs), "input_values": inputs["input_values"]}

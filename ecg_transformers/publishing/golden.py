@@ -3,14 +3,16 @@
 Whoever opens the checkpoint can run the recording through it and compare: a difference in `input_values` is a
 difference of preprocessing, one in the outputs alone a difference of weights or arithmetic. A model class names its
 outputs in `golden_outputs`; a class that names none is checked by the `pooler_output` of its encoder. The file holds
-the name of the recording, its rate and its leads, and nothing about the patient.
+the name of the recording, its rate and its leads, for a model of beats its R peaks, and nothing about the patient.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -19,7 +21,8 @@ from ..errors import CheckpointError
 from ..features.extractor import EcgFeatureExtractor
 from ..inference.loading import quiet_loading
 from ..modeling import EcgPreTrainedModel
-from ..signals.record import EcgRecord
+from ..signals.beats import annotated_peaks, detect_r_peaks
+from ..signals.record import Annotations, EcgRecord
 from .clean_load import METADATA_KEY, golden_differences, read_recording
 from .folder import auto_classes, find_class, read_json
 
@@ -27,6 +30,8 @@ __all__ = ["GOLDEN_FILE", "GoldenReport", "compare_golden", "describe_golden", "
 
 GOLDEN_FILE = "golden.safetensors"
 ENCODER_OUTPUTS = ("pooler_output",)
+# WFDB's symbol of a beat whose class is not stated.
+_SOME_BEAT = "?"
 
 # Float32 through resampling, filters and some ten layers, on other processors: measured differences are below 1e-6; a
 # wrong filter, lead order or weight gives more than 1e-2.
@@ -88,7 +93,8 @@ def write_golden(folder: str | Path, record: EcgRecord, extractor: EcgFeatureExt
 
     Args:
         folder: The checkpoint, its weights as published.
-        record: One real recording; only its name, rate, leads and signal are stored.
+        record: One real recording; only its name, rate, leads and signal are stored, and for an extractor of beats its
+            R peaks: those of its annotations, else detected ones.
         extractor: The checkpoint's feature extractor.
         source: Corpus and license of the recording, e.g. `"PTB-XL 1.0.3, CC BY 4.0"`.
 
@@ -100,7 +106,9 @@ def write_golden(folder: str | Path, record: EcgRecord, extractor: EcgFeatureExt
     folder = Path(folder)
     model_class, auto_class, outputs = golden_head(folder)
     model = _load(folder, model_class)
-    inputs = extractor(record.signal, sampling_rate=record.sampling_rate, leads=list(record.leads), return_tensors="pt")
+    leads, peaks = list(record.leads), _peaks(record, extractor)
+    beats: dict[str, Any] = {} if peaks is None else {"peaks": peaks}
+    inputs = extractor(record.signal, sampling_rate=record.sampling_rate, leads=leads, return_tensors="pt", **beats)
     with torch.no_grad():
         found = model(**inputs)
     missing = [name for name in outputs if found.get(name) is None]
@@ -108,10 +116,11 @@ def write_golden(folder: str | Path, record: EcgRecord, extractor: EcgFeatureExt
         raise CheckpointError(f"{model_class.__name__} declares the golden output {missing[0]} but returned none.")
     tensors = {name: found[name].float() for name in outputs}
     tensors |= {"signal": torch.from_numpy(record.signal).clone(), "input_values": inputs["input_values"]}
+    tensors |= {name: torch.from_numpy(value).clone() for name, value in beats.items()}
     recording = {
         "record": record.name,
         "sampling_rate": record.sampling_rate,
-        "leads": list(record.leads),
+        "leads": leads,
         "units": "mV",
         "source": source,
     } | ({} if auto_class == "AutoModel" else {"auto_class": auto_class})
@@ -121,8 +130,19 @@ def write_golden(folder: str | Path, record: EcgRecord, extractor: EcgFeatureExt
     save_file(stored, str(folder / GOLDEN_FILE), metadata=metadata)
 
 
+def _peaks(record: EcgRecord, extractor: EcgFeatureExtractor) -> np.ndarray | None:
+    """R peaks of the recording, where the extractor cuts beats."""
+    if extractor.contract.window_mode != "beats":
+        return None
+    if record.annotations is not None and len(annotated := annotated_peaks(record)[0]):
+        return annotated
+    return detect_r_peaks(record)
+
+
 def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
     """Returns the recording of a checkpoint's golden file and its source, or None where there is no such file.
+
+    Its R peaks, if the file has them, are annotations.
 
     Args:
         folder: The checkpoint.
@@ -137,11 +157,13 @@ def read_golden_record(folder: str | Path) -> tuple[EcgRecord, str] | None:
         recording = read_recording(path)
         with safe_open(str(path), framework="pt") as file:
             signal = file.get_tensor("signal").numpy()
+            peaks = file.get_tensor("peaks").numpy() if "peaks" in file.keys() else None
         leads, rate = tuple(recording["leads"]), float(recording["sampling_rate"])
         name, source = str(recording["record"]), str(recording["source"])
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a golden file: {error}. Publish the checkpoint again.") from error
-    return EcgRecord(signal, rate, leads=leads, name=name), source
+    marks = None if peaks is None else Annotations(peaks, [_SOME_BEAT] * len(peaks))
+    return EcgRecord(signal, rate, leads=leads, name=name, annotations=marks), source
 
 
 def describe_golden(folder: str | Path) -> str:

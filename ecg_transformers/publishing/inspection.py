@@ -53,6 +53,7 @@ def inspect_checkpoint(folder: str | Path) -> Inspection:
         ("input", f"{config.num_leads} leads, {config.window_size} samples at {config.sampling_rate:g} Hz"),
         ("embedding", f"{config.pooled_size} numbers per window"),
         *([("labels", _labels(config))] if head == "classifier" else []),
+        *([("threshold", _threshold(config))] if head == "anomaly_detection" else []),
         ("license", str(config.license)),
         ("use", str(config.intended_use)),
     ]
@@ -75,6 +76,11 @@ def _labels(config: EcgConfig) -> str:
     codes = [str(code) for code in (config.id2label or {}).values()]
     names = config.label_names or codes
     return ", ".join(code if code == name else f"{code} ({name})" for code, name in zip(codes, names, strict=False))
+
+
+def _threshold(config: EcgConfig) -> str:
+    value = getattr(config, "anomaly_threshold", None)
+    return "none: call calibrate with normal beats" if value is None else f"score {value:.4g}"
 
 
 def _stored_types(folder: Path) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
+from ..corpora.layout import NO_PARENT
 from ..corpora.patients import UNKNOWN_PATIENT
 from ..corpora.prepared import Corpus
 from ..corpora.protocol import usable_records
@@ -101,6 +102,7 @@ class WindowDataset(Dataset):
             Default: the extractor's window.
         partners: Whether a row also holds a window of another record of the same patient, chosen by a hash of (seed,
             epoch, record id), or of the record itself if there is none: the batch has an axis of 2 after the rows.
+        places: Whether a row also tells of which recording it is a part, and where.
         device: Where the signals are kept and the batches made. Default: the CPU.
 
     Attributes:
@@ -123,6 +125,7 @@ class WindowDataset(Dataset):
         segments: int = 1,
         source_window_size: int | None = None,
         partners: bool = False,
+        places: bool = False,
         device: torch.device | str | None = None,
     ):
         self.corpus = usable_records(corpus, extractor)
@@ -157,6 +160,9 @@ class WindowDataset(Dataset):
             self._rows = self._values.view(len(self), row_size)
         self.record_ids = torch.as_tensor(self.corpus.record_ids)
         self.patient_ids = patient_ids_or_none(self.corpus)
+        self._places = {}
+        if places and (self.corpus.parent_ids != NO_PARENT).any():
+            self._places = {"parent_ids": self.corpus.parent_ids, "starts": self.corpus.starts}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -174,7 +180,8 @@ class WindowDataset(Dataset):
         Returns:
             `input_values (batch, leads, samples)` float32; `attention_mask (batch, samples)` if the corpus has records
             shorter than the window; `lead_mask (batch, leads)` if it has records without a lead; `record_ids (batch,)`;
-            `patient_ids (batch,)` if it knows any patient; all int64. With several segments `input_values (batch,
+            `patient_ids (batch,)` if it knows any patient; with `places` `parent_ids (batch,)` and `starts (batch,)` of
+            a corpus of parts of recordings; all int64. With several segments `input_values (batch,
             segments, leads, samples)` and `attention_mask (batch, segments, samples)`; with partners `input_values
             (batch, 2, leads, samples)`, and `lead_mask` 1 = present in both.
         """
@@ -189,7 +196,7 @@ class WindowDataset(Dataset):
         batch["record_ids"] = self.record_ids[rows]
         if self.patient_ids is not None:
             batch["patient_ids"] = self.patient_ids[rows]
-        return batch
+        return batch | {name: torch.as_tensor(values[records]) for name, values in self._places.items()}
 
     def millivolts(self, records: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Return the windows of these records in mV, before normalization: `(batch, leads, window_size)`."""

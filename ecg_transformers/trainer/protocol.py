@@ -57,6 +57,10 @@ class PretrainingModel(Protocol):
         Lines for the screen about the training records, given their lengths (samples at the rate of the model, int64
         `(records,)`); `[]` if there is nothing to report.
 
+    `calibrate(batches)`
+        Called once after the training, with the `input_values` of the validation records batch by batch, before the
+        final model is saved (thresholds, statistics of scores: fields of the config).
+
     `figures(outputs, example, plots)`
         Plots of the trained model, see `Example`; returns matplotlib figures by file name without suffix.
     """

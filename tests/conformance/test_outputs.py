@@ -153,7 +153,8 @@ def test_a_model_takes_everything_that_its_extractor_gives(tester, model_class):
     )
     model = model_class(config).eval()
     signal = np.random.default_rng(0).normal(size=(extractor.num_leads, 2 * extractor.window_size + 50))
-    batch = extractor(signal, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    peaks = {"peaks": [extractor.samples_before, 500]} if extractor.window_mode == "beats" else {}
+    batch = extractor(signal, sampling_rate=extractor.sampling_rate, return_tensors="pt", **peaks)
     assert len(batch["input_values"]) > 1
     assert "record_index" in batch
     output = run(model, batch)

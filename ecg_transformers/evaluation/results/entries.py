@@ -28,7 +28,7 @@ __all__ = [
 # What the head is given of the encoder; the config of a classifier has the same names.
 ENCODING_FIELDS = ("pooling", "layer")
 # Entries that share these can be compared with each other.
-TASK_FIELDS = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric")
+TASK_FIELDS = ("corpus", "corpus_version", "labels", "split", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
     "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "aggregate", "sampling_rate", "window_seconds",

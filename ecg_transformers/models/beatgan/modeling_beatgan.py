@@ -369,6 +369,20 @@ class BeatganForAnomalyDetection(BeatganGenerator):
         super().__init__(config)
         self.post_init()
 
+    def card_sections(self) -> dict[str, str]:
+        """Section of the model card on scores and threshold."""
+        text = (
+            "The score of a beat is the mean square of what the network fails to reconstruct; larger is more abnormal."
+        )
+        threshold, statistics = self.config.anomaly_threshold, self.config.score_statistics
+        if threshold is not None and statistics is not None:
+            text += (
+                f" Threshold: {threshold:.4g}, the {statistics['quantile']:g} quantile of {statistics['count']:,} "
+                "normal beats of validation patients. On another patient its rate of false alarms may be any: call "
+                "`model.calibrate` with normal beats of that patient where these are at hand."
+            )
+        return {"score": text}
+
     def forward(
         self,
         input_values: torch.Tensor,

@@ -20,8 +20,8 @@ class SiBeatganConfig(BeatganConfig):
     Args:
         teacher (`str`, *optional*): Folder or Hub name of the finished BeatGAN that the student learns from. Needed by
             the distillation terms; not part of the checkpoint.
-        teacher_hash (`str`, *optional*): Hash of the teacher's tensors, set when it is first used; another teacher is
-            refused.
+        teacher_hash (`str`, *optional*): Hash of the teacher's tensors that are used, set at first use; another
+            teacher is refused.
         teacher_latent_size (`int`, *optional*): The teacher's `latent_size`, where it is not the student's: a linear
             map between both is then learned. Default: the same.
         output_distillation_weight (`float`, default 1): Weight of the distance of the reconstructions.
@@ -83,6 +83,11 @@ class SiBeatganConfig(BeatganConfig):
                 "contrast_on is 'discriminator', but with feature_matching_weight 0 there is none. Set it above 0, or "
                 "contrast_on='latent'."
             )
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether a step needs to know of which recording a beat is, and where."""
+        return bool(self.contrastive_weight) and self.negatives in ("exclude_same_record", "exclude_neighbors")
 
     @property
     def distillation_weights(self) -> dict[str, float]:

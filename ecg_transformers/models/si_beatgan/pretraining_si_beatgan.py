@@ -133,7 +133,7 @@ class SiBeatganForPreTraining(BeatganForPreTraining):
                 f"The teacher has {other.num_hidden_layers} stages, the student {config.num_hidden_layers}; attention "
                 "transfer compares stage by stage. Set attention_distillation_weight to 0."
             )
-        found = _hash(teacher)
+        found = _hash(teacher, self._needed_parts)
         if config.teacher_hash not in (None, found):
             raise CheckpointError(
                 f"The teacher {name or config.teacher} has the hash {found}, but the student learned from "
@@ -164,16 +164,26 @@ class SiBeatganForPreTraining(BeatganForPreTraining):
                 f"{', '.join(self.config.distillation_weights)} need a teacher. Set teacher to a finished BeatGAN "
                 "(model.set_teacher(...) in Python), or the weights of these terms to 0."
             )
-        loaded: Any = BeatganForPreTraining.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        # Without need no discriminator is built, which a published teacher does not have.
+        changes: dict[str, Any] = {}
+        if "discriminator." not in self._needed_parts:
+            changes["feature_matching_weight"] = 0.0
+        loaded: Any = BeatganForPreTraining.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, **changes
+        )
         teacher, info = loaded
-        needed = ("",) if "feature_distillation_loss" in self.loss_weights else ("beatgan.", "decoder.")
-        absent = sorted(key for key in info["missing_keys"] if key.startswith(needed))
-        if absent:
+        if absent := sorted(info["missing_keys"]):
             raise CheckpointError(
                 f"The teacher {name} lacks {len(absent)} tensors, first {absent[0]}. Name the folder of a pretraining "
                 "run, which holds the discriminator too, or set feature_distillation_weight to 0."
             )
         return teacher
+
+    @property
+    def _needed_parts(self) -> tuple[str, ...]:
+        """Beginnings of the names of the teacher's tensors that the losses depend on."""
+        parts = ("beatgan.", "decoder.")
+        return (*parts, "discriminator.") if "feature_distillation_loss" in self.loss_weights else parts
 
     # ---- draws -----------------------------------------------------------------------------------------------------
 
@@ -305,10 +315,11 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _hash(model: nn.Module) -> str:
-    """32 hexadecimal digits that depend on the names and values of all tensors."""
+def _hash(model: nn.Module, parts: tuple[str, ...]) -> str:
+    """32 hexadecimal digits that depend on the names and values of all tensors of these parts."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if name.startswith(parts):
+            digest.update(name.encode())
+            digest.update(value.cpu().double().numpy().tobytes())
     return digest.hexdigest()[:32]

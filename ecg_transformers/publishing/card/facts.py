@@ -62,6 +62,7 @@ class CardFacts:
         run: `run.json` of the run that made the checkpoint: records, epochs, steps, hours, hardware, commit.
         label_scores: Rows of `labels.csv`.
         source: Address of the repository of the package, if one was given.
+        takes_peaks: Whether the extractor cuts beats and is given their R peaks.
         corpora: Name, title, version, license, homepage and citation of the corpora in `run` and `results`, for
             templates that name none themselves.
     """
@@ -82,6 +83,7 @@ class CardFacts:
     run: Mapping[str, Any] = field(default_factory=dict)
     label_scores: Sequence[Mapping[str, Any]] = ()
     source: str = ""
+    takes_peaks: bool = False
     corpora: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -173,6 +175,7 @@ def gather_facts(
         run=run,
         label_scores=material.label_scores,
         source=source,
+        takes_peaks=opened.extractor.contract.window_mode == "beats",
         corpora=[_corpus_facts(corpus) for corpus in corpora],
     )
 

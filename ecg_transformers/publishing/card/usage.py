@@ -106,7 +106,8 @@ def _auto_class(facts: CardFacts) -> str | None:
 
 def _with_package(facts: CardFacts) -> list[str]:
     auto_class = _auto_class(facts)
-    inputs = 'model(**extractor(record, return_tensors="pt"))'
+    inputs = f'model(**extractor(record{", peaks=peaks" * facts.takes_peaks}, return_tensors="pt"))'
+    found = "peaks = ecg_transformers.signals.beats.detect_r_peaks(record)    # or those of its annotations"
     if auto_class is None:
         last = [f"output = {inputs}    # {', '.join(facts.outputs)} of each window"]
     elif facts.head == "classifier":
@@ -115,12 +116,13 @@ def _with_package(facts: CardFacts) -> list[str]:
     else:
         last = [f"embedding = {inputs}.pooler_output   # (windows, {facts.config.pooled_size})"]
     return [
-        "import ecg_transformers",
+        "import ecg_transformers" + ".signals.beats" * facts.takes_peaks,
         f"from transformers import {', '.join(filter(None, ('AutoFeatureExtractor', auto_class)))}",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}")',
         f'model = {auto_class or f"ecg_transformers.{facts.architecture}"}.from_pretrained("{facts.checkpoint}")',
         'record = ecg_transformers.read_record("my_record")    # WFDB, CSV, NPY ... with rate, units and lead names',
+        *([found] if facts.takes_peaks else []),
         *last,
     ]
 
@@ -148,7 +150,8 @@ def _without_package(facts: CardFacts) -> list[str]:
         f'extractor = AutoFeatureExtractor.from_pretrained("{facts.checkpoint}", trust_remote_code=True)',
         f'model = {opened}.from_pretrained("{facts.checkpoint}"{trust})',
         f'signal = np.load("signal.npy")                         # ({facts.config.num_leads} leads, samples) in mV',
-        'inputs = extractor(signal, sampling_rate=500, return_tensors="pt")',
+        *(['peaks = np.load("peaks.npy")                           # samples of the R peaks'] * facts.takes_peaks),
+        f'inputs = extractor(signal, sampling_rate=500{", peaks=peaks" * facts.takes_peaks}, return_tensors="pt")',
         f"output = {output}",
         *([] if task is None else in_one),
     ]

@@ -1,0 +1,1 @@
+"""Detection of abnormal beats: baselines, scores of checkpoints, metrics and their table."""

@@ -1,0 +1,170 @@
+"""Baselines of abnormal beats, their metrics, and the command that prints them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
+
+from ecg_transformers.commands.beat_options import BeatScoringArguments
+from ecg_transformers.commands.score_beats import BeatScoring, read_beat_arguments
+from ecg_transformers.corpora.beat_splits import PATIENT_FOLDS, SPLITS, BeatSplit, named_split
+from ecg_transformers.corpora.build import write_corpus
+from ecg_transformers.corpora.layout import CorpusRecord
+from ecg_transformers.corpora.pretraining_split import split_beats
+from ecg_transformers.corpora.sources.mitdb import DS1, PACED
+from ecg_transformers.corpora.sources.mitdb_beats import beats_definition
+from ecg_transformers.errors import ArgumentsError, CheckpointError, CorpusError
+from ecg_transformers.evaluation.beats import baselines
+from ecg_transformers.evaluation.beats.baselines import BASELINES, BeatTask, interval_ratio, rank_sum
+from ecg_transformers.evaluation.beats.report import ScoredBeats, measure, paired, table
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Every patient has 26 normal beats and 12 early, wider ones."""
+    random, definition = np.random.default_rng(0), beats_definition("corrected")
+    time = np.arange(320) - 140
+    shapes = {"N": np.exp(-((time / 6) ** 2)), "V": -np.exp(-((time / 20) ** 2)), "A": 0.9 * np.exp(-((time / 8) ** 2))}
+    rows = []
+    for patient in [patient for fold in PATIENT_FOLDS for patient in fold]:
+        whole = CorpusRecord(
+            np.zeros((1, 20_000), np.float32), 360, ("MLII",), record_id=patient, name=str(patient),
+            patient_id=patient, fold=1 if patient in DS1 else 2,
+        )  # fmt: skip
+        place, mean = 200, random.normal(size=320) * 0.05
+        for symbol in ["N", "N", "V", "N", "N", "A", "N"] * 5 + ["V", "A", "N"]:
+            place += int(random.normal(300, 5)) - (100 if symbol in "VA" else 0)
+            beat = whole.part(place - 140, place + 180, labels=(symbol,))
+            noise = 0.02 * random.normal(size=320)
+            rows.append(replace(beat, signal=(shapes[symbol] + mean + noise)[None].astype(np.float32)))
+    info = {"name": "mitdb_beats", "version": "1.0.0, corrected", "preprocessed_by": definition.stored_after}
+    return write_corpus(rows, tmp_path_factory.mktemp("x") / "beats", info, label_sets=definition.label_sets("NVA"))
+
+
+@pytest.fixture
+def task():
+    random = np.random.default_rng(1)
+    beats = random.normal(size=(60, 20)).astype(np.float32)
+    parents = np.repeat([1, 2], 30)
+    peaks = np.tile(np.arange(30) * 300, 2)
+    split = BeatSplit("own", np.arange(0, 30), np.arange(30, 40), np.arange(40, 60))
+    return BeatTask(split, beats, beats + 1, beats, peaks, parents)
+
+
+def test_nearest_normal_is_that_of_a_search(task, monkeypatch):
+    monkeypatch.setattr(baselines, "_BLOCK", 100)
+    rows = task.split.test
+    expected = cdist(task.scaled[rows], task.scaled[:30]).min(axis=1) ** 2 / 20
+    np.testing.assert_allclose(baselines.nearest_normal(task, rows), expected, rtol=1e-4)
+
+
+def test_principal_components_are_those_of_scikit_learn(task):
+    rows = task.split.test
+    for compared, beats in ((False, task.scaled), (True, task.compared)):
+        model = PCA(3, svd_solver="full").fit(beats[:30])
+        rest = beats[rows] - model.inverse_transform(model.transform(beats[rows]))
+        found = baselines.principal_components(task, rows, count=3, compared=compared)
+        np.testing.assert_allclose(found, (rest**2).mean(axis=1), rtol=1e-3)
+
+
+def test_interval_is_compared_with_those_of_the_neighbors():
+    peaks = np.array([0, 300, 600, 700, 1200, 1500, 1800, 50, 90])
+    ratio = interval_ratio(peaks, np.array([1] * 7 + [2] * 2))
+    # Of the beat at 700: 100 against the median of 300, 300, 500, 300, 300.
+    np.testing.assert_allclose(ratio[[0, 3, 4, 7, 8]], [1, 1 / 3, 5 / 3, 1, 1])
+
+
+def test_median_beat_is_that_of_the_own_recording(task):
+    own = task.millivolts[task.parents == 2]
+    median = np.median(own, axis=0)
+    expected = ((own - median) ** 2).mean(axis=1) / (median**2).mean()
+    np.testing.assert_allclose(baselines.median_distance(task, np.arange(30, 60)), expected, rtol=1e-5)
+
+
+def test_equal_scores_share_their_rank():
+    assert rank_sum(np.array([1.0, 2.0, 2.0, 5.0]), np.array([0.0, 0.0, 3.0, 3.0])).tolist() == [2.5, 4.0, 6.0, 7.5]
+
+
+def test_metrics_of_scored_beats_and_their_difference():
+    classes = np.array([0] * 40 + [1] * 20 + [2] * 20)
+    patients = np.tile([1, 2], 40)
+    random = np.random.default_rng(0)
+    good = ScoredBeats(classes, (classes > 0) + random.normal(size=80) * 0.1, patients, threshold=0.5)
+    bad = replace(good, scores=random.normal(size=80), threshold=None)
+    first, second = measure([good], resamples=50), measure([bad], resamples=50)
+    assert first["auroc"].value == first["patient_auroc"].value == first["f1"].value == first["auroc_V"].value == 1.0
+    assert "auroc_F" not in first  # there is no such beat
+    assert "f1" not in second  # there is no threshold
+    difference = paired(first, second)["auroc"]
+    assert difference.value == pytest.approx(1.0 - second["auroc"].value)
+    assert difference.interval[0] > 0.2
+    two = measure([good, bad], resamples=50)
+    assert two["auroc"].value == pytest.approx((1.0 + second["auroc"].value) / 2)
+    assert "1.000 [1.000, 1.000]" in table({"good": first, "bad": second})
+
+
+def test_named_splits_of_a_corpus(corpus):
+    assert len(SPLITS) == 11
+    assert not set(corpus.patient_ids.tolist()) & set(PACED)
+    for name in SPLITS:
+        split = named_split(corpus, name)
+        assert split.name == name
+        assert min(len(split.train), len(split.validation), len(split.test)) > 0
+        shared = set(corpus.patient_ids[split.train]) & set(corpus.patient_ids[split.test])
+        assert bool(shared) == split.shares_patients == name.startswith("published")
+    for name in ("patients/5", "published", "ds1"):
+        with pytest.raises(CorpusError, match="there is no split"):
+            named_split(corpus, name)
+
+
+def test_baselines_of_a_corpus_are_printed_and_written(corpus, tmp_path):
+    lines = []
+    arguments = BeatScoringArguments(
+        corpus=str(corpus.path), splits=["patients", "published/1"], resamples=20, output_dir=str(tmp_path)
+    )
+    entries = BeatScoring(arguments, print_line=lines.append).run()
+    assert len(entries) == 2 * (len(BASELINES) + 1)
+    text = "\n".join(lines)
+    assert "patients, mean of 5: 1,634 beats; patients are kept apart" in text
+    assert "patients are in training AND in test" in text
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert len(saved) == len(entries)
+    assert {entry["split"]: entry["shares_patients"] for entry in saved} == {"patients": False, "published/1": True}
+    best = {entry["checkpoint"]: entry for entry in saved if entry["split"] == "patients"}
+    assert best["ranks of RR and median beat added"]["value"] > 0.95
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in saved)
+    assert all(entry["unit"] == "patient" for entry in saved)
+
+
+def test_a_checkpoint_of_another_split_is_refused(corpus, tmp_path):
+    from ecg_transformers.commands.score_beats import _check_split
+
+    (tmp_path / "run.json").write_text('{"split": "patients/0"}')
+    _check_split(str(tmp_path), named_split(corpus, "patients/0"))
+    with pytest.raises(CheckpointError, match="'patients/0'.*--splits patients/0"):
+        _check_split(str(tmp_path), named_split(corpus, "de_chazal"))
+
+
+def test_options_are_checked():
+    assert read_beat_arguments(["--corpus", "x", "--no_baselines"]).baselines is False
+    assert read_beat_arguments(["--corpus", "x", "--splits", "patients", "de_chazal"]).splits[1] == "de_chazal"
+    with pytest.raises(ArgumentsError, match="--corpus DIR"):
+        read_beat_arguments([])
+    with pytest.raises(ArgumentsError, match="splits"):
+        read_beat_arguments(["--corpus", "x", "--split", "patients"])
+
+
+def test_normal_beats_of_a_split_train_and_validate(corpus):
+    split = split_beats([corpus], "patients/2")
+    named = named_split(corpus, "patients/2")
+    assert split.validation is not None
+    assert all(labels == ["N"] for labels in [*split.train.labels, *split.validation.labels])
+    assert len(split.train) == len(named.train)
+    assert 0 < len(split.validation) < len(named.validation)
+    assert split.test_records_left_out == {"mitdb_beats": len(named.test)}
+    assert (split.shares_patients, split_beats([corpus], "published/0").shares_patients) == (False, True)
+    with pytest.raises(CorpusError, match="2 corpora are given"):
+        split_beats([corpus, corpus], "patients/2")

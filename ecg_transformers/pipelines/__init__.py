@@ -1,5 +1,6 @@
-"""Pipelines `ecg-classification` and `ecg-feature-extraction`, their tables, and streams of long recordings."""
+"""Pipelines for classification, feature extraction and abnormal beats, their tables, and streams of long recordings."""
 
+from .anomaly_detection import AnomalyLoader, AnomalySummary, EcgAnomalyDetectionPipeline, summarize_beats
 from .classification import ClassifierLoader, EcgClassificationPipeline
 from .feature_extraction import EcgFeatureExtractionPipeline
 from .recordings import LongRecording, open_recording
@@ -8,6 +9,8 @@ from .summary import LabelSummary, StreamSummary, summarize
 from .table_files import WrittenTable
 
 __all__ = [
+    "AnomalySummary",
+    "EcgAnomalyDetectionPipeline",
     "EcgClassificationPipeline",
     "EcgFeatureExtractionPipeline",
     "LabelSummary",
@@ -19,6 +22,7 @@ __all__ = [
     "register",
     "stream_windows",
     "summarize",
+    "summarize_beats",
 ]
 
 
@@ -30,6 +34,7 @@ def register() -> None:
     for task, pipeline_class, auto_class in (
         ("ecg-classification", EcgClassificationPipeline, ClassifierLoader),
         ("ecg-feature-extraction", EcgFeatureExtractionPipeline, AutoModel),
+        ("ecg-anomaly-detection", EcgAnomalyDetectionPipeline, AnomalyLoader),
     ):
         if task not in PIPELINE_REGISTRY.supported_tasks:
             PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=auto_class, type="audio")

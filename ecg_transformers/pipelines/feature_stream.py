@@ -22,7 +22,7 @@ from ..signals.resample import HALF_WIDTH, resampled_length
 from .recordings import LongRecording
 from .records import PreparedWindows, slide_starts
 
-__all__ = ["FeatureStream", "FeatureWindow"]
+__all__ = ["FeatureStream", "FeatureWindow", "margin_seconds"]
 
 logger = logging.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class FeatureStream:
         # up to half a source sample away from its window.
         unit = self._ratio.numerator // gcd(self._ratio.numerator, stride * self._ratio.denominator)
         self._unit = unit if unit * stride <= LONGEST_BLOCK_SECONDS * self.rate else 1
-        self._margin = ceil(_margin_seconds(extractor, recording.sampling_rate) * self.rate)
+        self._margin = ceil(margin_seconds(extractor, recording.sampling_rate) * self.rate)
         self._before = max(1, ceil(self._margin / (stride * self._unit))) * self._unit
 
     def __len__(self) -> int:
@@ -137,13 +137,21 @@ class FeatureStream:
         return ceil(sample / self._ratio)
 
 
-def _margin_seconds(extractor: EcgFeatureExtractor, source_rate: float) -> float:
-    """Margin on either side after which resampling and filters of a piece equal those of the whole."""
+def margin_seconds(extractor: EcgFeatureExtractor, source_rate: float) -> float:
+    """Margin on either side (s) after which resampling and filters of a piece equal those of the whole.
+
+    Args:
+        extractor: Feature extractor.
+        source_rate: Rate of the recording in Hz.
+    """
     seconds = (HALF_WIDTH + 2) / min(source_rate, extractor.sampling_rate)
     contract = extractor.contract
     rate = extractor.sampling_rate if contract.order_of("resample") < contract.order_of("filter") else source_rate
     sections = []
-    if contract.bandpass is not None:
+    if contract.fir_taps is not None:
+        # Both directions together reach so many samples.
+        seconds += (contract.fir_taps - 1) / rate
+    elif contract.bandpass is not None:
         low, high = contract.bandpass
         sections.append(bandpass_sections(low, high, rate, order=contract.filter_order))
     if contract.notch is not None:

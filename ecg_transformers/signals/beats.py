@@ -1,5 +1,6 @@
 """R peaks and beats: detection, refinement, comparison with annotations, cutting."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,9 @@ __all__ = [
     "annotated_peaks",
     "cut_beats",
     "detect_r_peaks",
+    "find_peaks",
+    "interval_ratio",
+    "lead_index",
     "match_peaks",
     "refine_peaks",
 ]
@@ -38,6 +42,8 @@ QRS_BAND, QRS_FILTER_SECONDS = (3.0, 45.0), 0.3
 # s; longer recordings are searched piece by piece, so that a day needs no more memory than an hour. A piece begins this
 # much earlier than the marks that are taken from it: the thresholds of a detector settle within some beats.
 BLOCK_SECONDS, LEAD_IN_SECONDS = 3600.0, 30.0
+# Beats on either side whose RR intervals that of a beat is compared with.
+NEIGHBORS = 5
 # Units per mV in which GQRS, which computes with integers, gets the signal.
 GQRS_GAIN = 1000
 
@@ -91,39 +97,67 @@ def detect_r_peaks(
         SignalError: If the method is unknown, or its package is not installed.
         LeadError: If the record has no lead of that name.
     """
+    signal = record.signal[lead_index(record.leads, lead, record.name)]
+    return find_peaks(
+        lambda start, stop: signal[start:stop], len(signal), record.sampling_rate, method=method, refine=refine
+    )
+
+
+def find_peaks(
+    read: Callable[[int, int], np.ndarray],
+    num_samples: int,
+    sampling_rate: float,
+    *,
+    method: Literal["gqrs", "sleepecg"] = "gqrs",
+    refine: bool = True,
+) -> np.ndarray:
+    """Find the R peaks of one lead that is read piece by piece, see `detect_r_peaks`.
+
+    Args:
+        read: Returns the samples `(samples,)` in mV from the first number up to, not including, the second.
+        num_samples: Length of the recording in samples.
+        sampling_rate: Sampling rate in Hz.
+        method: As in `detect_r_peaks`.
+        refine: As in `detect_r_peaks`.
+    """
     if method not in DETECTORS:
         raise SignalError(f"method is {method!r}; expected one of {', '.join(DETECTORS)}.")
-    signal = record.signal[_lead_index(record, lead)]
-    gaps = find_gaps(signal[np.newaxis])
-    missing = ~np.isfinite(signal)
-    if missing.all():
-        return np.zeros(0, dtype=np.int64)
-    filled = fill_gaps(signal[np.newaxis], gaps)[0]
-    rate = record.sampling_rate
-    block, lead_in = round(BLOCK_SECONDS * rate), round(LEAD_IN_SECONDS * rate)
+    block, lead_in = round(BLOCK_SECONDS * sampling_rate), round(LEAD_IN_SECONDS * sampling_rate)
     found = []
-    for start in range(0, len(filled), block):
+    for start in range(0, num_samples, block):
         first = max(0, start - lead_in)
-        piece = filled[first : start + block + lead_in]
-        marks = _marks(piece, rate, method)
+        piece = read(first, min(start + block + lead_in, num_samples))
+        missing = ~np.isfinite(piece)
+        if missing.all():
+            continue
+        piece = fill_gaps(piece[np.newaxis], find_gaps(piece[np.newaxis]))[0]
+        marks = _marks(piece, sampling_rate, method)
         if refine and len(marks):
-            marks = refine_peaks(piece, marks, rate)
-        marks = marks + first
+            marks = refine_peaks(piece, marks, sampling_rate)
+        marks = marks[~missing[marks]] + first
         found.append(marks[(marks >= start) & (marks < start + block)])
-    peaks = np.unique(np.concatenate(found))
-    return peaks[~missing[peaks]]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def _lead_index(record: EcgRecord, lead: str | None) -> int:
-    """Position of the lead in which beats are searched."""
-    names = record.leads or ()
+def lead_index(leads: Sequence[str] | None, lead: str | None, title: str = "") -> int:
+    """Position of the lead in which beats are searched.
+
+    Args:
+        leads: Lead names of the recording.
+        lead: The wanted one. Default: MLII or II if there is one of them, else the first lead.
+        title: Name of the recording, for the message.
+
+    Raises:
+        LeadError: If there is no such lead.
+    """
+    names = tuple(leads or ())
     if lead is None:
         return next((names.index(name) for name in ("MLII", "II") if name in names), 0)
     wanted = canonical_lead(lead)
     if wanted not in names:
         raise LeadError(
-            f"record {record.name} has the leads {', '.join(names) or 'without names'} and no lead {wanted}, in which "
-            "R peaks were to be found. Set lead= to one of them."
+            f"record {title} has the leads {', '.join(names) or 'without names'} and no lead {wanted}, in which R "
+            "peaks were to be found. Set lead= to one of them, or treat_as= to take one for it."
         )
     return names.index(wanted)
 
@@ -220,6 +254,27 @@ def _nearest(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     right = np.minimum(right, len(places) - 1)
     left = np.maximum(right - 1, 0)
     return np.where(wanted - places[left] <= places[right] - wanted, left, right).astype(np.int64)
+
+
+def interval_ratio(peaks: np.ndarray) -> np.ndarray:
+    """RR interval before each beat of a recording divided by the median of those of its neighbors, float64 `(beats,)`.
+
+    Neighbors are the five beats before and the five after it. 1 where there is no interval.
+
+    Args:
+        peaks: R peaks, ascending `(beats,)`.
+
+    Example:
+        >>> interval_ratio(np.array([0, 300, 600, 750, 1200, 1500])).round(2).tolist()
+        [1.0, 1.0, 1.0, 0.5, 1.5, 1.0]
+    """
+    if len(peaks) < 3:
+        return np.ones(len(peaks))
+    intervals = np.concatenate([[np.nan], np.diff(peaks)])
+    padded = np.pad(intervals, NEIGHBORS, constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBORS + 1).copy()
+    around[:, NEIGHBORS] = np.nan
+    return np.nan_to_num(intervals / np.nanmedian(around, axis=1), nan=1.0)
 
 
 def cut_beats(record: EcgRecord, peaks: np.ndarray, before: int, after: int, resample_to: float | None = None) -> Beats:

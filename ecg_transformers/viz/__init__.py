@@ -1,4 +1,4 @@
-"""Plots: ECG paper, reconstructions, predictions, attention, loss curves, benchmarks, noise robustness, labels.
+"""Plots: ECG paper, beats, reconstructions, predictions, attention, loss curves, benchmarks, noise robustness, labels.
 
 Every function takes data and returns a matplotlib `Figure`, without showing it, changing global state or needing a
 display. matplotlib is imported on use.
@@ -9,8 +9,10 @@ from typing import Any
 
 _MODULES = {
     "plot_attention": "attention",
+    "plot_beats": "beats",
     "plot_benchmark": "benchmark",
     "plot_ecg": "paper",
+    "plot_heat": "beats",
     "plot_history": "history",
     "plot_label_efficiency": "label_efficiency",
     "plot_nextclip": "nextclip",

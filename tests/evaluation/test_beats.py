@@ -18,7 +18,7 @@ from ecg_transformers.corpora.sources.mitdb import DS1, PACED
 from ecg_transformers.corpora.sources.mitdb_beats import beats_definition
 from ecg_transformers.errors import ArgumentsError, CheckpointError, CorpusError
 from ecg_transformers.evaluation.beats import baselines
-from ecg_transformers.evaluation.beats.baselines import BASELINES, BeatTask, interval_ratio, rank_sum
+from ecg_transformers.evaluation.beats.baselines import BASELINES, BeatTask, rank_sum
 from ecg_transformers.evaluation.beats.report import ScoredBeats, measure, paired, table
 
 
@@ -72,9 +72,11 @@ def test_principal_components_are_those_of_scikit_learn(task):
 
 def test_interval_is_compared_with_those_of_the_neighbors():
     peaks = np.array([0, 300, 600, 700, 1200, 1500, 1800, 50, 90])
-    ratio = interval_ratio(peaks, np.array([1] * 7 + [2] * 2))
+    split = BeatSplit("own", np.arange(1), np.arange(1), np.arange(9))
+    task = BeatTask(split, *[np.zeros((9, 2))] * 3, peaks, np.array([1] * 7 + [2] * 2))
     # Of the beat at 700: 100 against the median of 300, 300, 500, 300, 300.
-    np.testing.assert_allclose(ratio[[0, 3, 4, 7, 8]], [1, 1 / 3, 5 / 3, 1, 1])
+    short = baselines.short_interval(task, np.array([0, 3, 4, 7, 8]))
+    np.testing.assert_allclose(short, [0, 2 / 3, -2 / 3, 0, 0], atol=1e-12)
 
 
 def test_median_beat_is_that_of_the_own_recording(task):

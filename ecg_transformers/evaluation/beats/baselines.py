@@ -12,14 +12,13 @@ from transformers.utils import logging
 from ...corpora.beat_splits import BeatSplit
 from ...corpora.prepared import Corpus
 from ...features.extractor import EcgFeatureExtractor
+from ...signals.beats import interval_ratio
 from ...trainer.stored import store_signals
 
-__all__ = ["BASELINES", "BeatTask", "beat_task", "interval_ratio", "median_distance", "rank_sum", "short_interval"]
+__all__ = ["BASELINES", "BeatTask", "beat_task", "median_distance", "rank_sum", "short_interval"]
 
 logger = logging.get_logger(__name__)
 
-# Neighbors on either side of a beat whose RR intervals its own is compared with.
-NEIGHBORS = 5
 # Distances that are held at once.
 _BLOCK = 1 << 25
 
@@ -103,31 +102,13 @@ def isolation_forest(task: BeatTask, rows: np.ndarray) -> np.ndarray | None:
     return -forest.score_samples(task.scaled[rows])
 
 
-def interval_ratio(peaks: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """RR interval before each beat divided by the median of those of its neighbors, float64 `(beats,)`.
-
-    Neighbors are the five beats before and after it. 1 where there is no interval.
-
-    Args:
-        peaks: R peaks, ascending within a recording `(beats,)`.
-        parents: Recording of each beat, `(beats,)`, recording after recording.
-    """
-    ratio = np.ones(len(peaks))
-    for parent in np.unique(parents):  # recordings differ in their number of beats
-        own = np.flatnonzero(parents == parent)
-        if len(own) < 3:
-            continue
-        intervals = np.concatenate([[np.nan], np.diff(peaks[own])])
-        padded = np.pad(intervals, NEIGHBORS, constant_values=np.nan)
-        around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBORS + 1).copy()
-        around[:, NEIGHBORS] = np.nan
-        ratio[own] = np.nan_to_num(intervals / np.nanmedian(around, axis=1), nan=1.0)
-    return ratio
-
-
 def short_interval(task: BeatTask, rows: np.ndarray) -> np.ndarray:
     """How much shorter the RR interval before a beat is than those of its neighbors."""
-    return 1.0 - interval_ratio(task.peaks, task.parents)[rows]
+    ratio = np.empty(len(task.peaks))
+    for parent in np.unique(task.parents):  # recordings differ in their number of beats
+        own = task.parents == parent
+        ratio[own] = interval_ratio(task.peaks[own])
+    return 1.0 - ratio[rows]
 
 
 def median_distance(task: BeatTask, rows: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def find_definition(options: argparse.Namespace) -> CorpusDefinition:
 
         if options.table is not None:
             table = read_label_table(options.table, task=options.task)
-            print(f"labels: {table.describe()}\ntask: {table.because}")
+            print(f"labels: {table.describe()}\ntask: {table.because} (--task overrides)")
         elif others := count_other_files(options.source, find_recordings(options.source)):
             kinds = ", ".join(f"{suffix} {count}" for suffix, count in others.most_common(5))
             print(f"not read: {others.total()} files of other kinds ({kinds})")

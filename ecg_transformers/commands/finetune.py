@@ -174,7 +174,9 @@ class DownstreamRun:
             cross_validation=0 if one_split else arguments.cross_validation,
             seed=arguments.learning.seed,
         )
-        self.print_line(f"labels: {split.table.describe()}; {split.how}\ntask: {split.table.because}")
+        self.print_line(
+            f"labels: {split.table.describe()}; {split.how}\ntask: {split.table.because} (--task overrides)"
+        )
         corpus = corpus_of_table(
             split.file,
             str(arguments.root),

@@ -7,6 +7,7 @@ Columns: `record` (path below the folder of recordings; `.hea` may be left out),
 | --- | --- |
 | one column of names or of whole numbers (codes of classes) | single-label |
 | columns of 0 and 1 | multi-label |
+| one column of joined names ("AFIB;PVC"), if `task` says so | multi-label |
 | numbers with decimals | regression |
 
 Whatever else the cells may mean is asked for (`task`), and a cell that does not fit the task is an error with its row.
@@ -14,6 +15,7 @@ Whatever else the cells may mean is asked for (`task`), and a cell that does not
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -37,8 +39,12 @@ _MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "tru
 _WHOLE = re.compile(r"[-+]?\d+(\.0+)?")
 # How a spreadsheet writes a number that is too long for its cell.
 _ROUNDED = re.compile(r"[-+]?\d([.,]\d+)?E\+\d+")
+# Between names in one cell, and around them.
+_JOINED, _BRACKETS = re.compile(r"\s*[|;+&]\s*"), re.compile(r"[\[({](.*)[\])}]")
 # With more classes, most of them must occur twice: free text is no class.
 _MAX_RARE_NAMES = 20
+# No class in more rows than these occurs once only.
+_MAX_SINGLE_NAMES = 4
 # Rows that do not fit are listed up to this number.
 _MAX_LISTED = 5
 
@@ -82,7 +88,7 @@ class LabelTable:
     def because(self) -> str:
         """The kind of task and what in the table decided it."""
         kind = "none" if self.label_set is None else self.label_set.problem_type.removesuffix("_classification")
-        return f"{kind}: {self.reason or 'no label columns'} (override: task=)"
+        return f"{kind}: {self.reason or 'no label columns'}"
 
     def describe(self) -> str:
         """The kind of task and the counts in one line.
@@ -205,19 +211,34 @@ class _Cells:
         self.refuse(lambda text: text.casefold() not in codes, expected)
         return [codes[text.casefold()] for text in self.texts]
 
+    def refuse_rounded(self, otherwise: str = "") -> None:
+        """Raises if a cell is a number that a spreadsheet has rounded ("1.65E+08")."""
+        cure = f"Format the column as text before saving{otherwise}"
+        self.refuse(
+            lambda text: bool(_ROUNDED.fullmatch(text)),
+            f"a name or number in full: a spreadsheet has rounded it. {cure}",
+        )
+
+    def names(self) -> list[tuple[str, ...]]:
+        """The names that each cell joins, as in "AFIB;PVC" or "['AFIB', 'PVC']"."""
+        return [_joined_names(text) for text in self.texts]
+
     def ids(self) -> list[str]:
         """The cells as text; a whole number that pandas wrote as "7.0" is "7".
 
         Raises:
             CorpusError: a cell is a number that a spreadsheet has rounded ("1.65E+08").
         """
-        self.refuse(
-            lambda text: bool(_ROUNDED.fullmatch(text)),
-            "a name or number in full: a spreadsheet has rounded it. Format the column as text before saving",
-        )
+        self.refuse_rounded()
         if all(_WHOLE.fullmatch(text) for text in self.filled):
             return [text.partition(".")[0] for text in self.texts]
         return self.texts
+
+
+def _joined_names(text: str) -> tuple[str, ...]:
+    inner = _BRACKETS.fullmatch(text)
+    parts = inner[1].split(",") if inner else _JOINED.split(text)
+    return tuple(dict.fromkeys(part.strip(" '\"") for part in parts if part.strip(" '\"")))
 
 
 def _cell_text(number: int, column: str, text: str) -> str:
@@ -268,6 +289,10 @@ def _labels(
         raise CorpusError(f"the task is {task!r}; expected one of {', '.join(TASKS)}.")
     task, reason = (task, "as set") if task is not None else _find_task(columns)
     names = tuple(column.name for column in columns)
+    if task == "multi_label" and len(columns) == 1 and _kind(columns[0]) == "names":
+        joined = columns[0].names()
+        codes = tuple(sorted({name for row in joined for name in row}))
+        return LabelSet(codes, _titles(codes), "own"), joined, no_targets, reason
     if task == "multi_label":
         for column in columns:
             column.refuse(
@@ -283,15 +308,51 @@ def _labels(
             raise CorpusError(f"{columns[0].path} has the label columns {listed}; a single-label task has one.")
         classes = columns[0].ids()
         codes = tuple(sorted(set(classes) - {""}, key=lambda code: (len(code) if code.isdigit() else 0, code)))
-        known = {row["code"]: row["name"] for row in read_table("snomed")}
-        titles = tuple(known[code] for code in codes) if codes and set(codes) <= known.keys() else codes
         labels = [(name,) if name else () for name in classes]
-        return LabelSet(codes, titles, "own", problem_type="single_label_classification"), labels, no_targets, reason
+        return (
+            LabelSet(codes, _titles(codes), "own", problem_type="single_label_classification"),
+            labels,
+            no_targets,
+            reason,
+        )
     values = [column.numbers() for column in columns]
     targets: list[tuple[float, ...] | None] = [
         tuple(math.nan if value is None else value for value in row) for row in zip(*values, strict=True)
     ]
     return LabelSet(names, names, "own", problem_type="regression"), no_labels, targets, reason
+
+
+def _titles(codes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the codes where all are SNOMED CT, else the codes."""
+    known = {row["code"]: row["name"] for row in read_table("snomed")}
+    return tuple(known[code] for code in codes) if codes and set(codes) <= known.keys() else codes
+
+
+def _refuse_joined_and_alike(column: _Cells) -> None:
+    """Raises if a cell joins names that other cells have too, or if two names differ in letter case only.
+
+    Single letters may: they are codes of beats.
+    """
+    where = f"{column.path}, row"
+    cells: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for number, text in column.rows:
+        if text:
+            cells.setdefault(text, (number, _joined_names(text)))
+    uses = Counter(name for _, names in cells.values() for name in names)
+    for text, (number, names) in cells.items():
+        if len(names) > 1 and all(uses[name] > 1 for name in names):
+            raise CorpusError(
+                f"{where} {number}: column {column.name!r} holds {text!r}, names that other rows have too. Set "
+                "task='multi_label' to take them apart, or task='single_label' to keep each cell as one class."
+            )
+    first: dict[str, str] = {}
+    for text, (number, _) in cells.items():
+        other = first.setdefault(text.casefold(), text)
+        if other != text and len(text) > 1:
+            raise CorpusError(
+                f"{where} {number}: column {column.name!r} holds {text!r}, another row {other!r}. Write them alike, or "
+                "set task='single_label' to keep two classes."
+            )
 
 
 def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
@@ -304,9 +365,13 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
     kinds = [_kind(column) for column in columns]
     if len(columns) == 1:
         (column,), (kind,) = columns, kinds
+        column.refuse_rounded(", or set task='regression'")
+        if kind == "names":
+            _refuse_joined_and_alike(column)
         distinct = len(set(column.ids() if kind != "decimals" else column.texts) - {""})
         if kind in ("names", "codes"):
-            if 2 * distinct > len(column.filled) and (kind == "codes" or distinct > _MAX_RARE_NAMES):
+            rare = 2 * distinct > len(column.filled) and (kind == "codes" or distinct > _MAX_RARE_NAMES)
+            if rare or distinct == len(column.filled) > _MAX_SINGLE_NAMES:
                 raise CorpusError(
                     f"{path}: column {column.name!r} has {distinct} different {_KIND_WORDS[kind]} in "
                     f"{len(column.filled)} rows; expected classes that repeat, or quantities. "

@@ -1,6 +1,7 @@
 """One ECG recording: signal in mV, sampling rate, lead names and metadata."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ __all__ = [
     "Annotations",
     "EcgRecord",
     "check_sampling_rate",
+    "is_unit",
     "unit_scale",
 ]
 
@@ -32,6 +34,10 @@ MIN_SAMPLING_RATE = 1.0
 
 _MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _MILLIVOLTS |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3}
+# "uV", "0.1 uV", "4.88 uV/LSB": how much one unit of the values is.
+_UNIT = re.compile(
+    r"(?P<number>\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)?\s*(?P<unit>[a-z]+)\s*(?:/\s*(?:lsb|bit|digit|count|adu))?"
+)
 # Lower-case units of the other signals that a file may hold besides the ECG; readers skip these signals.
 OTHER_QUANTITIES = frozenset(
     ("mmhg", "cmh2o", "kpa", "bpm", "nu", "%", "pm", "degc", "degf", "deg", "ohm", "ohms", "l", "l/min")
@@ -42,7 +48,7 @@ def unit_scale(units: str) -> float:
     """Factor that converts values from `units` to mV.
 
     Args:
-        units: `"nV"`, `"uV"`, `"mV"` or `"V"`, in any case, also spelled out.
+        units: `"nV"`, `"uV"`, `"mV"` or `"V"`, in any case, also spelled out; perhaps a multiple: `"4.88 uV/LSB"`.
 
     Raises:
         SignalError: If the unit is unknown.
@@ -57,11 +63,19 @@ def unit_scale(units: str) -> float:
     raise SignalError(f"the unit is {units!r}; expected 'mV', 'uV', 'V' or 'nV'. Set units=.")
 
 
+def is_unit(text: str) -> bool:
+    """Whether a text is a unit that `unit_scale` knows."""
+    return _scale(text) is not None
+
+
 @lru_cache(maxsize=64)
 def _scale(units: str) -> float | None:
     # Two code points look like the micro sign.
     key = units.strip().replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").casefold()
-    return _MILLIVOLTS.get(key, _MILLIVOLTS.get(key.removesuffix("s")))
+    found = _UNIT.fullmatch(key)
+    scale = found and _MILLIVOLTS.get(found["unit"], _MILLIVOLTS.get(found["unit"].removesuffix("s")))
+    number = float((found["number"] or "1").replace(",", ".")) if found else 0.0
+    return scale * number if scale and 0 < number < math.inf else None
 
 
 def check_sampling_rate(sampling_rate: float | None) -> float:

@@ -199,8 +199,10 @@ LETTERS = "record,patient,rhythm\n00001_lr,Müller,Sinus\nward/00002_lr,Weiß,Vo
         ("sep=;\n" + LETTERS.replace(",", ";"), "cp1252"),
         (",record,patient,rhythm\n0,00001_lr,Müller,Sinus\n1,ward/00002_lr,Weiß,Vorhofflimmern\n", "utf-8"),
         (LETTERS.replace("\n", ",,\n") + ",,,,\n", "utf-8"),
+        (LETTERS.replace("00001_lr", '="00001_lr"').replace("Müller", '="Müller"'), "utf-8"),
+        ("# of ward 7\n# 2024-05-01, second export\n" + LETTERS, "utf-8"),
     ],
-    ids=["cp1252", "utf-16", "semicolon", "tab", "sep=", "index", "empty columns and rows"],
+    ids=["cp1252", "utf-16", "semicolon", "tab", "sep=", "index", "empty columns and rows", "formulas", "comments"],
 )
 def test_tables_of_spreadsheets_are_read_as_they_were_meant(recordings, tmp_path, text, encoding):
     path = tmp_path / "labels.csv"
@@ -250,6 +252,41 @@ def test_the_task_can_be_set(tmp_path):
     decimals = read_label_table(table(tmp_path, "record;ef\nr0;0,55\nr1;0,6\n"))
     assert [row.targets for row in decimals.rows] == [(0.55,), (0.6,)]
     assert "decimals in column 'ef'" in decimals.because
+
+
+def test_codes_that_a_spreadsheet_rounded_are_no_quantities(tmp_path):
+    rounded = table(tmp_path, column(["4.26783E+08", "1.64889E+08"] * 4))
+    with pytest.raises(CorpusError, match=r"row 2: column 'dx' holds '4.26783E\+08'.*as text.*task='regression'"):
+        read_label_table(rounded)
+    assert read_label_table(rounded, task="regression").rows[1].targets == (164889000.0,)
+
+
+@pytest.mark.parametrize("joined", ["AFIB|PVC", "AFIB; PVC", "AFIB+PVC", "\"['AFIB', 'PVC']\"", "[AFIB;PVC]"])
+def test_joined_names_are_asked_about_and_taken_apart(tmp_path, joined):
+    path = table(tmp_path, column([joined.replace(";", "&") if joined[0] == "[" else joined, "AFIB", "PVC", ""]))
+    if joined == "[AFIB;PVC]":
+        path = table(tmp_path, column(['"[AFIB,PVC]"', "[AFIB]", "[PVC]", "[]"]))
+    with pytest.raises(CorpusError, match=r"row 2: column 'dx' holds .*task='multi_label'.*task='single_label'"):
+        read_label_table(path)
+    found = read_label_table(path, task="multi_label")
+    assert (found.label_set.codes, found.label_set.problem_type) == (("AFIB", "PVC"), "multi_label_classification")
+    assert [row.labels for row in found.rows] == [("AFIB", "PVC"), ("AFIB",), ("PVC",), ()]
+    assert len(read_label_table(path, task="single_label").label_set.codes) == (4 if "[]" in path.read_text() else 3)
+    # A name with such a mark in it, whose parts are no names of their own.
+    assert read_label_table(table(tmp_path, column(["ST+T", "SR", "SR"]))).label_set.codes == ("SR", "ST+T")
+
+
+def test_names_that_differ_in_letter_case_only_are_asked_about(tmp_path):
+    with pytest.raises(CorpusError, match="row 3: column 'dx' holds 'afib', another row 'AFIB'"):
+        read_label_table(table(tmp_path, column(["AFIB", "afib", "SR"])))
+    assert len(read_label_table(table(tmp_path, column(["AFIB", "afib"])), task="single_label").label_set.codes) == 2
+    # Codes of beats.
+    assert read_label_table(table(tmp_path, column(["a", "A", "a"]))).label_set.codes == ("A", "a")
+
+
+def test_text_that_never_repeats_is_no_class(tmp_path):
+    with pytest.raises(CorpusError, match="5 different names in 5 rows; expected classes that repeat"):
+        read_label_table(table(tmp_path, column(["55%", "40%", "31%", "62%", "48%"])))
 
 
 @pytest.mark.parametrize(

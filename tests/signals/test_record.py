@@ -28,8 +28,9 @@ def test_signal_is_contiguous_float32_and_leads_are_canonical(signal):
 
 
 @pytest.mark.parametrize(
-    ("units", "factor"), [("uV", 1e3), ("µV", 1e3), ("μV", 1e3), ("microvolts", 1e3), ("V", 1e-3), ("nV", 1e6)]
-)
+    ("units", "factor"), [("uV", 1e3), ("µV", 1e3), ("μV", 1e3), ("microvolts", 1e3), ("V", 1e-3), ("nV", 1e6),
+     ("5 uV/LSB", 200.0), ("0.1uV", 1e4), ("4,88 µV/bit", 1e3 / 4.88), ("1e-2 mV", 1e2)]
+)  # fmt: skip
 def test_units_are_converted_to_millivolts_with_a_note(signal, units, factor):
     record = EcgRecord(signal * factor, 250, units=units)
     np.testing.assert_allclose(record.signal, signal.astype(np.float32), rtol=1e-6)
@@ -41,7 +42,7 @@ def test_integers_in_microvolts_keep_their_value():
     np.testing.assert_array_equal(record.signal, np.float32([[0.001, -32.768, 0.25]]))
 
 
-@pytest.mark.parametrize("units", ["mmHg", "", None, 1, "millivoltages"])
+@pytest.mark.parametrize("units", ["mmHg", "", None, 1, "millivoltages", "0 uV", "-1 uV", "uV/s", "5", "1e999 uV"])
 def test_unknown_unit_is_refused(signal, units):
     with pytest.raises(SignalError, match="unit"):
         EcgRecord(signal, 250, units=units)

@@ -130,7 +130,21 @@ def test_each_column_has_its_own_unit(read):
         read("I (mV),II\n" + rows(), sampling_rate=250)
 
 
-@pytest.mark.parametrize("gap", ["", "NaN", "nan", "NA", "null", "-"])
+@pytest.mark.parametrize("head", ["I [0.1uV],II (5 µV/LSB)\n", "I,II\n0.1 uV,5 uV/bit\n"], ids=["names", "row"])
+def test_units_may_be_multiples(read, head):
+    record = read(head + rows(VALUES * [1e4, 200]), sampling_rate=250)
+    expect(record, rate=250, leads=("I", "II"), values=VALUES)
+    with pytest.raises(RecordFileError, match=r"column 'I' states 0.1 ?uV, and units='uV' was passed"):
+        read(head + rows(VALUES * [1e4, 200]), sampling_rate=250, units="uV")
+    record = read("Units: 5 uV\nI,II\n" + rows(VALUES * 200), sampling_rate=250)
+    expect(record, rate=250, leads=("I", "II"), values=VALUES)
+
+
+def test_the_minus_sign_of_typography_is_a_minus(read):
+    expect(read("I,II\n" + rows().replace("-", "\N{MINUS SIGN}"), sampling_rate=250), rate=250, leads=("I", "II"))
+
+
+@pytest.mark.parametrize("gap", ["", "NaN", "nan", "NA", "null", "-", "."])
 def test_gaps_are_missing_samples(read, gap):
     lines = ("I,II\n" + rows()).split("\n")
     lines[11] = f"{gap},0.1"

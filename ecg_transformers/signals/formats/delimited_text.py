@@ -12,20 +12,21 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import RecordFileError
-from ..record import OTHER_QUANTITIES
+from ..record import OTHER_QUANTITIES, is_unit
 from .numeric_text import Decimal, NumberReader, is_number, joined_by_commas
 from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS
 
-__all__ = ["INDEX_NAMES", "SEPARATOR", "Column", "Table", "holds_numbers", "is_table", "read_numbers"]
+__all__ = ["COMMENT", "INDEX_NAMES", "SEPARATOR", "Column", "Table", "holds_numbers", "is_table", "read_numbers"]
 
 # "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
 _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
-_COMMENT = re.compile(r"\s*(#|%|//)")
+# Before a comment.
+COMMENT = re.compile(r"\s*(#|%|//)")
 # Excel's way to state the delimiter, in the first line.
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 # Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.
@@ -122,7 +123,7 @@ class _Text:
             for self.line, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
-                if found := _COMMENT.match(line):
+                if found := COMMENT.match(line):
                     self.comments.append(line[found.end() :].strip())
                 elif self.line == 1 and (stated := SEPARATOR.fullmatch(line)):
                     self.delimiter = stated[1]
@@ -395,4 +396,5 @@ def _unit(text: str) -> str | None:
     bare = text.strip(" ()[]")
     if _CLOCK_UNIT.fullmatch(bare.casefold()):
         return "s"
-    return bare if any(bare.casefold() in known for known in (VOLTAGES, TIME_UNITS, OTHER_QUANTITIES)) else None
+    known = any(bare.casefold() in units for units in (VOLTAGES, TIME_UNITS, OTHER_QUANTITIES))
+    return bare if known or (bare[:1].isdigit() and is_unit(bare)) else None

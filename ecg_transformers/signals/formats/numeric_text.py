@@ -12,7 +12,7 @@ __all__ = ["Decimal", "NumberReader", "is_number", "joined_by_commas"]
 
 Decimal = Literal[".", ","]
 
-_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?", "<na>"}
+_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?", "<na>", "."}
 # Digits in groups of three, with one of the marks between them, and a decimal part after another mark.
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?P<mark>[.,'\s\N{RIGHT SINGLE QUOTATION MARK}])\d{3}(?:(?P=mark)\d{3})*([.,]\d+)?")
 _SINGLE_MARK = re.compile(r"[-+]?\d*[.,]\d+(?:[eE][-+]?\d{1,3})?")
@@ -22,6 +22,7 @@ _INTEGER = re.compile(r"[-+]?\d+")
 
 def is_number(field: str) -> bool:
     """Whether a field is a number in any style, a clock time, or a gap."""
+    field = field.replace("\N{MINUS SIGN}", "-")
     if field.casefold() in _GAPS or parse_clock(field) is not None:
         return True
     try:
@@ -66,6 +67,7 @@ class NumberReader:
         Raises:
             ValueError: If it is none of these.
         """
+        field = field.replace("\N{MINUS SIGN}", "-")
         if field.casefold() in _GAPS:
             return np.nan
         if "," not in field and (self.decimal is None or "." not in field):

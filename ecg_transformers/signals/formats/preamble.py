@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..leads import STANDARD_LEADS, canonical_lead
+from ..record import is_unit
 
 __all__ = ["VOLTAGES", "Facts", "find_facts", "is_fact"]
 
@@ -71,7 +72,7 @@ def find_facts(lines: Iterable[str]) -> Facts:
         if pair is None:
             continue
         value = pair["value"].strip()
-        if value.casefold() in VOLTAGES:
+        if value.casefold() in VOLTAGES or (value[:1].isdigit() and is_unit(value)):
             units.add(value)
         elif _LEAD_KEY.fullmatch(pair["key"].strip()) and value:
             leads.add(tuple(_lead(name) for name in re.split(r"[,;\t]+", value) if name.strip()))

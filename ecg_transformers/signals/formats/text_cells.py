@@ -1,17 +1,20 @@
 """Delimited text with cells of text, such as tables of labels."""
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import RecordFileError
-from .delimited_text import INDEX_NAMES, SEPARATOR
+from .delimited_text import COMMENT, INDEX_NAMES, SEPARATOR
 from .text_encoding import text_encoding
 
 __all__ = ["Cells", "read_cells"]
 
 _TEXT_DELIMITERS = ("\t", ";", "|", ",")
+# How a spreadsheet is told that a cell is text, not a number.
+_FORMULA_TEXT = re.compile(r'="?([^"]*)"')
 
 
 class Cells(NamedTuple):
@@ -31,8 +34,8 @@ class Cells(NamedTuple):
 def read_cells(path: Path) -> Cells:
     """Read a table of text with a row of names: encoding and delimiter by the evidence of the whole file.
 
-    Rows without any cell and columns without name and cells are left out, as is an unnamed first column that counts the
-    rows (an index).
+    Comments above the names (`#`, `%`, `//`), rows without any cell and columns without name and cells are left out, as
+    is an unnamed first column that counts the rows (an index).
 
     Raises:
         RecordFileError: If two columns have the same name, a column has cells and no name, or a row has more or fewer
@@ -42,6 +45,8 @@ def read_cells(path: Path) -> Cells:
     lines = text.decode(text_encoding(text), errors="replace").splitlines(keepends=True)
     stated = SEPARATOR.fullmatch(lines[0]) if lines else None
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()][stated is not None :]
+    while len(numbered) > 1 and COMMENT.match(numbered[0][1]):
+        numbered = numbered[1:]
     try:
         rows = _best_split(numbered, stated and stated[1])
     except csv.Error as error:
@@ -78,13 +83,19 @@ def _best_split(numbered: Sequence[tuple[int, str]], stated: str | None) -> list
     for delimiter in [stated] if stated else _TEXT_DELIMITERS:
         reader = csv.reader([line for _, line in numbered], delimiter=delimiter, skipinitialspace=True)
         # A cell may hold several lines: the number of a row is that of its last one.
-        rows = [(numbered[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
+        rows = [(numbered[reader.line_num - 1][0], [_text(cell) for cell in cells]) for cells in reader]
         width = len(rows[0][1]) if rows else 0
         fitting = sum(len(cells) == width for _, cells in rows) / max(len(rows), 1)
         found = (fitting if width > 1 else 0.0, width)
         if found > score:
             best, score = rows, found
     return best
+
+
+def _text(cell: str) -> str:
+    """A cell without blanks around it, and without `="..."`."""
+    found = _FORMULA_TEXT.fullmatch(cell.strip())
+    return found[1].strip() if found else cell.strip()
 
 
 def _counts(cells: Sequence[str]) -> bool:

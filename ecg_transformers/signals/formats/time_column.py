@@ -124,7 +124,7 @@ def rate_of_times(times: np.ndarray, unit: str | None, *, where: str) -> tuple[f
     if unit is None and not _PLAUSIBLE_RATE[0] <= rate <= _PLAUSIBLE_RATE[1]:
         raise RecordFileError(
             f"{where}: the time column has steps of {step:g} without a unit, {rate:g} Hz if these are seconds. "
-            "Name its unit in the header row, as in 'time (ms)', or drop the column and set sampling_rate=."
+            "Name its unit in the header row, as in 'time (ms)', or set sampling_rate=."
         )
     if unit is None:
         notes.append(f"time column taken as seconds: {rate:.6g} Hz")

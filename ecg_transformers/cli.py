@@ -1,6 +1,7 @@
 """The command `ecg-transformers`: parse and call. What a subcommand needs is imported when it runs."""
 
 import argparse
+import csv
 import re
 import sys
 from collections.abc import Sequence
@@ -300,6 +301,7 @@ def _plot(options: argparse.Namespace, reading: dict[str, Any]) -> int:
 def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from transformers import pipeline
 
+    from .commands.recordings import refusal_lines
     from .inference.loading import checkpoint_errors, quiet_loading
 
     task = {"classify": "ecg-classification", "embed": "ecg-feature-extraction"}[options.command]
@@ -318,6 +320,11 @@ def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
         source, options.output, batch_size=options.batch_size, windows=options.windows or None,
         overwrite=options.overwrite, **reading,
     )  # fmt: skip
+    if written.refused_path is not None:
+        with written.refused_path.open(encoding="utf-8", newline="") as file:
+            refused = [{"name": row["record"], "reason": row["reason"]} for row in csv.DictReader(file)]
+        lines = refusal_lines(refused, written.records, str(written.refused_path), vars(options))
+        sys.stdout.write(f"{lines}\n")
     sys.stdout.write(f"{written}\n")
     return int(written.refused * 2 >= written.records > 0)
 

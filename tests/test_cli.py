@@ -184,7 +184,13 @@ def test_embeddings_and_how_many_were_refused(checkpoint, data_dir, tmp_path, ca
     good, bad = str(data_dir / "ptbxl" / "00001_lr"), tmp_path / "bad.csv"
     bad.write_text("I,II\nx,y\n")
     assert main(["embed", run, good, str(bad), "--output", str(table)]) == 1
-    assert "2 records, 1 rows" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "bad.csv, line 2: 'x' in column 'I' is no number" in printed
+    assert "refused: 1 of 2 records" in printed
+    assert "2 records, 1 rows" in printed
+    (tmp_path / "bare.csv").write_text("I,II\n" + "0.1,0.2\n" * 99)
+    assert main(["embed", run, good, str(tmp_path / "bare.csv"), "--output", str(tmp_path / "more.csv")]) == 1
+    assert "Set --sampling_rate and --units" in capsys.readouterr().out
     assert "bad.csv" in table.with_suffix(".refused.csv").read_text()
 
 

@@ -136,7 +136,7 @@ def check_values(record: EcgRecord, prepared: PreparedRecord, contract: SignalCo
         raise SignalError(f"{_title(record)}: {NO_SIGNAL}")
     if contract.implausible_amplitude == "accept":
         return
-    fault = amplitude_fault(record.signal, record.sampling_rate)
+    fault = amplitude_fault(record.signal, record.sampling_rate, record.notes)
     if fault is not None:
         raise SignalError(
             f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "

@@ -1,8 +1,8 @@
 """Lead names: canonical spelling, aliases, and the algebra of the limb leads.
 
-Names are compared ignoring case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are I, II, III. Only
-spellings of the same electrodes are aliases: `MLII` (a Holter lead), `ML5` and the Frank leads `X Y Z` keep their own
-names.
+Names are compared ignoring case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are I, II, III, and "ECG" or
+"EKG" may stand before a name, as in EDF+. Only spellings of the same electrodes are aliases: `MLII` (a Holter lead),
+`ML5` and the Frank leads `X Y Z` keep their own names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -57,6 +57,12 @@ def _key(name: str) -> str:
 
 _CANONICAL = {_key(name): name for name in (*STANDARD_LEADS, *_OTHER_LEADS)}
 _CANONICAL |= {"di": "I", "dii": "II", "diii": "III"}
+_CANONICAL |= {
+    f"{word}{key}": name
+    for key, name in [*_CANONICAL.items()]
+    for word in ("ecg", "ekg", "ecglead", "ekglead")
+    if name != "ECG"
+}
 
 
 def canonical_lead(name: str) -> str:
@@ -66,8 +72,8 @@ def canonical_lead(name: str) -> str:
         LeadError: If the name is not a string or is empty.
 
     Example:
-        >>> canonical_lead("Lead II"), canonical_lead("AVR"), canonical_lead("DIII"), canonical_lead("MLII")
-        ('II', 'aVR', 'III', 'MLII')
+        >>> canonical_lead("Lead II"), canonical_lead("AVR"), canonical_lead("EKG V1"), canonical_lead("MLII")
+        ('II', 'aVR', 'V1', 'MLII')
     """
     if not isinstance(name, str):
         raise LeadError(f"a lead name is {name!r} ({type(name).__name__}); expected text such as 'II' or 'V1'.")

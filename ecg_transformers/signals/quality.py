@@ -1,8 +1,12 @@
 """Signal quality: flat leads, amplitude, missing samples, interpolation of short gaps."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .record import unit_scale
 
 __all__ = ["LeadGaps", "amplitude_fault", "fill_gaps", "find_gaps", "flat_leads", "typical_swings"]
 
@@ -14,6 +18,8 @@ _MAX_MIDDLE_SWING, _MIN_LARGEST_SWING = 20.0, 0.02
 # mV; the swing of a usual lead, and how many millivolts other units are.
 _USUAL_SWING = 1.0
 _OTHER_UNITS = {"uV": 1e-3, "nV": 1e-6, "V": 1e3}
+# Notes of a unit and of a gain that were given.
+_CONVERTED, _GAIN = re.compile(r"converted ([^,]+)(?:, .*)? -> mV"), re.compile(r"gain \S+ set by the caller")
 
 
 def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
@@ -62,12 +68,13 @@ def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     return np.sort(swings[swings > 0])
 
 
-def amplitude_fault(signal: np.ndarray, sampling_rate: float) -> str | None:
+def amplitude_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = ()) -> str | None:
     """Why the values of a signal cannot be an ECG in millivolts, and in which unit they would be; None if they can.
 
     Args:
         signal: `(leads, samples)`, flat and missing leads allowed.
         sampling_rate: Hz.
+        notes: Notes on the recording, which tell how its values became millivolts.
 
     Example:
         >>> beat = np.sin(np.arange(1000) / 10)[None]
@@ -90,8 +97,20 @@ def amplitude_fault(signal: np.ndarray, sampling_rate: float) -> str | None:
         middle = largest_swing
     else:
         return None
-    unit = min(_OTHER_UNITS, key=lambda name: abs(np.log(middle * _OTHER_UNITS[name] / _USUAL_SWING)))
-    return f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: units={unit!r}?"
+    factor = min(_OTHER_UNITS.values(), key=lambda factor: abs(np.log(middle * factor / _USUAL_SWING)))
+    return f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
+
+
+def _better_unit(factor: float, notes: Sequence[str]) -> str:
+    """The unit with which values are larger by a factor, or what else may be wrong."""
+    if any(map(_GAIN.match, notes)):
+        return "another gain="
+    given = next((found[1] for note in notes if (found := _CONVERTED.fullmatch(note))), "mV")
+    units = (
+        unit for unit in ("nV", "uV", "mV", "V") if np.isclose(unit_scale(unit), factor * unit_scale(given), atol=0)
+    )
+    name = next(units, None)
+    return "another unit" if name is None else f"units={name!r}"
 
 
 @dataclass(frozen=True)

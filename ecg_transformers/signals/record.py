@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
-from .digital import to_millivolts
+from .digital import to_millivolts, without_marks
 from .leads import canonical_leads, lead_indices
 
 __all__ = [
@@ -145,7 +145,7 @@ class EcgRecord:
 
     Args:
         signal: Real numbers `(leads, samples)` in `units`, stored as C-contiguous float32 in mV. A one-dimensional
-            array is accepted with exactly one lead name. NaN, or the mask of a masked array, marks missing samples.
+            array is accepted with exactly one lead name. Missing samples are NaN, masked, or -32768 in 16-bit integers.
         sampling_rate: Hz.
         leads: Name of each lead, stored in canonical spelling; None if unknown.
         units: Unit of `signal`: mV (default), uV, V or nV. The record itself is always in mV.
@@ -210,6 +210,8 @@ class EcgRecord:
             )
         if isinstance(signal, np.ma.MaskedArray):
             signal = np.ma.filled(signal.astype(np.float64), np.nan)
+        signal, note = without_marks(signal)
+        self.notes += [] if note is None else [note]
         if signal.ndim == 1 and self.leads is not None and len(self.leads) == 1:
             signal = signal[np.newaxis]
         if signal.ndim != 2 or 0 in signal.shape:

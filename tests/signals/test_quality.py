@@ -65,3 +65,18 @@ BEATS = np.sin(np.arange(5000) / 20) ** 15 * np.linspace(0.4, 1.5, 12)[:, None]
 def test_values_that_cannot_be_millivolts_and_the_unit_they_may_have(signal, fault):
     found = amplitude_fault(signal.astype(np.float32), 500)
     assert found is None if fault is None else fault in found
+
+
+@pytest.mark.parametrize(
+    ("signal", "note", "cure"),
+    [
+        # In mV, taken as uV by mistake; in uV, taken as V.
+        (BEATS / 1e3, "converted uV -> mV", "units='mV'?"),
+        (BEATS * 1e6, "converted V -> mV", "units='uV'?"),
+        (BEATS / 1e3, "converted 5 uV -> mV", "another unit?"),
+        (BEATS * 1e3, "gain 2/mV set by the caller", "another gain=?"),
+        (BEATS * 1e3, "the file does not name its leads", "units='uV'?"),
+    ],
+)
+def test_the_unit_that_is_advised_is_that_of_the_values_as_they_were_given(signal, note, cure):
+    assert amplitude_fault(signal.astype(np.float32), 500, [note]).endswith(cure)

@@ -37,8 +37,11 @@ def test_units_are_converted_to_millivolts_with_a_note(signal, units, factor):
     assert record.notes == [f"converted {units} -> mV"]
 
 
-def test_integers_in_microvolts_keep_their_value():
+def test_integers_in_microvolts_keep_their_value_and_the_mark_of_a_missing_sample_is_none():
     record = EcgRecord(np.array([[1, -32768, 250]], dtype=np.int16), 100, units="uV")
+    np.testing.assert_array_equal(record.signal, np.float32([[0.001, np.nan, 0.25]]))
+    assert "1 samples marked as missing (-32768)" in record.notes
+    record = EcgRecord(np.array([[1, -32768, 250]], dtype=np.int32), 100, units="uV")
     np.testing.assert_array_equal(record.signal, np.float32([[0.001, -32.768, 0.25]]))
 
 

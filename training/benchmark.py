@@ -7,6 +7,9 @@ CONFIG (training/configs/benchmark_ptbxl.yaml) lists systems: checkpoints and re
 what training/finetune.py does, in a folder of its own under DIR/runs; a finished one is not repeated, a killed one
 resumes, a changed setting is a new run.  finetune.py --help  lists its settings. DIR gets table.csv, table.png and, for
 several numbers of folds, label_efficiency.png. The exit status is 1 if a run failed.
+
+A CONFIG with `splits` (training/configs/beatgan_mitdb.yaml) compares systems that score beats: each is pretrained on
+the normal beats of every split with every seed and scored on its test beats; `claims` are judged by paired intervals.
 """
 
 from ecg_transformers.commands.benchmark_options import BenchmarkArguments
@@ -23,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     from transformers.utils import logging
 
     from ecg_transformers.commands.benchmark import Benchmark
+    from ecg_transformers.commands.benchmark_beats import BeatBenchmark, is_beat_benchmark, read_beat_benchmark
     from ecg_transformers.commands.benchmark_plan import read_benchmark
     from ecg_transformers.commands.benchmark_table import benchmark_table
     from ecg_transformers.commands.finetune import is_main_process
@@ -32,6 +36,14 @@ def main(argv: list[str] | None = None) -> int:
         if is_main_process():
             print(line, flush=True)
 
+    if is_beat_benchmark(argv):
+        beats = BeatBenchmark(read_beat_benchmark(argv), print_line=print_line)
+        if beats.arguments.dry_run:
+            print_line(beats.listing())
+        else:
+            beats.run()
+        print_line(beats.table())
+        return 1 if beats.problems else 0
     arguments, common, overrides = read_benchmark(argv)
     if not is_main_process():
         logging.set_verbosity_error()

@@ -32,7 +32,7 @@ from .finetune import DownstreamRun, is_main_process
 from .pretrain import PretrainingRun
 from .settings import read_settings
 
-__all__ = ["Benchmark"]
+__all__ = ["Benchmark", "guarded"]
 
 logger = logging.get_logger(__name__)
 
@@ -194,7 +194,7 @@ class Benchmark:
             arguments = read_arguments([*argv, "--resume"], FineTuneArguments)
             DownstreamRun(arguments, print_line=lambda text: self.print_line(_indented(text))).run()
 
-        problem = self._guarded(run.folder, "training/finetune.py", argv, run.settings, fine_tune)
+        problem = guarded(run.folder, "training/finetune.py", argv, run.settings, fine_tune)
         if problem is None and is_main_process() and run.entries() is None:
             return f"it left no finished result of this run in {run.folder}"
         return problem
@@ -216,30 +216,11 @@ class Benchmark:
                     write_text(planned.folder / "finished.json", json.dumps(planned.settings, indent=1))
 
             self.print_line(f"  pretraining {planned.name} in {planned.folder}")
-            problem = self._guarded(planned.folder, "training/pretrain.py", argv, planned.settings, pretrain)
+            problem = guarded(planned.folder, "training/pretrain.py", argv, planned.settings, pretrain)
             if problem is None:
                 return None
             self._failed_pretrainings[planned] = f"pretraining {planned.name}: {problem}"
         return self._failed_pretrainings[planned]
-
-    def _guarded(
-        self, folder: Path, script: str, argv: Sequence[str], settings: dict[str, Any], work: Callable[[], None]
-    ) -> str | None:
-        """Do one command in its folder, whose settings and traceback are kept there; the reason if it failed."""
-        log = folder / "error.txt"
-        if is_main_process():
-            folder.mkdir(parents=True, exist_ok=True)
-            record = {"command": shlex.join([script, *argv]), "settings": settings}
-            write_text(folder / "settings.json", json.dumps(record, indent=1))
-            log.unlink(missing_ok=True)
-        try:
-            work()
-        except Exception as error:
-            # Whatever it was (a corpus without these labels, memory, a broken checkpoint), the other runs follow.
-            if is_main_process():
-                write_text(log, traceback.format_exc())
-            return f"{type(error).__name__}: {error}"
-        return None
 
     def _seconds_left(self, missing: Sequence[PlannedRun]) -> float | None:
         """From the seconds per training fold of the finished runs, of the same system where there are any."""
@@ -253,6 +234,37 @@ class Benchmark:
         known = {key: sum(one) / len(one) for key, one in rates.items()}
         other = sum(known.values()) / len(known)
         return sum(known.get(run.system.key, other) * run.amount.size for run in missing)
+
+
+def guarded(
+    folder: Path, script: str, argv: Sequence[str], settings: dict[str, Any], work: Callable[[], None]
+) -> str | None:
+    """Do one command in its folder, where its settings and the traceback of a failure are kept.
+
+    Args:
+        folder: Folder of the run.
+        script: Name of the script that does the same.
+        argv: Its command line.
+        settings: What could change the result, by name.
+        work: What is to be done.
+
+    Returns:
+        The reason if it failed.
+    """
+    log = folder / "error.txt"
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"command": shlex.join([script, *argv]), "settings": settings}
+        write_text(folder / "settings.json", json.dumps(record, indent=1))
+        log.unlink(missing_ok=True)
+    try:
+        work()
+    except Exception as error:
+        # Whatever it was (a corpus without these labels, memory, a broken checkpoint), the other runs follow.
+        if is_main_process():
+            write_text(log, traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _clock(seconds: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ..option import option
 
-__all__ = ["BenchmarkArguments"]
+__all__ = ["BeatBenchmarkArguments", "BenchmarkArguments"]
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,30 @@ class BenchmarkArguments:
     card: str | None = option(
         None, help="Add the entries of all runs to hub_cards/CARD/results.json, by system.", group="Report"
     )
+    dry_run: bool = option(False, help="List the runs, done and missing, and the table so far; run nothing.")
+
+
+@dataclass(frozen=True)
+class BeatBenchmarkArguments:
+    """What `training/benchmark.py` takes where CONFIG names `splits`: systems that score beats."""
+
+    systems: list[Any] = option(
+        default_factory=list,
+        help="In CONFIG mappings: name, config of the pretraining, any of its settings, teacher (name of a system "
+        "above), seed_offset.",
+        group="Data",
+        required=True,
+    )
+    corpus: str = option("", help="Folder of the prepared beats.", group="Data", required=True)
+    output_dir: str = option("", help="Folder of the runs.", required=True)
+    splits: list[str] = option(
+        default_factory=lambda: [f"patients/{fold}" for fold in range(5)], help="Splits of the beats.", group="Data"
+    )
+    seeds: list[int] = option(default_factory=lambda: [0, 1, 2], help="Seeds of the trainings.", group="Data")
+    claims: list[Any] = option(
+        default_factory=list,
+        help="In CONFIG mappings: claim (text), system, against (names of systems).",
+        group="Report",
+    )
+    resamples: int = option(1000, help="Number of bootstrap resamples.", group="Report")
     dry_run: bool = option(False, help="List the runs, done and missing, and the table so far; run nothing.")

@@ -146,7 +146,7 @@ def test_a_checkpoint_of_another_split_is_refused(corpus, tmp_path):
 
     (tmp_path / "run.json").write_text('{"split": "patients/0"}')
     _check_split(str(tmp_path), named_split(corpus, "patients/0"))
-    with pytest.raises(CheckpointError, match="'patients/0'.*--splits patients/0"):
+    with pytest.raises(CheckpointError, match=r"'patients/0'.*--splits patients/0"):
         _check_split(str(tmp_path), named_split(corpus, "de_chazal"))
 
 

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from ..corpora.beat_splits import NUM_FOLDS, BeatSplit, beat_classes, named_split
 from ..corpora.prepared import load_corpus
-from ..corpora.sources.mitdb_beats import BEAT_CONTRACT
+from ..corpora.sources.mitdb_beats import beat_contract
 from ..errors import ArgumentsError, CheckpointError, check_names
 from ..evaluation.beats.baselines import (
     BASELINES,
@@ -73,8 +73,7 @@ class BeatScoring:
         self.arguments, self.print_line = arguments, print_line
         self.corpus = load_corpus(arguments.corpus)
         self.classes = beat_classes(self.corpus)
-        fields = {name: getattr(BEAT_CONTRACT, name) for name in BEAT_CONTRACT.__dataclass_fields__}
-        self.extractor = EcgFeatureExtractor(**fields | {"normalization": "minmax_lead"})
+        self.extractor = EcgFeatureExtractor(**vars(beat_contract()))
         first = named_split(self.corpus, "de_chazal")
         self.task = beat_task(self.corpus, first, self.extractor, seed=arguments.seed)
 

@@ -120,7 +120,7 @@ def _plan_job(
                 f"{definition.name} is stored filtered, at {definition.native_rates[0]:g} Hz, and takes no other rate "
                 "or checkpoint. Leave --sampling_rate and --model out."
             )
-        return BuildJob(definition, root, work, definition.storage, None, None, dict(definition.stored_after))
+        return BuildJob(definition, root, work, definition.storage, None, None, dict(definition.stored_after()))
     other_rate = float(sampling_rate) if sampling_rate and sampling_rate not in definition.native_rates else None
     if extractor is None:
         storage: Storage = definition.storage if other_rate is None else "float32"

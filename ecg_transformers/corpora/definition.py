@@ -128,7 +128,7 @@ class CorpusDefinition:
         native_rates: rates in Hz at which the corpus is published; stored at one of them, nothing is resampled.
         fold_roles: which of its folds train, validate and test; None: the corpus has no official folds, and
             `default_fold_roles` holds for those that its records have.
-        stored_after: steps of a contract that `read` has applied, as `EcgFeatureExtractor.stamp` gives them; None:
+        stored_after: gives the steps of a contract that `read` has applied, as `EcgFeatureExtractor.stamp` does; None:
             none.
     """
 
@@ -147,7 +147,7 @@ class CorpusDefinition:
     storage: Storage = "int16"
     native_rates: tuple[float, ...] = ()
     fold_roles: FoldRoles | None = None
-    stored_after: Mapping[str, Any] | None = None
+    stored_after: Callable[[], Mapping[str, Any]] | None = None
 
     def facts(self) -> dict[str, object]:
         """Name, title, version, license, homepage and citation, as written to `corpus.json`."""

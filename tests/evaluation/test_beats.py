@@ -40,7 +40,7 @@ def corpus(tmp_path_factory):
             beat = whole.part(place - 140, place + 180, labels=(symbol,))
             noise = 0.02 * random.normal(size=320)
             rows.append(replace(beat, signal=(shapes[symbol] + mean + noise)[None].astype(np.float32)))
-    info = {"name": "mitdb_beats", "version": "1.0.0, corrected", "preprocessed_by": definition.stored_after}
+    info = {"name": "mitdb_beats", "version": "1.0.0, corrected", "preprocessed_by": definition.stored_after()}
     return write_corpus(rows, tmp_path_factory.mktemp("x") / "beats", info, label_sets=definition.label_sets("NVA"))
 
 

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from ecg_transformers.corpora.build import write_corpus
 from ecg_transformers.corpora.layout import CorpusRecord
-from ecg_transformers.corpora.sources.mitdb_beats import BEAT_CONTRACT, beats_definition, cut_recording
+from ecg_transformers.corpora.sources.mitdb_beats import beat_contract, beats_definition, cut_recording
 from ecg_transformers.errors import CorpusError, SignalError
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.signals.record import Annotations, EcgRecord
@@ -17,17 +17,7 @@ NAMES = ("100", "208")
 
 
 def extractor(**changes):
-    fields = (
-        "lead_names",
-        "sampling_rate",
-        "window_size",
-        "window_mode",
-        "samples_before",
-        "samples_after",
-        "bandpass",
-    )
-    kept = {name: getattr(BEAT_CONTRACT, name) for name in (*fields, "fir_taps", "return_attention_mask")}
-    return EcgFeatureExtractor(**kept | {"normalization": "minmax_lead"} | changes)
+    return EcgFeatureExtractor(**vars(beat_contract()) | changes)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +37,7 @@ def recordings(request):
 def corpus(recordings, tmp_path_factory):
     definition = beats_definition("corrected")
     beats = [beat for row in recordings for beat in cut_recording(row)]
-    info = {"name": "mitdb_beats", "preprocessed_by": definition.stored_after}
+    info = {"name": "mitdb_beats", "preprocessed_by": definition.stored_after()}
     return write_corpus(
         beats, tmp_path_factory.mktemp("beats") / "corpus", info, label_sets=definition.label_sets("NVF")
     )

@@ -8,14 +8,13 @@ ANSI/AAMI EC57. Both leave out the four records with paced beats, as the publica
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ...errors import CorpusError
-from ...features.contract import SignalContract
 from ...signals.filters import fir_bandpass
 from ...signals.published_segmenter import segment_r_peaks
 from ...signals.windows import beat_starts
@@ -26,22 +25,17 @@ from ..layout import CorpusRecord
 from .mitdb import MITDB, PACED
 from .wfdb_rows import wfdb_row
 
-__all__ = ["BEAT_CONTRACT", "MITDB_BEATS", "Preparation", "beats_definition", "cut_recording"]
+if TYPE_CHECKING:
+    from ...features.contract import SignalContract
+
+__all__ = ["MITDB_BEATS", "Preparation", "beat_contract", "beats_definition", "cut_recording"]
 
 Preparation = Literal["corrected", "published"]
 
-# Everything before the scaling of a beat, and the steps of it that a stored beat has behind it.
-BEAT_CONTRACT = SignalContract(
-    lead_names=("MLII",),
-    sampling_rate=360,
-    window_size=320,
-    window_mode="beats",
-    samples_before=140,
-    samples_after=180,
-    bandpass=(3, 45),
-    fir_taps=109,
-    return_attention_mask=False,
-)
+# Samples of a beat before its R peak and from it on, at 360 Hz; edges (Hz) and taps of the band-pass.
+BEFORE, AFTER = 140, 180
+BAND, TAPS = (3.0, 45.0), 109
+# The steps that a stored beat has behind it.
 BEAT_STEPS = (*STORED_STEPS, "window")
 # The published arrays count samples from one and are read as if from zero.
 _PUBLISHED_SHIFT = 1
@@ -50,6 +44,30 @@ _PUBLISHED_TOLERANCE = 10
 _CLASSES = ("N", "S", "V", "F", "Q")
 # Published by its authors; counted by us.
 _NUM_BEATS = {"published": 97568, "corrected": 100687}
+
+
+@cache
+def beat_contract() -> "SignalContract":
+    """The preprocessing of the stored beats, with the scaling of BeatGAN, which is left to the feature extractor."""
+    # Imported on use: the help of a command needs the names of the corpora, but neither torch nor SciPy.
+    from ...features.contract import SignalContract
+
+    return SignalContract(
+        lead_names=("MLII",),
+        sampling_rate=360,
+        window_size=BEFORE + AFTER,
+        window_mode="beats",
+        samples_before=BEFORE,
+        samples_after=AFTER,
+        bandpass=BAND,
+        fir_taps=TAPS,
+        normalization="minmax_lead",
+        return_attention_mask=False,
+    )
+
+
+def _stored_after() -> dict[str, object]:
+    return {"steps": list(BEAT_STEPS), "hash": beat_contract().hash(BEAT_STEPS)}
 
 
 def beats_definition(preparation: Preparation = "corrected") -> CorpusDefinition:
@@ -73,7 +91,7 @@ def beats_definition(preparation: Preparation = "corrected") -> CorpusDefinition
         label_sets=partial(_label_sets, preparation=preparation),
         expected={"records": _NUM_BEATS[preparation], "patients": 43},
         storage="float32",
-        stored_after={"steps": list(BEAT_STEPS), "hash": BEAT_CONTRACT.hash(BEAT_STEPS)},
+        stored_after=_stored_after,
     )
 
 
@@ -102,10 +120,9 @@ def cut_recording(row: CorpusRecord, preparation: Preparation = "corrected") -> 
     if "MLII" not in row.leads:
         raise CorpusError(f"it has the leads {', '.join(row.leads)}; expected MLII.")
     lead = row.leads.index("MLII")
-    low, high = BEAT_CONTRACT.bandpass or (None, None)
     # Float64: the detector of the published preparation compares neighboring samples.
     millivolts = (row.signal[lead].astype(np.float64) - row.baseline[lead]) / row.gain[lead]
-    filtered = fir_bandpass(millivolts, row.sampling_rate, low, high, taps=BEAT_CONTRACT.fir_taps or 0)
+    filtered = fir_bandpass(millivolts, row.sampling_rate, *BAND, taps=TAPS)
     symbols = np.array(row.annotations.symbols)
     chosen = np.isin(symbols, [row["code"] for row in read_table("mitbih_beats") if row["aami"]])
     places, symbols = row.annotations.samples[chosen], symbols[chosen]
@@ -115,10 +132,9 @@ def cut_recording(row: CorpusRecord, preparation: Preparation = "corrected") -> 
             symbols, list("NLR")
         )
         # The published code asks for one more sample after the beat than it takes.
-        kept &= places + (BEAT_CONTRACT.samples_after or 0) < len(filtered)
+        kept &= places + AFTER < len(filtered)
         places, symbols = places[kept], symbols[kept]
-    before, after = BEAT_CONTRACT.samples_before or 0, BEAT_CONTRACT.samples_after or 0
-    starts, inside = beat_starts(places, len(filtered), before=before, after=after)
+    starts, inside = beat_starts(places, len(filtered), before=BEFORE, after=AFTER)
     whole = replace(
         row,
         signal=filtered.astype(np.float32)[np.newaxis],
@@ -128,7 +144,7 @@ def cut_recording(row: CorpusRecord, preparation: Preparation = "corrected") -> 
         annotations=None,
     )
     return [
-        whole.part(start, start + before + after, labels=(symbol,))
+        whole.part(start, start + BEFORE + AFTER, labels=(symbol,))
         for start, symbol in zip(starts.tolist(), symbols[inside].tolist(), strict=True)
     ]
 

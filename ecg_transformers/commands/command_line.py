@@ -151,7 +151,7 @@ def _convert(value: Any, kind: Any) -> Any:
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return value.value if isinstance(value, Enum) else _convert(value, str)
-    if kind in (list, tuple) or origin in (list, tuple):
+    if kind in (list, tuple) or origin in (list, tuple, Sequence):
         return _to_list(value, (get_args(kind) or (Any,))[0])
     if kind is dict or origin in (dict, Mapping):
         return _to_dict(value)

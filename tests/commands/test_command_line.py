@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +106,12 @@ def test_a_switch_may_be_negated():
     assert with_negations(given, kinds) == {
         "head_first": False, "balanced": False, "no_baseline": True, "no_seed": True, "no_such": True,
     }  # fmt: skip
+
+
+def test_leads_of_an_extractor_are_a_list():
+    kind = Sequence[str] | None
+    assert convert("used_leads", "I,II", kind) == convert("used_leads", '["I", "II"]', kind) == ["I", "II"]
+    assert convert("used_leads", "none", kind) is None
 
 
 @pytest.mark.parametrize("value", ["ECG=I", ["ECG=I"], '{"ECG": "I"}', {"ECG": "I"}])

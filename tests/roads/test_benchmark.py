@@ -79,7 +79,7 @@ def finished(folder, tmp_path_factory):
 
 def said_by(patch, said):
     module = script("benchmark")
-    patch.setattr(module, "print_line", said.append)
+    patch.setattr(module, "print", lambda line, **_: said.append(line), raising=False)
     return module.main
 
 
@@ -236,6 +236,48 @@ def test_what_the_grid_has_of_the_study_is_not_trained_again(folder, tmp_path, m
         for name in ("sampling", "sampling_grid")
     )
     assert {name for name in small - grid if not name.startswith("without-queue")} == set()
+
+
+def test_plan_of_the_lead_sets(folder, tmp_path, monkeypatch):
+    """Experiments of Oh et al. 2022: five lead sets, with and without lead masking, pretrained on the same leads."""
+    from ecg_transformers.commands.benchmark import Benchmark
+    from ecg_transformers.commands.benchmark_plan import read_benchmark
+
+    monkeypatch.chdir(CONFIGS.parents[1])
+    words = ["--corpus", str(folder / "synthetic"), "--labels", "all", "patients", "--output_dir", str(tmp_path)]
+    runs = Benchmark(*read_benchmark(["training/configs/w2v_cmsc_rlm_leads_ptbxl.yaml", *words])).runs
+    assert {run.labels for run in runs} == {"all", "patients"}
+    pretrained = {run.system.pretraining.folder: run.system.pretraining.settings for run in runs}
+    assert len(pretrained) == 8
+    of_all = [settings for settings in pretrained.values() if "used_leads" not in settings]
+    kinds = {(one.get("lead_mask_prob", 0.5), one.get("cmsc_weight", 1.0)) for one in of_all}
+    assert kinds == {(0.5, 1.0), (0.0, 1.0), (0.5, 0.0), (0.0, 0.0)}
+    for mode in ("linear_probe", "fine_tune"):
+        sizes = [
+            len(run.settings.get("leads", range(12)))
+            for run in runs
+            if run.system.name.startswith("W2V+CMSC+RLM") and (run.system.mode.name, run.labels) == (mode, "all")
+        ]
+        assert sizes == [12, 6, 3, 2, 1]
+    for run in runs:
+        if leads := run.system.pretraining.settings.get("used_leads"):
+            assert run.settings["leads"] == leads
+
+
+def test_patients_and_lead_sets_are_rows_and_columns(folder, tmp_path, monkeypatch, capsys):
+    settings = json.loads((folder / "benchmark.yaml").read_text()) | {"seeds": [0], "labels": ["all", "patients"]}
+    probe = {"model": str(folder / "tiny-ecg"), "mode": "linear_probe"}
+    settings["systems"] = [{"name": "all leads", **probe}, {"name": "I, II", "leads": ["I", "II"], **probe}]
+    (tmp_path / "leads.yaml").write_text(json.dumps(settings))
+    monkeypatch.chdir(tmp_path)
+    assert script("benchmark").main([str(tmp_path / "leads.yaml"), "--output_dir", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "Identification accuracy, macro AUROC" in printed
+    assert "patients: " in printed
+    found = [json.loads(path.read_text())[0] for path in sorted(tmp_path.glob("out/runs/*/results.json"))]
+    assert sorted((one["labels"], tuple(one.get("leads", ()))) for one in found) == [
+        ("all", ()), ("all", ("I", "II")), ("patients", ()), ("patients", ("I", "II")),
+    ]  # fmt: skip
 
 
 def test_help_names_the_settings(capsys):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2PositionalConvEmbedding
 
 from ecg_transformers import (
     EcgWav2vec2Config,
@@ -14,6 +15,8 @@ from ecg_transformers import (
 )
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
+from ecg_transformers.models.ecg_wav2vec2 import position_embedding as positions
+from ecg_transformers.models.ecg_wav2vec2.position_embedding import short_convolution
 
 from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
 
@@ -149,6 +152,41 @@ def test_equal_widths_need_no_projection():
     model = EcgWav2vec2Model(small_config(conv_dim=[6, 16]))
     assert not any(".projection." in name for name in model.state_dict())
     assert model(torch.randn(1, 12, 64)).pooler_output.shape == (1, 16)
+
+
+# ---- positions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("windows", "frames", "width", "groups", "kernel"),
+    [(3, 6, 8, 2, 8), (2, 7, 6, 1, 9), (2, 3, 4, 4, 64), (1, 5, 4, 2, 5)],
+)
+def test_the_product_form_of_a_convolution_has_its_values_and_gradients(windows, frames, width, groups, kernel):
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(windows, frames, width, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(width, width // groups, kernel, generator=generator, dtype=torch.float64, requires_grad=True)
+    whole = nn.functional.conv1d(tokens.transpose(1, 2), weight, padding=kernel // 2, groups=groups)
+    results = [whole[:, :, :frames].transpose(1, 2), short_convolution(tokens, weight)]
+    torch.testing.assert_close(results[1], results[0])
+    direction = torch.randn(results[0].shape, generator=generator, dtype=torch.float64)
+    gradients = [torch.autograd.grad((result * direction).sum(), (tokens, weight)) for result in results]
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_positions_are_those_of_the_library_in_either_form(monkeypatch):
+    position = EcgWav2vec2Model(small_config(num_conv_pos_embeddings=16)).position_embedding
+    tokens = torch.randn(40, 15, 16)
+    calls = []
+    monkeypatch.setattr(positions, "short_convolution", lambda *x: calls.append(x) or short_convolution(*x))
+    library = Wav2Vec2PositionalConvEmbedding.forward
+    torch.testing.assert_close(position(tokens), library(position, tokens), rtol=1e-5, atol=1e-6)
+    assert len(calls) == 1
+    # Few windows do not repay the matrix; a longer window than the kernel would cost more operations.
+    position(tokens[:2])
+    position(torch.randn(40, 17, 16))
+    assert len(calls) == 1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert position(tokens).dtype == torch.bfloat16
 
 
 # ---- pretraining ---------------------------------------------------------------------------------------------------

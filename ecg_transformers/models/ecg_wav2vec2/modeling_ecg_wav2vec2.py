@@ -14,7 +14,6 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2PositionalConvEmbedding
 from transformers.utils import ModelOutput
 
 from ...errors import SignalError
@@ -23,6 +22,7 @@ from ...layers.token_reductions import masked_mean
 from ...layers.transformer import TransformerStack, final_layer_norm, plain_layer_norm
 from ...modeling import EcgForSequenceClassification, EcgModelOutput, EcgPreTrainedModel, Encoder
 from .configuration_ecg_wav2vec2 import EcgWav2vec2Config
+from .position_embedding import EcgWav2vec2PositionEmbedding
 
 __all__ = [
     "EcgIdentificationOutput",
@@ -160,7 +160,7 @@ class EcgWav2vec2Model(Encoder, EcgWav2vec2PreTrainedModel):
         super().__init__(config)
         self.feature_extractor = EcgWav2vec2FeatureEncoder(config)
         self.feature_projection = EcgWav2vec2FeatureProjection(config)
-        self.position_embedding = Wav2Vec2PositionalConvEmbedding(config)
+        self.position_embedding = EcgWav2vec2PositionEmbedding(config)
         # Before the first layer, or after the last one if norms come first.
         self.layernorm = self._encoder_norm()
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

@@ -5,7 +5,7 @@ Source: Oh et al. 2022 (arXiv 2203.06889) and its public code fairseq-signals. S
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -241,8 +241,8 @@ class EcgWav2vec2ForPreTraining(EcgWav2vec2PreTrainedModel):
         frames = torch.full((len(start),), start.shape[1], device=start.device)
         rounding = draws["span_rounding"]
         if attention_mask is not None:
-            tokens = self.encoder.token_mask(attention_mask.reshape(len(start), *attention_mask.shape[-1:]))
-            frames, rounding = tokens.sum(dim=1), draws["row_rounding"][:, :segments].flatten()
+            valid = self.encoder.token_mask(attention_mask.reshape(len(start), *attention_mask.shape[-1:]))
+            frames, rounding = cast(torch.Tensor, valid).sum(dim=1), draws["row_rounding"][:, :segments].flatten()
         spans = span_counts(frames, rounding, **self._spans)
         mask = span_mask(start, frames, spans, length=self.config.mask_time_length)
         fewest = mask.sum(dim=1).amin()[None]
@@ -310,7 +310,7 @@ class EcgWav2vec2ForPreTraining(EcgWav2vec2PreTrainedModel):
             tokens = torch.where(masked.mask[:, :, None], self.mask_embedding.to(tokens.dtype), tokens)
         token_mask = encoder.token_mask(mask)
         last, states, attentions = encoder.transform(tokens, token_mask)
-        pooled = encoder.pool(*at_least_float32(last), token_mask)
+        pooled = encoder.pool(at_least_float32(last)[0], token_mask)
         values = {} if masked is None else self._local(masked, last)
         if "feature_penalty_loss" in self.loss_weights:
             values["feature_penalty_loss"] = at_least_float32(features)[0].square().mean()

@@ -219,3 +219,16 @@ def test_the_test_column_is_that_of_the_corpus(results):
     assert "test (fold 2)" in table
     assert "not evaluated" not in table
     assert "`training/score.py --folds 10` fills" in results_table(results)
+
+
+def test_lead_sets_and_the_identification_of_patients_are_told_apart(results):
+    facts = {"labels": "patients", "metric": "identification_accuracy", "num_labels": 1, "records": 189}
+    whole = results[0] | facts
+    entries = [whole, whole | {"leads": ["I", "II"], "value": whole["value"] - 0.1, "low": 0.1}]
+    table = results_table(entries)
+    assert table.count("patients (189 patients)") == 2
+    assert "leads I, II" in table
+    assert "identification accuracy" in table.lower()
+    found = evaluation_results(entries)
+    assert [one.task_name for one in found] == ["patient identification"] * 2
+    assert found[1].metric_name.endswith("leads I, II")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...corpora.identification import PATIENTS
 from ...metrics.table import metric_title
 from ..modes import mode_title
 
@@ -58,7 +59,7 @@ def size_text(entry: Entry) -> str:
         >>> size_text({"labels": "patients", "num_labels": 1, "records": 189})
         '189 patients'
     """
-    if entry.get("labels") == "patients":
+    if entry.get("labels") == PATIENTS:
         return f"{entry['records']} patients"
     return f"{entry['num_labels']} labels"
 

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult
 
 from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
+from ...corpora.identification import PATIENTS
 from ...errors import CheckpointError
 from ...evaluation.results.entries import ENCODING_FIELDS, field_text, metric_title, mode_title
 from ...metrics.table import METRICS
@@ -203,8 +204,8 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
         rare = f", labels with {least} positives or more" if least > 1 else ""
         results.append(
             EvalResult(
-                task_type="audio-classification",
-                task_name="ECG classification",
+                task_type="other" if entry["labels"] == PATIENTS else "audio-classification",
+                task_name="patient identification" if entry["labels"] == PATIENTS else "ECG classification",
                 dataset_type=dataset_type,
                 dataset_name=dataset_name,
                 dataset_config=str(entry["labels"]),

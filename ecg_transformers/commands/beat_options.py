@@ -27,6 +27,13 @@ class BeatScoringArguments:
         group="Data",
         recorded=False,
     )
+    as_used: str | None = option(
+        None,
+        help="Official tree of the recordings: also score those of the test patients by the pipeline, with detected "
+        "instead of annotated beats.",
+        group="Data",
+        recorded=False,
+    )
     baselines: bool = option(True, help="Score the baselines, too.", group="Data")
     resamples: int = option(1000, help="Number of bootstrap resamples of the patients.", group="Report")
     seed: int = option(0, help="Seed of the resamples and of the isolation forest.", group="Report")

@@ -28,6 +28,7 @@ from ..evaluation.results.store import add_to_card, merge_results
 from ..features.extractor import EcgFeatureExtractor
 from ..trainer.run_record import find_commit
 from .beat_options import BeatScoringArguments
+from .beats_as_used import score_as_used
 from .command_line import parse_command_line, with_negations
 from .options import build, converted, declared_options, option_types
 
@@ -102,6 +103,11 @@ class BeatScoring:
         for split in splits:
             for title, part in self._split(split).items():
                 parts.setdefault(title, []).append(part)
+        if self.arguments.as_used is not None:
+            for checkpoint in self.arguments.model:
+                detected = score_as_used(checkpoint, self.corpus, splits, self.arguments.as_used)
+                self.print_line(f"{checkpoint}, detected beats: {detected}")
+                parts[f"{checkpoint}, detected beats"] = [detected.scored]
         measured = {
             title: measure(found, resamples=self.arguments.resamples, seed=self.arguments.seed)
             for title, found in parts.items()

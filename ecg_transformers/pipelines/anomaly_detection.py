@@ -262,7 +262,8 @@ def _open(
     source: Any, reading: Mapping[str, Any], *, annotations: bool, num_leads: int
 ) -> tuple[LongRecording, np.ndarray | None]:
     """A recording, and the R peaks of its annotations if they are asked for."""
-    given = {name: value for name, value in reading.items() if name in READING and value is not None}
+    # What is also a rule of the extractor is left to it: a recording that is read piece by piece takes none.
+    given = {name: value for name, value in reading.items() if name not in POLICIES and value is not None}
     if isinstance(source, str | Path):
         if not annotations:
             return open_recording(source, **given), None

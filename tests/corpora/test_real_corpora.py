@@ -3,12 +3,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from ecg_transformers.corpora import corpus_definition
+from ecg_transformers.corpora.beat_splits import beat_classes, named_split
 from ecg_transformers.corpora.build import build_corpus
+from ecg_transformers.corpora.sources.mitdb_beats import beat_contract, beats_definition
+from ecg_transformers.evaluation.beats.baselines import beat_task, nearest_normal, principal_components
+from ecg_transformers.features.extractor import EcgFeatureExtractor
+from ecg_transformers.metrics import metrics
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +66,50 @@ def test_every_sample_is_read_whole(unpacked, shared, tmp_path, name):
     assert (len(corpus), corpus.info["refused"]) == (facts["records"], 0)
     if name == "cinc2017":
         assert corpus.info["label_counts"] == {"N": 147, "O": 68, "A": 47, "~": 28}
+
+
+@pytest.fixture(scope="module")
+def published_beats(shared, tmp_path_factory):
+    """The beats of MIT-BIH in the published preparation."""
+    folder = tmp_path_factory.mktemp("mitdb")
+    command = [sys.executable, str(shared / "data" / "unpack.py"), str(folder), "mitdb"]
+    subprocess.run(command, check=True, capture_output=True, timeout=280)
+    return build_corpus(beats_definition("published"), folder / "mitdb", folder / "out", num_proc=2, progress=False)
+
+
+def test_published_beats_are_the_97_568_of_the_publication(published_beats, shared):
+    folder = shared / "parity" / "beatgan"
+    stored = np.load(folder / "prep_beats.npz", allow_pickle=False)
+    np.testing.assert_array_equal(published_beats.parent_ids, stored["record"])
+    np.testing.assert_array_equal(published_beats.starts, stored["sample0"] + 1 - 140)
+    np.testing.assert_array_equal(beat_classes(published_beats), stored["cls"])
+    assert [label for [label] in published_beats.labels] == [chr(code) for code in stored["symbol"]]
+    first = load_file(folder / "prep_excerpts.safetensors")
+    for record, place, window in zip(
+        first["first_window_record"], first["first_window_index1"], first["first_window_of_each_record"], strict=True
+    ):
+        [row] = np.flatnonzero((published_beats.parent_ids == record) & (published_beats.starts == place - 140))
+        np.testing.assert_allclose(published_beats.signals([row])[0][0], window[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("splits", "auroc", "average_precision"),
+    [
+        (["published/0"], 0.896, 0.830),
+        ([f"patients/{n}" for n in range(5)], 0.860, 0.518),
+        (["de_chazal"], 0.802, 0.433),
+    ],
+)
+def test_principal_components_give_the_known_scores(published_beats, splits, auroc, average_precision):
+    extractor = EcgFeatureExtractor(**vars(beat_contract()))
+    task = beat_task(published_beats, named_split(published_beats, splits[0]), extractor)
+    values = []
+    for name in splits:
+        split = named_split(published_beats, name)
+        scores = principal_components(replace(task, split=split), split.test)
+        labels = (beat_classes(published_beats)[split.test] > 0).astype(int)
+        values.append([metrics.auroc(labels, scores)[0], metrics.average_precision(labels, scores)[0]])
+    np.testing.assert_allclose(np.mean(values, axis=0), [auroc, average_precision], atol=0.004)
+    if splits == ["published/0"]:
+        nearest = metrics.auroc(labels, nearest_normal(replace(task, split=split), split.test))[0]
+        assert nearest == pytest.approx(0.960, abs=0.004)

@@ -17,7 +17,7 @@ from ecg_transformers.evaluation.beats.baselines import beat_task, nearest_norma
 from ecg_transformers.features.extractor import EcgFeatureExtractor
 from ecg_transformers.metrics import metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def published_beats(shared, tmp_path_factory):
     """The beats of MIT-BIH in the published preparation."""
     folder = tmp_path_factory.mktemp("mitdb")
     command = [sys.executable, str(shared / "data" / "unpack.py"), str(folder), "mitdb"]
-    subprocess.run(command, check=True, capture_output=True, timeout=280)
+    subprocess.run(command, check=True, capture_output=True, timeout=800)
     return build_corpus(beats_definition("published"), folder / "mitdb", folder / "out", num_proc=2, progress=False)
 
 

@@ -52,6 +52,7 @@ def day(make_record, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_the_beats_of_a_day_stay_below_a_gigabyte_and_are_those_of_the_whole(day, tmp_path):
     torch.manual_seed(0)
     folder = tmp_path / "checkpoint"
@@ -65,7 +66,7 @@ def test_the_beats_of_a_day_stay_below_a_gigabyte_and_are_those_of_the_whole(day
         check=True,
         capture_output=True,
         text=True,
-        timeout=1500,
+        timeout=2300,
     )
     report = json.loads(done.stdout.splitlines()[-1])
     print(f"{report['beats']} beats, peak memory {report['peak'] / 1e6:.0f} MB, {report['seconds']:.0f} s, {detector}")

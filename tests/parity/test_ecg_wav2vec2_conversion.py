@@ -174,6 +174,9 @@ REFUSED = {
     "no quantizer": ({"quantizer.vars": None}, r"quantizer\.vars"),
     "another shape": ({"encoder.layers.1.fc2.weight": torch.zeros(32, 65)}, r"\[32, 65\]; expected \[32, 64\]"),
     "no finite value": ({"mask_emb": torch.full((32,), float("nan"))}, r"mask_emb \[32\] has values that are not"),
+    "another rank": ({"feature_extractor.conv_layers.1.0.weight": torch.zeros(16, 16)}, r"\[16, 16\]; expected 3 dim"),
+    "codes that do not fit": ({"quantizer.vars": torch.zeros(1, 16, 7)}, r"codes of 7 values"),
+    "codes that are too wide": ({"quantizer.vars": torch.zeros(1, 16, 70)}, r"codes of 70 values"),
     "another number of leads": (
         {"feature_extractor.conv_layers.0.0.weight": torch.zeros(16, 8, 2)}, "takes 8 leads, 12 are named"
     ),

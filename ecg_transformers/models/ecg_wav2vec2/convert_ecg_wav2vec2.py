@@ -144,15 +144,16 @@ def _fields(
     notes: list[str] = []
     convolutions: list[list[int]] = []
     while state.has(f"feature_extractor.conv_layers.{len(convolutions)}.0.weight"):
-        convolutions.append(state.shape(f"feature_extractor.conv_layers.{len(convolutions)}.0.weight"))
+        convolutions.append(_shape(state, f"feature_extractor.conv_layers.{len(convolutions)}.0.weight", 3))
     if not convolutions:
         state.shape("feature_extractor.conv_layers.0.0.weight")
-    width, feed_forward = state.shape("encoder.layer_norm.weight")[0], state.shape("encoder.layers.0.fc1.weight")[0]
-    layers = {int(name.partition(".")[0]) for name in state.names("encoder.layers.")}
+    width = _shape(state, "encoder.layer_norm.weight", 1)[0]
+    feed_forward = _shape(state, "encoder.layers.0.fc1.weight", 2)[0]
+    layers = {name.partition(".")[0] for name in state.names("encoder.layers.")}
     direction = next(
         (name for name in state.names("conv_pos.pos_conv.0.") if name.endswith(("original1", "weight_v"))), "original1"
     )
-    position = state.shape(f"conv_pos.pos_conv.0.{direction}")
+    position = _shape(state, f"conv_pos.pos_conv.0.{direction}", 3)
     leads = convolutions[0][1]
     names = list(STANDARD_LEADS if lead_names is None else lead_names)
     if len(names) != leads:
@@ -178,6 +179,14 @@ def _fields(
         if isinstance(settings.get(official), kind):
             fields[ours] = settings[official]
     return fields, notes
+
+
+def _shape(state: OfficialState, name: str, rank: int) -> list[int]:
+    """The shape of a tensor from which sizes follow."""
+    shape = state.shape(name)
+    if len(shape) != rank or 0 in shape:
+        raise CheckpointError(f"{state.source}: {name} is {shape}; expected {rank} dimension{'s' if rank > 1 else ''}.")
+    return shape
 
 
 def _heads(settings: Mapping[str, Any], width: int, notes: list[str], source: str) -> int:
@@ -216,16 +225,7 @@ def _model(
 ) -> tuple[EcgPreTrainedModel, tuple[tuple[str, str], ...]]:
     """Our model for these tensors, and the names of its parts beside the encoder."""
     if whole:
-        rows, size = state.shape("quantizer.weight_proj.weight")[0], state.shape("quantizer.vars")[-1]
-        groups = state.shape("project_q.weight")[1] // size
-        config = EcgWav2vec2Config(
-            **fields,
-            num_codevector_groups=groups,
-            num_codevectors_per_group=rows // groups,
-            codevector_size=groups * size,
-            projection_size=state.shape("final_proj.weight")[0],
-        )
-        return EcgWav2vec2ForPreTraining(config), _PRETRAINING
+        return EcgWav2vec2ForPreTraining(EcgWav2vec2Config(**fields, **_quantizer_fields(state))), _PRETRAINING
     if state.has("kernel"):
         for name in ("scale", "margin"):
             value = settings.get(name)
@@ -236,9 +236,9 @@ def _model(
                     f"the file states no {name} of ArcFace, which only further training uses: the published one"
                 )
         return EcgWav2vec2ForPatientIdentification(
-            EcgWav2vec2Config(**fields, num_patients=state.shape("kernel")[0])
+            EcgWav2vec2Config(**fields, num_patients=_shape(state, "kernel", 2)[0])
         ), _ARCFACE
-    count = state.shape("proj.weight")[0]
+    count = _shape(state, "proj.weight", 2)[0]
     if outputs is None:
         raise CheckpointError(
             f"{state.source} is a classifier of {count} labels, whose names and order are not in the file. Pass "
@@ -257,6 +257,23 @@ def _model(
         problem_type="multi_label_classification",
     )
     return EcgWav2vec2ForSequenceClassification(config), _CLASSIFIER
+
+
+def _quantizer_fields(state: OfficialState) -> dict[str, int]:
+    """Sizes of the parts that only pretraining has."""
+    rows, size = _shape(state, "quantizer.weight_proj.weight", 2)[0], _shape(state, "quantizer.vars", 3)[2]
+    groups, rest = divmod(_shape(state, "project_q.weight", 2)[1], size)
+    if rest or rows % groups:
+        raise CheckpointError(
+            f"{state.source}: quantizer.vars has codes of {size} values and quantizer.weight_proj.weight {rows} rows; "
+            f"expected groups of codes that fill the {groups * size + rest} inputs of project_q.weight."
+        )
+    return {
+        "num_codevector_groups": groups,
+        "num_codevectors_per_group": rows // groups,
+        "codevector_size": groups * size,
+        "projection_size": _shape(state, "final_proj.weight", 2)[0],
+    }
 
 
 def _renamed(state: OfficialState, head: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:

@@ -160,24 +160,12 @@ def run_mode(
             f"a {mode.title} has no attention over the tokens: set --mode attentive_probe, or another pooling."
         )
     initialization = "random" if mode.initialization == "random" else initialization
-    # The backward pass of SDPA takes 40 % of a training step on a CPU.
-    kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)
-    options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
-    options |= {"window_size": extractor.window_size, "initialization": initialization}
-    identifies = splits.gallery is not None
-    model: Any
-    if identifies:
-        model = build_identifier(checkpoint, splits, settings, mode, **options)
-    else:
-        model = build_classifier(
-            checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
-            linear_head=mode.linear_head, seed=settings.seed, **options,
-        )  # fmt: skip
-    cast(torch.nn.Module, model).to(device).eval()
+    model = _built(mode, checkpoint, extractor, splits, settings, initialization, device)
     settings = settings.of_model(model.config)
     folder = None if output_dir is None else Path(output_dir)
     fitting = Fitting(mode, model, extractor, splits, settings, folder, callbacks)
-    chosen_name, held_out, scores = fit_identification(fitting) if identifies else mode.fit(fitting)
+    fit = mode.fit if splits.gallery is None else fit_identification
+    chosen_name, held_out, scores = fit(fitting)
     chosen = {chosen_name: held_out.chosen, "held_out_score": held_out.scores.get(held_out.chosen, float("nan"))}
     thresholds = _thresholds(splits, held_out) if splits.task.problem_type == _MULTI_LABEL else None
     return Outcome(
@@ -192,6 +180,31 @@ def run_mode(
         history=dict(held_out.scores),
         unfinished=dict(held_out.unfinished),
     )
+
+
+def _built(
+    mode: Mode,
+    checkpoint: str | Path,
+    extractor: "EcgFeatureExtractor",
+    splits: Splits,
+    settings: LearningSettings,
+    initialization: Initialization,
+    device: torch.device,
+) -> Any:
+    """The model of a mode, in evaluation mode on its device; its head is new."""
+    # The backward pass of SDPA takes 40 % of a training step on a CPU.
+    kernel = settings.attn_implementation or ("eager" if device.type == "cpu" and mode.trains else None)
+    options: dict[str, Any] = {} if kernel is None else {"attn_implementation": kernel}
+    options |= {"window_size": extractor.window_size, "initialization": initialization}
+    model: Any
+    if splits.gallery is not None:
+        model = build_identifier(checkpoint, splits, settings, mode, **options)
+    else:
+        model = build_classifier(
+            checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
+            linear_head=mode.linear_head, seed=settings.seed, **options,
+        )  # fmt: skip
+    return model.to(device).eval()
 
 
 def _thresholds(splits: Splits, held_out: HeldOut) -> Thresholds:

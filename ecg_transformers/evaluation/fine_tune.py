@@ -69,6 +69,8 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
     given = TRAINING_DEFAULTS | _NEEDED | {"use_cpu": not torch.accelerator.is_available()} | values
     try:
         return EcgTrainingArguments(output_dir=str(output_dir), **given)
+    except ArgumentsError:
+        raise
     except ValueError as error:
         hint = " With --choose_epoch last no evaluation is needed." if given["load_best_model_at_end"] else ""
         raise ArgumentsError(f"The Trainer refuses these settings: {error}{hint}") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from transformers.utils import logging
@@ -21,6 +22,7 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
     Raises:
         CheckpointError: There is no such checkpoint, a file of it is missing, or its type is unknown.
     """
+    _refuse_missing_folder(Path(checkpoint))
     try:
         yield
     except EcgError:
@@ -31,6 +33,18 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
             f"{checkpoint} cannot be opened: {reason}. Expected the folder of a checkpoint (config.json, "
             "preprocessor_config.json, model.safetensors), or its name on the Hub."
         ) from error
+
+
+def _refuse_missing_folder(folder: Path) -> None:
+    """Refuse a folder that does not exist next to others: the Hub would be asked for it, again and again offline."""
+    if folder.exists() or folder.parent == Path() or not folder.parent.is_dir():
+        return
+    others = sorted(config.parent.name for config in folder.parent.glob("*/config.json"))
+    near = get_close_matches(folder.name, others, n=1)
+    hint = f" Did you mean {folder.parent / near[0]}?" if near else ""
+    raise CheckpointError(
+        f"{folder} does not exist; the checkpoints in {folder.parent} are {', '.join(others) or 'none'}.{hint}"
+    )
 
 
 @contextmanager

@@ -157,6 +157,16 @@ def test_tables_that_cannot_be_meant_are_refused(tmp_path, text, message):
         read_label_table(table(tmp_path, text))
 
 
+def test_names_that_lost_their_zeros_in_a_spreadsheet_are_explained(data_dir, tmp_path):
+    (tmp_path / "ecgs").mkdir()
+    for number in ("0000", "0010"):
+        shutil.copy(data_dir / "ptbxl" / "00002_lr.csv", tmp_path / "ecgs" / f"{number}.csv")
+    for lost, name in (("0,A\n10,B\n", "record 0 .*0000.csv is"), ("0000,A\n10,B\n", "record 10 .*0010.csv is")):
+        with pytest.raises(CorpusError, match=rf"{name}: a spreadsheet drops leading zeros"):
+            folder_definition(tmp_path / "ecgs", table(tmp_path, f"record,dx\n{lost}"))
+    folder_definition(tmp_path / "ecgs", table(tmp_path, "record,dx\n0000,A\n0010,B\n7,B\n"))
+
+
 def test_a_folder_without_recordings_and_a_missing_table_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="holds no recordings"):

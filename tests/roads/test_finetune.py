@@ -562,10 +562,15 @@ def test_a_card_takes_the_figures_and_facts_of_a_run(corpus, recipe, tmp_path, m
 def test_a_checkpoint_that_cannot_be_opened_is_one_line(name, words, corpus, tmp_path):
     given = words.replace("CORPUS", str(corpus)).replace("OUT", str(tmp_path / "out")).split()
     (tmp_path / "empty").mkdir()
-    for model in ("/nonexistent", "me/nothing", str(tmp_path / "empty")):
+    for model in ("me/nothing", str(tmp_path / "empty")):
         with pytest.raises(CheckpointError, match=f"^{model} cannot be opened: .*config.json") as caught:
             script(name).main([*given, "--model", model])
         assert "\n" not in str(caught.value)
+    # Without asking the Hub.
+    (tmp_path / "tiny-ecg").mkdir()
+    (tmp_path / "tiny-ecg" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=rf"does not exist; .* are tiny-ecg. Did you mean {tmp_path}/tiny-ecg\?"):
+        script(name).main([*given, "--model", str(tmp_path / "tiny-egc")])
 
 
 def test_one_lead_of_a_corpus_without_folds(corpus, checkpoint, tmp_path, capsys):

@@ -129,6 +129,7 @@ def _find(
         raise CorpusError(f"{source} is not a folder; expected one with recordings. Set --source.")
     if labels is not None:
         paths = [_with_suffix(source, row.record) for row in labels.rows]
+        _refuse_lost_zeros(source, next((path for path in paths if not (source / path).is_file()), ""))
         facts: Sequence[Mapping[str, Any]] = [row.facts() for row in labels.rows]
         return source, _entries(source, paths, options, facts)
     paths = [path.relative_to(source).as_posix() for path in find_recordings(source)]
@@ -145,6 +146,19 @@ def _with_suffix(source: Path, record: str) -> str:
     if len(found) > 1 and found[0] != f"{record}.hea":
         raise CorpusError(f"record {record} is {' or '.join(found)} in {source}; write its suffix in the table.")
     return found[0] if found else record
+
+
+def _refuse_lost_zeros(source: Path, absent: str) -> None:
+    """Explain a record that is not there because a spreadsheet took its name for a number."""
+    folder, _, number = absent.rpartition("/")
+    if not number.isdecimal():
+        return
+    alike = (path for path in (source / folder).glob(f"0*{number}*") if path.stem.lstrip("0") == number.lstrip("0"))
+    if (found := next(alike, None)) is not None:
+        raise CorpusError(
+            f"record {absent} of the table is not in {source}, but {found.name} is: a spreadsheet drops leading zeros. "
+            "Format the column as text and write the names in full."
+        )
 
 
 def _entries(

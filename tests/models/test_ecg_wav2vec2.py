@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2PositionalCon
 
 from ecg_transformers import (
     EcgWav2vec2Config,
+    EcgWav2vec2FeatureExtractor,
     EcgWav2vec2ForPreTraining,
     EcgWav2vec2ForSequenceClassification,
     EcgWav2vec2Model,
@@ -118,6 +120,18 @@ def test_zeroed_leads_are_absent_leads(encoder):
     output = encoder(x, lead_mask=mask).pooler_output
     torch.testing.assert_close(output, encoder(x * mask[:, :, None]).pooler_output)
     assert output.isfinite().all()
+
+
+def test_leads_that_are_left_out_of_a_recording_are_leads_set_to_zero(encoder):
+    extractor = EcgWav2vec2FeatureExtractor(sampling_rate=100, window_size=64)
+    signal = np.random.default_rng(0).normal(size=(12, 64)) * 0.2
+    whole = extractor(signal, sampling_rate=100, return_tensors="pt")
+    two = extractor(signal[:2], sampling_rate=100, leads=["I", "II"], return_tensors="pt")
+    assert two["lead_mask"].tolist() == [[1, 1] + [0] * 10]
+    with torch.no_grad():
+        want = encoder(whole["input_values"], lead_mask=two["lead_mask"]).pooler_output
+        torch.testing.assert_close(encoder(**two).pooler_output, want)
+        assert not torch.allclose(encoder(**whole).pooler_output, want, atol=1e-3)
 
 
 def test_frames_count_only_if_they_see_signal_alone(encoder):

@@ -331,6 +331,14 @@ def test_parts_of_weight_0_are_neither_built_nor_computed(fields, terms, parts):
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_weights_may_be_set_also_for_terms_of_a_callback():
+    model, x = tiny().eval(), pairs()
+    keywords = drawn(model, x)
+    first = model(x, **keywords)
+    model.loss_weights |= {"cmsc_loss": 3.0, "token_norm_loss": 1.0}
+    torch.testing.assert_close(model(x, **keywords).loss, first.loss + 2 * first.cmsc_loss)
+
+
 def test_cmsc_alone_masks_no_frames():
     model = tiny(contrastive_weight=0.0, lead_mask_prob=0.0)
     x = pairs()

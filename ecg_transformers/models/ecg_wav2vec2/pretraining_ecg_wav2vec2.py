@@ -319,9 +319,7 @@ class EcgWav2vec2ForPreTraining(EcgWav2vec2PreTrainedModel):
             values |= self._cmsc(pooled.unflatten(0, (-1, segments)), sources)
         weights = tuple(layer for layer in attentions if layer is not None)
         result = EcgWav2vec2ForPreTrainingOutput(
-            loss=sum(
-                (self.loss_weights[name] * values[name] for name in self.loss_weights), start=pooled.new_zeros(())
-            ),
+            loss=self._total(values),
             **values,
             pooler_output=pooled,
             last_hidden_state=last,
@@ -400,6 +398,11 @@ class EcgWav2vec2ForPreTraining(EcgWav2vec2PreTrainedModel):
         if "diversity_loss" in self.loss_weights:
             values["diversity_loss"] = (probabilities.numel() - prob_perplexity) / probabilities.numel()
         return values
+
+    def _total(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of the terms; a callback may have given weights to terms of its own."""
+        terms = [weight * values[name] for name, weight in self.loss_weights.items() if name in values]
+        return torch.stack(terms).sum()
 
     def _cmsc(self, pooled: torch.Tensor, sources: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """Contrast of first with second windows `(batch, segments, hidden)`, over the batch of all processes."""

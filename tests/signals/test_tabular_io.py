@@ -80,8 +80,12 @@ def test_times_without_a_unit_are_seconds_only_where_that_makes_sense(read):
 def test_steps_that_are_not_constant_are_refused_with_their_place(read):
     with pytest.raises(RecordFileError, match=r"before sample 21"):
         read("time,I,II\n" + rows(first=lambda i: f"{(i + 3 * (i > 20)) / 250:.3f}"))
-    with pytest.raises(RecordFileError, match=r"does not rise at sample 31"):
+    with pytest.raises(RecordFileError, match=r"does not rise at sample 31.*Sort the rows"):
         read("time,I,II\n" + rows(first=lambda i: f"{(i - 2 * (i > 30)) / 250:.3f}"))
+    doubled = "time,I,II\n" + rows(first=lambda i: f"{(i - (i > 30)) / 250:.3f}")
+    with pytest.raises(RecordFileError, match=r"does not rise at sample 31.*Set sampling_rate="):
+        read(doubled)
+    expect(read(doubled, sampling_rate=250), rate=250, leads=("I", "II"))
     with pytest.raises(RecordFileError, match="empty at sample 4"):
         read("time,I,II\n" + rows(first=lambda i: "" if i == 4 else f"{i / 250:.3f}"))
 

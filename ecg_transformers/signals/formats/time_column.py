@@ -110,7 +110,11 @@ def rate_of_times(times: np.ndarray, unit: str | None, *, where: str) -> tuple[f
     steps = np.diff(times) * scale
     if (steps <= 0).any():
         row = int(np.flatnonzero(steps <= 0)[0]) + 1
-        raise RecordFileError(f"{where}: the time column does not rise at sample {row} (step {steps[row - 1]:g} s).")
+        falls = bool((steps < 0).any())
+        cure = "Sort the rows by time" if falls else "Set sampling_rate= to the rate of the recorder"
+        raise RecordFileError(
+            f"{where}: the time column does not rise at sample {row} (step {steps[row - 1]:g} s). {cure}."
+        )
     step = span / len(steps)
     off = np.abs((times - times[0]) * scale - step * np.arange(len(times)))
     if off.max() > 0.5 * step or _gaps(steps).any():

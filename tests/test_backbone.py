@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.backbone import EcgBackboneConfig
 from ecg_transformers.commands.settings import config_and_extractor, read_settings
 from ecg_transformers.corpora.protocol import Task
 from ecg_transformers.errors import CheckpointError
@@ -65,6 +66,21 @@ def checkpoint(backbone, tmp_path):
     make(backbone).save_pretrained(tmp_path / "run")
     SIMCLR.feature_extractor(**CONTRACT, patch_size=backbone.get("patch_size")).save_pretrained(tmp_path / "run")
     return tmp_path / "run"
+
+
+FAMILIES = [row for row in ARCHITECTURES.values() if issubclass(row.config, EcgBackboneConfig)]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda row: row.model_type)
+def test_what_is_set_afterwards_is_set_in_the_backbone_in_every_family(family, tmp_path):
+    """Further bases of a config must not come before `EcgBackboneConfig`, which hands assignments on."""
+    longer = {"source_window_size": 200} if family.model_type != "moco_v3" else {}
+    config = family.config(backbone_config=BACKBONES["mae_moco"], **longer)
+    config.window_size, config.pooling, config.layer = 50, "mean", [1, 2]
+    assert (config.backbone_config.window_size, config.backbone_config.layer) == (50, [1, 2])
+    assert config.backbone_config.pooling == config.pooling == "mean"
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path, window_size=40).backbone_config.window_size == 40
 
 
 def test_input_and_sizes_are_the_backbones_and_nothing_is_copied(backbone):

@@ -12,7 +12,7 @@ __all__ = ["MocoV3Config"]
 
 
 @strict
-class MocoV3Config(SelectionConfig, EcgBackboneConfig):
+class MocoV3Config(EcgBackboneConfig, SelectionConfig):
     """Configuration of MoCo v3 on any registered encoder; the default backbone is `ecg_vit`.
 
     Fields of the backbone, of input and head are those of `backbone_config`; the choice of positives is described in

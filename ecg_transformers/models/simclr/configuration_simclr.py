@@ -133,7 +133,7 @@ class RecordViewsConfig(EcgBackboneConfig):
 
 
 @strict
-class SimclrConfig(SelectionConfig, RecordViewsConfig):
+class SimclrConfig(RecordViewsConfig, SelectionConfig):
     """Configuration of SimCLR on any registered encoder; the default backbone is the published xresnet1d50.
 
     The fields that it shares with BYOL and SwAV are described in `RecordViewsConfig`, the choice of positives (ours

@@ -10,6 +10,7 @@ from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
 from ..corpora.checks import corpus_faults
+from ..corpora.patients import count_patients
 from ..corpora.prepared import Corpus
 from ..errors import ArgumentsError, CheckpointError, CorpusError, EcgError
 from ..evaluation.classifier import load_extractor, save_classifier
@@ -247,7 +248,7 @@ class DownstreamRun:
             "train_folds": list(splits.train_folds),
             "selection": selection_text(mode, splits, learning),
             "records": len(splits.train),
-            "patients": len(set(corpus.patient_ids.tolist())),
+            "patients": count_patients(corpus.patient_ids),
         }
         speed = SpeedCallback()
         return [speed, RunRecord(self.folder, facts, speed, resumed=learning.resume)]

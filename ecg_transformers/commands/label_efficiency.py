@@ -16,6 +16,7 @@ from ..errors import ArgumentsError
 from ..evaluation.results.entries import metric_title, mode_title, noise_level, train_amount
 from ..evaluation.results.report import format_interval
 from ..evaluation.results.store import format_table, merge_results
+from ..files import replace_file
 from .downstream import DownstreamArguments
 from .finetune import is_main_process
 
@@ -117,7 +118,8 @@ def label_efficiency(
         print_line(_table(entries))
         if len({train_amount(entry) for entry in entries}) > 1:
             figure = folder / "label_efficiency.png"
-            plot_label_efficiency(entries).savefig(figure, dpi=150)
+            with replace_file(figure) as temporary:
+                plot_label_efficiency(entries).savefig(temporary, dpi=150)
             print_line(f"-> {figure}")
     return entries
 

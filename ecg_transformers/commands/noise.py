@@ -18,6 +18,7 @@ from ..evaluation.results.predictions import Predictions
 from ..evaluation.results.report import Evaluation, format_interval
 from ..evaluation.results.store import format_table
 from ..evaluation.settings import ReportSettings
+from ..files import replace_file
 from ..inference.encode import predict_records
 from ..inference.noise import NOISE_LEVELS, check_noise_place
 
@@ -156,5 +157,6 @@ def draw_noise_robustness(folder: str | Path, entries: Sequence[Mapping[str, Any
     from ..viz import plot_noise_robustness
 
     path = Path(folder) / FIGURE
-    plot_noise_robustness(entries).savefig(path, dpi=110)
+    with replace_file(path) as temporary:
+        plot_noise_robustness(entries).savefig(temporary, dpi=110)
     return path

@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES
+from ..corpora.patients import count_patients
 from ..corpora.prepared import Corpus, load_corpus
 from ..corpora.pretraining_split import PretrainingSplit, split_beats, split_for_pretraining
 from ..errors import ArgumentsError, CheckpointError, CorpusError
@@ -186,7 +187,7 @@ class PretrainingData:
             "test_records_left_out": self.test_records_left_out,
             "shares_patients": self.shares_patients,
             "records": len(self.train),
-            "patients": len(set(self.train.corpus.patient_ids.tolist())),
+            "patients": count_patients(self.train.corpus.patient_ids),
             "validation_records": self.validation_records,
         }
 

@@ -33,6 +33,7 @@ class Mode:
             arguments, epochs), `fine_tuning` (layer-wise rates, epochs of the head alone).
         initialization: Weights of the encoder it starts from.
         baseline: Name of the mode it is compared with, run from random weights; `None` = it has no baseline.
+        made: How a card names the training of a checkpoint that this mode made.
         linear_head: Whether the head is one linear layer, whatever the checkpoint's config asks for.
         attentive: Whether the head attends over the tokens, whatever is set.
     """
@@ -44,6 +45,7 @@ class Mode:
     uses: frozenset[str]
     initialization: Initialization = "pretrained"
     baseline: str | None = None
+    made: str = "Training"
     linear_head: bool = False
     attentive: bool = False
 
@@ -93,6 +95,7 @@ MODES: dict[str, Mode] = {
             fitted_by="fine_tune:fit_classifier",
             uses=frozenset({LEARNING, TRAINING, FINE_TUNING}),
             baseline="from_scratch",
+            made="Fine-tuning",
         ),
         Mode(
             "from_scratch",
@@ -101,6 +104,7 @@ MODES: dict[str, Mode] = {
             fitted_by="fine_tune:fit_classifier",
             uses=frozenset({LEARNING, TRAINING}),
             initialization="random",
+            made="Supervised training from random weights",
         ),
     )
 }

@@ -166,9 +166,11 @@ class LearningSettings(FineTuneSettings):
     )
     head_first: bool = option(
         True,
-        help="Start fine-tuning from the head of a probe instead of a random one (linear heads).",
+        help="Start fine-tuning from the head of a probe instead of a random one (linear heads, no head_epochs).",
         group="Classification head",
         used_by="fine_tuning",
+        # The head of a probe is linear, and epochs of the head alone take its place.
+        only_if=lambda one: not one.head_first or not (one.head_epochs or one.head_hidden_sizes),
     )
     head_hidden_sizes: list[int] | None = option(
         None, help="Widths of the hidden layers of the head. Default: those of the checkpoint.", **_TRAINED_HEAD

@@ -40,7 +40,8 @@ class Metric:
             whose mean over those that have one is the metric. With `weights (records, resamples)` it gives
             `(resamples, labels)`; see `metrics.metrics`.
         hub_type: Name in the Hub's register of metrics; `None` = as `name`.
-        higher_is_better: Direction. The metric of an evaluation must rise; write an error with a minus sign.
+        higher_is_better: Direction; titles name the other one. The metric of an evaluation must rise: write an error
+            with a minus sign.
         main_of: Kinds of task (`problem_type`; `patient_identification` has no labels) whose results are judged by it,
             with interval and difference.
         reported_of: Kinds of task whose entries hold its value.
@@ -123,7 +124,9 @@ def main_metric(problem_type: str) -> Metric:
 
 def metric_title(name: Any) -> str:
     """A metric's name in tables and plots; one that is not in the table: its name with blanks."""
-    return METRICS[name].title if name in METRICS else str(name).replace("_", " ")
+    if name not in METRICS:
+        return str(name).replace("_", " ")
+    return METRICS[name].title + ("" if METRICS[name].higher_is_better else " (lower is better)")
 
 
 def reported_values(

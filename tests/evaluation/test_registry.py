@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.backbone import EcgBackboneConfig
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_title
@@ -86,7 +87,10 @@ def test_a_new_metric_is_one_row(new_metric, checkpoint, corpus, extractor):
     entries, _ = Evaluation("tiny", checkpoint, extractor, splits, outcome).entries(ReportSettings(resamples=20))
     assert entries[0]["macro_complement"] == pytest.approx(1 - entries[0]["value"])
     shown = evaluation_results([entries[0] | {"metric": "macro_complement"}], "tiny")
-    assert (shown[0].metric_type, shown[0].metric_name) == ("complement", "macro complement, linear probe")
+    assert (shown[0].metric_type, shown[0].metric_name) == (
+        "complement",
+        "macro complement (lower is better), linear probe",
+    )
 
 
 def test_a_kind_of_task_is_judged_by_one_metric_that_rises():
@@ -131,7 +135,14 @@ def test_settings_of_a_baseline_from_scratch_are_the_recipe_with_scratch_over_it
     assert probe.of_baseline(MODES["linear_probe"]) is probe
 
 
-@pytest.mark.parametrize("model_type", ["ecg_vit", "mae_moco", "mae_nextclip", "swin1d", "xresnet1d"])
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        name
+        for name, row in ARCHITECTURES.items()
+        if "classifier" in row.heads and not issubclass(row.config, EcgBackboneConfig)
+    ],
+)
 def test_a_recipe_leaves_no_optimization_setting_to_the_fine_tuning_it_is_compared_with(model_type):
     """A name that a recipe lacks would have the value that was tuned for fine-tuning."""
     from types import SimpleNamespace

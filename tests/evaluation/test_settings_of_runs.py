@@ -7,7 +7,8 @@ import pytest
 
 from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.evaluation import outcomes
-from ecg_transformers.evaluation.outcomes import run_mode
+from ecg_transformers.evaluation.modes import MODES
+from ecg_transformers.evaluation.outcomes import recorded, run_mode
 from ecg_transformers.evaluation.results.report import Evaluation
 from ecg_transformers.evaluation.results.store import merge_results
 from ecg_transformers.evaluation.settings import LearningSettings, ReportSettings
@@ -69,3 +70,11 @@ def test_entries_of_rare_labels_and_of_the_baseline_are_entries_of_their_own(
 def test_f1_is_over_the_labels_that_occur():
     labels, decisions = np.array([[1, 0], [0, 0]]), np.array([[1, 1], [0, 0]])
     assert METRICS["macro_f1"].value(labels, decisions) == 1.0
+
+
+def test_a_head_that_starts_no_fine_tuning_is_not_recorded():
+    mode = MODES["fine_tune"]
+    assert recorded(LearningSettings(), mode)["head_first"] is True
+    assert recorded(LearningSettings(head_first=False, head_epochs=1.0), mode)["head_first"] is False
+    for without in ({"head_hidden_sizes": [8]}, {"head_epochs": 2.0}):
+        assert "head_first" not in recorded(LearningSettings(**without), mode)

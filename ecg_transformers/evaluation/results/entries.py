@@ -9,7 +9,7 @@ from typing import Any
 
 from ...corpora.identification import PATIENTS
 from ...metrics.table import metric_title
-from ..modes import mode_title
+from ..modes import MODES, mode_title
 
 __all__ = [
     "ENCODING_FIELDS",
@@ -143,7 +143,8 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
     for key, entry in systems.items():
         random = entry.get("initialisation") == "random"
         # Where the checkpoint is in the plot too, random weights are those of its encoder and not the checkpoint.
-        of_encoder = random and (entry["checkpoint"] in pretrained or entry.get("mode") != "from_scratch")
+        own = entry.get("mode") in MODES and MODES[entry["mode"]].initialization == "random"
+        of_encoder = random and (entry["checkpoint"] in pretrained or not own)
         checkpoint = str(entry["checkpoint"])
         starts[key] = [f"encoder of {checkpoint} with new weights" if of_encoder else checkpoint]
         starts[key] += [mode_title(entry["mode"])] if entry.get("mode") else []

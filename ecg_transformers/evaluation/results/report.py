@@ -13,6 +13,7 @@ from ...metrics.bootstrap import Difference, Interval
 from ...metrics.table import main_metric
 from ...trainer.run_record import describe_hardware, find_commit
 from ..classifier import pretraining_facts
+from ..modes import mode_title
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
 from .entries import ENCODING_FIELDS, metric_title, size_text, unfinished_text
@@ -255,7 +256,7 @@ def summary_line(entries: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
         low, high = first["challenge_score_low"], first["challenge_score_high"]
         line += f", Challenge score {first['challenge_score']:.3f} [{low:.3f}, {high:.3f}]"
     if baseline:
-        name = "from scratch" if baseline[0]["mode"] == "from_scratch" else "random encoder"
+        name = "random encoder" if baseline[0]["mode"] == first["mode"] else mode_title(baseline[0]["mode"])
         line += (
             f"   {name} {format_interval(baseline[0])}   difference {format_interval(first['difference'], sign='+')}"
         )

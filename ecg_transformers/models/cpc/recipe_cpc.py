@@ -11,6 +11,7 @@ SUPERVISED_RECIPE: dict[str, Any] = {
     "per_device_train_batch_size": 128,
     "learning_rate": 1e-3,
     "one_cycle": True,
+    "adam_beta2": 0.999,
     "weight_decay": 1e-3,
     "decay_norms_and_biases": True,
     "no_decay": [],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError
+from ...metrics.table import metric_title
 from ...metrics.thresholds import MIN_POSITIVES
 from .results import checkpoint_entries
 
@@ -110,10 +111,10 @@ def threshold_notes(results: Sequence[Entry], name: str = "") -> str:
     else:
         text = f"The last epoch is published: {selection}."
     count = entry.get("labels_with_threshold")
-    others = {"macro_average_precision": "average precision"}
+    others = {"macro_average_precision": ""}
     # Of entries without a count, thresholds were fitted on the records that judged them, and on single positives.
-    others |= {} if count is None else {"macro_f1": f"F1 at the thresholds of {count} labels"}
-    found = [f"macro {name} {entry[field]:.3f}" for field, name in others.items() if field in entry]
+    others |= {} if count is None else {"macro_f1": f" at the thresholds of {count} labels"}
+    found = [f"{metric_title(field)}{how} {entry[field]:.3f}" for field, how in others.items() if field in entry]
     return text + (f" On the same records, without interval: {', '.join(found)}." if found else "")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...corpora import official_fold_roles
-from ...evaluation.modes import MODES
+from ...evaluation.modes import MODES, mode_title
 from ...evaluation.results.entries import field_text, label_set_title, metric_title, unfinished_text
 from .results import (
     NAMED_FIELDS,
@@ -125,11 +125,11 @@ def _columns(
 
 def _baseline(entry: Entry, main: Sequence[Entry]) -> str:
     """The score of the same encoder from random weights under the same protocol."""
-    modes = (entry["mode"], "from_scratch" if entry["mode"] == "fine_tune" else entry["mode"])
+    modes = {entry["mode"], MODES[entry["mode"]].baseline if entry["mode"] in MODES else None}
     for other in main:
         if other is not entry and other["initialisation"] == "random" and other["mode"] in modes:
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
-                kind = "from scratch" if other["mode"] == "from_scratch" else "random weights"
+                kind = "random weights" if other["mode"] == entry["mode"] else mode_title(other["mode"])
                 return f"{other['value']:.3f} ({kind})"
     return ""
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from ...evaluation.modes import MODES
 from .results import checkpoint_entries, main_entries
 
 __all__ = ["training_text"]
-
-MODE_LINES = {"from_scratch": "Supervised training from random weights", "fine_tune": "Fine-tuning"}
 
 
 def training_text(
@@ -23,7 +22,7 @@ def training_text(
         classifier: Whether the checkpoint is a classifier, so that its own training is named too.
     """
     own = next(iter(checkpoint_entries(results, name)), None)
-    kind = MODE_LINES.get(own["mode"], "Training") if own is not None else "Training"
+    kind = MODES[own["mode"]].made if own is not None and own["mode"] in MODES else "Training"
     if run:
         return f"- {kind if classifier else 'Pretraining'}: {_run_text(run)}"
     pretrained = [entry for entry in main_entries(results, name) if entry["initialisation"] == "pretrained"]

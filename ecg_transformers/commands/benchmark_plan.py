@@ -253,7 +253,7 @@ def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, A
 def _architecture_names(system: Mapping[str, Any]) -> dict[str, Any]:
     """Names that a recipe has besides the settings that all systems have."""
     values = {**(read_yaml(system["config"]) if system.get("config") else {}), **system}
-    return recipe_names(values["model_type"]) if values.get("model_type") else {}
+    return recipe_names(values["model_type"], values.get("backbone_config")) if values.get("model_type") else {}
 
 
 def _as_mapping(system: Any) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def command_help(
         parts.append(_block("Trainer (the most used; every field is an option)", _trainer_rows(declared, trainer)))
         parts[-1] += f"\n  all: {_TRAINER_PAGE}"
     config = next((one for one in argv if one.endswith((".yaml", ".yml", ".json"))), None)
-    return "\n\n".join([*parts, *([] if config is None else _architecture_blocks(config))])
+    return "\n\n".join([*parts, *([] if config is None else _architecture_blocks(config, declared))])
 
 
 def _option_row(one: Declared) -> tuple[str, str]:
@@ -131,8 +131,13 @@ def _trainer_rows(declared: Mapping[str, Declared], defaults: Mapping[str, Any])
     return rows
 
 
-def _architecture_blocks(config: str) -> list[str]:
-    """The fields of the family that a CONFIG names, each with its description and the value in CONFIG."""
+def _architecture_blocks(config: str, declared: Iterable[str]) -> list[str]:
+    """The fields of the family that a CONFIG names, each with its description and the value in CONFIG.
+
+    A field is shown once: not if it is an option of the script, and with the signal if the extractor has it too. Those
+    that a training sets are left out.
+    """
+    from ..configuration import LABEL_FIELDS
     from ..features.contract import CHOICES, SignalContract
     from .settings import architecture_of, architecture_owners
 
@@ -142,18 +147,27 @@ def _architecture_blocks(config: str) -> list[str]:
     architecture = architecture_of(values.get("model_type"))
     blocks = []
     classes = {"config": architecture.config, "extractor": architecture.feature_extractor}
+    described: list[type] = [architecture.config]
+    if "backbone_config" in {entry.name for entry in fields(architecture.config)}:
+        described.insert(0, architecture.config.read_backbone(values.get("backbone_config"))[0])
     defaults = {
-        "config": {entry.name: entry.default for entry in fields(architecture.config)},
+        "config": {entry.name: entry.default for kind in described for entry in fields(kind)},
         "extractor": {
             name: parameter.default
             for name, parameter in inspect.signature(architecture.feature_extractor.__init__).parameters.items()
             if parameter.default is not inspect.Parameter.empty
         },
     }
-    for owner, kinds in architecture_owners(architecture).items():
-        docs = (_field_docs(SignalContract) if owner == "extractor" else {}) | _field_docs(classes[owner])
+    owners = architecture_owners(architecture, values.get("backbone_config"))
+    elsewhere = {
+        "config": {*declared, *LABEL_FIELDS, "pretrained_by", *owners["extractor"]},
+        "extractor": set(declared),
+    }
+    for owner, kinds in owners.items():
+        sources = described if owner == "config" else [SignalContract, classes[owner]]
+        docs = {name: text for kind in sources for name, text in _field_docs(kind).items()}
         rows = []
-        for name in sorted(kinds):
+        for name in sorted(kinds.keys() - elsewhere[owner]):
             set_here = f" ({config.rpartition('/')[2]}: {values[name]})" if name in values else ""
             choices = f" One of {', '.join(map(str, CHOICES[name]))}." if name in CHOICES else ""
             default = set_here or _default_text(defaults[owner].get(name), docs.get(name, ""))

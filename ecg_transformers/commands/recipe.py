@@ -14,13 +14,17 @@ from .settings import architecture_of, architecture_owners, config_and_extractor
 __all__ = ["recipe_names", "write_architecture"]
 
 
-def recipe_names(model_type: str) -> dict[str, Any]:
+def recipe_names(model_type: str, backbone_config: Any = None) -> dict[str, Any]:
     """Names and types of the settings that an architecture has of its own.
+
+    Args:
+        model_type: Architecture, a row of `ecg_transformers.auto.ARCHITECTURES`.
+        backbone_config: Backbone of a family that pretrains any encoder.
 
     Raises:
         ArgumentsError: An unknown architecture.
     """
-    owners = architecture_owners(architecture_of(model_type))
+    owners = architecture_owners(architecture_of(model_type), backbone_config)
     return {**owners["extractor"], **owners["config"]}
 
 
@@ -30,7 +34,7 @@ def write_architecture(model_type: str, values: Mapping[str, Any], folder: str |
     Args:
         model_type: Architecture, a row of `ecg_transformers.auto.ARCHITECTURES`.
         values: Its settings by name.
-        folder: Where to.
+        folder: Folder to write; it is made if it does not exist.
 
     Returns:
         The folder: a checkpoint without weights.

@@ -168,10 +168,36 @@ def test_help_of_a_family_is_whole_and_lists_choices_and_defaults(config):
     text = " ".join(command_help("usage", kind, [str(CONFIGS / f"{config}.yaml")]).split())
     assert text.count("(") == text.count(")")
     assert "One of record_lead" in text or "One of none, record_lead" in text
-    assert "One of error, interpolate, mask_lead." in text
+    assert "One of error, interpolate, mask_lead." in text or "error|interpolate|mask_lead" in text
     assert "--head_dropout" in text
     if config == "mae_moco_tiny":
         assert (
             "--initializer_range NUMBER Initial standard deviation of tokens and position tables. (default: 0.02)"
             in text
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (PretrainingArguments, "simclr_ptbxl"),
+        (PretrainingArguments, "moco_v3_ptbxl"),
+        (PretrainingArguments, "w2v_cmsc_rlm_ptbxl"),
+        (FineTuneArguments, "xresnet1d50_ptbxl"),
+    ],
+)
+def test_help_of_a_config_names_every_setting_once_with_a_description(kind, config):
+    text = command_help("usage", kind, [str(CONFIGS / f"{config}.yaml")], trainer={})
+    rows = [row.split("\n\n")[0] for row in text.split("\n  --")[1:]]
+    names = [row.split()[0] for row in rows]
+    assert len(names) == len(set(names))
+    assert not [row for row in rows if not row.partition(" (default:")[0].rstrip(")").count(".")]
+    assert not {"thresholds", "label_names", "pretrained_by"} & set(names)
+
+
+def test_flat_settings_of_a_backbone_are_settings_of_the_recipe(tmp_path):
+    recipe = tmp_path / "simclr.yaml"
+    recipe.write_text("model_type: simclr\nbackbone_config: {model_type: ecg_vit}\nnum_attention_heads: 2\n")
+    arguments = read_arguments([str(recipe), "--corpus", "c", "--output_dir", "o"], FineTuneArguments)
+    assert arguments.architecture["num_attention_heads"] == 2
+    assert "--num_attention_heads" in command_help("usage", PretrainingArguments, [str(recipe)], trainer={})

@@ -162,10 +162,10 @@ def _load(path: Path, *, known_packages: tuple[str, ...] = (), allowed: Sequence
     except Exception:
         # The format before zip archives, which may name nothing foreign at all; or no checkpoint, as is seen below.
         names = []
-    strangers = [name for name in names if not name.startswith(known_packages)]
-    if strangers:
+    foreign = [name for name in names if not name.startswith(known_packages)]
+    if foreign:
         raise CheckpointError(
-            f"{path} refers to {', '.join(sorted(strangers))}, which is no part of such a checkpoint; nothing of it "
+            f"{path} refers to {', '.join(sorted(foreign))}, which is no part of such a checkpoint; nothing of it "
             "was run. Expected tensors, numbers and text only."
         )
     try:

@@ -27,7 +27,7 @@ class Declared:
     """One option of a command.
 
     Args:
-        name: Its name.
+        name: Name of the option.
         kind: Its annotated type.
         entry: Its field, with default and facts.
         owner: Names of the attributes that lead from the command's arguments to its dataclass.

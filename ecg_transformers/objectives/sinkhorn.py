@@ -20,7 +20,7 @@ __all__ = [
 
 
 class EmbeddingQueue(nn.Module):
-    """The latest embeddings of the assigning crops, with which codes are balanced; the newest stand in front.
+    """The latest embeddings of the assigning crops, with which codes are balanced; the newest first.
 
     Buffers (persistent, so that a resumed run has the same codes):
         embeddings: `(length, crops, size)`, zeros at the start.

@@ -121,7 +121,7 @@ def write_checkpoint(
     that the weights load and run as float32.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         opened: The checkpoint.
         weights_dtype: `"bfloat16"` or `"float32"`.
         max_shard_size: Size of a weights file, e.g. `"500MB"`.

@@ -94,7 +94,7 @@ def label_efficiency_curves(entries: Sequence[Entry]) -> list[Curves]:
     """The systems that were trained on several numbers or shares of folds, scored without noise.
 
     Args:
-        entries: Of `results.json`.
+        entries: Entries of `results.json`.
 
     Returns:
         For each task (corpus, labels, reported folds, metric, least number of positives) the entries of each system by
@@ -161,7 +161,7 @@ def field_text(field: str, value: Any) -> str:
     """A setting of an entry in words.
 
     Args:
-        field: Its name.
+        field: Name of the setting.
         value: Its value.
 
     Example:

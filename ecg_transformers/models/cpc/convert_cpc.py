@@ -50,16 +50,16 @@ def convert_cpc(
         tensors = {f"cpc.{name}": value for name, value in tensors.items()} | projection
     else:
         head = f"{_PREFIX}head."
-        told = None
+        labeled = None
         if state.names(head):
             of_head = head_fields(state, head)
-            told = label_fields(labels, of_head.pop("num_labels"), state.source)
-        if told is None:
+            labeled = label_fields(labels, of_head.pop("num_labels"), state.source)
+        if labeled is None:
             if state.drop(head):
                 notes.append("the head was left out: the order of its labels is not in the file; pass --labels")
             model = CpcModel(CpcConfig(**fields))
         else:
-            model = CpcForSequenceClassification(CpcConfig(**fields, **of_head, **told))
+            model = CpcForSequenceClassification(CpcConfig(**fields, **of_head, **labeled))
             tensors = {f"cpc.{name}": value for name, value in tensors.items()}
             tensors |= take_head(state, head, model.classifier)
     state.load_into(model, tensors)

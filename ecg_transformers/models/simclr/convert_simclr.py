@@ -23,8 +23,8 @@ def take_backbone(
 
     Args:
         state: The checkpoint.
-        official: What stands before the number of a layer.
-        ours: What stands before our names.
+        official: Beginning of the keys, up to the number of a layer.
+        ours: Beginning of our keys.
         lead_names: Leads of the file in its order, where they are not the official twelve.
     """
     config, tensors = load_backbone(state, official, lead_names=lead_names, stem_bias=True)
@@ -36,8 +36,8 @@ def take_layers(state: OfficialState, official: str, ours: str, numbers: dict[in
 
     Args:
         state: The checkpoint.
-        official: What stands before the number of a layer.
-        ours: What stands before our number.
+        official: Beginning of the keys, up to the number of a layer.
+        ours: Beginning of our keys.
         numbers: Official number of each layer to ours.
     """
     tensors: dict[str, torch.Tensor] = {}
@@ -51,7 +51,7 @@ def drop_unused_head(state: OfficialState, prefix: str, notes: list[str]) -> Non
 
     Args:
         state: The checkpoint.
-        prefix: What stands before their names.
+        prefix: Beginning of their keys.
         notes: Gets a sentence if there were any.
     """
     if dropped := state.drop(f"{prefix}l1.") + state.drop(f"{prefix}l2."):

@@ -80,7 +80,7 @@ def load_backbone(
 
     Args:
         state: The checkpoint.
-        prefix: What stands before the number of a layer.
+        prefix: Beginning of the keys, up to the number of a layer.
         lead_names: See `in_our_lead_order`.
         stem_bias: Whether the first convolution should have a bias: in self-supervised checkpoints.
 
@@ -158,7 +158,7 @@ def head_fields(state: OfficialState, prefix: str) -> dict[str, Any]:
 
     Args:
         state: The checkpoint.
-        prefix: What stands before the number of a layer.
+        prefix: Beginning of the keys, up to the number of a layer.
     """
     layers = sorted({int(name.partition(".")[0]) for name in state.names(prefix)})
     linear = [n for n in layers if len(state.shape(f"{prefix}{n}.weight")) == 2]
@@ -179,7 +179,7 @@ def take_head(state: OfficialState, prefix: str, classifier: nn.Module) -> dict[
 
     Args:
         state: The checkpoint.
-        prefix: What stands before the number of a layer.
+        prefix: Beginning of the keys, up to the number of a layer.
         classifier: Our head with the fields of `head_fields`.
 
     Raises:
@@ -255,12 +255,12 @@ def convert_xresnet(
     own = tensors
     if state.names(head):
         fields = head_fields(state, head)
-        told = label_fields(labels, fields.pop("num_labels"), state.source)
-        if told is None:
+        labeled = label_fields(labels, fields.pop("num_labels"), state.source)
+        if labeled is None:
             state.drop(head)
             notes.append("the head was left out: the order of its labels is not in the file; pass --labels")
         else:
-            model = Xresnet1dForSequenceClassification(Xresnet1dConfig(**{**config.to_dict(), **fields, **told}))
+            model = Xresnet1dForSequenceClassification(Xresnet1dConfig(**{**config.to_dict(), **fields, **labeled}))
             own = {f"xresnet1d.{name}": value for name, value in tensors.items()}
             own |= take_head(state, head, model.classifier)
     state.load_into(model, own)

@@ -23,7 +23,7 @@ def draw_pictures(folder: str | Path, results: Sequence[Mapping[str, Any]]) -> l
     """Draws the curves that the results hold.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         results: Entries of `results.json`.
 
     Returns:
@@ -54,7 +54,7 @@ def copy_pictures(folder: str | Path, card_folder: str | Path, template: str) ->
     """Copies the pictures that a template shows, such as a reconstruction, from the folder of the card.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         card_folder: Folder of the template.
         template: Its text.
 

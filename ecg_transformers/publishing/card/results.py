@@ -99,7 +99,7 @@ def main_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:
     Other systems, scores under noise and the points of a label-efficiency curve with fewer folds are left out.
 
     Args:
-        entries: Of `results.json`.
+        entries: Entries of `results.json`.
         name: Name of the checkpoint. Where no entry has it (a run that is published under another name), that of the
             first entry counts.
     """
@@ -125,7 +125,7 @@ def checkpoint_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:
     those of the first entry's training: other label sets and seeds are other models.
 
     Args:
-        entries: Of `results.json`.
+        entries: Entries of `results.json`.
         name: As for `main_entries`.
     """
     main = main_entries(entries, name)
@@ -159,7 +159,7 @@ def setting_text(entry: Entry, entries: Sequence[Entry]) -> str:
     """Returns the mode of an entry and what distinguishes it from others of its label set: `"fine-tuned, seed 1"`.
 
     Args:
-        entry: Of `results.json`.
+        entry: An entry of `results.json`.
         entries: Those that are shown with it.
     """
     parts = [mode_title(entry["mode"])]
@@ -188,7 +188,7 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
     """Returns the scores of the published weights in the form of the card's `model-index`, each once and rounded.
 
     Args:
-        entries: Of `results.json`.
+        entries: Entries of `results.json`.
         name: As for `main_entries`.
     """
     found = distinct_entries(checkpoint_entries(entries, name))

@@ -38,7 +38,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     difference come first when there are too many.
 
     Args:
-        entries: Of `results.json`.
+        entries: Entries of `results.json`.
         name: Name of the checkpoint.
     """
     main = distinct_entries(main_entries(entries, name))

@@ -117,15 +117,20 @@ class BeatScoring:
         entries = []
         for title, values in measured.items():
             against = {
-                other: paired(values, found)
-                for other, found in measured.items()
-                if title in self.arguments.model and other != title
+                other: paired(values, found) for other, found in measured.items() if self._compared(title, other)
             }
             for other, differences in against.items():
                 lines = ", ".join(f"{METRIC_TITLES[name]} {_signed(one)}" for name, one in differences.items())
                 self.print_line(f"{title} minus {other}: {lines}")
             entries.append(self._entry(title, group, splits, values, against))
         return entries
+
+    def _compared(self, title: str, other: str) -> bool:
+        """Whether two scorers are compared: a checkpoint with the others, the rank sum with and without it."""
+        with_network = f"{RANK_SUM}, and "
+        if title.startswith(with_network):
+            return other == RANK_SUM
+        return title in self.arguments.model and other != title and not other.startswith(with_network)
 
     def _split(self, split: BeatSplit) -> dict[str, ScoredBeats]:
         """Scores of the test beats by everything that is compared."""
@@ -136,6 +141,7 @@ class BeatScoring:
         own = [short_interval(task, split.test), median_distance(task, split.test)]
         if self.arguments.baselines:
             found |= self._baselines(task, rows, len(normal))
+        if self.arguments.baselines or self.arguments.model:
             found[RANK_SUM] = self._scored(split, rank_sum(*own), None)
         for checkpoint in self.arguments.model:
             scorer = BeatScorer(checkpoint)

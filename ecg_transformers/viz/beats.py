@@ -20,6 +20,8 @@ __all__ = ["plot_beats", "plot_heat"]
 ABNORMAL = "#c2410c"
 # Opacity of a beat at its threshold, and of one at several times its threshold.
 FAINTEST, STRONGEST, FULL_AT = 0.12, 0.5, 4.0
+# Height of the strip below the leads for the scores.
+STRIP_MM = 5.0
 
 
 def plot_beats(
@@ -59,7 +61,8 @@ def plot_beats(
     shown = [lead_names(record)[row] for row in rows]
     signal = (piece.signal - medians(piece.signal))[rows]
     times = np.arange(piece.num_samples) / piece.sampling_rate
-    page = page_of_leads(shown, signal[:, np.newaxis], times, seconds=piece.duration, speed=speed, gain=gain)
+    scale = {"seconds": piece.duration, "speed": speed, "gain": gain}
+    page = page_of_leads(shown, signal[:, np.newaxis], times, strip=STRIP_MM, **scale)
     for index, name in enumerate(shown):
         page.trace(index, times, signal[index], gid=f"lead {name}")
     inside = [beat for beat in beats if start <= beat["peak"] < stop]
@@ -70,8 +73,9 @@ def plot_beats(
         page.shade(first, last, color=ABNORMAL, alpha=FAINTEST + (STRONGEST - FAINTEST) * excess)
     for beat in inside:
         color = ABNORMAL if beat["anomalous"] else PRINT
-        place = (float(page.x(beat["peak"] - start)), page.top - 2.8)
-        page.axes.text(*place, f"{beat['score']:.2g}", fontsize=6.5, color=color, ha="center", zorder=5)
+        place = (float(page.x(beat["peak"] - start)), page.strip_top - STRIP_MM / 2)
+        text = f"{beat['score']:.2g}"
+        page.axes.text(*place, text, fontsize=6.5, color=color, ha="center", va="center", zorder=5)
     page.header(
         title if title is not None else record.name or "ECG",
         below=describe_patient(record),
@@ -118,6 +122,7 @@ def plot_heat(
         )
     times = 1000 * (np.arange(len(values)) - samples_before) / sampling_rate
     figure = new_figure(figsize=(5.6, 4.0), facecolor="white")
+    figure.subplots_adjust(left=0.14, bottom=0.13)
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (8, 1), "hspace": 0.08})
     upper.plot(times, values, color=INK, linewidth=1.2, label="beat")
     upper.plot(times, rebuilt, color=REBUILT, linewidth=1.2, label="reconstruction")

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
+from ecg_transformers import BeatganConfig, BeatganFeatureExtractor, BeatganForAnomalyDetection
 from ecg_transformers.commands.beat_options import BeatScoringArguments
 from ecg_transformers.commands.score_beats import BeatScoring, read_beat_arguments
 from ecg_transformers.corpora.beat_splits import PATIENT_FOLDS, SPLITS, BeatSplit, named_split
@@ -170,3 +172,21 @@ def test_normal_beats_of_a_split_train_and_validate(corpus):
     assert (split.shares_patients, split_beats([corpus], "published/0").shares_patients) == (False, True)
     with pytest.raises(CorpusError, match="2 corpora are given"):
         split_beats([corpus, corpus], "patients/2")
+
+
+def test_a_checkpoint_is_compared_and_added_to_the_rank_sum(corpus, tmp_path):
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    BeatganForAnomalyDetection(BeatganConfig(base_channels=2, latent_size=4)).eval().save_pretrained(folder)
+    BeatganFeatureExtractor().save_pretrained(folder)
+    arguments = BeatScoringArguments(
+        corpus=str(corpus.path), model=[str(folder)], baselines=False, resamples=10, output_dir=str(tmp_path / "out")
+    )
+    lines = []
+    entries = {entry["checkpoint"]: entry for entry in BeatScoring(arguments, print_line=lines.append).run()}
+    alone = "ranks of RR and median beat added"
+    assert list(entries) == [alone, str(folder), f"{alone}, and those of {folder}"]
+    assert list(entries[str(folder)]["differences"]) == [alone]
+    assert list(entries[f"{alone}, and those of {folder}"]["differences"]) == [alone]
+    assert "f1" not in entries[str(folder)]["metrics"]  # there is no threshold
+    assert any(line.startswith(f"{folder} minus {alone}") for line in lines)

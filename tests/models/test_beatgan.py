@@ -7,8 +7,11 @@ import torch
 
 from ecg_transformers import BeatganConfig, BeatganForAnomalyDetection, BeatganForPreTraining, BeatganModel
 from ecg_transformers.augmentations.row_generator import RowGenerator
+from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.commands.convert import convert_checkpoint
+from ecg_transformers.commands.settings import config_and_extractor
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.features.agreement import check_contract
 from ecg_transformers.objectives.progress import Progress
 
 from .beats import SMALL, beatgan, beats
@@ -94,6 +97,17 @@ def test_initial_weights_are_xavier_normal_and_norms_are_spread():
             assert value.std().item() == pytest.approx(0.02, rel=0.2), name
         elif name.endswith("bias"):
             assert not value.any(), name
+
+
+def test_reference_and_place_of_the_peak_are_the_same_in_config_and_extractor():
+    row = ARCHITECTURES["beatgan"]
+    config, extractor = config_and_extractor(row, {"reference": "record_median_beat", "samples_before": 100})
+    assert (config.reference, extractor.reference) == ("record_median_beat", "record_median_beat")
+    assert (config.samples_before, extractor.samples_before, extractor.samples_after) == (100, 100, 220)
+    for field, value in (("reference", "none"), ("samples_before", 140)):
+        fields = {"reference": "record_median_beat", "samples_before": 100, field: value}
+        with pytest.raises(CheckpointError, match=f"{field} is {value}"):
+            check_contract(row.config(**fields), extractor)
 
 
 # ---- phases --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ecg_transformers import BeatganConfig, BeatganFeatureExtractor, BeatganForPreTraining, read_record
+from ecg_transformers import (
+    BeatganConfig,
+    BeatganFeatureExtractor,
+    BeatganForPreTraining,
+    SiBeatganConfig,
+    SiBeatganFeatureExtractor,
+    SiBeatganForPreTraining,
+    read_record,
+)
 from ecg_transformers.publishing import publish
 from ecg_transformers.publishing.golden import read_golden_record
 from ecg_transformers.publishing.inspection import inspect_checkpoint
@@ -62,6 +70,19 @@ def test_the_detector_of_a_pretraining_run_is_published_and_opens_without_the_pa
                    "units": "mV", "source": "", "auto_class": "BeatganForAnomalyDetection"})}  # fmt: skip
     save_file(golden, again.folder / "golden.safetensors", metadata=description)
     assert not inspect_checkpoint(again.folder).golden.passed
+
+
+def test_a_student_is_published_without_its_teacher_but_with_its_name_and_hash(run, record, tmp_path):
+    torch.manual_seed(1)
+    student = SiBeatganForPreTraining(SiBeatganConfig(base_channels=4, latent_size=6, teacher=str(run)))
+    student(torch.rand(4, 1, 320))
+    student.save_pretrained(tmp_path / "student")
+    SiBeatganFeatureExtractor().save_pretrained(tmp_path / "student")
+    done = publish(tmp_path / "student", output_dir=tmp_path / "out", golden_record=record)
+    assert done.verification.golden.passed
+    assert "SiBeatganForAnomalyDetection" in done.verification.opened
+    config = json.loads((done.folder / "config.json").read_text())
+    assert (config["teacher"], config["teacher_hash"]) == ("run", student.config.teacher_hash)
 
 
 def test_without_annotations_the_peaks_are_detected(run, record, tmp_path):

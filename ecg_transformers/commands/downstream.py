@@ -158,8 +158,9 @@ def read_arguments(argv: Sequence[str], kind: type[Arguments]) -> Arguments:
     from_file = {} if config is None else read_yaml(config)
     model_type = options.get("model_type", from_file.get("model_type"))
     own, training = declared_options(kind), field_types(EcgTrainingArguments)
-    takes_recipe = model_type is not None and kind.takes_config
-    architecture = recipe_names(model_type, from_file.get("backbone_config")) if takes_recipe else {}
+    architecture: dict[str, Any] = {}
+    if model_type is not None and kind.takes_config:
+        architecture = recipe_names(model_type, from_file.get("backbone_config"))
     others = {name: type_ for name, type_ in {**training, **architecture}.items() if name not in own}
     known = {*own, *others, *(one.facts["alias"] for one in own.values() if one.facts["alias"])}
     check_names(from_file, known, where=str(config))

@@ -259,7 +259,7 @@ def _model(
     return EcgWav2vec2ForSequenceClassification(config), _CLASSIFIER
 
 
-def _quantizer_fields(state: OfficialState) -> dict[str, int]:
+def _quantizer_fields(state: OfficialState) -> dict[str, Any]:
     """Sizes of the parts that only pretraining has."""
     rows, size = _shape(state, "quantizer.weight_proj.weight", 2)[0], _shape(state, "quantizer.vars", 3)[2]
     groups, rest = divmod(_shape(state, "project_q.weight", 2)[1], size)

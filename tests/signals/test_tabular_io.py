@@ -230,6 +230,8 @@ def test_rate_and_unit_are_asked_for_and_never_guessed(read):
         ("I;II\n1,5;2\n1.5;2\n", "decimal mark"),
         ("I\tII\n1,234.5\t2\n0,5\t2\n", "decimal mark"),
         ("I\tII\n1,234\t2\n2,345\t3\n", "line 2: '1,234'.*decimal=','"),
+        ("I;II\n75;-1.234\n80;-75.000\n", "line 2: '-1.234' is .*thousands point.*decimal=','"),
+        ("I;II\n1;2\n1.234.5;2\n", "'1.234.5' in column 'I'"),
         ("I,II\n", "no row of numbers"),
         ("# nothing\n", "no rows"),
         ("sample\n1\n2\n3\n", "no column of values"),
@@ -332,6 +334,35 @@ def test_decimal_commas_between_commas_are_asked_for(read, head):
 def test_thousands_are_told_from_decimals_by_the_whole_file(read, write, decimal):
     text = "I;II\n" + "".join(";".join(map(write, row)) + "\n" for row in VALUES)
     expect(read(text, sampling_rate=250, gain=1e6, decimal=decimal), rate=250, leads=("I", "II"))
+
+
+def test_thousands_points_are_told_by_other_fields_of_the_file(read):
+    text = "I;II\n-75.000;1.234.567\n1.500;20\n"
+    thousands = np.array([[-75e3, 1234567], [1500, 20]])
+    expect(read(text, sampling_rate=250, gain=1e6), rate=250, leads=("I", "II"), values=thousands, factor=1e-6)
+    mixed = read("I;II\n-75.000;0,5\n1.500;20\n", sampling_rate=250, gain=1e6)
+    np.testing.assert_allclose(mixed.signal[0], [-0.075, 0.0015], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.123;-0.075\n1;0\n-1.250;2\n", "12.345;-3.250\n12.346;-3.251\n", "0.000;1\n1.250;0\n", "1;1.250\n1;1.5\n"],
+)
+def test_three_decimals_are_no_thousands(read, text):
+    record = read("I;II\n" + text, sampling_rate=250, units="mV")
+    expected = [[float(field) for field in line.split(";")] for line in text.split()]
+    np.testing.assert_allclose(record.signal.T, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mark", ["#N/A", "#n/a", "#NUM!", "#VALUE!", "#DIV/0!", "#REF!", " #NV"])
+def test_errors_of_a_spreadsheet_are_gaps_and_no_comments(read, mark):
+    lines = rows().splitlines()
+    lines[20:30] = [mark + line[line.index(",") :] for line in lines[20:30]]
+    lines[40] = f"0.1,{mark}"
+    record = read("# a comment\n#Number: 3\nI,II\n" + "\n".join(lines) + "\n", sampling_rate=250, units="mV")
+    assert record.signal.shape == (2, 60)
+    assert np.isnan(record.signal[0]).nonzero()[0].tolist() == list(range(20, 30))
+    assert np.isnan(record.signal[1]).nonzero()[0].tolist() == [40]
 
 
 APPLE = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import RecordFileError
 from ..record import OTHER_QUANTITIES, is_unit
-from .numeric_text import Decimal, NumberReader, is_number, joined_by_commas
+from .numeric_text import SHEET_ERRORS, Decimal, NumberReader, is_number, joined_by_commas
 from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS
@@ -25,8 +25,9 @@ _NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|se
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
-# Before a comment.
-COMMENT = re.compile(r"\s*(#|%|//)")
+# Before a comment; "#N/A" in the first column is a gap.
+_SHEET_ERROR = "|".join(map(re.escape, sorted(SHEET_ERRORS)))
+COMMENT = re.compile(rf"(?!\s*(?:{_SHEET_ERROR})(?!\w))\s*(#|%|//)", re.IGNORECASE)
 # Excel's way to state the delimiter, in the first line.
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 # Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.

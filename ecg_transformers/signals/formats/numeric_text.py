@@ -8,13 +8,18 @@ import numpy as np
 from ...errors import RecordFileError
 from .time_column import parse_clock
 
-__all__ = ["Decimal", "NumberReader", "is_number", "joined_by_commas"]
+__all__ = ["SHEET_ERRORS", "Decimal", "NumberReader", "is_number", "joined_by_commas"]
 
 Decimal = Literal[".", ","]
 
-_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "?", "<na>", "."}
+# What a spreadsheet writes in place of a value, in lower case, in English and German.
+SHEET_ERRORS = {"#n/a", "#num!", "#value!", "#div/0!", "#ref!", "#name?", "#null!"}
+SHEET_ERRORS |= {"#nv", "#zahl!", "#wert!", "#bezug!"}
+_GAPS = {"", "nan", "na", "n/a", "null", "none", "-", "--", "?", "<na>", "."} | SHEET_ERRORS
 # Digits in groups of three, with one of the marks between them, and a decimal part after another mark.
-_GROUPED = re.compile(r"[-+]?\d{1,3}(?P<mark>[.,'\s\N{RIGHT SINGLE QUOTATION MARK}])\d{3}(?:(?P=mark)\d{3})*([.,]\d+)?")
+_GROUPED = re.compile(
+    r"[-+]?\d{1,3}(?P<mark>[.,'\s\N{RIGHT SINGLE QUOTATION MARK}])\d{3}(?:(?P=mark)\d{3})*(?:(?!(?P=mark))[.,]\d+)?"
+)
 _SINGLE_MARK = re.compile(r"[-+]?\d*[.,]\d+(?:[eE][-+]?\d{1,3})?")
 _SPACES = re.compile(r"[\s'\N{RIGHT SINGLE QUOTATION MARK}]")
 _INTEGER = re.compile(r"[-+]?\d+")
@@ -43,7 +48,8 @@ class NumberReader:
     """Numbers of one file.
 
     A comma or point followed by three digits, as in "1,234", may be a decimal or a thousands mark. Other fields of the
-    file decide: "0,5" for the decimal comma, "1,234.5" and "1,234,567" for the thousands comma. Fields are read with
+    file decide: "0,5" for the decimal comma, "1,234.5" and "1,234,567" for the thousands comma. Points in all numbers
+    of a file are decimal marks; some beside whole numbers are not clear, as in "1.234" and "75". Fields are read with
     their last mark as the decimal one; `settle` returns at the end whether the file has to be read in another style.
 
     Args:
@@ -59,7 +65,8 @@ class NumberReader:
         self.decimal = decimal
         self.clocks: set[int] = set()
         self._certain: dict[str, _Seen] = {}
-        self._open: _Seen | None = None
+        self._open: dict[str, _Seen] = {}
+        self._whole = False
 
     def __call__(self, field: str, column: int, line: int) -> float:
         """The number in a field; NaN for a gap, seconds for a clock time.
@@ -89,9 +96,12 @@ class NumberReader:
         return float(text.replace(thousands, "").replace(decimal, "."))
 
     def note_point(self, field: str, line: int) -> None:
-        """Remember a point that must be a decimal mark, as in "0.5" and "12.34"."""
-        if "." in field and "." not in self._certain and not _GROUPED.fullmatch(field):
-            self._certain["."] = _Seen(field, line)
+        """Remember a point that must be a decimal mark, as in "0.5" and "12.34", or may be one, and whole numbers."""
+        if "." not in field:
+            self._whole = self._whole or field.lstrip("+-").isdigit()
+        elif "." not in self._certain:
+            seen = self._open if _is_open(field) else self._certain
+            seen.setdefault(".", _Seen(field, line))
 
     @property
     def point_seen(self) -> bool:
@@ -108,10 +118,8 @@ class NumberReader:
             mark = "." if commas else ","
         else:
             mark = "," if commas else "."
-            # "0,024" and "1234,567" are no thousands.
-            if _GROUPED.fullmatch(text) and not text.lstrip("+-").startswith("0"):
-                if commas:
-                    self._open = self._open or _Seen(text, line)
+            if _is_open(text):
+                self._open.setdefault(mark, _Seen(text, line))
                 return mark
         self._certain.setdefault(mark, _Seen(text, line))
         return mark
@@ -130,21 +138,28 @@ class NumberReader:
                 f"{self.path} has numbers with decimal commas and with points: {comma.field!r} in line {comma.line}, "
                 f"{point.field!r} in line {point.line}; expected one decimal mark. Set decimal=."
             )
-        if self._open is None:
-            return None
         if point:
-            return "."
+            return "." if "," in self._open else None
         if comma:
-            return None
-        raise RecordFileError(
-            f"{self.path}, line {self._open.line}: {self._open.field!r} is a number with a decimal comma or with a "
-            "thousands comma, and no other line decides which. Set decimal=',' or decimal='.'."
-        )
+            return "," if "." in self._open else None
+        for mark, name in ((",", "comma"), (".", "point")):
+            if mark in self._open and (mark == "," or self._whole):
+                seen = self._open[mark]
+                raise RecordFileError(
+                    f"{self.path}, line {seen.line}: {seen.field!r} is a number with a decimal {name} or with a "
+                    f"thousands {name}, and no other line decides which. Set decimal=',' or decimal='.'."
+                )
+        return None
 
     @property
     def comma_seen(self) -> bool:
         """Whether the decimal mark is a comma."""
         return self.decimal == "," or "," in self._certain
+
+
+def _is_open(text: str) -> bool:
+    """Whether the mark of a number may separate thousands or decimals; "0,024" and "1234,567" are no thousands."""
+    return bool(_GROUPED.fullmatch(text)) and not text.lstrip("+-").startswith("0")
 
 
 def joined_by_commas(rows: list[list[str]]) -> bool:

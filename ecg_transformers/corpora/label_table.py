@@ -8,7 +8,7 @@ Columns: `record` (path below the folder of recordings; `.hea` may be left out),
 | one column of names or of whole numbers (codes of classes) | single-label |
 | columns of 0 and 1 | multi-label |
 | one column of joined names ("AFIB;PVC"), if `task` says so | multi-label |
-| numbers with decimals | regression |
+| numbers with decimals, of which most occur once | regression |
 
 Whatever else the cells may mean is asked for (`task`), and a cell that does not fit the task is an error with its row.
 """
@@ -19,10 +19,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..errors import CorpusError, RecordFileError
+from ..signals.formats.numeric_text import SHEET_ERRORS, NumberReader
 from ..signals.formats.text_cells import Cells, read_cells
 from .definition import LabelSet
 from .labels import read_table
@@ -34,13 +36,17 @@ TASKS: tuple[Task, ...] = ("single_label", "multi_label", "regression")
 
 _FACTS = ("record", "patient", "fold", "age", "sex")
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "": None, "unknown": None}
-_MISSING = {"nan", "na", "n/a", "null", "none", "#n/a", "<na>"}
+_MISSING = {"nan", "na", "n/a", "null", "none", "<na>"} | SHEET_ERRORS
 _MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _WHOLE = re.compile(r"[-+]?\d+(\.0+)?")
 # How a spreadsheet writes a number that is too long for its cell.
 _ROUNDED = re.compile(r"[-+]?\d([.,]\d+)?E\+\d+")
-# Between names in one cell, and around them.
-_JOINED, _BRACKETS = re.compile(r"\s*[|;+&]\s*"), re.compile(r"[\[({](.*)[\])}]")
+# Between names in one cell, also where no cell has "|" or ";", and around them.
+_JOINED, _JOINED_LOOSELY = re.compile(r"\s*[|;+&]\s*"), re.compile(r"\s*[|;+&,/]\s*")
+_BRACKETS = re.compile(r"[\[({](.*)[\])}]")
+# Codes such as those of SNOMED CT: no half of a decimal number has as many digits.
+_LONG_CODE = re.compile(r"\d{5,}")
+_CURE = "Write thousands without a mark, or whole numbers with a decimal as in 75{mark}0."
 # With more classes, most of them must occur twice: free text is no class.
 _MAX_RARE_NAMES = 20
 # No class in more rows than these occurs once only.
@@ -204,7 +210,15 @@ class _Cells:
         """The cells as numbers, None where they are empty."""
         kind = "a whole number" if whole else "a number"
         self.refuse(lambda text: bool(text) and (_value(text) is None or (whole and not _WHOLE.fullmatch(text))), kind)
-        return [_value(text) for text in self.texts]
+        try:
+            reader = NumberReader(str(self.path), cure=_CURE)
+            values = [reader(text, 0, number) for number, text in self.rows]
+            if decimal := reader.settle():
+                reader = NumberReader(str(self.path), decimal)
+                values = [reader(text, 0, number) for number, text in self.rows]
+        except RecordFileError as error:
+            raise CorpusError(f"column {self.name!r} of {error}") from None
+        return [None if math.isnan(value) else value for value in values]
 
     def known(self, codes: dict[str, str | None], expected: str) -> list[str | None]:
         """The meaning of each cell, by its text without case."""
@@ -221,7 +235,9 @@ class _Cells:
 
     def names(self) -> list[tuple[str, ...]]:
         """The names that each cell joins, as in "AFIB;PVC" or "['AFIB', 'PVC']"."""
-        return [_joined_names(text) for text in self.texts]
+        marks = _JOINED if any(mark in text for mark in "|;" for text in self.filled) else _JOINED_LOOSELY
+        alone = set(self.filled)
+        return [_joined_names(text, marks, alone) for text in self.texts]
 
     def ids(self) -> list[str]:
         """The cells as text; a whole number that pandas wrote as "7.0" is "7".
@@ -235,9 +251,13 @@ class _Cells:
         return self.texts
 
 
-def _joined_names(text: str) -> tuple[str, ...]:
+def _joined_names(text: str, marks: re.Pattern[str], alone: set[str]) -> tuple[str, ...]:
+    """The names in a cell; blanks are between them if each is a cell of its own, or a long code."""
     inner = _BRACKETS.fullmatch(text)
-    parts = inner[1].split(",") if inner else _JOINED.split(text)
+    parts = inner[1].split(",") if inner else marks.split(text)
+    words = text.split()
+    if len(parts) == 1 and not inner and (alone.issuperset(words) or all(map(_LONG_CODE.fullmatch, words))):
+        parts = words
     return tuple(dict.fromkeys(part.strip(" '\"") for part in parts if part.strip(" '\"")))
 
 
@@ -249,13 +269,14 @@ def _fact_text(number: int, column: str, text: str) -> str:
     return f"row {number}: {column} is {text!r}"
 
 
+@lru_cache(4096)
 def _value(text: str) -> float | None:
-    """A finite number, also with a decimal comma, or None."""
+    """A finite number in any style, or None."""
     try:
-        value = float(text if "." in text else text.replace(",", ".", 1))
+        value = NumberReader("")(text, 0, 0)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and ":" not in text else None
 
 
 def _records(column: _Cells) -> list[str]:
@@ -289,15 +310,17 @@ def _labels(
         raise CorpusError(f"the task is {task!r}; expected one of {', '.join(TASKS)}.")
     task, reason = (task, "as set") if task is not None else _find_task(columns)
     names = tuple(column.name for column in columns)
-    if task == "multi_label" and len(columns) == 1 and _kind(columns[0]) == "names":
+    if task == "multi_label" and len(columns) == 1 and (_kind(columns[0]) == "names" or _first_joined(columns[0])):
         joined = columns[0].names()
         codes = tuple(sorted({name for row in joined for name in row}))
         return LabelSet(codes, _titles(codes), "own"), joined, no_targets, reason
     if task == "multi_label":
+        cure = "task='single_label' for classes, " if len(columns) == 1 else ""
         for column in columns:
             column.refuse(
                 lambda text: text.casefold() not in _MARKS,
-                "0 or 1 in each cell. Correct the cell or leave the row out; set task='regression' for quantities",
+                "0 or 1 in each cell. Correct the cell or leave the row out; set "
+                f"{cure}task='regression' for quantities",
             )
         flags = zip(*([_MARKS[text.casefold()] for text in column.texts] for column in columns), strict=True)
         labels = [tuple(name for name, flag in zip(names, row, strict=True) if flag) for row in flags]
@@ -328,25 +351,34 @@ def _titles(codes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(known[code] for code in codes) if codes and set(codes) <= known.keys() else codes
 
 
+def _first_joined(column: _Cells) -> tuple[int, str] | None:
+    """Row and text of the first cell that joins names that other cells have too, or long codes."""
+    joined = dict(zip(column.texts, column.names(), strict=True))
+    uses = Counter(name for names in joined.values() for name in names)
+    for number, text in column.rows:
+        names = joined[text]
+        # "0,5" and "0,6" are numbers, unless 0 and 5 are cells of their own.
+        known = joined.keys() >= set(names) or (_value(text) is None and all(uses[name] > 1 for name in names))
+        if len(names) > 1 and (known or all(map(_LONG_CODE.fullmatch, names))):
+            return number, text
+    return None
+
+
 def _refuse_joined_and_alike(column: _Cells) -> None:
     """Raises if a cell joins names that other cells have too, or if two names differ in letter case only.
 
     Single letters may: they are codes of beats.
     """
     where = f"{column.path}, row"
-    cells: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for number, text in column.rows:
-        if text:
-            cells.setdefault(text, (number, _joined_names(text)))
-    uses = Counter(name for _, names in cells.values() for name in names)
-    for text, (number, names) in cells.items():
-        if len(names) > 1 and all(uses[name] > 1 for name in names):
-            raise CorpusError(
-                f"{where} {number}: column {column.name!r} holds {text!r}, names that other rows have too. Set "
-                "task='multi_label' to take them apart, or task='single_label' to keep each cell as one class."
-            )
+    if found := _first_joined(column):
+        number, text = found
+        quantities = "" if _value(text) is None else ", or task='regression' for numbers"
+        raise CorpusError(
+            f"{where} {number}: column {column.name!r} holds {text!r}, names or codes that may be joined. Set "
+            f"task='multi_label' to take them apart, task='single_label' to keep each cell as one class{quantities}."
+        )
     first: dict[str, str] = {}
-    for text, (number, _) in cells.items():
+    for number, text in column.rows:
         other = first.setdefault(text.casefold(), text)
         if other != text and len(text) > 1:
             raise CorpusError(
@@ -366,8 +398,7 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
     if len(columns) == 1:
         (column,), (kind,) = columns, kinds
         column.refuse_rounded(", or set task='regression'")
-        if kind == "names":
-            _refuse_joined_and_alike(column)
+        _refuse_joined_and_alike(column)
         distinct = len(set(column.ids() if kind != "decimals" else column.texts) - {""})
         if kind in ("names", "codes"):
             rare = 2 * distinct > len(column.filled) and (kind == "codes" or distinct > _MAX_RARE_NAMES)
@@ -378,6 +409,12 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
                     "Set task='single_label' or task='regression'."
                 )
             return "single_label", f"{distinct} classes in column {column.name!r} ({_KIND_WORDS[kind]})"
+        if kind == "decimals" and 2 * distinct <= len(column.filled):
+            raise CorpusError(
+                f"{path}: column {column.name!r} has {distinct} different decimals in {len(column.filled)} rows; "
+                "expected quantities, of which most occur once. Set task='single_label' for codes such as 427.31, or "
+                "task='regression' for quantities."
+            )
     if all(kind == "marks" for kind in kinds):
         return "multi_label", f"0 and 1 in {len(columns)} column{'s' if len(columns) > 1 else ''}"
     for column, kind in zip(columns, kinds, strict=True):

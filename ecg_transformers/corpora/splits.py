@@ -6,6 +6,7 @@ not known count as patients of their own, with a warning, because leakage cannot
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -78,15 +79,20 @@ def _label_columns(stratify: np.ndarray | None, records: int) -> np.ndarray:
 
 def _groups(ids: np.ndarray) -> np.ndarray:
     """A number per patient from 0, recordings of unknown patients each with their own."""
-    unknown = ids < 0
-    if unknown.any():
-        logger.warning(
-            "the patient of %d of %d records is not known: each recording counts as a patient of its own, and leakage "
-            "between the parts of a split cannot be excluded",
-            unknown.sum(),
-            len(ids),
-        )
+    if unknown := int((ids < 0).sum()):
+        _warn_of_unknown(unknown, len(ids))
     return patient_groups(ids)
+
+
+@cache
+def _warn_of_unknown(unknown: int, records: int) -> None:
+    """Warns once: a cross-validation splits the same records again and again."""
+    logger.warning(
+        "the patient of %d of %d records is not known: each recording counts as a patient of its own, and leakage "
+        "between the parts of a split cannot be excluded",
+        unknown,
+        records,
+    )
 
 
 def _assign(weights: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -286,6 +286,60 @@ def test_joined_names_are_asked_about_and_taken_apart(tmp_path, joined):
     assert read_label_table(table(tmp_path, column(["ST+T", "SR", "SR"]))).label_set.codes == ("SR", "ST+T")
 
 
+@pytest.mark.parametrize("mark", [",", "/", " ", ", "])
+def test_joined_codes_are_asked_about_and_no_numbers(tmp_path, mark):
+    path = table(tmp_path, column(["426783006", f'"426783006{mark}164889003"', "10370003"] * 4))
+    with pytest.raises(CorpusError, match=r"row 3: column 'dx' holds '426783006.*task='multi_label'"):
+        read_label_table(path)
+    found = read_label_table(path, task="multi_label")
+    assert set(found.label_set.codes) == {"426783006", "164889003", "10370003"}
+    assert found.rows[1].labels == ("426783006", "164889003")
+    short = table(tmp_path, column(["1", f'"1{mark}2"', "2", "3"] * 4))
+    with pytest.raises(CorpusError, match="task='multi_label'"):
+        read_label_table(short)
+    assert read_label_table(short, task="multi_label").rows[1].labels == ("1", "2")
+
+
+def test_marks_inside_of_names_stay_where_others_join(tmp_path):
+    path = table(tmp_path, column(['"AF, paroxysmal|PVC"', '"AF, paroxysmal"', "AV block", "0"]))
+    assert read_label_table(path, task="multi_label").label_set.codes == ("0", "AF, paroxysmal", "AV block", "PVC")
+    commas = table(
+        tmp_path, "record;ef\n" + "".join(f"r{k};{v}\n" for k, v in enumerate(["0,5", "1,5", "0,55", "1,0"]))
+    )
+    assert [row.targets for row in read_label_table(commas).rows] == [(0.5,), (1.5,), (0.55,), (1.0,)]
+
+
+def test_codes_with_decimals_are_asked_about(tmp_path):
+    path = table(tmp_path, column(["427.31", "427.32", "410.9"] * 4))
+    with pytest.raises(CorpusError, match=r"3 different decimals in 12 rows.*task='single_label'.*task='regression'"):
+        read_label_table(path)
+    assert read_label_table(path, task="single_label").label_set.codes == ("410.9", "427.31", "427.32")
+    assert read_label_table(path, task="regression").rows[0].targets == (427.31,)
+
+
+def test_numbers_of_a_table_are_read_by_the_evidence_of_their_column(tmp_path):
+    def read(values):
+        text = "record;qt\n" + "".join(f"r{k};{value}\n" for k, value in enumerate(values))
+        return [row.targets[0] for row in read_label_table(table(tmp_path, text), task="regression").rows]
+
+    with pytest.raises(CorpusError, match=r"column 'qt' of .*line 3: '1,005'.*thousands comma.*as in 75,0"):
+        read(["980", "1,005", "990"])
+    with pytest.raises(CorpusError, match=r"'1\.005'.*as in 75\.0"):
+        read(["980", "1.005", "990"])
+    assert read(["980,0", "1,005", "990"]) == [980, 1.005, 990]
+    assert read(["980.5", "1,005", "990"]) == [980.5, 1005, 990]
+    assert read(["980.5", "1,005.5", "#DIV/0!"])[:2] == [980.5, 1005.5]
+    assert read(["980", "1.234.567", "1.005"]) == [980, 1234567, 1005]
+
+
+@pytest.mark.parametrize("values", [["999", "0", "1", "1"] * 3, ["0", ".5", "1"] * 4])
+def test_classes_beside_zeros_and_ones_have_a_task(tmp_path, values):
+    path = table(tmp_path, column(values))
+    with pytest.raises(CorpusError, match="task='single_label' for classes"):
+        read_label_table(path)
+    assert len(read_label_table(path, task="single_label").label_set.codes) == 3
+
+
 def test_names_that_differ_in_letter_case_only_are_asked_about(tmp_path):
     with pytest.raises(CorpusError, match="row 3: column 'dx' holds 'afib', another row 'AFIB'"):
         read_label_table(table(tmp_path, column(["AFIB", "afib", "SR"])))

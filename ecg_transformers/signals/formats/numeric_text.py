@@ -55,13 +55,17 @@ class NumberReader:
     Args:
         path: File, for error messages.
         decimal: Decimal mark of the caller; the other mark then separates thousands. None: by the evidence.
+        cure: What to do if there is no evidence; `{mark}` in it stands for the mark.
 
     Attributes:
         clocks: Columns that hold clock times.
     """
 
-    def __init__(self, path: str, decimal: Decimal | None = None) -> None:
+    def __init__(
+        self, path: str, decimal: Decimal | None = None, *, cure: str = "Set decimal=',' or decimal='.'."
+    ) -> None:
         self.path = path
+        self.cure = cure
         self.decimal = decimal
         self.clocks: set[int] = set()
         self._certain: dict[str, _Seen] = {}
@@ -147,7 +151,7 @@ class NumberReader:
                 seen = self._open[mark]
                 raise RecordFileError(
                     f"{self.path}, line {seen.line}: {seen.field!r} is a number with a decimal {name} or with a "
-                    f"thousands {name}, and no other line decides which. Set decimal=',' or decimal='.'."
+                    f"thousands {name}, and no other line decides which. {self.cure.format(mark=mark)}"
                 )
         return None
 

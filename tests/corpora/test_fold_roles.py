@@ -42,7 +42,7 @@ def test_ptbxl_and_cinc2017_have_their_published_roles():
     assert official_fold_roles("cinc2017") == FoldRoles((1,), (2,))
     assert official_fold_roles("georgia") is None
     assert official_fold_roles("folder") is None
-    assert {name for name in CORPORA if official_fold_roles(name)} == {"ptbxl", "mitdb", "cinc2017"}
+    assert {name for name in CORPORA if official_fold_roles(name)} == {"ptbxl", "mitdb", "mitdb_beats", "cinc2017"}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
             beat = whole.part(300 * number, 300 * number + 320, labels=(symbol,))
             signal = shapes[symbol] + 0.02 * random.normal(size=320)
             rows.append(replace(beat, signal=signal[None].astype(np.float32)))
-    info = {"name": "mitdb_beats", "version": "1.0.0, corrected", "preprocessed_by": definition.stored_after}
+    info = {"name": "mitdb_beats", "version": "1.0.0, corrected", "preprocessed_by": definition.stored_after()}
     folder = tmp_path_factory.mktemp("x") / "beats"
     write_corpus(rows, folder, info, label_sets=definition.label_sets("NV"))
     return folder

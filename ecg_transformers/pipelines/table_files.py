@@ -67,26 +67,52 @@ class WrittenTable:
 
 
 def finished_table(output: Path, job: dict[str, Any], overwrite: bool) -> WrittenTable | None:
-    """The table, if this very job has made it."""
+    """The table, if this very job has made it of all its records.
+
+    Raises:
+        CheckpointError: There is a table of another job.
+    """
     if not output.exists() or overwrite:
         return None
-    _, parquet = load_pyarrow()
+    stored = _stored(output)
+    if stored is None:
+        raise CheckpointError(
+            f"{output} exists and is not known to be this job's; expected a free name. "
+            "Pass overwrite=True to replace it."
+        )
+    # Refused files may have been mended; parts show which files have changed.
+    compared = [name for name in job if name != "files" or not stored["refused"]]
+    if differ := [name for name in compared if stored["job"].get(name) != job[name]]:
+        raise CheckpointError(
+            f"{output} is of another job, which differs in {', '.join(differ)}; expected the same checkpoint, options, "
+            "records and unchanged files. Pass overwrite=True to replace it, or another output."
+        )
+    if stored["refused"]:
+        return None
+    logger.info(f"{output} is complete.")
+    shutil.rmtree(_parts_folder(output), ignore_errors=True)
+    return WrittenTable(output, stored["rows"], job["records"], 0, None)
+
+
+def _stored(output: Path) -> dict[str, Any] | None:
+    """Job, number of rows and of refused records of a table, or None if they are not known."""
     if output.suffix == ".parquet":
-        schema = parquet.read_schema(output)
-        stored = (schema.metadata or {}).get(JOB_KEY)
-        if stored is not None and json.loads(stored)["job"] == job:
-            refused = json.loads(stored)["refused"]
-            logger.info(f"{output} is complete.")
-            shutil.rmtree(_parts_folder(output), ignore_errors=True)
-            listed = refused_path(output) if refused else None
-            return WrittenTable(output, parquet.read_metadata(output).num_rows, job["records"], refused, listed)
-    raise CheckpointError(
-        f"{output} exists and is not known to be this job's; expected a free name. Pass overwrite=True to replace it."
-    )
+        _, parquet = load_pyarrow()
+        facts = parquet.read_metadata(output)
+        stamp = (facts.metadata or {}).get(JOB_KEY)
+        return None if stamp is None else {**json.loads(stamp), "rows": facts.num_rows}
+    sheet = _job_path(output)
+    stored: dict[str, Any] = json.loads(sheet.read_text()) if sheet.is_file() else {}
+    return stored if stored.get("bytes") == output.stat().st_size else None
+
+
+def _job_path(output: Path) -> Path:
+    """Where the job of a CSV is kept, which has no place for it."""
+    return output.with_name(f"{output.name}.job.json")
 
 
 def open_parts(output: Path, job: dict[str, Any], overwrite: bool) -> Path:
-    """Open the folder of the parts: a new one, or that of the same job.
+    """Open the folder of the parts: a new one, or that of the same job, also if files have changed.
 
     Args:
         output: Path of the table.
@@ -102,7 +128,7 @@ def open_parts(output: Path, job: dict[str, Any], overwrite: bool) -> Path:
         shutil.rmtree(folder)
     if sheet.is_file():
         stored = json.loads(sheet.read_text())
-        if differ := [name for name in job if stored.get(name) != job[name]]:
+        if differ := [name for name in job if name != "files" and stored.get(name) != job[name]]:
             raise CheckpointError(
                 f"{folder} holds parts of another job, which differs in {', '.join(differ)}; expected the same "
                 "checkpoint, options and records. Pass overwrite=True to start over, or another output."
@@ -118,7 +144,7 @@ def _parts_folder(output: Path) -> Path:
 
 
 def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
-    """Join the parts into the table, list the refused records, and delete the parts.
+    """Join the parts into the table, list the refused records, and delete the parts unless a record was refused.
 
     Args:
         output: Path of the table.
@@ -143,12 +169,14 @@ def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
             f"none of {job['records']} records could be used; the reasons are in {refused_path(output)}."
         )
     tables = (parquet.read_table(path) for path in parts)
+    stamp = {"job": job, "refused": len(refused)}
     if output.suffix == ".parquet":
-        stamp = json.dumps({"job": job, "refused": len(refused)})
-        count = write_parquet(output, tables, {JOB_KEY: stamp.encode()})
+        count = write_parquet(output, tables, {JOB_KEY: json.dumps(stamp).encode()})
     else:
         count = _write_csv(output, tables)
-    shutil.rmtree(folder)
+        write_text(_job_path(output), json.dumps({**stamp, "rows": count, "bytes": output.stat().st_size}))
+    if not refused:
+        shutil.rmtree(folder)
     return WrittenTable(output, count, job["records"], len(refused), refused_path(output) if refused else None)
 
 

@@ -2,7 +2,8 @@
 
 A job is divided into parts of several hundred records. Completed parts are saved next to the table; at the end they
 are joined into the table, which is written atomically, and deleted. The parts record their job (checkpoint, options,
-list of records): parts of another job are not resumed.
+list of records): parts of another job are not resumed. A part is made anew if one of its files has changed since, or
+could not be used; parts with such files are kept beside the table.
 """
 
 import hashlib
@@ -94,12 +95,16 @@ def write_table(
         raise SignalError(f"output is {output.name}; expected a name that ends in .parquet or .csv.")
     load_pyarrow()
     items, names = _items(source, output)
+    # The rows of a corpus are no paths.
+    stored = isinstance(getattr(items, "names", None), list)
+    stamps = [] if stored else [_stamp(items[index]) for index in range(len(items))]
     checkpoint = checkpoint_hash(pipeline.model, pipeline.feature_extractor)
     job = {
         "checkpoint": checkpoint,
         "options": {name: repr(value) for name, value in sorted(options.items())},
         "records": len(items),
-        "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+        "names": _digest(names),
+        "files": _digest(stamps),
         "records_per_part": records_per_part,
     }
     if (finished := finished_table(output, job, overwrite)) is not None:
@@ -109,16 +114,34 @@ def write_table(
         for number, first in enumerate(range(0, len(items), records_per_part)):
             span = range(first, min(first + records_per_part, len(items)))
             report = folder / f"part-{number:06d}.json"
-            if report.is_file():
+            files = _digest(stamps[span.start : span.stop])
+            if report.is_file() and json.loads(report.read_text()) == {"refused": [], "files": files}:
                 bar.update(len(span))
                 continue
+            for stale in (report, report.with_suffix(".parquet")):
+                stale.unlink(missing_ok=True)
             part = _Part(pipeline, items, names, span, checkpoint, advance=bar.update)
             columns = part.columns(rows, options, batch_size=batch_size)
             if columns:
                 write_parquet(folder / f"part-{number:06d}.parquet", [as_table(columns)], {})
             # Written after the rows: it marks a complete part.
-            write_text(report, json.dumps({"refused": part.refused}))
+            write_text(report, json.dumps({"refused": part.refused, "files": files}))
     return join_parts(output, folder, job)
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _stamp(item: Any) -> str:
+    """Size and time of the file of a record, or of header and signals; "" for a record in memory."""
+    if not isinstance(item, str | Path):
+        return ""
+    path = Path(item)
+    base = path.with_suffix("") if path.suffix == ".hea" else path
+    files = [path, *(base.with_name(f"{base.name}{suffix}") for suffix in (".hea", ".dat", ".mat"))]
+    found = [file.stat() for file in files if file.is_file()]
+    return " ".join(f"{facts.st_size} {facts.st_mtime_ns}" for facts in found)
 
 
 class _Part:

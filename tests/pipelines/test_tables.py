@@ -116,6 +116,7 @@ def assert_same_table(found, expected):
 
 
 def test_a_stopped_job_goes_on_and_gives_the_same_table(embed, folder, tmp_path, monkeypatch):
+    (folder / "a" / "r2.hea").unlink()
     whole = run(embed, folder, tmp_path / "whole.parquet")
     prepared, output = [], tmp_path / "resumed.parquet"
 
@@ -135,13 +136,52 @@ def test_a_stopped_job_goes_on_and_gives_the_same_table(embed, folder, tmp_path,
     )
     prepared.clear()
     resumed = run(embed, folder, output)
-    assert len(prepared) == 3  # the two complete parts of two records each were not read again
+    assert len(prepared) == 2  # the two complete parts of two records each were not read again
     assert_same_table(resumed.read(), whole.read())
     assert (resumed.rows, resumed.refused) == (whole.rows, whole.refused)
     assert not list(tmp_path.glob("*.parts"))
     prepared.clear()
     assert run(embed, folder, output) == resumed
     assert not prepared
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_finished_table_is_returned_until_a_file_changes(embed, folder, make_record, tmp_path, monkeypatch, suffix):
+    output = tmp_path / f"e.{suffix}"
+    prepared, prepare = [], tables.prepare_windows
+    monkeypatch.setattr(
+        tables, "prepare_windows", lambda item, *a, **k: prepared.append(item.name) or prepare(item, *a, **k)
+    )
+    assert run(embed, folder, output).refused == 1
+    prepared.clear()
+    assert run(embed, folder, output).refused == 1  # the part of the refused record is tried again
+    assert prepared == ["r3"]
+    samples = (folder / "a" / "r3.dat").read_bytes()
+    (folder / "a" / "r3.dat").write_bytes(samples[:100])
+    assert "a/r3" not in run(embed, folder, output).read()["record"].to_pylist()
+    (folder / "a" / "r3.dat").write_bytes(samples)
+    write_wfdb(make_record(10, 100, seed=9, name="r2"), folder / "a")
+    prepared.clear()
+    mended = run(embed, folder, output)
+    assert (sorted(prepared), mended.refused, mended.refused_path) == (["r2", "r3"], 0, None)
+    assert mended.read()["record"].to_pylist()[3:5] == ["a/r2", "a/r3"]
+    assert not list(tmp_path.glob("*.parts"))
+    prepared.clear()
+    assert run(embed, folder, output) == mended
+    assert not prepared
+    with pytest.raises(CheckpointError, match=rf"e\.{suffix} is of another job, which differs in options"):
+        run(embed, folder, output, pooling="mean")
+    write_wfdb(make_record(20, 100, seed=8, name="r2"), folder / "a")
+    with pytest.raises(CheckpointError, match=rf"e\.{suffix} is of another job, which differs in files"):
+        run(embed, folder, output)
+
+
+def test_a_csv_that_was_replaced_is_not_taken_for_that_of_the_job(embed, folder, tmp_path):
+    (folder / "a" / "r2.hea").unlink()
+    run(embed, folder, tmp_path / "e.csv")
+    (tmp_path / "e.csv").write_text("record\n")
+    with pytest.raises(CheckpointError, match="not known to be this job's"):
+        run(embed, folder, tmp_path / "e.csv")
 
 
 @pytest.mark.parametrize("writer", ["write_parquet", "write_text"])

@@ -206,7 +206,7 @@ def _check_values(row: CorpusRecord, implausible_amplitude: str) -> None:
     if all(flat_leads(lead[None]).all() for lead in signal):  # ends at the first lead that moves
         raise CorpusError(f"record {row.name}: no signal in any lead")
     if implausible_amplitude == "error" and row.parent_id == NO_PARENT:
-        fault = amplitude_fault(signal, row.sampling_rate, row.notes)
+        fault = amplitude_fault(signal, row.sampling_rate, row.notes, row.leads)
         if fault is not None:
             raise CorpusError(
                 f"record {row.name} is taken as millivolts, but {fault} Set units= or gain= for files that do not "

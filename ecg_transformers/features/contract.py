@@ -128,8 +128,9 @@ class SignalContract:
         nan_policy: Missing samples (NaN, infinite) are an `"error"` (default); `"interpolate"`: gaps up to
             `max_gap_seconds` are interpolated, longer ones an error; `"mask_lead"`: the lead counts as missing.
         max_gap_seconds: Longest gap in seconds that `"interpolate"` fills. Default: 0.1.
-        implausible_amplitude: Values that cannot be an ECG in millivolts, such as microvolts without `units="uV"`, are
-            an `"error"` (default), or are taken as they are (`"accept"`).
+        implausible_amplitude: Values that cannot be an ECG in millivolts, such as microvolts without `units="uV"`,
+            marks of missing samples (9999) and, where nothing removes it, an electrode offset, are an `"error"`
+            (default), or are taken as they are (`"accept"`).
         used_leads: The leads that are used, a subset of `lead_names`: a recording needs only these, and the others are
             zeros after normalization and 0 in `lead_mask`. Default: None (all).
         order: Steps in the order of execution.
@@ -338,6 +339,12 @@ class SignalContract:
     def order_of(self, step: str) -> int:
         """Position of a step in the order; after all others if the order does not contain it."""
         return list(self.order).index(step) if step in self.order else len(STEPS)
+
+    @property
+    def keeps_offset(self) -> bool:
+        """Whether the distance of a lead from 0 mV, that of the electrodes, reaches the model."""
+        removed = self.bandpass is not None and bool(self.bandpass[0])
+        return self.normalization in ("none", "constants") and not removed
 
     @property
     def is_used(self) -> list[bool]:

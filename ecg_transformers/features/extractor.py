@@ -264,7 +264,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
             for item, own, beat in zip(items, marks, beats, strict=True)
         ]
         for item, one in zip(items, prepared, strict=True):
-            check_values(item, one, contract)
+            check_values(item, one, contract, steps=steps)
         record_index = np.repeat(np.arange(len(items)), [len(one.starts) for one in prepared])
         kept = self._kept_leads(lead_mask, len(items))
         batch = make_batch(
@@ -401,7 +401,7 @@ def _explain_one(
     """The processing of one record."""
     trace: list[str] = []
     prepared = prepare_record(record, contract, steps=steps, window_mode=mode, peaks=peaks, trace=trace)
-    check_values(record, prepared, contract)
+    check_values(record, prepared, contract, steps=steps)
     trace = [*record.notes, *trace]
     for window, lead in flat_places(prepared, contract):
         result = {"mask": "zeros, 0 in lead_mask", "keep": "zeros", "error": "an error"}[contract.flat_lead]

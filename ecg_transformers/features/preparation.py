@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -12,7 +13,17 @@ from transformers.utils import logging
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass, fir_bandpass, notch
 from ..signals.leads import derive_limb_leads
-from ..signals.quality import LeadGaps, amplitude_fault, fill_gaps, find_gaps, flat_leads
+from ..signals.quality import (
+    LeadGaps,
+    amplitude_fault,
+    amplitude_note,
+    fill_gaps,
+    find_gaps,
+    flat_leads,
+    flat_note,
+    offset_finding,
+    usual_amplitude,
+)
 from ..signals.record import EcgRecord
 from ..signals.resample import resample
 from ..signals.windows import beat_starts, check_peaks, cut_windows, window_starts
@@ -121,27 +132,61 @@ def prepare_record(
     return PreparedRecord(windows, lengths, starts, present, flat, reference_beat)
 
 
-def check_values(record: EcgRecord, prepared: PreparedRecord, contract: SignalContract) -> None:
-    """Reject a recording without signal, and one whose values cannot be millivolts.
+def check_values(
+    record: EcgRecord, prepared: PreparedRecord, contract: SignalContract, *, steps: Sequence[str]
+) -> None:
+    """Reject a recording without signal, and one whose values cannot be millivolts; warn of suspicious values.
+
+    Warnings that the reader of a file noted are not repeated.
 
     Args:
         record: The recording.
         prepared: Its windows.
         contract: The preprocessing.
+        steps: Remaining steps of the contract; of a signal that is normalized already the offset is not judged.
 
     Raises:
-        SignalError: If every lead is constant in every window, or the amplitude is implausible.
+        SignalError: If every lead is constant in every window, or the amplitude or the offset is implausible.
     """
     if (prepared.flat | ~prepared.present).all():
         raise SignalError(f"{_title(record)}: {NO_SIGNAL}")
     if contract.implausible_amplitude == "accept":
         return
-    fault = amplitude_fault(record.signal, record.sampling_rate, record.notes)
-    if fault is not None:
+    notes = []
+    if not usual_amplitude(record.signal, record.sampling_rate):
+        names = record.leads or contract.lead_names
+        fault = amplitude_fault(record.signal, record.sampling_rate, record.notes, names)
+        if fault is not None:
+            raise SignalError(
+                f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "
+                "implausible_amplitude='accept' to take the values as they are."
+            )
+        notes.append(amplitude_note(record.signal, record.sampling_rate))
+    if contract.keeps_offset and "normalize" in steps:
+        _check_offset(record, contract)
+    if record.source is None:  # otherwise its reader has judged it
+        if prepared.flat.any():
+            flat = compress(contract.lead_names, prepared.flat.all(axis=0) & prepared.present)
+            notes.append(flat_note(list(flat)))
+        for note in notes:
+            if note is not None and note not in record.notes:
+                logger.warning_once(f"{_title(record)}: {note}")
+
+
+def _check_offset(record: EcgRecord, contract: SignalContract) -> None:
+    """Reject leads that are too far from 0 for a contract that leaves them there; warn of one that may be."""
+    signal, present = _select_leads(record, contract, [])
+    found = offset_finding(signal if present.all() else signal[present], list(compress(contract.lead_names, present)))
+    if found is None:
+        return
+    text, is_fault = found
+    text = f"{_title(record)}: {text}, and the preprocessing of this checkpoint removes no electrode offset"
+    if is_fault:
         raise SignalError(
-            f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "
+            f"{text}. Pass record.signal - np.nanmedian(record.signal, axis=1, keepdims=True) as the signal, or "
             "implausible_amplitude='accept' to take the values as they are."
         )
+    logger.warning_once(f"{text}.")
 
 
 def normalize(

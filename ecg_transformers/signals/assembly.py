@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
-from .quality import amplitude_fault, typical_swings
+from .quality import MAX_JUMP, amplitude_note, flat_note, jump_fault, unit_fault
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = [
@@ -22,12 +22,6 @@ __all__ = [
     "treat_leads_as",
 ]
 
-# mV. In every second one of 19,601 PTB-XL records, the range within pieces of 2 s (median over the pieces) is at most
-# 3.98 for the median lead and at least 0.58 for the largest. Beyond these bounds a wrong gain is more likely than such
-# a heart. A single lead may be small, so that the lower bound needs six or more.
-HIGH_MIDDLE_SWING = 4.2
-LOW_LARGEST_SWING = 0.55
-_MIN_LEADS_FOR_LOW = 6
 # Note on a record whose unit was assumed.
 UNIT_NOT_STATED = "the file does not state a unit: taken as mV"
 # Signals with gaps: an array that exceeds the stored samples by this factor is rejected above this size.
@@ -35,7 +29,7 @@ _MAX_GAP_FACTOR, _MAX_GAP_BYTES = 100, 1 << 28
 
 
 def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float) -> list[str]:
-    """Notes on missing samples, flat leads and an amplitude that suggests a wrong gain.
+    """Notes on missing samples, flat leads, an amplitude that suggests a wrong gain, and samples that are no ECG.
 
     Args:
         signal: `(leads, samples)` in mV, NaN where samples are missing.
@@ -55,19 +49,9 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
         low = np.nanmin(signal, axis=1, initial=np.inf)
         high = np.nanmax(signal, axis=1, initial=-np.inf)
     flat = [name for name, lowest, highest in zip(names, low, high, strict=True) if lowest == highest]
-    if flat:
-        notes.append(f"flat (constant) throughout: {', '.join(flat)}")
-    swings = typical_swings(signal, sampling_rate)
-    if swings.size and (middle := swings[(swings.size - 1) // 2]) > HIGH_MIDDLE_SWING:
-        notes.append(
-            f"implausible amplitude: half of the leads swing by {middle:.1f} mV or more, "
-            f"usual are up to {HIGH_MIDDLE_SWING:g} mV; the gain may be wrong (override: gain=)"
-        )
-    elif swings.size >= _MIN_LEADS_FOR_LOW and swings[-1] < LOW_LARGEST_SWING:
-        notes.append(
-            f"implausible amplitude: the largest lead swings by {swings[-1]:.2g} mV, "
-            f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
-        )
+    notes += [note for note in (flat_note(flat), amplitude_note(signal, sampling_rate)) if note is not None]
+    if (high - low > MAX_JUMP).any() and (fault := jump_fault(signal, names)):
+        notes.append(fault.removesuffix("."))
     return notes
 
 
@@ -258,7 +242,7 @@ def assemble_record(
             notes.append(f"leads put into canonical order (file: {', '.join(names)})")
             signal, names = signal[order], ordered
     if units is None:
-        fault = amplitude_fault(signal, sampling_rate)
+        fault = unit_fault(signal, sampling_rate)
         if fault is not None:
             finite = signal[np.isfinite(signal)]
             raise RecordFileError(

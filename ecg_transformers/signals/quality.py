@@ -8,13 +8,41 @@ import numpy as np
 
 from .record import unit_scale
 
-__all__ = ["LeadGaps", "amplitude_fault", "fill_gaps", "find_gaps", "flat_leads", "typical_swings"]
+__all__ = [
+    "MAX_JUMP",
+    "LeadGaps",
+    "amplitude_fault",
+    "amplitude_note",
+    "fill_gaps",
+    "find_gaps",
+    "flat_leads",
+    "flat_note",
+    "jump_fault",
+    "offset_finding",
+    "typical_swings",
+    "unit_fault",
+    "usual_amplitude",
+]
 
 # Seconds; a swing is the range within a piece of this length, which holds a beat or two.
 _SWING_SECONDS = 2.0
 # mV. Of 19,601 records of PTB-XL, 290 of CinC 2017 and 48 of MIT-BIH the middle lead swings by at most 7.3 and the
 # largest by at least 0.05 (0.58 in 12 leads). Values beyond these limits are in another unit, or no ECG.
 _MAX_MIDDLE_SWING, _MIN_LARGEST_SWING = 20.0, 0.02
+# mV. In every second one of 19,601 PTB-XL records, the range within pieces of 2 s (median over the pieces) is at most
+# 3.98 for the median lead and at least 0.58 for the largest. Beyond these bounds a wrong gain is more likely than such
+# a heart. A single lead may be small, so that the lower bound needs six or more.
+HIGH_MIDDLE_SWING = 4.2
+LOW_LARGEST_SWING = 0.55
+_MIN_LEADS_FOR_LOW = 6
+# mV between neighbouring samples. In the same 19,601 records, artefacts included, it is at most 12.9; the marks of
+# missing samples of 16-bit converters are 32.768 with 1000 units per mV, and more with fewer.
+MAX_JUMP = 25.0
+# mV from 0 to the median of a lead. In the same records, which were high-pass filtered once, it is at most 1.21 for the
+# middle lead (1.05 for any lead of MIT-BIH) and 20.02 for any; in 8 records some lead is beyond 1.5.
+_MAX_MIDDLE_OFFSET, _MAX_OFFSET = 1.5, 25.0
+# Samples of a lead that show whether its median may be beyond a limit.
+_GLANCE = 64
 # mV; the swing of a usual lead, and how many millivolts other units are.
 _USUAL_SWING = 1.0
 _OTHER_UNITS = {"uV": 1e-3, "nV": 1e-6, "V": 1e3}
@@ -43,6 +71,11 @@ def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
     return ~(np.fmax.reduce(signal, axis=-1) - np.fmin.reduce(signal, axis=-1) >= epsilon)
 
 
+def flat_note(leads: Sequence[str]) -> str | None:
+    """A note on the leads that are flat in the whole recording; None if there is none."""
+    return f"flat (constant) throughout: {', '.join(leads)}" if leads else None
+
+
 def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     """Median range of each lead within pieces of 2 s, ascending, without flat and missing leads.
 
@@ -68,24 +101,50 @@ def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     return np.sort(swings[swings > 0])
 
 
-def amplitude_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = ()) -> str | None:
-    """Why the values of a signal cannot be an ECG in millivolts, and in which unit they would be; None if they can.
+def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
+    """Whether the swings are certainly usual, so that no other check of the amplitude finds anything; quick.
+
+    Args:
+        signal: `(leads, samples)` in mV.
+        sampling_rate: Hz.
+    """
+    if not signal.size:
+        return False
+    # No piece swings by more than the whole: most signals pass without a look at the pieces of all leads.
+    ranges = signal.max(axis=1) - signal.min(axis=1)
+    order = ranges.argsort()
+    if not (ranges[order[(ranges.size - 1) // 2]] <= HIGH_MIDDLE_SWING and ranges[order[-1]] <= _MAX_MIDDLE_SWING):
+        return False
+    largest = typical_swings(signal[order[-1:]], sampling_rate)
+    return bool(largest.size and largest[-1] >= LOW_LARGEST_SWING)
+
+
+def amplitude_fault(
+    signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = (), leads: Sequence[str] | None = None
+) -> str | None:
+    """Why the values of a signal cannot be an ECG in millivolts, and what may be wrong; None if they can.
 
     Args:
         signal: `(leads, samples)`, flat and missing leads allowed.
         sampling_rate: Hz.
         notes: Notes on the recording, which tell how its values became millivolts.
+        leads: Name of each lead. Default: None (their numbers).
 
     Example:
         >>> beat = np.sin(np.arange(1000) / 10)[None]
         >>> amplitude_fault(beat, 100), amplitude_fault(1000 * beat, 100)
         (None, "half of the leads swing by 2e+03 or more within 2 s, an ECG in mV by 0.05 to 20: units='uV'?")
     """
-    # No piece swings by more than the whole: most signals pass without a look at the pieces of all leads.
-    if signal.size and signal.max() - signal.min() <= _MAX_MIDDLE_SWING:
-        largest = typical_swings(signal[[signal.argmax() // signal.shape[1]]], sampling_rate)
-        if largest.size and largest[-1] >= _MIN_LARGEST_SWING:
-            return None
+    if usual_amplitude(signal, sampling_rate):
+        return None
+    return unit_fault(signal, sampling_rate, notes) or jump_fault(signal, leads)
+
+
+def unit_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = ()) -> str | None:
+    """Why a signal as a whole is too large or too small for millivolts; None if it is not.
+
+    The arguments are those of `amplitude_fault`.
+    """
     swings = typical_swings(signal, sampling_rate)
     if not swings.size:
         return None
@@ -99,6 +158,89 @@ def amplitude_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[st
         return None
     factor = min(_OTHER_UNITS.values(), key=lambda factor: abs(np.log(middle * factor / _USUAL_SWING)))
     return f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
+
+
+def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | None:
+    """The first sample that no ECG reaches from its neighbour, such as a mark of missing samples; None without one.
+
+    Args:
+        signal: `(leads, samples)` in mV; missing samples are left out.
+        leads: Name of each lead. Default: None (their numbers).
+
+    Example:
+        >>> jump_fault(np.array([[0.1, 0.2, 9999.0, 0.1]]), ["V2"]).split(",")[0]
+        'lead V2 has 9999 mV at sample 2 beside 0.2 mV'
+    """
+    for lead, values in enumerate(signal):
+        places = np.flatnonzero(np.isfinite(values))
+        finite = values[places].astype(np.float64)
+        jumps = np.flatnonzero(np.abs(np.diff(finite)) > MAX_JUMP)
+        if jumps.size:
+            far, near = jumps[0], jumps[0] + 1
+            if np.abs(finite[far] - np.median(finite)) < np.abs(finite[near] - np.median(finite)):
+                far, near = near, far
+            return (
+                f"lead {leads[lead] if leads else lead} has {finite[far]:.6g} mV at sample {places[far]} "
+                f"beside {finite[near]:.3g} mV, no ECG jumps by {MAX_JUMP:g}: if it marks missing samples, replace "
+                "it by NaN (nan_policy= says what becomes of those)."
+            )
+    return None
+
+
+def offset_finding(signal: np.ndarray, leads: Sequence[str]) -> tuple[str, bool] | None:
+    """Leads that are farther from 0 than a filtered recording, and whether too far for a model that keeps offsets.
+
+    Flat leads do not count.
+
+    Args:
+        signal: `(leads, samples)` in mV.
+        leads: Name of each lead.
+
+    Example:
+        >>> wave = np.sin(np.arange(100.0))[None]
+        >>> offset_finding(wave, ["I"]), offset_finding(wave + 300, ["I"])[1]
+        (None, True)
+    """
+    glance = np.sort(signal[:, :: max(signal.shape[1] // _GLANCE, 1)], axis=1)
+    if (np.abs(glance[:, glance.shape[1] // 2]) <= _MAX_MIDDLE_OFFSET).all():
+        return None
+    moving = np.flatnonzero(~flat_leads(signal))
+    if not moving.size:
+        return None
+    offsets = np.abs(np.nanmedian(signal[moving], axis=1))
+    far = [
+        f"{leads[lead]} {value:.4g}"
+        for lead, value in zip(moving.tolist(), offsets, strict=True)
+        if value > _MAX_MIDDLE_OFFSET
+    ]
+    middle = np.sort(offsets)[moving.size // 2]
+    if not far:
+        return None
+    return (
+        f"unusual offset, the median is more than {_MAX_MIDDLE_OFFSET:g} mV from 0 in {', '.join(far)} (mV)",
+        bool(middle > _MAX_MIDDLE_OFFSET or offsets.max() > _MAX_OFFSET),
+    )
+
+
+def amplitude_note(signal: np.ndarray, sampling_rate: float) -> str | None:
+    """What suggests a wrong gain though the values can be millivolts; None if nothing does.
+
+    Args:
+        signal: `(leads, samples)` in mV.
+        sampling_rate: Hz.
+    """
+    swings = typical_swings(signal, sampling_rate)
+    if swings.size and (middle := swings[(swings.size - 1) // 2]) > HIGH_MIDDLE_SWING:
+        return (
+            f"implausible amplitude: half of the leads swing by {middle:.1f} mV or more, "
+            f"usual are up to {HIGH_MIDDLE_SWING:g} mV; the gain may be wrong (override: gain=)"
+        )
+    if swings.size >= _MIN_LEADS_FOR_LOW and swings[-1] < LOW_LARGEST_SWING:
+        return (
+            f"implausible amplitude: the largest lead swings by {swings[-1]:.2g} mV, "
+            f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
+        )
+    return None
 
 
 def _better_unit(factor: float, notes: Sequence[str]) -> str:

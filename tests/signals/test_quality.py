@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_transformers.signals.quality import LeadGaps, amplitude_fault, fill_gaps, find_gaps, flat_leads
+from ecg_transformers.signals.leads import STANDARD_LEADS
+from ecg_transformers.signals.quality import (
+    LeadGaps,
+    amplitude_fault,
+    fill_gaps,
+    find_gaps,
+    flat_leads,
+    jump_fault,
+    offset_finding,
+)
 
 
 def test_flat_leads_are_constant_ones_and_those_without_a_sample():
@@ -49,7 +58,9 @@ BEATS = np.sin(np.arange(5000) / 20) ** 15 * np.linspace(0.4, 1.5, 12)[:, None]
     [
         (BEATS, None),
         (BEATS + np.linspace(-2000, 2000, 12)[:, None], None),
-        (BEATS + np.where(np.arange(5000) == 99, 400, 0), None),
+        (BEATS + np.where(np.arange(5000) == 99, 15, 0), None),
+        (BEATS + np.where(np.arange(5000) == 99, 400, 0), " mV at sample 99 beside "),
+        (BEATS + np.linspace(0, 80, 5000), None),
         (np.where(np.arange(5000) < 100, np.nan, BEATS), None),
         (BEATS * 0.04, None),
         (np.zeros((12, 5000)), None),
@@ -80,3 +91,21 @@ def test_values_that_cannot_be_millivolts_and_the_unit_they_may_have(signal, fau
 )
 def test_the_unit_that_is_advised_is_that_of_the_values_as_they_were_given(signal, note, cure):
     assert amplitude_fault(signal.astype(np.float32), 500, [note]).endswith(cure)
+
+
+def test_a_jump_is_found_beside_a_gap_and_reported_where_it_is_far_from_usual():
+    signal = np.where(np.arange(5000) < 40, np.nan, BEATS)
+    signal[3, 10:40] = 9999
+    assert jump_fault(signal, STANDARD_LEADS).startswith("lead aVR has 9999 mV at sample 39 beside")
+    signal[3, 10:40] = np.inf
+    assert jump_fault(signal, STANDARD_LEADS) is None
+
+
+def test_an_offset_counts_by_the_half_of_the_leads_that_move():
+    wave = np.sin(np.arange(500.0)) * np.ones((4, 1))
+    assert offset_finding(wave + 1.2, "abcd") is None
+    for offset, fault in (([0, 0, 0, 19], False), ([0, 0, -4, 4], True), ([0, 9, 9, 9], True), ([0, 0, 0, 30], True)):
+        assert offset_finding(wave + np.array(offset)[:, None], "abcd")[1] == fault
+    flat = np.where(np.arange(4)[:, None] < 2, 50.0, wave)
+    assert offset_finding(flat, "abcd") is None
+    assert offset_finding(np.full((1, 10), np.nan), "a") is None

@@ -7,6 +7,8 @@ from ecg_transformers.errors import LeadError, RecordFileError, SignalError
 from ecg_transformers.signals.formats.delimited_text import is_table
 from ecg_transformers.signals.formats.tabular import read_table
 from ecg_transformers.signals.formats.time_column import parse_clock, rate_of_times
+from ecg_transformers.signals.leads import STANDARD_LEADS
+from ecg_transformers.signals.synthesis import synthesize_record
 
 VALUES = np.round(np.random.default_rng(0).normal(scale=0.3, size=(60, 2)), 3)
 
@@ -460,3 +462,13 @@ def test_times_that_come_late_are_no_gap(read):
     late = np.arange(60) / 130 + 0.006 * (np.arange(60) % 7 == 3)
     text = "time (s),I (mV)\n" + "\n".join(f"{t:.4f},{a:.3f}" for t, a in zip(late, VALUES[:, 0], strict=True))
     expect(read(text, sampling_rate=130), rate=130, leads=("I",), values=VALUES[:, :1])
+
+
+@pytest.mark.parametrize("mark", [9999.0, -999.0])
+def test_a_mark_of_missing_samples_in_millivolts_is_noted(tmp_path, mark):
+    signal = synthesize_record(duration=2, sampling_rate=100).signal.T
+    signal[50:60, 1] = mark
+    path = tmp_path / "gaps.csv"
+    np.savetxt(path, signal, delimiter=",", fmt="%.4f")
+    record = read_table(path, sampling_rate=100, leads=STANDARD_LEADS)
+    assert any(note.startswith(f"lead II has {mark:g} mV at sample 50 beside") for note in record.notes)

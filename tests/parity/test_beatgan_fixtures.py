@@ -279,6 +279,8 @@ def test_full_size(small, tmp_path, dtype, name, tolerance):
         assert official.shape == tuple(recorded["shape"])
         assert official.sum().item() == pytest.approx(recorded["sum"], abs=1e-6)
         assert official.flatten()[:5].tolist() == pytest.approx(recorded["first"], abs=1e-6)
+    # In float32 an Adam step turns rounding of small gradients into a step of full size: sums differ by the kernels.
+    states = tolerance if name == "f64" else 1e-2
     steps = Steps(model, tmp_path)
     for number in (1, 2, 3):
         assert_losses(steps(x), facts[name][f"step{number}"], tolerance)
@@ -288,10 +290,8 @@ def test_full_size(small, tmp_path, dtype, name, tolerance):
             indices = {key: torch.tensor(value, dtype=torch.float64) for key, value in recorded.items()}
             for key, (total, norm) in ours(indices).items():
                 found = state[key].double()
-                assert found.norm().item() == pytest.approx(norm.item(), rel=tolerance), key
-                assert found.sum().item() == pytest.approx(total.item(), rel=tolerance, abs=tolerance * norm.item()), (
-                    key
-                )
+                assert found.norm().item() == pytest.approx(norm.item(), rel=states), key
+                assert found.sum().item() == pytest.approx(total.item(), rel=states, abs=states * norm.item()), key
 
 
 def test_reinitialization(tmp_path):

@@ -199,7 +199,7 @@ def test_the_loss_falls():
     model = beatgan().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.5, 0.999))
     x, errors = beats(32), []
-    for _ in range(60):
+    for _ in range(90):
         first = model(x, phase="discriminator")
         first.loss.backward()
         optimizer.step()
@@ -209,7 +209,7 @@ def test_the_loss_falls():
         optimizer.step()
         optimizer.zero_grad()
         errors.append(second.reconstruction_loss.item())
-    assert errors[-1] < 0.5 * errors[0]  # 0.23 to 0.30, by the kernels of the processor
+    assert errors[-1] < 0.3 * errors[0]
 
 
 # ---- scores --------------------------------------------------------------------------------------------------------

@@ -279,8 +279,10 @@ def test_full_size(small, tmp_path, dtype, name, tolerance):
         assert official.shape == tuple(recorded["shape"])
         assert official.sum().item() == pytest.approx(recorded["sum"], abs=1e-6)
         assert official.flatten()[:5].tolist() == pytest.approx(recorded["first"], abs=1e-6)
-    # In float32 an Adam step turns rounding of small gradients into a step of full size: sums differ by the kernels.
-    states = tolerance if name == "f64" else 1e-2
+    # An Adam step turns the rounding of a gradient near 0 into a step of full size: in float32 the sum over a large
+    # tensor depends on the kernels, and the recorded ones are those of AVX-512. Its norm does not.
+    recorded_kernels = name == "f64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    sums = tolerance if recorded_kernels else 5e-3
     steps = Steps(model, tmp_path)
     for number in (1, 2, 3):
         assert_losses(steps(x), facts[name][f"step{number}"], tolerance)
@@ -290,8 +292,8 @@ def test_full_size(small, tmp_path, dtype, name, tolerance):
             indices = {key: torch.tensor(value, dtype=torch.float64) for key, value in recorded.items()}
             for key, (total, norm) in ours(indices).items():
                 found = state[key].double()
-                assert found.norm().item() == pytest.approx(norm.item(), rel=states), key
-                assert found.sum().item() == pytest.approx(total.item(), rel=states, abs=states * norm.item()), key
+                assert found.norm().item() == pytest.approx(norm.item(), rel=tolerance), key
+                assert found.sum().item() == pytest.approx(total.item(), rel=sums, abs=sums * norm.item()), key
 
 
 def test_reinitialization(tmp_path):

@@ -2,12 +2,13 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["replace_file", "sync", "write_csv", "write_text"]
+__all__ = ["replace_file", "replace_folder", "sync", "write_csv", "write_text"]
 
 
 @contextmanager
@@ -27,6 +28,21 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(finished: Path, target: Path) -> None:
+    """Move a finished folder to its place; what was there is deleted only when the new one is there.
+
+    Args:
+        finished: A folder in the same file system.
+        target: Its place.
+    """
+    old = finished.with_name(f".{finished.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(finished, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: str | Path) -> None:

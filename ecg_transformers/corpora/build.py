@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CorpusError
-from ..files import write_text
+from ..files import replace_folder, write_text
 from ..signals.record import EcgRecord
 from .conversion import STORED_STEPS
 from .definition import CorpusDefinition, LabelSet, RecordSource
@@ -301,12 +301,8 @@ def _open_work(work: Path, plan: str, shards: int, shard_bytes: int) -> None:
 
 def _publish(work: Path, output: Path, overwrite: bool = True) -> None:
     """Moves the finished folder to its place, then deletes the files that only a resumed build needs."""
-    if output.exists() and any(output.iterdir()) and overwrite:
-        old = output.with_name(f".{output.name}.replaced")
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(output, old)
-        os.rename(work, output)
-        shutil.rmtree(old)
+    if overwrite:
+        replace_folder(work, output)
     else:
         os.rename(work, output)
     _drop_leftovers(output)

@@ -1,6 +1,5 @@
 """`publish`: from a checkpoint of a run to a folder, or a repository on the Hub, that anybody can open."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from huggingface_hub import HfApi, get_token
 from transformers.utils import logging
 
 from ..errors import CheckpointError
+from ..files import replace_folder
 from ..signals.formats.readers import read_record
 from ..signals.record import EcgRecord
 from .card.card import render_card
@@ -112,7 +112,7 @@ def publish(
         verification = verify(folder, results=material.results, clean_process=clean_process)
         revision, url = _push(folder, str(repo_id), name, private) if push else (None, None)
         if target is not None:
-            _move(folder, target)
+            replace_folder(folder, target.resolve())
     return Publication(target, verification.files, repo_id, revision, url, verification)
 
 
@@ -211,15 +211,6 @@ def _staging(target: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _move(folder: Path, target: Path) -> None:
-    target = target.resolve()
-    old = folder.with_name(f"{folder.name}-old")
-    if target.exists():
-        os.rename(target, old)
-    os.rename(folder, target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _push(folder: Path, repo_id: str, name: str, private: bool) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.utils import logging
 
 from ..corpora.layout import NO_PARENT
-from ..corpora.patients import UNKNOWN_PATIENT
+from ..corpora.patients import UNKNOWN_PATIENT, patient_groups
 from ..corpora.prepared import Corpus
 from ..corpora.protocol import usable_records
 from ..errors import CorpusError
@@ -324,20 +324,13 @@ class _Partners:
 
     def __init__(self, corpus: Corpus, seed: int):
         self.seed, self.record_ids = seed, np.asarray(corpus.record_ids)
-        patients = np.asarray(corpus.patient_ids, dtype=np.int64)
-        # Records of a patient side by side; one of an unknown patient by itself.
-        places = np.arange(len(patients))
-        unknown = patients == UNKNOWN_PATIENT
-        self._order = np.lexsort((places, np.where(unknown, places, patients), unknown))
-        change = np.diff(patients[self._order]) != 0
-        starts = np.concatenate([[True], change | unknown[self._order][1:]])
-        group = np.cumsum(starts) - 1
-        self._first, self._place = np.empty_like(places), np.empty_like(places)
-        self._count = np.empty_like(places)
-        firsts = np.flatnonzero(starts)
-        self._first[self._order] = firsts[group]
-        self._place[self._order] = places - firsts[group]
-        self._count[self._order] = np.bincount(group)[group]
+        groups = patient_groups(corpus.patient_ids)
+        self._order = np.argsort(groups, kind="stable")  # records of a patient side by side
+        counts = np.bincount(groups)
+        firsts = np.cumsum(counts) - counts
+        self._first, self._count = firsts[groups], counts[groups]
+        self._place = np.empty_like(groups)
+        self._place[self._order] = np.arange(len(groups)) - firsts[groups[self._order]]
 
     def of(self, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
         """Partner of each record in its epoch; the record itself where its patient has no other."""

@@ -59,6 +59,8 @@ def read_beat_benchmark(argv: Sequence[str]) -> BeatBenchmarkArguments:
         ArgumentsError: An unknown name, a value of the wrong type, no system.
     """
     positional, options = parse_command_line(argv)
+    if len(positional) > 1:
+        raise ArgumentsError(f"{positional[1]!r} has no option before it; expected one CONFIG and --name value.")
     from_file = read_yaml(positional[0]) if positional else {}
     own = declared_options(BeatBenchmarkArguments)
     for where, names in ((positional[0] if positional else "", from_file), ("the command line", options)):
@@ -184,6 +186,13 @@ class BeatBenchmark:
                 for system in arguments.systems:
                     self.cells.append(self._plan(dict(system), split, seed))
         self.problems: dict[str, str] = {}
+        for cell in (cell for cell in self.cells if cell.training.done):
+            found = {len(one.samples) for metrics in cell.measured.values() for one in metrics.values()}
+            if found - {arguments.resamples}:
+                raise ArgumentsError(
+                    f"{cell.title} was measured with {found.pop()} resamples, this call has {arguments.resamples}; "
+                    "set resamples to the former, or choose another output_dir."
+                )
 
     def _plan(self, system: dict[str, Any], split: str, seed: int) -> BeatCell:
         name, config = system.pop("name"), system.pop("config", None)

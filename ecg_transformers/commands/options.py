@@ -1,7 +1,7 @@
 """Options of a command: names, types and defaults read off the dataclasses that use them, and their values read.
 
-A command's arguments are a dataclass; its fields are options (`trainer.arguments.option`) or dataclasses of options,
-the objects that use them. On the command line and in a YAML file all names are flat.
+A command's arguments are a dataclass; its fields are options (`ecg_transformers.option.option`) or dataclasses of
+options, the objects that use them. On the command line and in a YAML file all names are flat.
 """
 
 from collections.abc import Container, Mapping

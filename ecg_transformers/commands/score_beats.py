@@ -84,10 +84,12 @@ class BeatScoring:
         Returns:
             The new entries.
         """
+        plan = {group: [named_split(self.corpus, name) for name in _names(group)] for group in self.arguments.splits}
+        for checkpoint in self.arguments.model:
+            for split in (split for splits in plan.values() for split in splits):
+                _check_split(checkpoint, split)
         entries = []
-        for group in self.arguments.splits:
-            names = [f"{group}/{fold}" for fold in range(NUM_FOLDS)] if group in ("patients", "published") else [group]
-            splits = [named_split(self.corpus, name) for name in names]
+        for group, splits in plan.items():
             entries += self._group(group, splits)
         folder = Path(self.arguments.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +147,6 @@ class BeatScoring:
             found[RANK_SUM] = self._scored(split, rank_sum(*own), None)
         for checkpoint in self.arguments.model:
             scorer = BeatScorer(checkpoint)
-            _check_split(checkpoint, split)
             scores = scorer.score(self.corpus.select(split.test))
             found[checkpoint] = self._scored(split, scores, scorer.threshold)
             found[f"{RANK_SUM}, and those of {checkpoint}"] = self._scored(split, rank_sum(*own, scores), None)
@@ -209,6 +210,11 @@ class BeatScoring:
 def _signed(one: Measured) -> str:
     low, high = one.interval
     return f"{one.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _names(group: str) -> list[str]:
+    """The splits of a group: itself, or its folds."""
+    return [f"{group}/{fold}" for fold in range(NUM_FOLDS)] if group in ("patients", "published") else [group]
 
 
 def _check_split(checkpoint: str, split: BeatSplit) -> None:

@@ -97,6 +97,7 @@ def build_identifier(
             f"{checkpoint} is a {config.model_type}, a family without patient identification; its embeddings are "
             "compared as they are with --mode linear_probe."
         )
+    config.pooling, config.layer = "cls", -1  # embeddings are the encoder's own output
     config.num_patients = splits.train.labels.shape[1]
     for name, value in settings.arcface.items():
         setattr(config, name, value)

@@ -304,8 +304,9 @@ def _resolved(settings: LearningSettings, splits: Splits, device: torch.device) 
     settings = replace(settings, balanced=balanced, training=training)
     if splits.gallery is None:
         return settings
-    # No training patient is held out, so nothing can choose an epoch, and a probe has no head for patients.
-    return replace(settings, balanced=False, choose_epoch="last", head_first=False, head_epochs=0.0)
+    # No training patient is held out, so nothing can choose an epoch, and a probe has no head for patients. An
+    # embedding is the mean over the windows.
+    return replace(settings, aggregate="mean", balanced=False, choose_epoch="last", head_first=False, head_epochs=0.0)
 
 
 def selection_text(mode: Mode, splits: Splits, settings: LearningSettings) -> str:

@@ -75,7 +75,7 @@ def make_batch(
     if flat is not None:
         windows, lead_mask = _treat_flat(windows, lead_mask, flat, contract)
     if contract.reference != "none":
-        windows = _minus_reference(windows, prepared)
+        windows = apply_lead_mask(_minus_reference(windows, prepared), lead_mask)
     if kept is not None:
         lead_mask = lead_mask & kept
     if random_lead_mask is not None:

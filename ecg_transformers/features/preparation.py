@@ -15,13 +15,14 @@ from ..signals.filters import bandpass, fir_bandpass, notch
 from ..signals.leads import derive_limb_leads
 from ..signals.quality import (
     LeadGaps,
-    amplitude_fault,
     amplitude_note,
     fill_gaps,
     find_gaps,
     flat_leads,
     flat_note,
+    jump_fault,
     offset_finding,
+    unit_fault,
     usual_amplitude,
 )
 from ..signals.record import EcgRecord
@@ -51,6 +52,7 @@ class PreparedRecord:
         flat: Leads that are constant in the recording within the window, bool `(windows, leads)`.
         reference_beat: Normalized beat `(leads, window_size)` that is subtracted where the contract has a `reference`;
             None: the median of these windows.
+        selected: Leads of the contract `(leads, samples)` in mV as they were recorded, gaps included.
     """
 
     windows: np.ndarray
@@ -58,7 +60,8 @@ class PreparedRecord:
     starts: np.ndarray
     present: np.ndarray
     flat: np.ndarray
-    reference_beat: np.ndarray | None = None
+    reference_beat: np.ndarray | None
+    selected: np.ndarray
 
 
 def prepare_record(
@@ -92,8 +95,8 @@ def prepare_record(
     done = [] if trace is None else trace
     if peaks is not None and window_mode != "beats":
         raise SignalError(f"peaks are for window='beats', and the window is {window_mode!r}. Leave peaks out.")
-    signal, present = _select_leads(record, contract, done)
-    signal, present = _close_gaps(record, signal, present, contract, done)
+    selected, present = _select_leads(record, contract, done)
+    signal, present = _close_gaps(record, selected, present, contract, done)
     source, rate = signal, record.sampling_rate
     for step in steps:
         if step == "resample" and rate != contract.sampling_rate:
@@ -129,7 +132,7 @@ def prepare_record(
             f"{window_mode!r}); expected window='beats' with the recording and its peaks=. Pass those, or the median "
             "of its normalized beats as reference_beat=."
         )
-    return PreparedRecord(windows, lengths, starts, present, flat, reference_beat)
+    return PreparedRecord(windows, lengths, starts, present, flat, reference_beat, selected)
 
 
 def check_values(
@@ -137,7 +140,7 @@ def check_values(
 ) -> None:
     """Reject a recording without signal, and one whose values cannot be millivolts; warn of suspicious values.
 
-    Warnings that the reader of a file noted are not repeated.
+    Only leads that reach the model are judged. Warnings that the reader of a file noted are not repeated.
 
     Args:
         record: The recording.
@@ -153,17 +156,18 @@ def check_values(
     if contract.implausible_amplitude == "accept":
         return
     notes = []
-    if not usual_amplitude(record.signal, record.sampling_rate):
-        names = record.leads or contract.lead_names
-        fault = amplitude_fault(record.signal, record.sampling_rate, record.notes, names)
+    names = list(compress(contract.lead_names, prepared.present))
+    signal = prepared.selected if prepared.present.all() else prepared.selected[prepared.present]
+    if not usual_amplitude(signal, record.sampling_rate):
+        fault = unit_fault(signal, record.sampling_rate, record.notes) or jump_fault(signal, names)
         if fault is not None:
             raise SignalError(
                 f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "
                 "implausible_amplitude='accept' to take the values as they are."
             )
-        notes.append(amplitude_note(record.signal, record.sampling_rate))
+        notes.append(amplitude_note(signal, record.sampling_rate))
     if contract.keeps_offset and "normalize" in steps:
-        _check_offset(record, contract)
+        _check_offset(record, offset_finding(signal, names))
     if record.source is None:  # otherwise its reader has judged it
         if prepared.flat.any():
             flat = compress(contract.lead_names, prepared.flat.all(axis=0) & prepared.present)
@@ -173,10 +177,8 @@ def check_values(
                 logger.warning_once(f"{_title(record)}: {note}")
 
 
-def _check_offset(record: EcgRecord, contract: SignalContract) -> None:
+def _check_offset(record: EcgRecord, found: tuple[str, bool] | None) -> None:
     """Reject leads that are too far from 0 for a contract that leaves them there; warn of one that may be."""
-    signal, present = _select_leads(record, contract, [])
-    found = offset_finding(signal if present.all() else signal[present], list(compress(contract.lead_names, present)))
     if found is None:
         return
     text, is_fault = found

@@ -57,11 +57,12 @@ class GumbelQuantizer(nn.Module):
         (logits,) = at_least_float32(self.weight_proj(frames))
         logits = logits.unflatten(-1, (self.num_groups, self.num_codes))
         probable = logits.argmax(dim=-1)
-        codes = probable if noise is None else (logits + noise).argmax(dim=-1)
+        noisy = logits if noise is None else logits + noise
+        codes = noisy.argmax(dim=-1)
         table = self.codevectors.view(self.num_groups, self.num_codes, -1)
         vectors = table[torch.arange(self.num_groups, device=codes.device), codes]
         if noise is not None:
-            soft = ((logits + noise) / temperature).softmax(dim=-1)
+            soft = (noisy / temperature).softmax(dim=-1)
             mixed = torch.einsum("rfgc,gcs->rfgs", soft, table.detach().to(soft.dtype))
             # Exactly the chosen vectors, with the gradient of the mixture (straight through).
             vectors = vectors + (mixed - mixed.detach()).to(vectors.dtype)

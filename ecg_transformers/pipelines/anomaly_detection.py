@@ -17,11 +17,10 @@ from ..features.contract import POLICIES
 from ..features.inputs import as_records
 from ..signals.beats import annotated_peaks, find_peaks, interval_ratio, lead_index
 from ..signals.formats.readers import read_record
-from ..signals.record import EcgRecord
 from .base import WindowPipeline
 from .beat_stream import BeatBlock, BeatStream, RecordReference
 from .recordings import LongRecording, open_recording
-from .records import READING, model_inputs
+from .records import READING, check_array_reading, model_inputs
 from .table_files import as_table, write_parquet
 
 __all__ = ["AnomalyLoader", "AnomalySummary", "EcgAnomalyDetectionPipeline", "summarize_beats"]
@@ -32,7 +31,6 @@ logger = logging.get_logger(__name__)
 BATCH_SIZE = 64
 # s; without a beat for this long a recording has a gap.
 GAP_SECONDS = 3.0
-_ARRAY_READING = ("sampling_rate", "units", "gain", "leads")
 _OPTIONS = ("peaks", "annotations", "detector", "threshold", "calibrate", "batch_size", "block_seconds")
 _COLUMNS = ("record", "start", "end", "peak", "score", "anomalous", "threshold", "rr_ratio", "median_distance", "note")
 
@@ -104,8 +102,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if "beats_per_pass" in kwargs:
             kwargs["batch_size"] = kwargs.pop("beats_per_pass")
-        kwargs.pop("preprocessed_by", None)
-        known = (*_OPTIONS, *READING, *POLICIES)
+        known = (*_OPTIONS, *READING, *POLICIES, "preprocessed_by")
         if unknown := [name for name in kwargs if name not in known]:
             raise SignalError(f"the pipeline has no argument {', '.join(unknown)}; expected {', '.join(known)}.")
         return kwargs, {}, {}
@@ -185,7 +182,9 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
                 for name, values in columns.items():
                     values.append(row[name])
         if not columns["record"]:
-            raise SignalError("there is no beat in any of the recordings; a table needs one. Look at detector=, lead=.")
+            raise SignalError(
+                "there is no beat in any of the recordings; a table needs one. See detector= and treat_as=."
+            )
         if not any(columns["time"]):
             del columns["time"]
         write_parquet(Path(output), [as_table([columns])], {})
@@ -202,6 +201,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         calibrate: Literal["record"] | None = None,
         batch_size: int = BATCH_SIZE,
         block_seconds: float = 300.0,
+        preprocessed_by: dict[str, Any] | None = None,
         **reading: Any,
     ) -> Iterator[dict[str, Any]]:
         """Beats of a recording in passes through the model: rows without their scores, and tensors."""
@@ -213,7 +213,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
             marks = peaks
         elif marks is None:
             marks = _detect(recording, extractor, detector)
-        beats = BeatStream(recording, extractor, marks, block_seconds=block_seconds)
+        beats = BeatStream(recording, extractor, marks, block_seconds=block_seconds, preprocessed_by=preprocessed_by)
         if not len(beats):
             logger.warning(f"{recording.name or 'the recording'}: no beats were found (a flat lead has none).")
             return
@@ -265,14 +265,12 @@ def _open(
     # What is also a rule of the extractor is left to it: a recording that is read piece by piece takes none.
     given = {name: value for name, value in reading.items() if name not in POLICIES and value is not None}
     if isinstance(source, str | Path):
-        if not annotations:
-            return open_recording(source, **given), None
-        source = read_record(source, **given)
-    elif not isinstance(source, EcgRecord):
-        known = {name: given[name] for name in _ARRAY_READING if name in given}
-        defaults = {"sampling_rate": None, "leads": None, "units": "mV"}
-        [source] = as_records(source, **defaults | known, num_leads=num_leads)
-    return open_recording(source), annotated_peaks(source)[0] if annotations else None
+        marks = annotated_peaks(read_record(source, **given))[0] if annotations else None
+        return open_recording(source, **given), marks
+    check_array_reading(source, given)
+    defaults = {"sampling_rate": None, "leads": None, "units": "mV"}
+    [record] = as_records(source, **defaults | given, num_leads=num_leads)
+    return open_recording(record), annotated_peaks(record)[0] if annotations else None
 
 
 def _detect(recording: LongRecording, extractor: Any, detector: Any) -> np.ndarray:

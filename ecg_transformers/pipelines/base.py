@@ -1,6 +1,6 @@
 """Base of the pipelines: recordings in, windows prepared by the checkpoint's feature extractor.
 
-This module, `records`, `labels` and `embeddings` go into published folders, where they take arrays; `recordings` adds
+This module, `records`, `labels` and `embeddings` go into published folders, where they take arrays; `files` adds
 files, tables and streams.
 """
 

@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,10 +72,10 @@ class BeatStream:
         extractor: Feature extractor with `window_mode="beats"`.
         peaks: R peaks as samples of the recording, ascending.
         block_seconds: Length of a block (s). Default: 300.
+        preprocessed_by: Steps that were done before, as in the extractor's call.
 
     Attributes:
         peaks: R peaks of the beats that are completely inside the recording, int64 `(beats,)`.
-        dropped: Number of the others.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class BeatStream:
         peaks: np.ndarray,
         *,
         block_seconds: float = BLOCK_SECONDS,
+        preprocessed_by: dict[str, Any] | None = None,
     ) -> None:
         if extractor.samples_before is None or extractor.samples_after is None:
             raise SignalError(
@@ -91,6 +93,7 @@ class BeatStream:
                 "and samples_after. Use the checkpoint of a system of beats."
             )
         self.recording, self.block_seconds = recording, block_seconds
+        self._done_before = preprocessed_by
         self._scaling, self._raw = _without_reference(extractor)
         self.extractor = extractor
         self._ratio = Fraction(repr(float(extractor.sampling_rate))) / Fraction(repr(float(recording.sampling_rate)))
@@ -99,7 +102,7 @@ class BeatStream:
         _, kept = beat_starts(
             peaks, total, before=extractor.samples_before, after=extractor.samples_after, ratio=float(self._ratio)
         )
-        self.peaks, self.dropped = peaks[kept], int((~kept).sum())
+        self.peaks = peaks[kept]
         rate = recording.sampling_rate
         margin = margin_seconds(extractor, rate) * rate
         self._before = ceil(extractor.samples_before / self._ratio + margin) + 1
@@ -165,11 +168,14 @@ class BeatStream:
         end = min(self.recording.num_samples, int(peaks[-1]) + self._after)
         piece = self.recording.piece(begin, end)
         local = peaks - begin
-        features = dict(extractor(piece, peaks=local, reference_beat=reference, return_tensors="pt"))
+        done = self._done_before
+        features = dict(
+            extractor(piece, peaks=local, reference_beat=reference, preprocessed_by=done, return_tensors="pt")
+        )
         features.pop("record_index")
         if len(features["input_values"]) != len(numbers):
             raise SignalError(f"{len(features['input_values'])} of {len(numbers)} beats are complete.")
-        raw = self._raw(piece, peaks=local)["input_values"]
+        raw = self._raw(piece, peaks=local, preprocessed_by=done)["input_values"]
         return BeatBlock(numbers, features, np.asarray(raw))
 
 

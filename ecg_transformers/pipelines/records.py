@@ -24,6 +24,7 @@ __all__ = [
     "PREPARING",
     "READING",
     "PreparedWindows",
+    "check_array_reading",
     "check_parts",
     "model_inputs",
     "prepare_windows",
@@ -114,6 +115,23 @@ def stored_steps(source: Any) -> dict[str, Any]:
     return {} if steps is None else {"preprocessed_by": steps}
 
 
+def check_array_reading(item: Any, reading: Iterable[str]) -> None:
+    """Refuse what concerns files only for a recording in memory.
+
+    Args:
+        item: The recording.
+        reading: Names of the arguments that were given.
+
+    Raises:
+        SignalError: One of them is for files.
+    """
+    if unfit := [name for name in reading if name not in _ARRAY_READING]:
+        raise SignalError(
+            f"{', '.join(unfit)} is for files and the record is {type(item).__name__}; expected a path with it. "
+            f"For arrays set {', '.join(_ARRAY_READING)}."
+        )
+
+
 def prepare_windows(
     item: Any,
     extractor: EcgFeatureExtractor,
@@ -150,11 +168,7 @@ def prepare_windows(
                 "sampling_rate=, or install the package ecg_transformers."
             )
         item, reading = read(item, **reading), {}
-    if unfit := [name for name in reading if name not in _ARRAY_READING]:
-        raise SignalError(
-            f"{', '.join(unfit)} is for files and the record is {type(item).__name__}; expected a path with it. "
-            f"For arrays set {', '.join(_ARRAY_READING)}."
-        )
+    check_array_reading(item, reading)
     # One item of the pipeline is one record; a list inside a list would be several.
     if isinstance(item, list | tuple) or getattr(item, "ndim", 2) != 2:
         raise SignalError(

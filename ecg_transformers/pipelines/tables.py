@@ -9,8 +9,9 @@ could not be used; parts with such files are kept beside the table.
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,7 @@ def write_table(
     if output.suffix not in (".parquet", ".csv"):
         raise SignalError(f"output is {output.name}; expected a name that ends in .parquet or .csv.")
     load_pyarrow()
-    items, names = _items(source, output)
-    # The rows of a corpus are no paths.
-    stored = isinstance(getattr(items, "names", None), list)
-    stamps = [] if stored else [_stamp(items[index]) for index in range(len(items))]
+    items, names, stamps = _items(source, output)
     checkpoint = checkpoint_hash(pipeline.model, pipeline.feature_extractor)
     job = {
         "checkpoint": checkpoint,
@@ -134,9 +132,15 @@ def _digest(texts: Sequence[str]) -> str:
 
 
 def _stamp(item: Any) -> str:
-    """Size and time of the file of a record, or of header and signals; "" for a record in memory."""
+    """Size and time of the file of a record, or of header and signals; a hash of a record in memory."""
     if not isinstance(item, str | Path):
-        return ""
+        read = item.get if isinstance(item, Mapping) else partial(getattr, item)
+        try:
+            signal = np.asarray(read("signal", None if isinstance(item, Mapping) else item), dtype=np.float64)
+        except (TypeError, ValueError):  # no array of numbers, which is refused later with its reason
+            return ""
+        facts = repr((signal.shape, read("sampling_rate", None), read("leads", None)))
+        return hashlib.sha256(facts.encode() + signal.tobytes()).hexdigest()[:16]
     path = Path(item)
     base = path.with_suffix("") if path.suffix == ".hea" else path
     files = [path, *(base.with_name(f"{base.name}{suffix}") for suffix in (".hea", ".dat", ".mat"))]
@@ -206,8 +210,8 @@ class _Part:
             yield prepared
 
 
-def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
-    """The records and their names."""
+def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str], list[str]]:
+    """The records, their names, and what tells whether they have changed."""
     if isinstance(source, str | Path):
         folder = Path(source)
         if not folder.is_dir():
@@ -215,7 +219,8 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
         paths = [path for path in find_recordings(folder) if path.resolve() != output.resolve()]
         if not paths:
             raise RecordFileError(f"{folder} holds no recording; looked for files that end in {', '.join(SUFFIXES)}.")
-        return paths, [path.relative_to(folder).as_posix().removesuffix(".hea") for path in paths]
+        names = [path.relative_to(folder).as_posix().removesuffix(".hea") for path in paths]
+        return paths, names, [_stamp(path) for path in paths]
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, dict | np.ndarray):
         raise SignalError(
             f"the source is {type(source).__name__}; expected a folder, or a list of paths or records: only a source "
@@ -225,8 +230,12 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
         raise SignalError("the list of records is empty; expected at least one.")
     known = getattr(source, "names", None)
     if isinstance(known, list):
-        return source, known
-    names = [_name(source[index], index) for index in range(len(source))]
+        return source, known, [str(getattr(source, "hash", ""))] * len(source)
+    names, stamps = [], []
+    for index in range(len(source)):
+        item = source[index]
+        names.append(_name(item, index))
+        stamps.append(_stamp(item))
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if first.setdefault(name, index) != index:
@@ -234,7 +243,7 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str]]:
                 f"the records {first[name]} and {index} of the list have the same name {name!r}; the rows of the table "
                 "could not be told apart. Give each a name of its own."
             )
-    return source, names
+    return source, names, stamps
 
 
 def _name(item: Any, index: int) -> str:

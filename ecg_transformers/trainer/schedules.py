@@ -147,6 +147,10 @@ class Schedule:
         end = cast(float, self.end)
         if not self.start > 0 or not end > 0:
             raise CheckpointError(f"An exponential schedule from {self.start} to {end}: both must be positive.")
+        if self.decay is not None and self.to_step is not None:
+            raise CheckpointError(
+                "An exponential schedule has `decay` or `to_step`, not both: either says when `end` is reached."
+            )
         if self.decay is not None and not (self.decay > 0 and (self.decay - 1) * (end - self.start) > 0):
             raise CheckpointError(
                 f"decay {self.decay} does not lead from {self.start} to {end}; set a factor "

@@ -1,6 +1,7 @@
 """Windows around R peaks, the FIR band-pass and the reference beat in the contract."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_the_median_beat_of_the_recording_is_subtracted(record):
     np.testing.assert_allclose(extractor(record, peaks=PEAKS)["input_values"], beats - np.median(beats, 0), atol=1e-7)
     known = extractor(record, peaks=PEAKS, reference_beat=beats[0])["input_values"]
     np.testing.assert_allclose(known, beats - beats[0], atol=1e-7)
+
+
+def test_a_lead_without_signal_stays_zero_after_the_reference(record):
+    signal = np.tile(record.signal[:1], (1, 1)).copy()
+    signal[0, PEAKS[1] - 300 : PEAKS[1] + 300] = 0.1
+    settings = BEATS | {"reference": "record_median_beat", "bandpass": None, "fir_taps": None}
+    batch = EcgFeatureExtractor(**settings)(replace(record, signal=signal), peaks=PEAKS)
+    hidden = ~np.asarray(batch["lead_mask"], dtype=bool)
+    assert hidden.any()
+    assert not np.asarray(batch["input_values"])[hidden].any()
 
 
 @pytest.mark.parametrize(

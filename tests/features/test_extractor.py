@@ -751,6 +751,15 @@ class TestUnusualRecordings:
         )
 
 
+def test_leads_that_do_not_reach_the_model_are_not_judged():
+    signal = np.tile(np.sin(np.arange(1000) / 5), (12, 1)).astype(np.float32)
+    signal[11, 500] = 9999.0
+    with pytest.raises(SignalError, match="lead V6 has 9999 mV at sample 500"):
+        EcgFeatureExtractor(sampling_rate=100, window_size=1000)(signal, sampling_rate=100)
+    limb = EcgFeatureExtractor(sampling_rate=100, window_size=1000, used_leads=["I", "II"])
+    assert len(limb(signal, sampling_rate=100)["input_values"]) == 1
+
+
 class TestUsedLeads:
     @pytest.mark.parametrize("normalization", ["none", "record_lead", "record"])
     def test_others_are_zero_and_masked_and_need_not_be_there(self, normalization, tmp_path, caplog):

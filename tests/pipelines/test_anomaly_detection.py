@@ -162,6 +162,29 @@ def test_unusable_calls_say_what_to_set(find, record, changes, error, message):
         find(record, **changes)
 
 
+def test_what_was_filtered_before_is_not_filtered_again(find, record):
+    contract = find.feature_extractor.contract
+    peaks = detect_r_peaks(record)
+    steps = ["leads", "units", "resample", "filter"]
+    stamp = {"steps": steps, "hash": contract.hash(steps)}
+    assert contract.remaining_steps(stamp)[:1] == ["window"]
+    done = [row["score"] for row in find(record, peaks=peaks, preprocessed_by=stamp)]
+    plain = find.feature_extractor(record, peaks=peaks, preprocessed_by=stamp, return_tensors="pt")
+    with torch.no_grad():
+        expected = find.model(plain["input_values"]).score
+    np.testing.assert_allclose(done, expected.numpy(), rtol=1e-4)
+    assert not np.allclose(done, [row["score"] for row in find(record, peaks=peaks)], rtol=1e-2)
+
+
+def test_what_concerns_files_is_refused_for_recordings_in_memory(find, record):
+    with pytest.raises(SignalError, match="decimal is for files"):
+        find(record.signal[:1], sampling_rate=360, decimal=",")
+    with pytest.raises(SignalError, match="250"):
+        find(record, sampling_rate=250)
+    dated = find(str(RECORD), annotations=True)
+    assert [row["time"] for row in dated[:1]] == [row["time"] for row in find(str(RECORD))[:1]]
+
+
 def test_unusable_recordings_say_what_to_set(find, record, checkpoint):
     other = EcgRecord(record.signal, 360, ["V1", "V2"], name="other")
     with pytest.raises(LeadError, match=r"leads V1, V2 and no lead MLII.*treat_as="):

@@ -265,3 +265,12 @@ def test_the_table_is_parquet_that_others_read(embed, folder, tmp_path):
     embed.to_table(folder, tmp_path / "e.parquet")
     schema = pyarrow.parquet.read_schema(tmp_path / "e.parquet")
     assert (str(schema.field("embedding").type.value_type), schema.field("embedding").type.list_size) == ("float", 16)
+
+
+def test_a_table_of_other_recordings_in_memory_is_not_returned(embed, make_record, tmp_path):
+    output = tmp_path / "e.parquet"
+    first, other = make_record(10, 100, seed=1, name="r"), make_record(10, 100, seed=2, name="r")
+    table = embed.to_table([first], output, progress=False)
+    assert embed.to_table([first], output, progress=False) == table
+    with pytest.raises(CheckpointError, match="files"):
+        embed.to_table([other], output, progress=False)

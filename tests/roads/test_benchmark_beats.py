@@ -102,6 +102,10 @@ def test_it_is_killed_resumed_and_judged(corpus, tmp_path, capsys, monkeypatch):
     again = read_beat_benchmark([str(config(tmp_path, seeds=[0, 1])), *words[1:]])
     states = [cell.state for cell in BeatBenchmark(again).cells]
     assert states == ["done"] * 4 + ["missing"] * 4
+    with pytest.raises(ArgumentsError, match=r"measured with 20 resamples, this call has 30"):
+        BeatBenchmark(read_beat_benchmark([str(config(tmp_path, resamples=30)), *words[1:]]))
+    with pytest.raises(ArgumentsError, match="one CONFIG"):
+        read_beat_benchmark([words[0], *words])
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_an_exponential_schedule_falls_by_a_factor_to_its_floor():
         ({"kind": "exponential", "start": 2.0, "end": 0.0}, "positive"),
         ({"kind": "exponential", "start": 2.0, "end": 0.5, "decay": 1.1}, "between 0 and 1"),
         ({"kind": "exponential", "start": 0.5, "end": 2.0, "decay": 0.9}, "above 1"),
+        ({"kind": "exponential", "start": 2.0, "end": 0.5, "decay": 0.9, "to_step": 9}, "not both"),
         ({"kind": "cosine", "start": 0.5, "end": 2.0, "decay": 0.9}, "has no `decay`"),
         ({"kind": "exponentail", "start": 0.5}, "exponential"),
     ],

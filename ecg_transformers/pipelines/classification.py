@@ -10,6 +10,7 @@ from ..errors import CheckpointError
 from ..modeling import EcgPreTrainedModel
 from .files import EcgPipeline
 from .labels import LabelPipeline
+from .occlusion import Occlusion, occlude
 
 __all__ = ["ClassifierLoader", "EcgClassificationPipeline"]
 
@@ -94,6 +95,16 @@ class EcgClassificationPipeline(EcgPipeline, LabelPipeline):
             return {"label": None, "name": None, "score": float("nan"), "positive": (), "scores": None}
         best = self._labels(values)[0]
         return {**best, "positive": self.positive_codes(values), "scores": values.astype(np.float32)}
+
+    def occlude(self, record: Any, *, seconds: float = 0.5, **options: Any) -> Occlusion:
+        """Measure which leads and times of a recording its scores depend on; see `pipelines.occlusion.occlude`.
+
+        Args:
+            record: One recording, as for a call.
+            seconds: Length of the segments that are hidden. Default: 0.5.
+            **options: `aggregate`, `batch_size` and the call arguments about reading and preparation.
+        """
+        return occlude(self, record, seconds=seconds, **options)
 
 
 def _has_classifier(config: PreTrainedConfig) -> bool:

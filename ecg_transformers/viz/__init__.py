@@ -1,4 +1,4 @@
-"""Plots: ECG paper, beats, reconstructions, predictions, attention, loss curves, benchmarks, noise robustness, labels.
+"""Plots: ECG paper, beats, reconstructions, predictions, attention, occlusion, curves, benchmarks, noise, labels.
 
 Every function takes data and returns a matplotlib `Figure`, without showing it, changing global state or needing a
 display. matplotlib is imported on use.
@@ -16,6 +16,7 @@ _MODULES = {
     "plot_history": "history",
     "plot_label_efficiency": "label_efficiency",
     "plot_nextclip": "nextclip",
+    "plot_occlusion": "occlusion",
     "plot_noise_robustness": "robustness",
     "plot_reconstruction": "reconstruction",
 }

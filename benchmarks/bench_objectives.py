@@ -31,6 +31,7 @@ from ecg_transformers.inference.encode import embed_windows
 from ecg_transformers.objectives.infonce import PLAIN, info_nce
 from ecg_transformers.objectives.progress import Progress
 from ecg_transformers.objectives.selection import SelectionRule
+from ecg_transformers.readout import Readout
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs"
 # Recipe, changes, and the largest permitted ratio to MAE-MoCo's step.
@@ -147,7 +148,7 @@ def layers(options: argparse.Namespace, dtype: torch.dtype) -> None:
         @torch.inference_mode()
         def run() -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-                embed_windows(encoder, inputs, layer=layer)
+                embed_windows(encoder, inputs, Readout("cls", layer))
 
         return run
 

@@ -47,6 +47,7 @@ from ecg_transformers.evaluation.classifier import build_classifier, load_extrac
 from ecg_transformers.evaluation.fine_tune import training_arguments
 from ecg_transformers.inference.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
 from ecg_transformers.objectives.class_weights import weighted_losses
+from ecg_transformers.readout import Readout
 from ecg_transformers.trainer.fine_tuning import FineTuneTrainer, LabeledWindows
 from ecg_transformers.trainer.settings import FineTuneSettings
 
@@ -280,7 +281,7 @@ def bench_training(part, task, clock, options):
 def bench_evaluation(corpus, task, clock, options):
     model, extractor = xresnet1d50(task).eval(), Xresnet1dFeatureExtractor()
     mae = load_extractor(options.mae_moco)
-    classifier = build_classifier(options.mae_moco, task, pooling="cls")
+    classifier = build_classifier(options.mae_moco, task, readout=Readout("cls"))
     encoder = CheckpointEncoder(classifier, mae, "mae-moco")
     windows = sum(len(index) for _, index in iterate_windows(corpus, extractor)) / len(corpus)
     print(f"{len(corpus):,} records, {windows:g} windows each for xresnet1d; ratio: time over that of xresnet1d")

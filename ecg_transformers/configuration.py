@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from .errors import CheckpointError
+from .readout import POOLINGS
 from .signals.leads import STANDARD_LEADS
 
 __all__ = ["EcgBaseConfig", "EcgConfig", "SelectionConfig"]
@@ -159,10 +160,8 @@ class EcgConfig(EcgBaseConfig):
             )
         if not self.sampling_rate > 0:
             raise CheckpointError(f"sampling_rate is {self.sampling_rate}; it must be positive.")
-        if self.pooling not in ("cls", "mean", "max", "cls_mean", "attention"):
-            raise CheckpointError(
-                f"pooling is {self.pooling!r}; expected 'cls', 'mean', 'max', 'cls_mean' or 'attention'."
-            )
+        if self.pooling not in POOLINGS:
+            raise CheckpointError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}.")
         if not isinstance(self.layer, int):
             self.layer = list(self.layer)
         self.check_head()

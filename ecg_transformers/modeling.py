@@ -19,6 +19,7 @@ from .errors import CheckpointError, SignalError
 from .layers.heads import classification_layers
 from .layers.pooling import LayerTokens, Pooling
 from .layers.token_reductions import AttentionPooling
+from .readout import Readout
 
 __all__ = [
     "EcgClassifierOutput",
@@ -329,10 +330,13 @@ class Encoder(EcgPreTrainedModel):
     # Whether the first token is a [CLS] token.
     has_cls_token: bool = False
 
-    @property
-    def default_pooling(self) -> str:
-        """Pooling of heads and probes where none is set: `"cls_mean"` with a [CLS] token, else `"cls"`, its own."""
-        return "cls_mean" if self.has_cls_token else "cls"
+    def resolved(self, readout: Readout) -> Readout:
+        """Return a readout with the pooling of this encoder where it names none: `"cls_mean"` with [CLS], else `"cls"`.
+
+        Args:
+            readout: Of a head or a probe.
+        """
+        return readout if readout.pooling else replace(readout, pooling="cls_mean" if self.has_cls_token else "cls")
 
     @property
     def num_layers(self) -> int:
@@ -474,25 +478,25 @@ class Encoder(EcgPreTrainedModel):
             raise CheckpointError(f"layer is {layer}, which names a layer twice; name each layer once.")
         return numbers
 
-    def make_pooling(self, kind: str, layer: int | Sequence[int] = -1) -> Pooling:
+    def make_pooling(self, readout: Readout) -> Pooling:
         """Build the pooling module for the tokens of one or several layers.
 
         Args:
-            kind: `"cls"`, `"mean"`, `"max"`, `"cls_mean"` or `"attention"`.
-            layer: One layer number or several.
+            readout: Pooling and layers.
 
         Raises:
-            CheckpointError: Attention pooling of several layers.
+            CheckpointError: There is no such layer, or attention over several layers.
         """
-        numbers = self.layer_numbers(layer)
+        readout = self.resolved(readout)
+        numbers = self.layer_numbers(readout.layer)
         widths = [self.layer_size(number) for number in numbers]
-        if kind == "attention" and len(widths) > 1:
+        if readout.attentive and len(widths) > 1:
             raise CheckpointError(
-                f"pooling is 'attention' and layer {layer}; attention pools the tokens of one layer. Name one layer, "
-                "or choose another pooling."
+                f"pooling is 'attention' and layer {readout.layer}; attention pools the tokens of one layer. Name one "
+                "layer, or choose another pooling."
             )
         pooled = sum(self.pooled_layer_size(number) for number in numbers)
-        return Pooling(kind, sum(widths), cls_token=self.has_cls_token, pooled_size=pooled)
+        return Pooling(str(readout.pooling), sum(widths), cls_token=self.has_cls_token, pooled_size=pooled)
 
     def encode(
         self, *, layer: int | Sequence[int] = -1, output_hidden_states: bool | None = None, **inputs: Any
@@ -559,7 +563,7 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         self.num_labels = config.num_labels
         encoder = self.encoder_class(config)
         setattr(self, self.base_model_prefix, encoder)
-        self.pooling = encoder.make_pooling(config.pooling, config.layer)
+        self.pooling = encoder.make_pooling(Readout().with_values_of(config))
         self.classifier = classification_layers(
             self.pooling.output_size,
             config.num_labels,
@@ -576,6 +580,20 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
             other: The classifier whose head is taken.
         """
         self.pooling, self.classifier = other.pooling, other.classifier
+
+    def read(self, **inputs: Any) -> LayerTokens:
+        """Compute what the head is given, for a probe: tokens of the last layer that is read, and the pooled vector.
+
+        The vector has width 0 for the attention pooling, which a probe learns.
+
+        Args:
+            **inputs: As in `forward`.
+        """
+        encoder: Any = self.base_model
+        layers = encoder.encode(layer=self.config.layer, **inputs).layers
+        tokens, token_mask, _ = layers[-1]
+        learned = self.pooling.kind == "attention"
+        return LayerTokens(tokens, token_mask, tokens[:, 0, :0] if learned else self.pooling.join(layers))
 
     def forward(
         self,

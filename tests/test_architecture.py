@@ -20,16 +20,21 @@ PACKAGE = ROOT / "ecg_transformers"
 # What each part may import of the others, and no pair both ways; all may import GROUND.
 BLOCKS = {"layers", "augmentations", "objectives"}
 GROUND = {"errors", "files", "hashing", "option"}
-MODEL_SIDE = {"signals", "features", "configuration", "conversion", "modeling", "backbone", "models", "auto", *BLOCKS}
+MODEL_SIDE = {
+    "signals", "features", "readout", "configuration", "conversion", "modeling", "backbone", "models", "auto", *BLOCKS
+}  # fmt: skip
 READING = {*MODEL_SIDE, "corpora", "inference", "metrics"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "signals": set(),
     "features": {"signals"},
     "corpora": {"signals", "features"},
+    # What is read of an encoder: its poolings are built in `layers`.
+    "readout": set(),
     **{block: set() for block in BLOCKS},
-    "configuration": {"signals"},
-    "modeling": {"layers"},
+    "layers": {"readout"},
+    "configuration": {"signals", "readout"},
+    "modeling": {"layers", "readout"},
     "backbone": {"configuration", "modeling"},
     # Types of what a converter returns.
     "conversion": {"features", "modeling"},
@@ -60,7 +65,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "corpora": {"torch", "pandas"},
     **{
         part: {*DATA_LIBRARIES, "accelerate", "scipy"}
-        for part in (*BLOCKS, "models", "modeling", "backbone", "configuration")
+        for part in (*BLOCKS, "models", "modeling", "backbone", "configuration", "readout")
     },
 }
 

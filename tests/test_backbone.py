@@ -22,6 +22,7 @@ from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.inference.aggregation import aggregate_windows
 from ecg_transformers.inference.encode import CheckpointEncoder, embed_windows, encode_corpus, predict_records
 from ecg_transformers.publishing import publish
+from ecg_transformers.readout import Readout
 from ecg_transformers.trainer.fine_tuning import layer_depths
 
 from .toys import TOYS
@@ -142,10 +143,8 @@ def test_it_encodes_as_the_backbone_itself(backbone):
         assert all(torch.equal(*both) for both in zip(got.hidden_states, want.hidden_states, strict=True))
         for layer in (-1, 1, [0, -1]):
             for pooling in ("cls", "mean", "cls_mean"):
-                ours = embed_windows(model, {"input_values": x}, pooling=pooling, layer=layer)
-                assert torch.equal(
-                    ours, embed_windows(model.backbone, {"input_values": x}, pooling=pooling, layer=layer)
-                )
+                ours = embed_windows(model, {"input_values": x}, Readout(pooling, layer))
+                assert torch.equal(ours, embed_windows(model.backbone, {"input_values": x}, Readout(pooling, layer)))
     assert model.has_cls_token == model.backbone.has_cls_token
     assert model.takes_any_window == model.backbone.takes_any_window
     groups = [tuple(f"backbone.{part}" for part in group) for group in model.backbone.layer_groups()]
@@ -171,14 +170,14 @@ def test_attention_kernels_and_truncation_reach_the_backbone(checkpoint, backbon
         assert len(model(signals(), output_attentions=True).attentions) == 2
     small = model.truncate(1)
     torch.testing.assert_close(
-        small(signals()).pooler_output, embed_windows(model, {"input_values": signals()}, layer=1)
+        small(signals()).pooler_output, embed_windows(model, {"input_values": signals()}, Readout("cls", 1))
     )
     assert (small.num_layers, model.num_layers) == (1, 2)
 
 
 def test_probes_and_classifiers_read_it_like_the_backbone(checkpoint, single_corpus):
     extractor = SIMCLR.feature_extractor.from_pretrained(checkpoint)
-    model = build_classifier(checkpoint, TASK, layer=1)
+    model = build_classifier(checkpoint, TASK, readout=Readout(layer=1))
     has_cls = model.base_model.has_cls_token
     assert model.config.pooling == model.config.backbone_config.pooling == ("cls_mean" if has_cls else "cls")
     assert model.config.label_names == ["label A", "label B"]
@@ -253,7 +252,7 @@ def test_publishing_ships_the_backbone_under_its_own_type_with_its_own_code(chec
 
 
 def test_a_fine_tuned_classifier_is_published_as_the_backbones(checkpoint, backbone, data_dir, tmp_path):
-    model = build_classifier(checkpoint, TASK, layer=[1, -1]).eval()
+    model = build_classifier(checkpoint, TASK, readout=Readout(layer=[1, -1])).eval()
     model.save_pretrained(tmp_path / "tuned")
     SIMCLR.feature_extractor.from_pretrained(checkpoint).save_pretrained(tmp_path / "tuned")
     folder = publish(

@@ -18,7 +18,7 @@ from ..corpora.prepared import Corpus, load_corpus
 from ..corpora.pretraining_split import PretrainingSplit, split_beats, split_for_pretraining
 from ..errors import ArgumentsError, CheckpointError, CorpusError
 from ..evaluation.probes.curve import ProbeCallback
-from ..evaluation.results.entries import ENCODING_FIELDS
+from ..readout import Readout
 from ..trainer.arguments import EcgTrainingArguments
 from ..trainer.callbacks import ClockCallback, ResumedEarlyStopping
 from ..trainer.data import WindowDataset
@@ -400,7 +400,6 @@ def _probe(
 ) -> ProbeCallback | None:
     if options.probe_labels is None or data.validation is None:
         return None
-    encoding: dict[str, Any] = dict(zip(ENCODING_FIELDS, (options.probe_pooling, -1), strict=True))
     return ProbeCallback(
         folder / "probe.json",
         train=data.train.corpus,
@@ -409,7 +408,7 @@ def _probe(
         label_set=options.probe_labels,
         every_steps=options.probe_steps or max(1, round((options.probe_epochs or 1.0) * plan.steps_per_epoch)),
         max_records=options.probe_records,
-        **encoding,
+        readout=Readout(options.probe_pooling),
         l2=options.probe_l2,
         seed=data.train.seed,
         speed=speed,

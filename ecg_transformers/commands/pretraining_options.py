@@ -1,9 +1,10 @@
 """Options of `training/pretrain.py`."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..option import option
+from ..readout import FixedPooling
 
 __all__ = ["PretrainingArguments"]
 
@@ -66,7 +67,7 @@ class PretrainingArguments:
     probe_steps: int | None = option(None, help="Optimizer steps between two probes.", **_REPORT)
     probe_epochs: float | None = option(None, help="Epochs between two probes, instead of probe_steps.", **_REPORT)
     probe_records: int = option(4000, help="Maximum number of training records of the probe.", **_REPORT)
-    probe_pooling: Literal["cls", "mean", "max", "cls_mean"] | None = option(
+    probe_pooling: FixedPooling | None = option(
         None,
         help="Pooling before the probe. Default: cls_mean for an encoder with [CLS], else cls, the encoder's own.",
         **_REPORT,

@@ -17,6 +17,7 @@ from ..errors import CheckpointError
 from ..features.agreement import check_contract
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..metrics.thresholds import Thresholds
+from ..readout import Readout
 from .probes.attentive import AttentiveHead
 from .probes.linear import LinearProbe
 from .results.store import read_results
@@ -37,6 +38,8 @@ __all__ = [
     "set_attentive_head",
     "set_linear_head",
 ]
+
+_DEFAULT_READOUT = Readout()
 
 
 def load_extractor(
@@ -78,8 +81,7 @@ def build_classifier(
     checkpoint: str | Path,
     task: Task,
     *,
-    pooling: str | None = None,
-    layer: int | Sequence[int] = -1,
+    readout: Readout = _DEFAULT_READOUT,
     head: Mapping[str, Any] | None = None,
     linear_head: bool = False,
     window_size: int | None = None,
@@ -93,9 +95,7 @@ def build_classifier(
         checkpoint: Folder or Hub name of any checkpoint of the package (encoder, pretraining state, classifier); for
             `initialization="random"` its `config.json` is sufficient.
         task: Labels, names and kind of the task.
-        pooling: Pooling before the classification head. Default: `"cls_mean"` for an encoder with [CLS], `"cls"` (its
-            own pooling) for another.
-        layer: Layer whose tokens are pooled, or several, whose vectors are concatenated. Default: -1, the output.
+        readout: What the head is given of the encoder. Default: its output, pooled as in `Encoder.resolved`.
         head: Fields of the config that describe the head (`head_hidden_sizes` ...). Default: the checkpoint's.
         linear_head: A single linear layer, whatever head the config has. Default: no.
         window_size: Window in samples. Default: that of the checkpoint.
@@ -112,16 +112,16 @@ def build_classifier(
         raise CheckpointError(
             f"{checkpoint} is a {config.model_type}, a family without a classifier; a probe or a fine-tuning needs one."
         )
-    if pooling is None:
+    if not readout.pooling:
         with torch.device("meta"):
-            pooling = AutoModel.from_config(config).default_pooling
+            readout = AutoModel.from_config(config).resolved(readout)
+    readout.write_to(config)
     config.id2label = dict(enumerate(task.codes))
     config.label2id = {code: number for number, code in enumerate(task.codes)}
     config.label_names = list(task.names)
     config.label_system = task.system
     config.problem_type = task.problem_type
     config.thresholds = config.thresholds_from = None
-    config.pooling, config.layer = pooling, list(layer) if isinstance(layer, list | tuple) else layer
     for name, value in (head or {}).items():
         setattr(config, name, value)
     config.check_head()

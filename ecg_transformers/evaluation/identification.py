@@ -19,6 +19,7 @@ from ..errors import CheckpointError, EcgError
 from ..inference.aggregation import aggregate_windows
 from ..inference.encode import CheckpointEncoder, EncoderOutput, encode_corpus
 from ..metrics.identification import identified
+from ..readout import Readout
 from ..trainer.callbacks import ClockCallback
 from ..trainer.fine_tuning import IdentificationTrainer, LabeledWindows
 from .classifier import build_classifier, load_encoder
@@ -69,7 +70,7 @@ def build_identifier(
     Args:
         checkpoint: Folder or Hub name of any checkpoint of the family.
         splits: The protocol; its training patients are the classes.
-        settings: Pooling and layer of the frozen encoder; scale and margin of the ArcFace loss.
+        settings: What is read of the frozen encoder; scale and margin of the ArcFace loss.
         mode: The mode.
         initialization: `"random"` for new weights in the whole architecture.
         window_size: Window in samples. Default: that of the checkpoint.
@@ -87,7 +88,7 @@ def build_identifier(
     if not mode.trains:
         task = replace(splits.task, problem_type="multi_label_classification")
         return build_classifier(
-            checkpoint, task, **settings.encoding(), linear_head=True, window_size=window_size,
+            checkpoint, task, readout=settings, linear_head=True, window_size=window_size,
             initialization=cast(Any, initialization), seed=settings.seed, **options,
         )  # fmt: skip
     config = AutoConfig.from_pretrained(checkpoint)
@@ -97,7 +98,7 @@ def build_identifier(
             f"{checkpoint} is a {config.model_type}, a family without patient identification; its embeddings are "
             "compared as they are with --mode linear_probe."
         )
-    config.pooling, config.layer = "cls", -1  # embeddings are the encoder's own output
+    Readout("cls").write_to(config)  # embeddings are the encoder's own output
     config.num_patients = splits.train.labels.shape[1]
     for name, value in settings.arcface.items():
         setattr(config, name, value)

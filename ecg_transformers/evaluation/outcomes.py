@@ -161,7 +161,7 @@ def run_mode(
         )
     initialization = "random" if mode.initialization == "random" else initialization
     model = _built(mode, checkpoint, extractor, splits, settings, initialization, device)
-    settings = settings.of_model(model.config)
+    settings = settings.with_values_of(model.config)
     folder = None if output_dir is None else Path(output_dir)
     fitting = Fitting(mode, model, extractor, splits, settings, folder, callbacks)
     fit = mode.fit if splits.gallery is None else fit_identification
@@ -201,8 +201,8 @@ def _built(
         model = build_identifier(checkpoint, splits, settings, mode, **options)
     else:
         model = build_classifier(
-            checkpoint, splits.task, **settings.encoding(attentive=mode.attentive), head=settings.head,
-            linear_head=mode.linear_head, seed=settings.seed, **options,
+            checkpoint, splits.task, readout=settings.with_attention() if mode.attentive else settings,
+            head=settings.head, linear_head=mode.linear_head, seed=settings.seed, **options,
         )  # fmt: skip
     return model.to(device).eval()
 

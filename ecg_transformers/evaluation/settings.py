@@ -11,6 +11,7 @@ from ..corpora.identification import PATIENTS, identification_splits
 from ..corpora.protocol import Splits, make_cross_validation, make_splits
 from ..errors import ArgumentsError
 from ..option import option
+from ..readout import Readout
 from ..trainer.settings import NO_DECAY, FineTuneSettings
 from .modes import Mode
 
@@ -51,7 +52,6 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 # Arguments that the one-cycle schedule replaces.
 REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
 _PROTOCOL: dict[str, Any] = {"group": "Labels and folds"}
-_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "learning"}
 _TRAINED_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "training"}
 _REPORT: dict[str, Any] = {"group": "Report"}
 
@@ -144,7 +144,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class LearningSettings(FineTuneSettings):
+class LearningSettings(FineTuneSettings, Readout):
     """How a classifier is built on an encoder and fitted; the `help` of each option describes it.
 
     Args:
@@ -152,18 +152,6 @@ class LearningSettings(FineTuneSettings):
         given: Names that were set explicitly, here and in `training`.
     """
 
-    pooling: Literal["cls", "mean", "max", "cls_mean", "attention"] | None = option(
-        None,
-        help="Pooling before the classification head. Default: cls_mean for an encoder with [CLS], else cls, the "
-        "encoder's own.",
-        **_HEAD,
-    )
-    layer: int | list[int] = option(
-        -1,
-        help="Layer whose tokens are pooled: -1 the output, 0 the input of layer 1, k the output of layer k; several "
-        "(1,2,3) are concatenated.",
-        **_HEAD,
-    )
     head_first: bool = option(
         True,
         help="Start fine-tuning from the head of a probe instead of a random one (linear heads, no head_epochs).",
@@ -199,14 +187,6 @@ class LearningSettings(FineTuneSettings):
     training: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
-    def encoding(self, *, attentive: bool = False) -> dict[str, Any]:
-        """The arguments of `build_classifier` for what the head is given.
-
-        Args:
-            attentive: The head attends over the tokens, whatever pooling is set.
-        """
-        return {"pooling": "attention" if attentive else self.pooling, "layer": self.layer}
-
     @property
     def head(self) -> dict[str, Any]:
         """The fields of a config that were set for the head."""
@@ -219,15 +199,6 @@ class LearningSettings(FineTuneSettings):
 
     def _set_among(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    def of_model(self, config: "PreTrainedConfig") -> "LearningSettings":
-        """These settings with the pooling and layer that a classifier has."""
-        return replace(self, pooling=config.pooling, layer=config.layer)
-
-    @property
-    def attentive(self) -> bool:
-        """Whether the head attends over the tokens."""
-        return self.pooling == "attention"
 
     def with_values(self, values: Mapping[str, Any]) -> "LearningSettings":
         """These settings with others by name: fields of this class, or of the Trainer's arguments."""

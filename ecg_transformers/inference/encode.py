@@ -43,7 +43,7 @@ class EncoderOutput:
     """Output of an embedder for a batch of windows.
 
     Args:
-        pooled: `(batch, pooled)`: one vector per window, by the pooling that is probed.
+        pooled: `(batch, pooled)`: the vector of each window that is probed.
         tokens: `(batch, tokens, hidden)`; of the last layer where several are read.
         token_mask: Bool `(batch, tokens)`, true = carries signal; `None` if all do.
     """
@@ -71,7 +71,7 @@ class Embedder(Protocol):
 class CheckpointEncoder:
     """The frozen encoder of a classifier: no gradient, evaluation mode.
 
-    Pooling and layer are those of the classifier's config, so that a probe and the saved classifier agree.
+    What is read of it is what the classifier's head is given, so that a probe and the saved classifier agree.
 
     Args:
         model: The classifier; its head is not used.
@@ -91,17 +91,13 @@ class CheckpointEncoder:
 
     @torch.inference_mode()
     def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
-        """Embed a batch; the pooled vector has width 0 for the attention pooling, which a probe learns.
+        """Embed a batch; see `EcgForSequenceClassification.read`.
 
         Args:
             inputs: Output of the extractor, on the device of the model.
         """
-        model = self.model.eval()
-        encoder: Any = model.base_model
-        layers = encoder.encode(layer=model.config.layer, **inputs).layers
-        tokens, token_mask, _ = layers[-1]
-        attentive = model.config.pooling == "attention"
-        return EncoderOutput(tokens[:, 0, :0] if attentive else model.pooling.join(layers), tokens, token_mask)
+        tokens, token_mask, pooled = self.model.eval().read(**inputs)
+        return EncoderOutput(pooled, tokens, token_mask)
 
 
 @dataclass

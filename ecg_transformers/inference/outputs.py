@@ -1,26 +1,28 @@
 """From the tensors of a model to what is reported: the embedding of a window, probabilities of labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from ..readout import Readout
 
 if TYPE_CHECKING:
     from ..modeling import Encoder
 
 __all__ = ["embed_windows", "probabilities"]
 
+# The `pooler_output` of the encoder.
+_OUTPUT = Readout("cls")
 
-def embed_windows(
-    encoder: "Encoder", inputs: Mapping[str, torch.Tensor], *, pooling: str = "cls", layer: int | Sequence[int] = -1
-) -> torch.Tensor:
-    """Embed a batch of windows by a pooling without parameters.
+
+def embed_windows(encoder: "Encoder", inputs: Mapping[str, torch.Tensor], readout: Readout = _OUTPUT) -> torch.Tensor:
+    """Embed a batch of windows.
 
     Args:
         encoder: The encoder.
         inputs: Output of the extractor, on the device of the encoder.
-        pooling: `"cls"` (the encoder's own pooling), `"mean"`, `"max"` or `"cls_mean"`.
-        layer: Layer whose tokens are pooled, or several, whose vectors are concatenated; see `Encoder`.
+        readout: Layers, and a pooling without parameters. Default: the encoder's own pooling of its output.
 
     Returns:
         `(batch, pooled)`.
@@ -29,7 +31,7 @@ def embed_windows(
         CheckpointError: There is no such layer.
     """
     named: dict[str, Any] = dict(inputs)
-    return encoder.make_pooling(pooling, layer).join(encoder.encode(layer=layer, **named).layers)
+    return encoder.make_pooling(readout).join(encoder.encode(layer=readout.layer, **named).layers)
 
 
 def probabilities(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..readout import POOLINGS
 from .token_reductions import AttentionPooling, masked_max, masked_mean
 
-__all__ = ["POOLINGS", "LayerTokens", "Pooling"]
-
-POOLINGS = ("cls", "mean", "max", "cls_mean", "attention")
+__all__ = ["LayerTokens", "Pooling"]
 
 
 class LayerTokens(NamedTuple):

@@ -1,6 +1,5 @@
 """Embeddings of recordings from an encoder."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,11 @@ import torch
 from ..errors import SignalError
 from ..inference.aggregation import aggregate_windows
 from ..inference.outputs import embed_windows
+from ..readout import FIXED_POOLINGS, FixedPooling, Readout
 from .base import WindowPipeline
 from .records import model_inputs, without_statement
 
 __all__ = ["EmbeddingPipeline"]
-
-POOLINGS = ("cls", "mean", "max", "cls_mean")
 
 
 class EmbeddingPipeline(WindowPipeline):
@@ -22,22 +20,22 @@ class EmbeddingPipeline(WindowPipeline):
 
     def _sanitize_parameters(
         self,
-        pooling: str | None = None,
-        layer: int | Sequence[int] | None = None,
+        pooling: FixedPooling | None = None,
+        layer: int | list[int] | None = None,
         windows: bool | None = None,
         **reading: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         self._check_reading(reading, "pooling, layer, windows")
-        if pooling is not None and pooling not in POOLINGS:
-            raise SignalError(f"pooling is {pooling!r}; expected None or one of {', '.join(POOLINGS)}.")
+        if pooling is not None and pooling not in FIXED_POOLINGS:
+            raise SignalError(f"pooling is {pooling!r}; expected None or one of {', '.join(FIXED_POOLINGS)}.")
         forward = {name: value for name, value in (("pooling", pooling), ("layer", layer)) if value is not None}
         return reading, forward, {} if windows is None else {"windows": windows}
 
     def _forward(  # type: ignore[override]
-        self, input_tensors: dict[str, Any], pooling: str = "cls", layer: int | Sequence[int] = -1
+        self, input_tensors: dict[str, Any], pooling: FixedPooling = "cls", layer: int | list[int] = -1
     ) -> dict[str, Any]:
         model: Any = self.model
-        vectors = embed_windows(model, model_inputs(input_tensors, model), pooling=pooling, layer=layer)
+        vectors = embed_windows(model, model_inputs(input_tensors, model), Readout(pooling, layer))
         return {"is_last": input_tensors["is_last"], "embedding": without_statement(vectors, input_tensors)}
 
     def postprocess(  # type: ignore[override]

@@ -8,6 +8,7 @@ from transformers import AutoModel
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.inference.encode import embed_windows
 from ecg_transformers.modeling import Encoder
+from ecg_transformers.readout import Readout
 
 
 @pytest.fixture
@@ -73,24 +74,24 @@ def test_an_inner_layer_is_normalized_and_pooled_by_the_encoder_itself(tester, e
     mask = encoder.token_mask(inputs.get("attention_mask"))
     for number in range(encoder.num_layers):
         want = encoder.pool(encoder.normalize_layer(outputs.hidden_states[number]), mask)
-        torch.testing.assert_close(embed_windows(encoder, inputs, layer=number), want)
+        torch.testing.assert_close(embed_windows(encoder, inputs, Readout("cls", number)), want)
         if tester.has_attentions:
             plain = torch.nn.LayerNorm(want.shape[-1], eps=1e-6, elementwise_affine=False)
             torch.testing.assert_close(encoder.normalize_layer(outputs.hidden_states[number]),
                                        plain(outputs.hidden_states[number]))  # fmt: skip
     for number in (-1, encoder.num_layers):
-        assert torch.equal(embed_windows(encoder, inputs, layer=number), outputs.pooler_output)
+        assert torch.equal(embed_windows(encoder, inputs, Readout("cls", number)), outputs.pooler_output)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "cls_mean"])
 def test_several_layers_are_joined_in_order(tester, encoder, pooling):
     inputs, layers = tester.signal_inputs(), [-1, 0, 1]
-    single = [embed_windows(encoder, inputs, pooling=pooling, layer=layer) for layer in layers]
-    torch.testing.assert_close(embed_windows(encoder, inputs, pooling=pooling, layer=layers), torch.cat(single, 1))
-    assert encoder.make_pooling(pooling, layers).output_size == sum(vector.shape[1] for vector in single)
+    single = [embed_windows(encoder, inputs, Readout(pooling, layer)) for layer in layers]
+    torch.testing.assert_close(embed_windows(encoder, inputs, Readout(pooling, layers)), torch.cat(single, 1))
+    assert encoder.make_pooling(Readout(pooling, layers)).output_size == sum(vector.shape[1] for vector in single)
     with pytest.raises(CheckpointError, match="one layer"):
-        encoder.make_pooling("attention", layers)
+        encoder.make_pooling(Readout("attention", layers))
 
 
 @torch.no_grad()
@@ -101,7 +102,7 @@ def test_layers_above_the_last_one_named_are_not_run(tester, encoder):
     inputs = tester.signal_inputs()
     for layer, run in ((-1, encoder.num_layers), (1, 1), ([0, 1], 1), (0, 0), (-2, encoder.num_layers - 1)):
         calls.clear()
-        embed_windows(encoder, inputs, layer=layer)
+        embed_windows(encoder, inputs, Readout("cls", layer))
         assert calls == list(range(1, run + 1)), layer
 
 
@@ -121,7 +122,7 @@ def test_a_classifier_computes_what_the_encoder_embeds(tester, classifier):
     inputs = tester.signal_inputs()
     for pooling, layer in (("cls", -1), ("mean", 1), ("cls_mean", -2), ("cls", 0), ("max", [1, -1])):
         model = tester.trained(classifier, pooling=pooling, layer=layer)
-        want = model.classifier(embed_windows(model.base_model, inputs, pooling=pooling, layer=layer))
+        want = model.classifier(embed_windows(model.base_model, inputs, Readout(pooling, layer)))
         assert torch.equal(model(**inputs).logits, want)
 
 
@@ -139,9 +140,9 @@ def test_a_truncated_encoder_gives_the_features_of_its_last_layer(tester, encode
         assert not info["missing_keys"]
         assert not info["unexpected_keys"]
         for pooling in ("cls", "mean"):
-            want = embed_windows(encoder, inputs, pooling=pooling, layer=layer)
+            want = embed_windows(encoder, inputs, Readout(pooling, layer))
             for model in (small, again):
-                got = embed_windows(model, inputs, pooling=pooling)
+                got = embed_windows(model, inputs, Readout(pooling))
                 torch.testing.assert_close(got, want, rtol=0, atol=1e-6 * want.abs().max().item())
         assert again.config.pooled_size == embed_windows(again, inputs).shape[1]
     assert encoder.num_layers == tester.num_hidden_layers

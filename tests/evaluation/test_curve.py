@@ -10,6 +10,7 @@ import torch
 from ecg_transformers.errors import CorpusError
 from ecg_transformers.evaluation.probes.curve import ProbeCallback
 from ecg_transformers.inference.encode import Embeddings, embed_windows
+from ecg_transformers.readout import Readout
 
 ARGS = SimpleNamespace(device=torch.device("cpu"), bf16=False)
 
@@ -24,7 +25,7 @@ def probe(single_corpus, extractor, make_model, tmp_path, monkeypatch):
 
     def make(**changes):
         given = {"train": single_corpus, "test": single_corpus.select(np.arange(60) < 30), "extractor": extractor}
-        given |= {"label_set": "all", "every_steps": 2, "pooling": "cls_mean", "layer": -1}
+        given |= {"label_set": "all", "every_steps": 2, "readout": Readout("cls_mean")}
         return ProbeCallback(tmp_path / "probe.json", **(given | changes))
 
     return make, seen
@@ -46,7 +47,7 @@ def test_every_window_of_a_record_is_embedded_as_in_an_evaluation(probe, single_
     assert np.bincount(train.record_index).tolist() == [2 if number % 4 == 0 else 1 for number in range(60)]
     inputs = extractor(single_corpus[4], return_tensors="pt")
     with torch.no_grad():
-        want = embed_windows(model.encoder.eval(), {"input_values": inputs["input_values"]}, pooling="cls_mean")
+        want = embed_windows(model.encoder.eval(), {"input_values": inputs["input_values"]}, Readout("cls_mean"))
     torch.testing.assert_close(train.features[train.record_index == 4], want)
 
 

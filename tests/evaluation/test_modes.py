@@ -29,6 +29,7 @@ from ecg_transformers.evaluation.results.predictions import (
 from ecg_transformers.evaluation.settings import LearningSettings
 from ecg_transformers.inference.encode import predict_records
 from ecg_transformers.metrics.thresholds import fit_thresholds
+from ecg_transformers.readout import Readout
 from ecg_transformers.trainer.fine_tuning import layer_depths
 
 from ..testers.ecg_wav2vec2 import EcgWav2vec2Tester
@@ -200,7 +201,7 @@ def test_predictions_come_back_from_their_file_and_can_be_compared(checkpoint, e
 
 
 def test_depths_rise_from_the_input_to_the_head(checkpoint, splits):
-    model = build_classifier(checkpoint, splits.task, pooling="attention")
+    model = build_classifier(checkpoint, splits.task, readout=Readout("attention"))
     depths = layer_depths(model)
     assert depths["mae_moco.embeddings.cls_token"] == 0
     assert depths["mae_moco.encoder.layer.0.attention.query.weight"] == 1

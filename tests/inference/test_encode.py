@@ -14,13 +14,14 @@ from ecg_transformers.inference.encode import (
     iterate_windows,
     predict_records,
 )
+from ecg_transformers.readout import Readout
 
 TASK = Task("all", ("A", "B"), ("label A", "label B"), "own", "multi_label_classification")
 
 
 @pytest.fixture
 def model(checkpoint):
-    return build_classifier(checkpoint, TASK, pooling="cls_mean").eval()
+    return build_classifier(checkpoint, TASK, readout=Readout("cls_mean")).eval()
 
 
 def test_every_window_of_every_record_comes_once_in_order(single_corpus, extractor):
@@ -47,7 +48,7 @@ def test_masks_of_ones_are_left_out_and_others_kept(single_corpus, extractor):
 def test_the_head_on_cached_features_gives_the_logits_of_the_checkpoint(
     checkpoint, single_corpus, extractor, pooling, layer
 ):
-    model = build_classifier(checkpoint, TASK, pooling=pooling, layer=layer).eval()
+    model = build_classifier(checkpoint, TASK, readout=Readout(pooling, layer)).eval()
     embeddings = encode_corpus(CheckpointEncoder(model, extractor, "tiny"), single_corpus)
     with torch.no_grad():
         windows = model.classifier(embeddings.features).sigmoid().numpy()

@@ -12,6 +12,7 @@ from ecg_transformers.corpora.protocol import Task
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.inference.encode import CheckpointEncoder, embed_windows
+from ecg_transformers.readout import Readout
 
 HUB = Path(__file__).parents[2] / "hub"
 TASK = Task("all", ("A", "B"), ("label A", "label B"), "own", "multi_label_classification")
@@ -37,11 +38,11 @@ def test_a_layer_means_the_same_everywhere(checkpoint, layer, pooling, width, pt
     piped = pipeline("ecg-feature-extraction", model=str(folder), device="cpu")
     vectors = piped(record, pooling=pooling, layer=layer, windows=True)
     assert vectors.shape == (len(inputs["input_values"]), width)
-    classifier = build_classifier(folder, TASK, pooling=pooling, layer=layer, linear_head=True).eval()
+    classifier = build_classifier(folder, TASK, readout=Readout(pooling, layer), linear_head=True).eval()
     probed = CheckpointEncoder(classifier, extractor, "shipped").embed(inputs).pooled
     with torch.no_grad():
         logits = classifier(**inputs).logits
-        embedded = embed_windows(AutoModel.from_pretrained(folder), inputs, pooling=pooling, layer=layer)
+        embedded = embed_windows(AutoModel.from_pretrained(folder), inputs, Readout(pooling, layer))
         torch.testing.assert_close(classifier.classifier(embedded), logits, rtol=1e-4, atol=1e-5)
     for other in (probed.numpy(), embedded.numpy()):
         np.testing.assert_allclose(vectors, other, rtol=1e-4, atol=1e-5)
@@ -58,4 +59,4 @@ def test_a_layer_that_is_not_there_is_refused_alike(ptbxl_records):
         with pytest.raises(CheckpointError, match="layer is"):
             piped(ptbxl_records[0], layer=layer)
         with pytest.raises(CheckpointError, match="layer is"):
-            build_classifier(folder, TASK, layer=layer)
+            build_classifier(folder, TASK, readout=Readout(layer=layer))

@@ -12,6 +12,7 @@ from ecg_transformers.errors import SignalError
 from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.inference.encode import iterate_windows, predict_records
 from ecg_transformers.inference.noise import NOISE_LEVELS, WindowNoise, noise_of_level, window_numbers
+from ecg_transformers.readout import Readout
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "data" / "ecg_selfsupervised"
 TASK = Task("all", ("A", "B"), ("label A", "label B"), "own", "multi_label_classification")
@@ -99,7 +100,7 @@ def test_windows_records_levels_and_seeds_have_noise_of_their_own(single_corpus,
 def test_two_models_see_the_same_noise(checkpoint, single_corpus, extractor):
     seen = []
     for pooling in ("cls", "mean"):
-        model = build_classifier(checkpoint, TASK, pooling=pooling).eval()
+        model = build_classifier(checkpoint, TASK, readout=Readout(pooling)).eval()
         handle = model.base_model.register_forward_pre_hook(
             lambda module, args, kwargs: seen.append(kwargs["input_values"].clone()), with_kwargs=True
         )

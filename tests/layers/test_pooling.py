@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from ecg_transformers.layers.pooling import POOLINGS, Pooling
+from ecg_transformers.layers.pooling import Pooling
 from ecg_transformers.layers.token_reductions import AttentionPooling
+from ecg_transformers.readout import POOLINGS
 
 
 @pytest.fixture

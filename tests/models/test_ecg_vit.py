@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from ecg_transformers import EcgVitConfig, EcgVitModel, MaeMocoConfig, MaeMocoModel
 from ecg_transformers.inference.encode import embed_windows
+from ecg_transformers.readout import Readout
 
 HUB = Path(__file__).parents[2] / "hub" / "mae-moco-ecg"
 
@@ -52,7 +53,7 @@ def test_a_quarter_of_the_blocks_is_a_model_of_its_own():
     """Stages of the layer study: blocks 3, 6 and 9 of 12, and the output."""
     model = EcgVitModel(EcgVitConfig(window_size=400)).eval()
     inputs = {"input_values": torch.randn(2, 12, 400, generator=torch.Generator().manual_seed(1))}
-    fused = embed_windows(model, inputs, layer=[3, 6, 9, -1])
+    fused = embed_windows(model, inputs, Readout("cls", [3, 6, 9, -1]))
     assert fused.shape == (2, 1536)
     for number, layer in enumerate((3, 6, 9, 12)):
         small = model.truncate(layer)

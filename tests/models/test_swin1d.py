@@ -8,6 +8,7 @@ from ecg_transformers import Swin1dConfig, Swin1dFeatureExtractor, Swin1dForSequ
 from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.features.steps import patchify
 from ecg_transformers.inference.encode import embed_windows
+from ecg_transformers.readout import Readout
 from ecg_transformers.trainer.trainer import EcgTrainer
 
 
@@ -51,13 +52,13 @@ def test_a_truncated_model_equals_the_features_of_its_stage(swin_t, signal, tmp_
         small = swin_t.truncate(stage)
         assert count(small) < count(swin_t)
         assert (small.config.hidden_size, small.config.pooled_size) == (width, width)
-        want = embed_windows(swin_t, {"input_values": signal}, layer=stage)
+        want = embed_windows(swin_t, {"input_values": signal}, Readout("cls", stage))
         torch.testing.assert_close(small(signal).pooler_output, want, rtol=0, atol=1e-6)
     small.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path)
     assert (type(again), again.config.final_norm, again.config.depths) == (Swin1dModel, False, [2, 2, 6])
     torch.testing.assert_close(again(signal).pooler_output, want, rtol=0, atol=1e-6)
-    fused = embed_windows(swin_t, {"input_values": signal}, layer=[1, 2, 3, -1])
+    fused = embed_windows(swin_t, {"input_values": signal}, Readout("cls", [1, 2, 3, -1]))
     assert fused.shape == (2, 1440)
     torch.testing.assert_close(fused[:, 288:672], want)
     torch.testing.assert_close(fused[:, 672:], swin_t(signal).pooler_output)

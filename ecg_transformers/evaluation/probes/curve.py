@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ...errors import CorpusError
 from ...files import write_text
 from ...hashing import integer_hash
 from ...inference.encode import Embeddings, EncoderOutput, embed_windows, encode_corpus
+from ...readout import Readout
 from ...trainer.run_record import SpeedCallback
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = ["ProbeCallback"]
 
 logger = logging.get_logger(__name__)
 
+_DEFAULT_READOUT = Readout()
+
 
 @dataclass
 class _FrozenEncoder:
@@ -34,18 +37,18 @@ class _FrozenEncoder:
     Args:
         encoder: The encoder, in evaluation mode.
         extractor: Its feature extractor.
-        encoding: For `embed_windows`.
+        readout: What is read of the encoder.
         name: Not used.
     """
 
     encoder: "Encoder"
     extractor: "EcgFeatureExtractor"
-    encoding: Mapping[str, Any]
+    readout: Readout
     name: str = "encoder"
 
     def embed(self, inputs: Mapping[str, torch.Tensor]) -> EncoderOutput:
         """Embed a batch; without tokens, which a linear probe does not take."""
-        pooled = embed_windows(self.encoder, inputs, **self.encoding)
+        pooled = embed_windows(self.encoder, inputs, self.readout)
         return EncoderOutput(pooled, pooled[:, None, :0], None)
 
 
@@ -69,8 +72,7 @@ class ProbeCallback(TrainerCallback):
         speed: Speed measurement, paused during a probe.
         resumed: Keep the earlier entries of the file. Default: no.
         log: Called with the result: the Trainer's `log`.
-        **encoding: For `embed_windows`: what the probe is given of the encoder. A pooling of `None` is the encoder's
-            `default_pooling`.
+        readout: What the probe is given of the encoder. Default: that of a head, see `Encoder.resolved`.
     """
 
     def __init__(
@@ -88,13 +90,13 @@ class ProbeCallback(TrainerCallback):
         speed: SpeedCallback | None = None,
         resumed: bool = False,
         log: Callable[[dict[str, float]], None] | None = None,
-        **encoding: Any,
+        readout: Readout = _DEFAULT_READOUT,
     ) -> None:
         self.path = Path(path)
         self.extractor = extractor
         self.label_set = label_set
         self.every_steps = every_steps
-        self.encoding = encoding
+        self.readout = readout
         self.l2 = l2
         self.speed = speed
         self.log = log
@@ -136,9 +138,9 @@ class ProbeCallback(TrainerCallback):
     def _probe(self, args: Any, state: Any, model: Any) -> None:
         if state.is_world_process_zero:
             encoder = model.encoder
-            self.encoding["pooling"] = self.encoding.get("pooling") or encoder.default_pooling
+            self.readout = encoder.resolved(self.readout)
             was_training = encoder.training
-            frozen = _FrozenEncoder(encoder.eval(), self.extractor, self.encoding)
+            frozen = _FrozenEncoder(encoder.eval(), self.extractor, self.readout)
             embedded = [encode_corpus(frozen, part, bf16=args.bf16, device=args.device) for part, _ in self.parts]
             encoder.train(was_training)
             score = self._judge(*embedded)
@@ -164,7 +166,7 @@ class ProbeCallback(TrainerCallback):
     def _write(self) -> None:
         facts = {
             "labels": self.label_set,
-            **self.encoding,
+            **asdict(self.readout),
             "l2": self.l2,
             "train_records": len(self.parts[0][0]),
             "test_records": len(self.parts[1][0]),

@@ -5,14 +5,16 @@ Writers, tables and plots of entries share these names; so this file imports non
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from ...corpora.identification import PATIENTS
 from ...metrics.table import metric_title
+from ...readout import Readout
 from ..modes import MODES, mode_title
 
 __all__ = [
-    "ENCODING_FIELDS",
+    "READOUT_FIELDS",
     "KEY_FIELDS",
     "label_efficiency_curves",
     "field_text",
@@ -27,12 +29,12 @@ __all__ = [
 ]
 
 # What the head is given of the encoder; the config of a classifier has the same names.
-ENCODING_FIELDS = ("pooling", "layer")
+READOUT_FIELDS = tuple(field.name for field in fields(Readout))
 # Entries that share these can be compared with each other.
 TASK_FIELDS = ("corpus", "corpus_version", "labels", "split", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
-    "checkpoint", "mode", "initialisation", *ENCODING_FIELDS, "aggregate", "sampling_rate", "window_seconds",
+    "checkpoint", "mode", "initialisation", *READOUT_FIELDS, "aggregate", "sampling_rate", "window_seconds",
     "window_stride_seconds", "leads", "train_leads", "unit",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.

@@ -16,7 +16,7 @@ from ..classifier import pretraining_facts
 from ..modes import mode_title
 from ..outcomes import Outcome, recorded
 from ..settings import ReportSettings
-from .entries import ENCODING_FIELDS, metric_title, size_text, unfinished_text
+from .entries import READOUT_FIELDS, metric_title, size_text, unfinished_text
 from .predictions import (
     FEW_POSITIVES,
     Predictions,
@@ -111,7 +111,7 @@ class Evaluation:
     def _file_name(self, outcome: Outcome) -> str:
         """A file name that identifies the predictions."""
         splits, config = self.splits, outcome.model.config
-        pooled, layer = (getattr(config, name) for name in ENCODING_FIELDS)
+        pooled, layer = (getattr(config, name) for name in READOUT_FIELDS)
         parts = [self.name.replace("/", "-"), splits.evaluate.corpus.name, outcome.mode.name, outcome.initialization]
         parts += [splits.task.label_set, pooled]
         parts += [f"layer{layer if isinstance(layer, int) else '-'.join(map(str, layer))}"] if layer != -1 else []
@@ -168,7 +168,7 @@ class Evaluation:
             "train_fraction": splits.train_fraction,
             "records_without_label": splits.left_out,
             "labels_without_training": list(splits.untrained),
-            **{name: getattr(config, name) for name in ENCODING_FIELDS},
+            **{name: getattr(config, name) for name in READOUT_FIELDS},
             "aggregate": outcome.settings["aggregate"],
             "window_seconds": config.window_size / config.sampling_rate,
             "window_stride_seconds": self.extractor.stride_seconds,

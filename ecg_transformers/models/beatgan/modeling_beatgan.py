@@ -435,6 +435,6 @@ class BeatganForAnomalyDetection(BeatganGenerator):
 
 
 class BeatganForSequenceClassification(EcgForSequenceClassification, BeatganPreTrainedModel):
-    """Encoder of BeatGAN with a linear layer on the latent vector, or on another pooling of its tokens."""
+    """Encoder of BeatGAN with a linear layer on the latent vector, or on another vector of its tokens."""
 
     encoder_class = BeatganModel

@@ -55,6 +55,6 @@ class MaeMocoModel(MaeMocoPreTrainedModel, EcgVitModel):
 
 
 class MaeMocoForSequenceClassification(EcgForSequenceClassification, MaeMocoPreTrainedModel):
-    """MAE-MoCo encoder with a linear layer on [CLS] or on another pooling of its tokens."""
+    """MAE-MoCo encoder with a linear layer on [CLS] or on another vector of its tokens."""
 
     encoder_class = MaeMocoModel

@@ -13,7 +13,7 @@ class MaeNextclipModel(MaeMocoModel):
 
 
 class MaeNextclipForSequenceClassification(MaeMocoForSequenceClassification):
-    """MAE-NextClip encoder with a linear layer on [CLS] or on another pooling of its tokens."""
+    """MAE-NextClip encoder with a linear layer on [CLS] or on another vector of its tokens."""
 
     config_class = MaeNextclipConfig
     encoder_class = MaeNextclipModel

@@ -33,7 +33,7 @@ class SiBeatganForAnomalyDetection(BeatganForAnomalyDetection):
 
 
 class SiBeatganForSequenceClassification(BeatganForSequenceClassification):
-    """Encoder of SI-BeatGAN with a linear layer on the latent vector, or on another pooling of its tokens."""
+    """Encoder of SI-BeatGAN with a linear layer on the latent vector, or on another vector of its tokens."""
 
     config_class = SiBeatganConfig
     encoder_class = SiBeatganModel

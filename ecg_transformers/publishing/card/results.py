@@ -12,7 +12,7 @@ from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
 from ...corpora.identification import PATIENTS
 from ...errors import CheckpointError
-from ...evaluation.results.entries import ENCODING_FIELDS, field_text, metric_title, mode_title
+from ...evaluation.results.entries import READOUT_FIELDS, field_text, metric_title, mode_title
 from ...metrics.table import METRICS
 
 __all__ = [
@@ -36,7 +36,7 @@ REQUIRED_FIELDS = (
 
 # Fields that make two entries incomparable. Corpus, labels and mode are named in every row, others where they vary.
 SETTING_FIELDS = (
-    "corpus", "sampling_rate", "labels", "mode", *ENCODING_FIELDS, "train_fraction", "min_positives", "aggregate",
+    "corpus", "sampling_rate", "labels", "mode", *READOUT_FIELDS, "train_fraction", "min_positives", "aggregate",
     "window_seconds", "window_stride_seconds", "leads", "train_leads", "unit", "seed",
 )  # fmt: skip
 NAMED_FIELDS = ("corpus", "labels", "mode", "min_positives")

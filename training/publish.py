@@ -10,6 +10,7 @@ in hub_cards/NAME (or --card), else from the run's own results.json.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from ecg_transformers.publishing import Publication
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# A real recording whose license allows publishing it; it ships with the tests.
-GOLDEN_RECORD = REPOSITORY / "tests" / "data" / "ptbxl" / "00001_lr"
-GOLDEN_SOURCE = "PTB-XL 1.0.3, CC BY 4.0"
+# Real recordings whose license allows publishing them; they ship with the tests. The first with the leads is taken.
+GOLDEN_RECORDS = {
+    "ptbxl/00001_lr": "PTB-XL 1.0.3, CC BY 4.0",
+    "mitdb/100": "MIT-BIH Arrhythmia Database 1.0.0, ODC-By 1.0",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--public", action="store_true", help="make a new repository public")
     add("--card", type=Path, metavar="DIR", help="folder with card.md and results.json (default: see above)")
     add("--golden_record", type=Path, metavar="RECORD", help="recording of the golden file; it is published (default: "
-        "the checkpoint's, else one of PTB-XL)")  # fmt: skip
+        "the checkpoint's, else one of PTB-XL or MIT-BIH)")  # fmt: skip
     add("--golden_source", default="", metavar="TEXT", help="corpus and license of the golden recording")
     add("--source", default="", metavar="URL", help="address of the repository of the package: the card links it and "
         "says how to install from it")  # fmt: skip
@@ -63,6 +66,19 @@ def find_card(options: argparse.Namespace) -> Path | None:
     return folder if name and folder.is_dir() else None
 
 
+def find_golden(checkpoint: Path) -> tuple[Path | None, str]:
+    """Returns a golden recording with the leads of a checkpoint, and its source; none where there is no such one."""
+    from ecg_transformers import read_record
+
+    preprocessor = checkpoint / "preprocessor_config.json"
+    leads = json.loads(preprocessor.read_text(encoding="utf-8"))["lead_names"] if preprocessor.is_file() else []
+    for name, source in GOLDEN_RECORDS.items():
+        path = REPOSITORY / "tests" / "data" / name
+        if path.with_suffix(".hea").is_file() and set(leads) <= set(read_record(path).leads or ()):
+            return path, source
+    return None, ""
+
+
 def main(argv: list[str] | None = None) -> "Publication":
     options = parser().parse_args(arguments_of(argv))
     # Here, so that help is there at once.
@@ -72,9 +88,8 @@ def main(argv: list[str] | None = None) -> "Publication":
     if options.output_dir is None and options.repo_id is None:
         raise CheckpointError("No destination given; set --output_dir DIR or --repo_id OWNER/NAME.")
     golden, source = options.golden_record, options.golden_source
-    has_golden = golden is not None or (options.checkpoint / GOLDEN_FILE).is_file()
-    if not has_golden and GOLDEN_RECORD.with_suffix(".hea").is_file():
-        golden, source = GOLDEN_RECORD, GOLDEN_SOURCE
+    if golden is None and not (options.checkpoint / GOLDEN_FILE).is_file():
+        golden, source = find_golden(options.checkpoint)
     done = publish(
         options.checkpoint,
         options.repo_id,

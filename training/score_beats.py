@@ -5,6 +5,11 @@
 DIR is made by  prepare.py mitdb_beats.  The split `published/N` has the same patients in training and in test: nothing
 can be concluded from it alone. Without --model only the baselines are scored; a model must have been trained on the
 split (pretrain.py --split). Intervals and differences are over patients.
+
+    python training/score_beats.py --corpus DIR --model RUN --card NAME --as_used DIR
+
+writes what publish.py makes the card NAME from: results.json, run.json and pictures in hub_cards/NAME. --as_used names
+the official tree of the recordings, which the pipeline then scores as a user would: with detected beats.
 """
 
 from ecg_transformers.commands.beat_options import BeatScoringArguments

@@ -37,5 +37,10 @@ class BeatScoringArguments:
     baselines: bool = option(True, help="Score the baselines, too.", group="Data")
     resamples: int = option(1000, help="Number of bootstrap resamples of the patients.", group="Report")
     seed: int = option(0, help="Seed of the resamples and of the isolation forest.", group="Report")
-    card: str | None = option(None, help="Add the entries to hub_cards/CARD/results.json.", group="Report")
+    card: str | None = option(
+        None,
+        help="Name of the one checkpoint in the entries; they are added to hub_cards/CARD/results.json.",
+        group="Report",
+        recorded=False,
+    )
     output_dir: str = option("runs/score_beats", help="Folder of results.json.", recorded=False)

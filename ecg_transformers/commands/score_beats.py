@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,36 @@ from ..corpora.sources.mitdb_beats import beat_contract
 from ..errors import ArgumentsError, CheckpointError, check_names
 from ..evaluation.beats.baselines import (
     BASELINES,
-    BeatTask,
+    DETECTED,
+    RANK_SUM,
     beat_task,
     median_distance,
     rank_sum,
+    rank_sum_with,
     short_interval,
 )
 from ..evaluation.beats.checkpoint import BeatScorer
-from ..evaluation.beats.report import METRIC_TITLES, Measured, ScoredBeats, as_facts, measure, paired, table
-from ..evaluation.results.store import add_to_card, merge_results
+from ..evaluation.beats.report import (
+    METRIC_TITLES,
+    MODE,
+    Measured,
+    ScoredBeats,
+    as_facts,
+    flagged,
+    measure,
+    paired,
+    split_facts,
+    table,
+)
+from ..evaluation.classifier import pretraining_facts
+from ..evaluation.outcomes import recorded
+from ..evaluation.results.report import NO_PRETRAINING, compared
+from ..evaluation.results.store import add_to_card, card_folder, merge_results
 from ..features.extractor import EcgFeatureExtractor
-from ..trainer.run_record import find_commit
+from ..metrics.patients import MIN_BEATS
+from ..trainer.run_record import describe_hardware, find_commit
 from .beat_options import BeatScoringArguments
+from .beat_pictures import BeatPictures
 from .beats_as_used import score_as_used
 from .command_line import parse_command_line, with_negations
 from .options import build, converted, declared_options, option_types
@@ -36,9 +54,10 @@ __all__ = ["BeatScoring", "read_beat_arguments"]
 
 logger = logging.get_logger(__name__)
 
-# Share of the normal validation beats below the threshold of a baseline.
+# Share of the normal beats below a threshold: of validation for baselines, of the patient for a calibrated network.
 QUANTILE = 0.99
-RANK_SUM = "ranks of RR and median beat added"
+# Start of a recording whose normal beats calibrate the model for its patient (s).
+CALIBRATION_SECONDS = 300
 
 
 def read_beat_arguments(argv: Sequence[str]) -> BeatScoringArguments:
@@ -62,16 +81,46 @@ def read_beat_arguments(argv: Sequence[str]) -> BeatScoringArguments:
     return build(BeatScoringArguments, values)
 
 
+@dataclass(eq=False)
+class _Scorer:
+    """What one scorer gave on the splits of a group.
+
+    Args:
+        checkpoint: The checkpoint, if its network is in the scores.
+        parts: Scored test beats of each split.
+        by_record: The same with the threshold scaled to each recording, where the checkpoint was calibrated.
+        by_patient: Those behind the first minutes of each recording, whose normal beats set the threshold.
+        facts: Further facts of its entry.
+    """
+
+    checkpoint: str | None = None
+    parts: list[ScoredBeats] = field(default_factory=list)
+    by_record: list[ScoredBeats] = field(default_factory=list)
+    by_patient: list[ScoredBeats] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
 class BeatScoring:
     """Scores the beats of a corpus by baselines and checkpoints, split by split.
 
     Args:
         arguments: The settings.
         print_line: Called with each line for the screen.
+
+    Raises:
+        ArgumentsError: A card of no checkpoint, or of several.
     """
 
     def __init__(self, arguments: BeatScoringArguments, *, print_line: Callable[[str], None] = logger.info) -> None:
         self.arguments, self.print_line = arguments, print_line
+        self.names = {checkpoint: checkpoint for checkpoint in arguments.model}
+        if arguments.card is not None:
+            if len(arguments.model) != 1:
+                raise ArgumentsError(
+                    f"--card {arguments.card} is the card of one checkpoint, and {len(arguments.model)} are given. "
+                    "Set --model to that one."
+                )
+            self.names = {arguments.model[0]: arguments.card}
         self.corpus = load_corpus(arguments.corpus)
         self.classes = beat_classes(self.corpus)
         self.extractor = EcgFeatureExtractor(**vars(beat_contract()))
@@ -96,23 +145,27 @@ class BeatScoring:
         merge_results(folder / "results.json", entries)
         self.print_line(f"-> {folder / 'results.json'}")
         if self.arguments.card is not None:
-            self.print_line(f"-> {add_to_card(self.arguments.card, entries)}")
+            run = self.arguments.model[0]
+            self.print_line(f"-> {add_to_card(self.arguments.card, entries, run=run)}")
         return entries
 
     def _group(self, group: str, splits: Sequence[BeatSplit]) -> list[dict[str, Any]]:
         """One split, or the mean of five."""
-        parts: dict[str, list[ScoredBeats]] = {}
+        scorers: dict[str, _Scorer] = {}
         for split in splits:
-            for title, part in self._split(split).items():
-                parts.setdefault(title, []).append(part)
+            self._score(split, scorers)
         if self.arguments.as_used is not None:
-            for checkpoint in self.arguments.model:
-                detected = score_as_used(checkpoint, self.corpus, splits, self.arguments.as_used)
-                self.print_line(f"{checkpoint}, detected beats: {detected}")
-                parts[f"{checkpoint}, detected beats"] = [detected.scored]
+            for checkpoint, name in self.names.items():
+                folder = self.arguments.output_dir if self.arguments.card is None else card_folder(self.arguments.card)
+                pictures = BeatPictures(folder)
+                detected = score_as_used(checkpoint, self.corpus, splits, self.arguments.as_used, pictures=pictures)
+                self.print_line(f"{name}, detected beats: {detected}")
+                facts = {"detected": detected.facts}
+                scorers[f"{name}{DETECTED}"] = _Scorer(checkpoint, [detected.scored], facts=facts)
+                scorers[f"{RANK_SUM}{DETECTED}"] = _Scorer(None, [detected.ranked], facts=facts)
         measured = {
-            title: measure(found, resamples=self.arguments.resamples, seed=self.arguments.seed)
-            for title, found in parts.items()
+            title: measure(one.parts, resamples=self.arguments.resamples, seed=self.arguments.seed)
+            for title, one in scorers.items()
         }
         self.print_line(self._title(group, splits))
         self.print_line(table(measured))
@@ -124,46 +177,57 @@ class BeatScoring:
             for other, differences in against.items():
                 lines = ", ".join(f"{METRIC_TITLES[name]} {_signed(one)}" for name, one in differences.items())
                 self.print_line(f"{title} minus {other}: {lines}")
-            entries.append(self._entry(title, group, splits, values, against))
+            entries.append(self._entry(title, scorers[title], group, splits, values, against))
         return entries
 
     def _compared(self, title: str, other: str) -> bool:
         """Whether two scorers are compared: a checkpoint with the others, the rank sum with and without it."""
-        with_network = f"{RANK_SUM}, and "
-        if title.startswith(with_network):
+        sums = [rank_sum_with(name) for name in self.names.values()]
+        if title in sums:
             return other == RANK_SUM
-        return title in self.arguments.model and other != title and not other.startswith(with_network)
+        return title in self.names.values() and other not in (title, *sums)
 
-    def _split(self, split: BeatSplit) -> dict[str, ScoredBeats]:
-        """Scores of the test beats by everything that is compared."""
-        normal = split.validation[self.classes[split.validation] == 0]
-        rows = np.concatenate([normal, split.test])
-        found: dict[str, ScoredBeats] = {}
+    def _score(self, split: BeatSplit, scorers: dict[str, _Scorer]) -> None:
+        """Add the scores of the test beats of a split by everything that is compared."""
+
+        def add(title: str, scores: np.ndarray, threshold: float | None, checkpoint: str | None = None) -> ScoredBeats:
+            rows = split.test
+            part = ScoredBeats(self.classes[rows], scores, self.corpus.patient_ids[rows], threshold)
+            scorers.setdefault(title, _Scorer(checkpoint)).parts.append(part)
+            return part
+
         task = replace(self.task, split=split)
         own = [short_interval(task, split.test), median_distance(task, split.test)]
-        if self.arguments.baselines:
-            found |= self._baselines(task, rows, len(normal))
+        # The most demanding comparison comes first.
         if self.arguments.baselines or self.arguments.model:
-            found[RANK_SUM] = self._scored(split, rank_sum(*own), None)
-        for checkpoint in self.arguments.model:
-            scorer = BeatScorer(checkpoint)
-            scores = scorer.score(self.corpus.select(split.test))
-            found[checkpoint] = self._scored(split, scores, scorer.threshold)
-            found[f"{RANK_SUM}, and those of {checkpoint}"] = self._scored(split, rank_sum(*own, scores), None)
-        return found
+            add(RANK_SUM, rank_sum(*own), None)
+        if self.arguments.baselines:
+            normal = split.validation[self.classes[split.validation] == 0]
+            for title, scorer in BASELINES.values():
+                scores = scorer(task, np.concatenate([normal, split.test]))
+                if scores is not None:
+                    add(title, scores[len(normal) :], float(np.quantile(scores[: len(normal)], QUANTILE)))
+        for checkpoint, name in self.names.items():
+            network = BeatScorer(checkpoint)
+            scores = network.score(self.corpus.select(split.test))
+            part = add(name, scores, network.threshold, checkpoint)
+            scaled = network.record_thresholds(scores, self.corpus.parent_ids[split.test])
+            if scaled is not None:
+                scorers[name].by_record.append(replace(part, threshold=scaled))
+                scorers[name].by_patient.append(self._calibrated(part, split.test))
+            add(rank_sum_with(name), rank_sum(*own, scores), None, checkpoint)
 
-    def _baselines(self, task: BeatTask, rows: np.ndarray, num_normal: int) -> dict[str, ScoredBeats]:
-        found = {}
-        for title, scorer in BASELINES.values():
-            scores = scorer(task, rows)
-            if scores is not None:
-                threshold = float(np.quantile(scores[:num_normal], QUANTILE))
-                found[title] = self._scored(task.split, scores[num_normal:], threshold)
-        return found
-
-    def _scored(self, split: BeatSplit, scores: np.ndarray, threshold: float | None) -> ScoredBeats:
-        rows = split.test
-        return ScoredBeats(self.classes[rows], scores, self.corpus.patient_ids[rows], threshold)
+    def _calibrated(self, part: ScoredBeats, rows: np.ndarray) -> ScoredBeats:
+        """The beats behind the first minutes of each recording; the threshold is from its normal beats before."""
+        parents = self.corpus.parent_ids[rows]
+        early = self.corpus.starts[rows] < CALIBRATION_SECONDS * self.extractor.sampling_rate
+        thresholds = np.full(len(rows), np.nan)
+        for parent in np.unique(parents):
+            normal = part.scores[early & (parents == parent) & (part.classes == 0)]
+            if len(normal) >= MIN_BEATS:
+                thresholds[parents == parent] = np.quantile(normal, QUANTILE)
+        kept = ~early & ~np.isnan(thresholds)
+        return ScoredBeats(part.classes[kept], part.scores[kept], part.patient_ids[kept], thresholds[kept])
 
     def _title(self, group: str, splits: Sequence[BeatSplit]) -> str:
         shared = "patients are in training AND in test" if splits[0].shares_patients else "patients are kept apart"
@@ -174,37 +238,52 @@ class BeatScoring:
     def _entry(
         self,
         title: str,
+        scorer: _Scorer,
         group: str,
         splits: Sequence[BeatSplit],
         values: Mapping[str, Measured],
         against: Mapping[str, Mapping[str, Measured]],
     ) -> dict[str, Any]:
         """One entry of `results.json`."""
-        main = next(name for name in METRIC_TITLES if name in values)
-        tests = [split.test for split in splits]
+        pretraining: dict[str, Any] = dict(NO_PRETRAINING)
+        if scorer.checkpoint is not None:
+            pretraining = pretraining_facts(scorer.checkpoint)
+        config = pretraining.pop("config", "")
+        if scorer.by_record:
+            parts = {"saved": scorer.parts, "record": scorer.by_record, "patient": scorer.by_patient}
+            scorer.facts["flagged"] = {
+                name: flagged(found)
+                for name, found in parts.items()
+                if any((part.classes == 0).any() for part in found)
+            }
         return {
             "checkpoint": title,
-            "mode": "anomaly_detection",
-            "initialisation": "pretrained" if title in self.arguments.model else "none",
-            "corpus": self.corpus.name,
-            "corpus_version": self.corpus.info["version"],
-            "corpus_hash": self.corpus.hash,
+            "mode": MODE,
+            "initialisation": "none" if scorer.checkpoint is None else "pretrained",
+            **split_facts(self.corpus, group, splits),
             "sampling_rate": self.extractor.sampling_rate,
-            "labels": "aami",
-            "split": group,
-            "shares_patients": splits[0].shares_patients,
-            "records": sum(map(len, tests)),
-            "patients": len(np.unique(self.corpus.patient_ids[np.concatenate(tests)])),
-            "metric": main,
-            **as_facts(values)[main],
+            **_values(values),
             "metrics": as_facts(values),
-            "differences": {other: as_facts(differences) for other, differences in against.items()},
+            **compared(
+                [{"against": other, **_values(one), "metrics": as_facts(one)} for other, one in against.items()]
+            ),
+            **scorer.facts,
             "resamples": self.arguments.resamples,
             "unit": "patient",
             "seed": self.arguments.seed,
-            "commit": find_commit(),
-            "date": date.today().isoformat(),
+            "settings": {"mode": MODE, **recorded(self.arguments), "splits": [group]},
+            "pretraining": pretraining,
+            "config": config,
+            "commit": find_commit() or "",
+            "hardware": describe_hardware(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def _values(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """The metric that judges, its value and interval."""
+    main = next(name for name in METRIC_TITLES if name in measured)
+    return {"metric": main, **as_facts(measured)[main]}
 
 
 def _signed(one: Measured) -> str:

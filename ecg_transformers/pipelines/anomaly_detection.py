@@ -243,19 +243,16 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
 
     def _level(self, beats: BeatStream, reference: RecordReference | None, calibrate: str) -> float:
         """Median score of the recording over that of the normal beats of the checkpoint."""
-        usual = (self.model.config.score_statistics or {}).get("q50")
-        if calibrate != "record" or not usual:
-            raise CheckpointError(
-                f"calibrate is {calibrate!r} and the median score of normal beats (config.score_statistics) {usual}; "
-                "expected 'record' and a calibrated checkpoint. Leave calibrate out, or calibrate the model first."
-            )
-        scores = []
+        if calibrate != "record":
+            raise SignalError(f"calibrate is {calibrate!r}; expected 'record', or nothing.")
+        scores: list[float] = []
+        model: Any = self.model
         for block in beats.blocks(reference, every=beats.step):
             if block.features is not None:
                 rows: list[dict[str, Any]] = [{"threshold": np.inf} for _ in block.numbers]
                 found = self.forward({"is_last": False, "rows": rows, "tensors": block.features})
                 scores += [row["score"] for row in found["rows"]]
-        return float(np.nanmedian(scores) / usual) if scores else 1.0
+        return model.record_level(torch.tensor(scores, dtype=torch.float64)) if scores else 1.0
 
 
 def _open(

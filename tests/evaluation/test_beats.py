@@ -20,8 +20,17 @@ from ecg_transformers.corpora.sources.mitdb import DS1, PACED
 from ecg_transformers.corpora.sources.mitdb_beats import beats_definition
 from ecg_transformers.errors import ArgumentsError, CheckpointError, CorpusError
 from ecg_transformers.evaluation.beats import baselines
-from ecg_transformers.evaluation.beats.baselines import BASELINES, BeatTask, rank_sum
-from ecg_transformers.evaluation.beats.report import ScoredBeats, measure, paired, table
+from ecg_transformers.evaluation.beats.baselines import BASELINES, RANK_SUM, BeatTask, rank_sum, rank_sum_with
+from ecg_transformers.evaluation.beats.report import ScoredBeats, flagged, measure, paired, table
+from ecg_transformers.publishing.card.beats import (
+    added_value,
+    alarms_text,
+    as_used_text,
+    beats_table,
+    find_beat_entries,
+)
+from ecg_transformers.publishing.card.results import evaluation_results, load_results
+from ecg_transformers.trainer.data import WindowDataset
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +42,10 @@ def corpus(tmp_path_factory):
     rows = []
     for patient in [patient for fold in PATIENT_FOLDS for patient in fold]:
         whole = CorpusRecord(
-            np.zeros((1, 20_000), np.float32), 360, ("MLII",), record_id=patient, name=str(patient),
+            np.zeros((1, 120_000), np.float32), 360, ("MLII",), record_id=patient, name=str(patient),
             patient_id=patient, fold=1 if patient in DS1 else 2,
         )  # fmt: skip
-        place, mean = 200, random.normal(size=320) * 0.05
+        place, mean = 108_000 - 20 * 300, random.normal(size=320) * 0.05  # both sides of five minutes
         for symbol in ["N", "N", "V", "N", "N", "A", "N"] * 5 + ["V", "A", "N"]:
             place += int(random.normal(300, 5)) - (100 if symbol in "VA" else 0)
             beat = whole.part(place - 140, place + 180, labels=(symbol,))
@@ -174,19 +183,82 @@ def test_normal_beats_of_a_split_train_and_validate(corpus):
         split_beats([corpus, corpus], "patients/2")
 
 
-def test_a_checkpoint_is_compared_and_added_to_the_rank_sum(corpus, tmp_path):
+@pytest.fixture(scope="module")
+def checkpoint(corpus, tmp_path_factory):
     torch.manual_seed(0)
-    folder = tmp_path / "model"
-    BeatganForAnomalyDetection(BeatganConfig(base_channels=2, latent_size=4)).eval().save_pretrained(folder)
-    BeatganFeatureExtractor().save_pretrained(folder)
+    model = BeatganForAnomalyDetection(BeatganConfig(base_channels=2, latent_size=4)).eval()
+    extractor = BeatganFeatureExtractor()
+    model.calibrate(WindowDataset(corpus.select(range(200)), extractor).__getitems__(range(200))["input_values"])
+    folder = tmp_path_factory.mktemp("run")
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    facts = {"split": "de_chazal", "records": 416, "steps": 5, "epochs": 1.0, "hours": 0.1, "config": "small.yaml"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    return str(folder)
+
+
+def test_a_checkpoint_is_compared_and_added_to_the_rank_sum(corpus, checkpoint, tmp_path):
     arguments = BeatScoringArguments(
-        corpus=str(corpus.path), model=[str(folder)], baselines=False, resamples=10, output_dir=str(tmp_path / "out")
+        corpus=str(corpus.path), model=[checkpoint], baselines=False, resamples=10, output_dir=str(tmp_path / "out")
     )
     lines = []
     entries = {entry["checkpoint"]: entry for entry in BeatScoring(arguments, print_line=lines.append).run()}
-    alone = "ranks of RR and median beat added"
-    assert list(entries) == [alone, str(folder), f"{alone}, and those of {folder}"]
-    assert list(entries[str(folder)]["differences"]) == [alone]
-    assert list(entries[f"{alone}, and those of {folder}"]["differences"]) == [alone]
-    assert "f1" not in entries[str(folder)]["metrics"]  # there is no threshold
-    assert any(line.startswith(f"{folder} minus {alone}") for line in lines)
+    with_it = f"{RANK_SUM}, and those of {checkpoint}"
+    assert list(entries) == [RANK_SUM, checkpoint, with_it]
+    for title in (checkpoint, with_it):
+        assert entries[title]["difference"]["against"] == RANK_SUM
+        assert "differences" not in entries[title]
+    assert entries[checkpoint]["pretraining"]["records"] == 416
+    assert entries[checkpoint]["config"] == "small.yaml"
+    assert any(line.startswith(f"{checkpoint} minus {RANK_SUM}") for line in lines)
+
+
+def test_entries_of_a_card_are_those_that_publishing_reads(corpus, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"corpus": str(corpus.path), "card": "beatgan-x", "resamples": 10, "output_dir": "out"}
+    with pytest.raises(ArgumentsError, match=r"2 are given. Set --model"):
+        BeatScoring(BeatScoringArguments(model=[checkpoint, "other"], **options))
+    BeatScoring(BeatScoringArguments(model=[checkpoint], **options)).run()
+    results = load_results(tmp_path / "hub_cards" / "beatgan-x" / "results.json")
+    assert json.loads((tmp_path / "hub_cards" / "beatgan-x" / "run.json").read_text())["steps"] == 5
+    assert not any(checkpoint in json.dumps(entry) for entry in results)
+    found = find_beat_entries(results, "beatgan-x")
+    assert next(iter(found)) == "beatgan-x"
+    own = found["beatgan-x"]
+    assert (own["train_folds"], own["evaluate_folds"], own["patients"]) == ([1], [2], 21)
+    assert set(own["train_patients"]) < set(DS1)
+    assert {one["against"] for one in own["differences"]} == {RANK_SUM, *(title for title, _ in BASELINES.values())}
+    lines = beats_table(found).splitlines()
+    assert len([line for line in lines if line.startswith("| ")]) == 2 + len(BASELINES) + 3
+    assert "10 resamples" in beats_table(found)
+    assert "Does the network add" in added_value(found)
+    assert len(alarms_text(found).splitlines()) == 3
+    assert as_used_text(found) == ""  # the recordings were not given
+    scores = {one.dataset_config: one.metric_type for one in evaluation_results(results, "beatgan-x")}
+    assert scores == {"aami, de_chazal": "roc_auc"}
+
+
+def test_what_is_flagged_is_given_by_class_and_by_patient():
+    classes, patients = np.array([0, 0, 0, 0, 1, 2]), np.array([1, 1, 2, 2, 1, 2])
+    part = ScoredBeats(classes, np.array([0.1, 0.9, 0.1, 0.2, 0.8, 0.3]), patients, threshold=0.5)
+    found = flagged([part])
+    assert (found["N"], found["S"], found["V"]) == (0.25, 1.0, 0.0)
+    assert found["patients"] == {"low": 0.0, "median": 0.25, "high": 0.5}
+    own = flagged([replace(part, threshold=np.array([1, 1, 0.15, 0.15, 1, 0.15]))])
+    assert (own["N"], own["S"], own["V"]) == (0.25, 0.0, 1.0)
+    assert measure([replace(part, threshold=part.scores)], resamples=5)["f1"].value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [((0.01, 0.03), "Yes."), ((-0.01, 0.03), "No: no difference"), ((-0.03, -0.01), "No: it makes them worse")],
+)
+def test_a_card_says_whether_the_network_adds_to_what_needs_none(interval, words):
+    score = {"value": 0.9, "low": 0.8, "high": 0.95, "split": "de_chazal"}
+    change = {"value": 0.02, "low": interval[0], "high": interval[1]}
+    with_it = score | {"difference": change | {"metrics": {"auroc_V": change}}}
+    found = {"net": score | {"checkpoint": "net"}, RANK_SUM: score, rank_sum_with("net"): with_it}
+    text = added_value(found)
+    assert words in text
+    assert ("higher: ventricular" in text, "lower: ventricular" in text) == (interval[0] > 0, interval[1] < 0)
+    assert added_value({"net": score | {"checkpoint": "net"}}) == ""

@@ -21,6 +21,8 @@ from ecg_transformers.publishing.golden import read_golden_record
 from ecg_transformers.publishing.inspection import inspect_checkpoint
 from ecg_transformers.signals.beats import annotated_peaks, detect_r_peaks
 
+from ..conftest import script
+
 
 @pytest.fixture(scope="module")
 def record(data_dir):
@@ -58,6 +60,7 @@ def test_the_detector_of_a_pretraining_run_is_published_and_opens_without_the_pa
     assert "peaks = ecg_transformers.signals.beats.detect_r_peaks(record)" in card
     assert 'extractor(signal, sampling_rate=500, peaks=peaks, return_tensors="pt")' in card
     assert "the 0.99 quantile of" in card
+    assert 'find = pipeline("ecg-anomaly-detection", model=' in card
 
     # Publishing again keeps the peaks.
     again = publish(done.folder, output_dir=tmp_path / "again", bundle_code=False, golden_source="another source")
@@ -90,3 +93,12 @@ def test_without_annotations_the_peaks_are_detected(run, record, tmp_path):
     folder = publish(run, output_dir=tmp_path / "b", golden_record=record, bundle_code=False).folder
     found, _ = read_golden_record(folder)
     assert found.annotations.samples.tolist() == detect_r_peaks(record).tolist()
+
+
+def test_the_golden_recording_of_the_command_has_the_leads_of_the_checkpoint(run, tmp_path):
+    find_golden = script("publish").find_golden
+    assert find_golden(run)[0].name == "100"
+    (tmp_path / "preprocessor_config.json").write_text('{"lead_names": ["I", "V6"]}')
+    assert find_golden(tmp_path)[0].name == "00001_lr"
+    (tmp_path / "preprocessor_config.json").write_text('{"lead_names": ["X"]}')
+    assert find_golden(tmp_path) == (None, "")

@@ -15,9 +15,24 @@ from ...features.extractor import EcgFeatureExtractor
 from ...signals.beats import interval_ratio
 from ...trainer.stored import store_signals
 
-__all__ = ["BASELINES", "BeatTask", "beat_task", "median_distance", "rank_sum", "short_interval"]
+__all__ = [
+    "BASELINES",
+    "DETECTED",
+    "RANK_SUM",
+    "BeatTask",
+    "beat_task",
+    "median_distance",
+    "rank_sum",
+    "rank_sum_with",
+    "short_interval",
+]
 
 logger = logging.get_logger(__name__)
+
+# Title of the sum of ranks that needs no network.
+RANK_SUM = "ranks of RR and median beat added"
+# Ends the title of a scorer whose beats were detected, not annotated.
+DETECTED = ", detected beats"
 
 # Distances that are held at once.
 _BLOCK = 1 << 25
@@ -127,6 +142,11 @@ def rank_sum(*scores: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
     return np.sum([rankdata(score) for score in scores], axis=0)
+
+
+def rank_sum_with(network: str) -> str:
+    """Title of the rank sum to which the ranks of a network are added."""
+    return f"{RANK_SUM}, and those of {network}"
 
 
 # Name -> title, scorer.

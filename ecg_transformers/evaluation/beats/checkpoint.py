@@ -47,6 +47,24 @@ class BeatScorer:
         """Score from which a beat counts as abnormal; None before calibration."""
         return self.model.config.anomaly_threshold
 
+    def record_thresholds(self, scores: np.ndarray, parents: np.ndarray) -> np.ndarray | None:
+        """The threshold of each beat, scaled to its recording as the pipeline does with `calibrate="record"`.
+
+        Args:
+            scores: `(beats,)`.
+            parents: Recording of each beat `(beats,)`.
+
+        Returns:
+            `(beats,)`; None if the checkpoint was not calibrated.
+        """
+        if self.threshold is None or self.model.config.score_statistics is None:
+            return None
+        thresholds = np.empty(len(scores))
+        for parent in np.unique(parents):
+            own = parents == parent
+            thresholds[own] = self.threshold * self.model.record_level(torch.from_numpy(scores[own]))
+        return thresholds
+
     @torch.inference_mode()
     def score(self, corpus: Corpus) -> np.ndarray:
         """Score of each beat of a corpus, float32 `(beats,)`.

@@ -6,13 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from ...corpora.beat_splits import CLASSES
+from ...corpora.beat_splits import CLASSES, BeatSplit
+from ...corpora.prepared import Corpus
 from ...metrics.bootstrap import bootstrap
 from ...metrics.metrics import auroc, average_precision, f1
 from ...metrics.patients import patient_auroc
 
-__all__ = ["METRIC_TITLES", "Measured", "ScoredBeats", "as_facts", "measure", "paired", "table"]
+__all__ = [
+    "METRIC_TITLES",
+    "MODE",
+    "Measured",
+    "ScoredBeats",
+    "as_facts",
+    "flagged",
+    "measure",
+    "paired",
+    "split_facts",
+    "table",
+]
 
+# `mode` of the entries.
+MODE = "anomaly_detection"
 # The first one judges.
 METRIC_TITLES = {
     "patient_auroc": "mean AUROC over patients",
@@ -33,13 +47,13 @@ class ScoredBeats:
         classes: Class of each beat as a number in `CLASSES`, `(beats,)`.
         scores: `(beats,)`, larger = more abnormal.
         patient_ids: `(beats,)`.
-        threshold: Score from which a beat counts as abnormal; None: there is none.
+        threshold: Score from which a beat counts as abnormal, of all beats or of each `(beats,)`; None: there is none.
     """
 
     classes: np.ndarray
     scores: np.ndarray
     patient_ids: np.ndarray
-    threshold: float | None = None
+    threshold: float | np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +109,7 @@ def _measured(name: str, part: ScoredBeats, resamples: int, seed: int) -> Measur
     if name == "f1":
         if part.threshold is None:
             return None
-        scores = (scores >= part.threshold).astype(np.int8)
+        scores = (part.scores >= part.threshold).astype(np.int8)
     metric = {
         "patient_auroc": patient_auroc(patients),
         "average_precision": average_precision,
@@ -128,6 +142,26 @@ def paired(first: Mapping[str, Measured], second: Mapping[str, Measured]) -> dic
     }
 
 
+def flagged(parts: Sequence[ScoredBeats]) -> dict[str, Any]:
+    """Shares of beats at or above the threshold: of each class, and of the normal beats of single patients.
+
+    Args:
+        parts: Scored beats of each split of a group, with a threshold.
+
+    Returns:
+        The share by class, and for `"patients"` the `low`est, `median` and `high`est share of a patient's normal beats.
+    """
+    classes, patients = (np.concatenate([getattr(part, name) for part in parts]) for name in ("classes", "patient_ids"))
+    above = np.concatenate([part.scores >= part.threshold for part in parts])
+    facts: dict[str, Any] = {
+        code: float(above[classes == number].mean()) for number, code in enumerate(CLASSES) if (classes == number).any()
+    }
+    normal = classes == 0
+    shares = [float(above[normal & (patients == patient)].mean()) for patient in np.unique(patients[normal])]
+    facts["patients"] = dict(zip(("low", "median", "high"), np.quantile(shares, [0, 0.5, 1]).tolist(), strict=True))
+    return facts
+
+
 def table(rows: Mapping[str, Mapping[str, Measured]]) -> str:
     """The metrics of several scorers as text, one line each; the interval is that of the first metric.
 
@@ -150,4 +184,32 @@ def as_facts(measured: Mapping[str, Measured]) -> dict[str, Any]:
     return {
         name: dict(zip(("value", "low", "high"), (one.value, *one.interval), strict=True))
         for name, one in measured.items()
+    }
+
+
+def split_facts(corpus: Corpus, name: str, splits: Sequence[BeatSplit]) -> dict[str, Any]:
+    """What an entry of `results.json` says of the beats: corpus, split, patients, folds of the corpus.
+
+    Args:
+        corpus: Whole corpus of beats.
+        name: Name of the split, or of a group of splits.
+        splits: The splits.
+    """
+    train, test = (np.concatenate([getattr(split, part) for split in splits]) for part in ("train", "test"))
+    return {
+        "corpus": corpus.name,
+        "corpus_version": corpus.info["version"],
+        "corpus_hash": corpus.hash,
+        "labels": "aami",
+        # Normal or abnormal.
+        "num_labels": 1,
+        "split": name,
+        "shares_patients": splits[0].shares_patients,
+        "train_folds": np.unique(corpus.folds[train]).tolist(),
+        "evaluate_folds": np.unique(corpus.folds[test]).tolist(),
+        "evaluate_role": "test",
+        "train_records": len(train),
+        "train_patients": np.unique(corpus.patient_ids[train]).tolist(),
+        "records": len(test),
+        "patients": len(np.unique(corpus.patient_ids[test])),
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ...features.extractor import EcgFeatureExtractor
 
 __all__ = [
+    "NO_PRETRAINING",
     "Evaluation",
     "compared",
     "difference_entry",
@@ -40,7 +41,8 @@ __all__ = [
 # The interval of a bootstrap over fewer records is unreliable.
 FEW_RECORDS = 50
 
-_NO_PRETRAINING = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
+# Of entries whose scorer was not pretrained.
+NO_PRETRAINING = {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0}
 
 Entry = dict[str, Any]
 
@@ -177,7 +179,7 @@ class Evaluation:
             "chosen": {name: None if value != value else value for name, value in outcome.chosen.items()},
             "seed": self.seed,
             "settings": {**self.settings, **recorded(report), **outcome.settings},
-            "pretraining": known if pretrained else _NO_PRETRAINING,
+            "pretraining": known if pretrained else NO_PRETRAINING,
             "config": self.config_file or (pretraining_config if pretrained else ""),
             "commit": _commit(),
             "hardware": describe_hardware(),

@@ -11,7 +11,7 @@ from ...errors import EcgError
 from ...files import write_text
 from .entries import KEY_FIELDS, unfinished_text
 
-__all__ = ["add_to_card", "format_table", "merge_results", "read_results"]
+__all__ = ["add_to_card", "card_folder", "format_table", "merge_results", "read_results"]
 
 # What an entry without the field has.
 _KEY_DEFAULTS = {"noise_level": 0}
@@ -71,12 +71,21 @@ def add_to_card(name: str, entries: Sequence[Mapping[str, Any]], *, run: str | P
     """
     for text in filter(None, map(unfinished_text, entries)):
         raise EcgError(f"the training is {text}; a card takes finished ones. Add --resume to continue it.")
-    card = Path("hub_cards") / name
+    card = card_folder(name)
     merge_results(card / "results.json", entries)
     for file in ("run.json", "labels.csv"):
         if run is not None and (Path(run) / file).is_file():
             shutil.copyfile(Path(run) / file, card / file)
     return card / "results.json"
+
+
+def card_folder(name: str) -> Path:
+    """Folder of a card in the repository.
+
+    Args:
+        name: Name of its checkpoint.
+    """
+    return Path("hub_cards") / name
 
 
 def _key(entry: Mapping[str, Any]) -> str:

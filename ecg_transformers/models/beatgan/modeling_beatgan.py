@@ -378,7 +378,7 @@ class BeatganForAnomalyDetection(BeatganGenerator):
         if threshold is not None and statistics is not None:
             text += (
                 f" Threshold: {threshold:.4g}, the {statistics['quantile']:g} quantile of {statistics['count']:,} "
-                "normal beats of validation patients. On another patient its rate of false alarms may be any: call "
+                "normal beats of validation patients. On another patient it has another rate of false alarms: call "
                 "`model.calibrate` with normal beats of that patient where these are at hand."
             )
         return {"score": text}
@@ -432,6 +432,25 @@ class BeatganForAnomalyDetection(BeatganGenerator):
                 "anomaly_threshold is not set. Call model.calibrate(normal beats), or set config.anomaly_threshold."
             )
         return score >= threshold
+
+    def record_level(self, score: torch.Tensor) -> float:
+        """Median score of a recording over that of the normal beats that the model was calibrated on.
+
+        Times the threshold it is one for this recording, most of whose beats are taken to be normal for its patient.
+
+        Args:
+            score: Scores of beats of the recording `(beats,)`; NaN for one without a score.
+
+        Raises:
+            CheckpointError: The model was not calibrated.
+        """
+        usual = (self.config.score_statistics or {}).get("q50")
+        if not usual:
+            raise CheckpointError(
+                f"the median score of normal beats (config.score_statistics) is {usual}; expected a calibrated "
+                "checkpoint. Call model.calibrate(normal beats) first."
+            )
+        return score.double().nanquantile(0.5).item() / usual
 
 
 class BeatganForSequenceClassification(EcgForSequenceClassification, BeatganPreTrainedModel):

@@ -19,6 +19,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ...errors import CheckpointError
+from .beats import added_value, alarms_text, as_used_text, beats_table, find_beat_entries
 from .facts import CardFacts
 from .head import DEFAULT_TEMPLATE, INHERITED_KEYS, split_head, unstated
 from .labels import label_notes, threshold_limits, threshold_notes
@@ -36,7 +37,7 @@ REQUIRED_PLACEHOLDERS = (
     "usage", "contract", "results", "intended_use", "licenses", "training", "files", "citation",
 )  # fmt: skip
 # A section with one of these, and nothing to show, is left out.
-OPTIONAL_PLACEHOLDERS = ("label_efficiency", "noise", "published")
+OPTIONAL_PLACEHOLDERS = ("label_efficiency", "noise", "published", "alarms", "as_used")
 RENDERER_KEYS = ("corpora", "code_license", "weights_license", "commercial_use", "citation", "published")
 REQUIRED_METADATA = ("license", "library_name", "pipeline_tag", "tags")
 
@@ -66,6 +67,7 @@ def render_card(facts: CardFacts, template: str | None = None) -> str:
         "usage": usage_blocks(facts),
         "contract": _contract(facts),
         "results": _results(facts),
+        **_beats(facts),
         "label_efficiency": _picture(facts, LABEL_EFFICIENCY, "Score over the number of labeled recordings"),
         "noise": _picture(facts, NOISE_ROBUSTNESS, "Score over the level of added noise"),
         "published": literature_list(values.get("published") or (), checkpoint_entries(facts.results, facts.name)),
@@ -173,7 +175,16 @@ def _contract(facts: CardFacts) -> str:
     )
 
 
+def _beats(facts: CardFacts) -> dict[str, str]:
+    """Parts of the card of a detector of abnormal beats; empty for others."""
+    found = find_beat_entries(facts.results, facts.name)
+    parts = {"added_value": added_value, "alarms": alarms_text, "as_used": as_used_text}
+    return {name: part(found) if found else "" for name, part in parts.items()}
+
+
 def _results(facts: CardFacts) -> str:
+    if found := find_beat_entries(facts.results, facts.name):
+        return beats_table(found)
     parts = [results_table(facts.results, facts.name)]
     if facts.head == "classifier":
         parts.append(threshold_notes(facts.results, facts.name))

@@ -12,6 +12,7 @@ from ...corpora import CORPORA, corpus_definition, official_fold_roles
 from ...corpora.fold_roles import describe_folds
 from ...corpora.identification import PATIENTS
 from ...errors import CheckpointError
+from ...evaluation.beats.report import METRIC_TITLES, MODE
 from ...evaluation.results.entries import READOUT_FIELDS, field_text, metric_title, mode_title
 from ...metrics.table import METRICS
 
@@ -179,9 +180,24 @@ def _dataset(name: str) -> tuple[str, str]:
     return definition.physionet.slug if definition.physionet else name, definition.title
 
 
+def _task(entry: Entry) -> tuple[str, str]:
+    """Task of the Hub, and its name."""
+    if entry["labels"] == PATIENTS:
+        return "other", "patient identification"
+    if entry["mode"] == MODE:
+        return "other", "detection of abnormal beats"
+    return "audio-classification", "ECG classification"
+
+
 def _hub_type(metric: str) -> str:
     """Name in the Hub's register of metrics."""
+    if metric in METRIC_TITLES:
+        return "roc_auc"
     return (METRICS[metric].hub_type if metric in METRICS else None) or metric
+
+
+def _metric_name(metric: str) -> str:
+    return METRIC_TITLES.get(metric) or metric_title(metric)
 
 
 def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalResult]:
@@ -202,17 +218,19 @@ def evaluation_results(entries: Sequence[Entry], name: str = "") -> list[EvalRes
         least = entry.get("min_positives") or 1
         dataset_type, dataset_name = _dataset(str(entry["corpus"]))
         rare = f", labels with {least} positives or more" if least > 1 else ""
+        split = f", {entry['split']}" if entry.get("split") else ""
+        task_type, task_name = _task(entry)
         results.append(
             EvalResult(
-                task_type="other" if entry["labels"] == PATIENTS else "audio-classification",
-                task_name="patient identification" if entry["labels"] == PATIENTS else "ECG classification",
+                task_type=task_type,
+                task_name=task_name,
                 dataset_type=dataset_type,
                 dataset_name=dataset_name,
-                dataset_config=str(entry["labels"]),
+                dataset_config=f"{entry['labels']}{split}",
                 dataset_split=find_fold_role(entry),
                 dataset_revision=str(entry["corpus_version"]),
                 metric_type=_hub_type(entry["metric"]),
-                metric_name=f"{metric_title(entry['metric'])}, {setting_text(entry, found)}{rare}",
+                metric_name=f"{_metric_name(entry['metric'])}, {setting_text(entry, found)}{rare}",
                 metric_value=round(entry["value"], DIGITS),
                 metric_args=details,
             )

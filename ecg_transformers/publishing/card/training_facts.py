@@ -51,7 +51,7 @@ def _training_run(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _run_text(run: Mapping[str, Any]) -> str:
     corpus = run.get("corpus") or {}
     parts = [f"{corpus['name']} {corpus.get('version') or ''}".strip()] if corpus.get("name") else []
-    for key in ("records", "epochs", "steps"):
+    for key in ("records", "patients", "epochs", "steps"):
         if run.get(key):
             parts.append(f"{run[key]:,.4g} {key}" if isinstance(run[key], float) else f"{run[key]:,} {key}")
     if (run.get("data_fraction") or 1) != 1:

@@ -52,6 +52,8 @@ def usage_blocks(facts: CardFacts) -> str:
     classifier = facts.head == "classifier"
     blocks = [_installation(facts)]
     blocks += [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
+    if facts.head == "anomaly_detection":
+        blocks += [_code(_beat_pipeline(facts)), "Model and feature extractor:"]
     blocks += [_code(_with_package(facts))]
     if facts.has_code:
         blocks += ["Without the package (runs the code in this folder; read it first):", _code(_without_package(facts))]
@@ -87,6 +89,17 @@ def _pipeline(facts: CardFacts) -> list[str]:
         f'classify = pipeline("ecg-classification", model="{facts.checkpoint}")',
         'found = classify("my_record")                           # WFDB, CSV, NPY ...; a list of results for a list',
         'found[0]                                                # {"label", "name", "score", "positive"}, best first',
+    ]
+
+
+def _beat_pipeline(facts: CardFacts) -> list[str]:
+    return [
+        "import ecg_transformers",
+        "from transformers import pipeline",
+        "",
+        f'find = pipeline("ecg-anomaly-detection", model="{facts.checkpoint}")',
+        'beats = find("my_record")                           # a row per beat: peak, score, anomalous, heat ...',
+        'beats = find("my_record", calibrate="record")       # threshold scaled to the recording',
     ]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..files import replace_file
-from ..pipelines.anomaly_detection import EcgAnomalyDetectionPipeline
 from ..signals.record import EcgRecord
 
 if TYPE_CHECKING:
@@ -67,11 +66,11 @@ class BeatPictures:
             if scores[number] > known:
                 self._false_alarm = found, number
 
-    def draw(self, find: EcgAnomalyDetectionPipeline) -> list[Path]:
+    def draw(self, find: Any) -> list[Path]:
         """Draw `record_200.png`, `abnormal_beat.png` and `false_alarm.png`, as far as there is something to show.
 
         Args:
-            find: The pipeline that scored the recordings.
+            find: The pipeline `ecg-anomaly-detection` that scored the recordings.
 
         Returns:
             The files that were written.
@@ -84,7 +83,7 @@ class BeatPictures:
             figures["false_alarm"] = _draw_heat(found, number, find, "annotated as normal")
         return [self._save(name, figure) for name, figure in figures.items()]
 
-    def _draw_strip(self, found: ScoredRecording, find: EcgAnomalyDetectionPipeline) -> dict[str, "Figure"]:
+    def _draw_strip(self, found: ScoredRecording, find: Any) -> dict[str, "Figure"]:
         from ..viz import plot_beats
 
         peaks = np.array([row["peak"] for row in found.rows])
@@ -108,7 +107,7 @@ class BeatPictures:
         return path
 
 
-def _draw_heat(found: ScoredRecording, number: int, find: EcgAnomalyDetectionPipeline, remark: str = "") -> "Figure":
+def _draw_heat(found: ScoredRecording, number: int, find: Any, remark: str = "") -> "Figure":
     """One beat as the network takes it, its reconstruction and error."""
     from ..viz import plot_heat
 

@@ -1,14 +1,16 @@
 # make demo : environment, then the main job from end to end on data it makes itself
 # make test : the same environment and the test tools, lint, types, the whole suite with the examples of the docstrings
+# make docs : the site of docs/ in site/; a warning (a link, an anchor, a docstring) is an error
 # make test-portable : the suite with the instructions that every x86 processor since 2013 has (AVX2)
 VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip
+CODE = ecg_transformers training tests benchmarks docs/*.py
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-portable test-slow test-floor lint types clean
+.PHONY: demo test test-portable test-slow test-floor lint types docs clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 demo") if sys.version_info < (3, 11) else None'
@@ -22,6 +24,10 @@ $(VENV)/.test-installed: $(VENV)/.installed
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5]'
 	@touch $@
 
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.installed
 	$(PY) training/demo.py --output_dir demo
 
@@ -33,11 +39,16 @@ test: $(VENV)/.test-installed lint types
 	$(PY) -m pytest -n 2 --dist loadscope -q
 
 lint: $(VENV)/.test-installed
-	$(VENV)/bin/ruff check ecg_transformers training tests benchmarks
-	$(VENV)/bin/ruff format --check -q ecg_transformers training tests benchmarks
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/ruff format --check -q $(CODE)
 
 types: $(VENV)/.test-installed
 	$(VENV)/bin/mypy ecg_transformers
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.docs-installed
+	$(VENV)/bin/mkdocs build --strict --quiet
+	@echo "-> site/index.html"
 
 # Kernels depend on the processor: without AVX-512 and AMX they are those of an older or another machine.
 test-portable: export ATEN_CPU_CAPABILITY = avx2
@@ -58,4 +69,4 @@ test-floor:
 	.venv-floor/bin/python -m pytest -n 2 --dist loadscope -q
 
 clean:
-	rm -rf demo .cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo site .cache .pytest_cache .mypy_cache .ruff_cache

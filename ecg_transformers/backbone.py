@@ -41,7 +41,6 @@ class EcgBackboneConfig(EcgBaseConfig):
     Args:
         backbone_config (`dict` or config, *optional*): Configuration of the backbone, with its `model_type`. Default:
             `default_backbone` of the class.
-        **kwargs: Fields of the backbone.
 
     Raises:
         CheckpointError: The backbone is no registered encoder, or a keyword is a near miss of a field.

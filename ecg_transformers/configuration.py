@@ -237,7 +237,7 @@ class SelectionConfig(EcgBaseConfig):
         select_by (`str`, default `"query"`): Whose similarity decides, the `"query"`'s or the `"key"`'s.
         same_source (`str`, default `"ignore"`, as published): Keys of the same patient (or record): `"ignore"`,
             `"exclude"` or `"positive"`. `"exclude"` in our training configs.
-        sampling_warmup (`float`, default 0.1, Lenz et al.: 5 of 50 epochs): Share of the run without sampling.
+        sampling_warmup (`float`, default 0.1, Lenz et al., 5 of 50 epochs): Share of the run without sampling.
         ds_end (`float`, default 0.5, ours): Share of the run at which the number of `ds` is complete.
     """
 

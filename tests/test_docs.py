@@ -1,7 +1,8 @@
-"""README and docs/ are promises: snippets run as printed, links resolve, scores come from results.json."""
+"""README and docs/ are promises: blocks run as printed, links resolve, scores come from results.json."""
 
 import ast
 import dataclasses
+import importlib.util
 import json
 import os
 import re
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+import ecg_transformers
+from ecg_transformers import pipelines, publishing, trainer, viz
 from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.corpora import CORPORA
+from ecg_transformers.evaluation.results.entries import mode_title
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,9 +34,12 @@ TRAINING_FIELDS = {field.name for field in dataclasses.fields(EcgTrainingArgumen
 SCRIPTS = ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"]
 
 
+def read(*pages: Path) -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
 def blocks(language: str, *pages: Path) -> list[str]:
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages or [README])
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", read(*(pages or [README])), flags=re.DOTALL | re.MULTILINE)
 
 
 def test_python_blocks_run_in_order_as_printed(tmp_path):
@@ -49,8 +56,91 @@ def test_python_blocks_run_in_order_as_printed(tmp_path):
     assert "100 Hz" in finished.stdout
     # The comment below the snippet is what it prints.
     assert "AFIB: atrial fibrillation, 0.98" in finished.stdout
-    for name in ("embeddings.parquet", "recording.png", "labels.csv", "own"):
+    for name in ("embeddings.parquet", "recording.png", "labels.csv"):
         assert (tmp_path / name).exists()
+
+
+def site_pages(section: list | dict | str) -> list[str]:
+    """The pages of a section of the navigation, in their order."""
+    parts = section.values() if isinstance(section, dict) else section if isinstance(section, list) else None
+    return [section] if parts is None else [page for part in parts for page in site_pages(part)]
+
+
+NAVIGATION = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+HOW_TO = next(site_pages(part) for part in NAVIGATION if "How to" in part)
+
+
+@pytest.mark.timeout(600)
+def test_blocks_of_how_to_pages_run_in_order_as_printed(tmp_path):
+    for name in ("hub", "hub_cards", "tests", "training"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "runs").mkdir()
+    pages = [REPOSITORY / "docs" / page for page in ("index.md", "windows.md", "leads.md", *HOW_TO)]
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", REPOSITORY / "tests" / "run_pages.py", *pages],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TRANSFORMERS_VERBOSITY": "error"},
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    # A comment beside print(...) is what it prints, up to a colon or three dots.
+    shown = [
+        re.split(r": |\.\.\.", text)[0] for text in re.findall(r"^print\(.*\)  +# (.+)$", read(*pages), re.MULTILINE)
+    ]
+    assert len(shown) > 10
+    for text in shown:
+        assert text in finished.stdout, text
+
+
+def test_the_navigation_has_every_page():
+    sources = {path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")}
+    made = {"results.md", "runs.md", "contributing.md", "changelog.md", "systems/index.md"}
+    made |= {f"checkpoints/{path.parent.name}.md" for path in REPOSITORY.glob("hub/*/README.md")}
+    assert sorted(site_pages(NAVIGATION)) == sorted(sources | made)
+
+
+def test_every_public_name_is_in_the_api():
+    modules = set(re.findall(r"^::: (\S+)$", read(*(REPOSITORY / "docs" / "api").glob("*.md")), re.MULTILINE))
+    families = tuple(f"ecg_transformers.models.{name}." for name in ARCHITECTURES)  # on the pages of the systems
+    for package in (ecg_transformers, pipelines, publishing, trainer, viz):
+        for name in package.__all__:
+            found = getattr(package, name)
+            if name not in ("__version__", "register"):
+                assert found.__module__ in modules or found.__module__.startswith(families), found
+    for module in modules:
+        assert importlib.util.find_spec(module), module
+
+
+def test_the_results_page_says_what_the_results_say(tmp_path):
+    sys.path.insert(0, str(REPOSITORY / "docs"))
+    try:
+        from results_page import read_all_results, results_figures, results_page
+    finally:
+        sys.path.pop(0)
+    entries = read_all_results(REPOSITORY / "hub_cards")
+    page = results_page(entries)
+    for entry in entries:
+        noise, points = entry.get("noise_level"), entry["min_positives"]
+        if entry["initialisation"] != "random" and not noise and points == 1 and len(entry["train_folds"]) == 8:
+            row = f"| `{entry['checkpoint']}` | {mode_title(entry['mode'])}, {entry['train_records']:,} recordings"
+            score = "**{value:.3f}** ({low:.3f}-{high:.3f})".format(**entry)
+            assert any(line.count(row) and score in line for line in page.splitlines()), (row, score)
+    # Another number in a file is another number on the page, and the plots are of the same entries.
+    one = next(
+        entry for entry in entries if entry["mode"] == "linear_probe" and entry["initialisation"] == "pretrained"
+    )
+    changed = [{**entry, "value": 0.123} if entry is one else entry for entry in entries]
+    assert "**0.123**" in results_page(changed)
+    assert "**0.123**" not in page
+    assert set(re.findall(r"\]\((\w+\.svg)\)", page)) == set(results_figures(entries))
+    # A card's copy of another system's result counts once, and less than that system's own.
+    for name, value in (("a", 0.5), ("b", 0.6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps([{**one, "checkpoint": "b", "value": value}]))
+    assert [entry["value"] for entry in read_all_results(tmp_path)] == [0.6]
 
 
 @pytest.mark.parametrize("page", [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))])
@@ -94,7 +184,7 @@ def test_commands_of_the_pages_exist_and_explain_themselves(script):
         check=False,
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
-    commands = "\n".join(blocks("sh", *PAGES))
+    commands = "\n".join(blocks("sh|console", *PAGES))
     for command in re.findall(rf"training/{script}\.py (.*?)(?:\n(?!    )|$)", commands, re.DOTALL):
         for option in re.findall(r"--([a-z0-9_-]+)", command):
             assert option in finished.stdout or option in TRAINING_FIELDS, option

@@ -17,8 +17,8 @@ class EcgTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults that self-supervised pretraining needs, and what `EcgTrainer` adds.
 
     Args:
-        optim: Name of an optimizer of Transformers, or `"adam"`: Adam with the weight decay in the gradient (L2), as
-            in publications before AdamW.
+        optim (`str`): Name of an optimizer of Transformers, or `"adam"`: Adam with the weight decay in the gradient
+            (L2), as in publications before AdamW.
         no_decay: Regular expressions; parameters whose names match are exempt from weight decay, as norms and biases
             always are. Default: position tables and biases, [CLS] and mask tokens. An empty list decays them.
         decay_norms_and_biases: Weight decay for norms and biases too, as in some published runs. Default: False.

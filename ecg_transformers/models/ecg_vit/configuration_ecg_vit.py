@@ -23,7 +23,7 @@ class EcgVitConfig(EcgConfig):
         hidden_size (`int`, default 384, MoCo v3): Width of the encoder.
         num_hidden_layers (`int`, default 12, MoCo v3): Number of blocks.
         num_attention_heads (`int`, default 12, MoCo v3): Attention heads.
-        intermediate_size (`int`, default 1536, MoCo v3: ratio 4): Width of the MLP.
+        intermediate_size (`int`, default 1536, MoCo v3, ratio 4): Width of the MLP.
         hidden_act (`str`, default `"gelu"`, MoCo v3): Activation of the MLP.
         qkv_bias (`bool`, default `True`, MoCo v3): Biases of query, key and value.
         layer_norm_eps (`float`, default 1e-6, MoCo v3): Epsilon of every LayerNorm.

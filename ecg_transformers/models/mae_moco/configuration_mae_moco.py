@@ -22,7 +22,7 @@ class MaskedAutoencoderConfig(EcgVitConfig):
         hidden_size (`int`, default 512, paper): Width of the encoder.
         num_hidden_layers (`int`, default 6, paper): Number of encoder blocks.
         num_attention_heads (`int`, default 16, paper): Attention heads of the encoder.
-        intermediate_size (`int`, default 1024, paper: ratio 2): Width of the MLP.
+        intermediate_size (`int`, default 1024, paper, ratio 2): Width of the MLP.
         initializer_range (`float`, default 0.02, ours, as the public MAE code): Initial standard deviation of tokens
             and position tables.
         position_initialization (`str`, default `"normal"`, ours): Initialization of the learnable position tables:
@@ -30,7 +30,7 @@ class MaskedAutoencoderConfig(EcgVitConfig):
         decoder_hidden_size (`int`, default 256, paper): Width of the MAE decoder.
         decoder_num_hidden_layers (`int`, default 1, paper): Number of decoder blocks.
         decoder_num_attention_heads (`int`, default 8, paper): Attention heads of the decoder.
-        decoder_intermediate_size (`int`, default 512, paper: ratio 2): Width of the decoder's MLP.
+        decoder_intermediate_size (`int`, default 512, paper, ratio 2): Width of the decoder's MLP.
         mask_ratio (`float`, default 0.75, ours, as the public MAE code): Fraction of masked patches in pretraining.
         mae_use_cls_token (`bool`, default `False`, paper): Whether [CLS] attends in the masked pass.
         reconstruction_scope (`str`, default `"masked"`): Patches of the reconstruction loss: `"masked"`, or `"all"`
@@ -106,8 +106,8 @@ class MaeMocoConfig(SelectionConfig, MaskedAutoencoderConfig):
             projection head has plain BatchNorm.
         contrastive_weight (`float`, default 1): Weight of the contrastive loss. With 0 neither projection head,
             momentum encoder nor queue is built.
-        reconstruction_weight (`float`, default 40, paper: alpha): Weight of the reconstruction loss. With 0 no decoder
-            is built.
+        reconstruction_weight (`float`, default 40, alpha of the paper): Weight of the reconstruction loss. With 0 no
+            decoder is built.
         view_policy (`str`, default `"all"`): `"all"` or `"pick_k"`, see `augmentations.views.MaeMocoViews`.
         view_probability (`float`, default 0.5, ours): Probability of each view operation.
 

@@ -28,8 +28,8 @@ class MaeNextclipConfig(MaskedAutoencoderConfig):
             72 beats per minute. `"rr"` needs 0.75 s (270 at 360 Hz).
         nextclip_context_size (`int`, default 360, ours): Samples that are always seen before the clip.
         nextclip_weight (`float`, default 1, paper): Weight of the NextClip loss. With 0 no NextClip decoder is built.
-        reconstruction_weight (`float`, default 2, paper: alpha, tried 2, 1, 0.5): Weight of the reconstruction loss.
-            With 0 no MAE decoder is built.
+        reconstruction_weight (`float`, default 2, alpha of the paper, tried 2, 1, 0.5): Weight of the reconstruction
+            loss. With 0 no MAE decoder is built.
 
     Raises:
         CheckpointError: The fields contradict each other.

@@ -37,7 +37,7 @@ class SiBeatganConfig(BeatganConfig):
             or of the errors over the `"samples"` of each beat.
         distillation_temperature (`float`, default 4): Temperature of these distributions.
         published_distillation_weight (`float`, default 0): Weight of the published term, which changes no gradient.
-        contrastive_weight (`float`, default 0; V2: 0.1): Weight of NT-Xent between two warps of each beat.
+        contrastive_weight (`float`, default 0, 0.1 in V2): Weight of NT-Xent between two warps of each beat.
         contrast_on (`str`, default `"latent"`): What is contrasted: the `"latent"` vectors, in the loss of the
             generator, or the `"discriminator"`'s features averaged over time, in its own loss.
         temperature (`float`, default 0.5): Temperature of NT-Xent.

@@ -24,7 +24,7 @@ class SwavConfig(RecordViewsConfig):
         num_crops (`int`, default 6, published): Views of a record, all of one length; the first two assign codes.
         sinkhorn_epsilon (`float`, default 0.05, published): Smoothness of the codes.
         sinkhorn_iterations (`int`, default 3, published): Iterations of Sinkhorn.
-        queue_size (`int`, default 32768, published: 8 batches of 4,096): Embeddings of earlier steps with which the
+        queue_size (`int`, default 32768, published as 8 batches of 4,096): Embeddings of earlier steps with which the
             codes are balanced, once there are so many; 0 = none.
         queue_start_epoch (`float`, default 15, published): Epoch from which embeddings enter the queue.
         freeze_prototypes_epochs (`float`, default 1, published): Epochs in which the prototypes are not trained.

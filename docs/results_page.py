@@ -8,7 +8,7 @@ from typing import Any
 from ecg_transformers.corpora import official_fold_roles
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.results.entries import (
-    ENCODING_FIELDS,
+    READOUT_FIELDS,
     KEY_FIELDS,
     field_text,
     label_efficiency_curves,
@@ -27,7 +27,7 @@ Entry = Mapping[str, Any]
 # Entries that agree in these differ in their system only.
 PROTOCOL = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric", "train_folds", "train_fraction", "seed")
 # What may distinguish two rows of one checkpoint and one mode.
-DISTINGUISHING = (*ENCODING_FIELDS, "window_seconds", "leads", "split", "seed")
+DISTINGUISHING = (*READOUT_FIELDS, "window_seconds", "leads", "split", "seed")
 
 INTRODUCTION = """\
 # Results
@@ -174,7 +174,7 @@ def _training(row: Entry, rows: Sequence[Entry]) -> str:
 def _new_weights(row: Entry, entries: Sequence[Entry]) -> str:
     """The score of the same encoder with new weights under the same protocol."""
     modes = (row["mode"], MODES[row["mode"]].baseline)
-    same = (*PROTOCOL, *ENCODING_FIELDS, "checkpoint", "min_positives")
+    same = (*PROTOCOL, *READOUT_FIELDS, "checkpoint", "min_positives")
     for other in entries:
         if other is not row and other["initialisation"] == "random" and other["mode"] in modes:
             if not noise_level(other) and all(other.get(name) == row.get(name) for name in same):

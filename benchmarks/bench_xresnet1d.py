@@ -42,7 +42,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from ecg_transformers import Xresnet1dConfig, Xresnet1dFeatureExtractor, Xresnet1dForSequenceClassification
 from ecg_transformers.corpora.prepared import load_corpus
-from ecg_transformers.corpora.protocol import Part, Task, default_folds
+from ecg_transformers.corpora.protocol import Part, Task, chosen_folds
 from ecg_transformers.evaluation.classifier import build_classifier, load_extractor
 from ecg_transformers.evaluation.fine_tune import training_arguments
 from ecg_transformers.inference.encode import CheckpointEncoder, encode_corpus, iterate_windows, predict_records
@@ -314,7 +314,7 @@ def main():
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
     corpus = load_corpus(options.corpus)
-    train_folds, evaluate_folds = default_folds(corpus)
+    train_folds, evaluate_folds = chosen_folds(corpus)
     matrix = corpus.label_matrix(options.labels)
     task = Task(options.labels, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
     print(f"{corpus.name}, {options.threads} thread(s), {'processor time' if options.cpu_time else 'wall time'}")

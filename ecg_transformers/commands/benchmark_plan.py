@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..corpora.identification import PATIENTS
 from ..corpora.prepared import load_corpus
-from ..corpora.protocol import default_folds
+from ..corpora.protocol import chosen_folds
 from ..errors import ArgumentsError, check_names
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.results.published import check_published_name
@@ -347,8 +347,8 @@ class _Plan:
         if system.key in self.keys:
             raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
         self.keys.add(system.key)
-        folds = values.pop("train_folds", None) or default_folds(self.corpus)[0]
-        values["evaluate_folds"] = values.get("evaluate_folds") or default_folds(self.corpus)[1]
+        named = values.pop("train_folds", None), values.get("evaluate_folds")
+        folds, values["evaluate_folds"] = chosen_folds(self.corpus, *named)
         if pretraining is not None:
             values["model"] = _digest(pretraining.settings, length=64)
         elif checkpoint := values.get("model"):
@@ -358,7 +358,7 @@ class _Plan:
         numbers = arguments.label_efficiency
         judged = {"unit": arguments.unit, "resamples": arguments.resamples}
         runs = []
-        for part in [TrainingAmount(tuple(folds))] if numbers is None else training_amounts(folds, numbers):
+        for part in [TrainingAmount(folds)] if numbers is None else training_amounts(folds, numbers):
             share = {} if part.fraction == 1.0 else {"train_fraction": part.fraction}
             if share:
                 refuse_second_share(values.get("train_fraction", 1.0))

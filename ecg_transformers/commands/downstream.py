@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
+from ..corpora.evaluation_split import Protocol
 from ..corpora.label_table import Task
 from ..errors import ArgumentsError, check_names
 from ..evaluation.modes import MODES, Mode
-from ..evaluation.settings import REPLACED_BY_ONE_CYCLE, LearningSettings, Protocol, ReportSettings
+from ..evaluation.settings import REPLACED_BY_ONE_CYCLE, LearningSettings, ReportSettings
 from ..option import option
 from .command_line import field_types, parse_command_line, read_yaml, with_negations
 from .options import build, converted, declared_options, option_types, unused_options

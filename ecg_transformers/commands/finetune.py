@@ -97,18 +97,19 @@ class DownstreamRun:
         )
         mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))
-        if cross_validated:
-            splits = arguments.protocol.cross_validation(corpus, extractor, seed=learning.seed)
-        else:
-            own_table = arguments.table is not None
-            splits = arguments.protocol.split(corpus, extractor, seed=learning.seed, own_table=own_table)
+        splits = arguments.protocol.split(
+            corpus, extractor, seed=learning.seed, own_table=arguments.table is not None,
+            cross_validated=cross_validated,
+        )  # fmt: skip
         if unused := unused_settings(mode, arguments):
             self.print_line(f"not used by {mode.name}: {', '.join(unused)}")
         check_noise_levels(arguments.report.noise_levels, extractor, splits)
-        self.print_line(introduction(name, mode, splits, learning))
+        selection = selection_text(mode, splits, learning)
+        self.print_line(introduction(name, mode, splits, selection))
         if not (mode.trains or is_main_process()):
             return []
         settings = self._settings(extractor, splits)
+        callbacks = self._records(mode, splits, learning, settings, selection)
         outcome, baseline = run_with_baseline(
             mode,
             checkpoint,
@@ -117,7 +118,7 @@ class DownstreamRun:
             learning,
             folder=self.folder / "training",
             no_baseline=arguments.report.no_baseline,
-            callbacks=self._records(mode, splits, learning, settings),
+            callbacks=callbacks,
         )
         if not is_main_process():
             return []
@@ -129,7 +130,7 @@ class DownstreamRun:
             outcome,
             baseline,
             learning.seed,
-            portable_path(arguments.config),
+            arguments.config,
             settings,
         )
         return self._report(evaluation)
@@ -231,7 +232,7 @@ class DownstreamRun:
         }
 
     def _records(
-        self, mode: Mode, splits: "Splits", learning: LearningSettings, settings: Mapping[str, Any]
+        self, mode: Mode, splits: "Splits", learning: LearningSettings, settings: Mapping[str, Any], selection: str
     ) -> list[TrainerCallback]:
         """New weights get a `run.json`, as in pretraining; fine-tuned ones keep the facts of their pretraining."""
         if mode.initialization != "random":
@@ -246,7 +247,7 @@ class DownstreamRun:
             "corpus": {"name": corpus.name, "version": corpus.info.get("version"), "hash": corpus.hash},
             "labels": splits.task.label_set,
             "train_folds": list(splits.train_folds),
-            "selection": selection_text(mode, splits, learning),
+            "selection": selection,
             "records": len(splits.train),
             "patients": count_patients(corpus.patient_ids),
         }
@@ -304,14 +305,14 @@ class DownstreamRun:
             write_csv(folder / "labels.csv", label_table(outcome.predictions))
 
 
-def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSettings) -> str:
+def introduction(name: str, mode: Mode, splits: "Splits", selection: str) -> str:
     """What is about to happen, in three lines.
 
     Args:
         name: Name of the checkpoint.
         mode: The mode.
         splits: The protocol.
-        learning: The settings.
+        selection: Records on which it is chosen, from `selection_text`.
     """
     task = splits.task
     kind = task.problem_type.removesuffix("_classification").replace("_", "-")
@@ -321,7 +322,6 @@ def introduction(name: str, mode: Mode, splits: "Splits", learning: LearningSett
         parts = len(splits.evaluate_folds)
         reported = f"each is reported once, by a model of the other {parts - 1} of {parts} folds, by patient"
     untrained = f", {len(splits.untrained)} more without a training record are left out" if splits.untrained else ""
-    selection = selection_text(mode, splits, learning)
     choice = selection if selection.startswith("nothing") else f"chosen on {selection}"
     what, used = f"{kind}, {task.num_labels} labels{untrained}", f"{len(splits.train):,} training records"
     if splits.gallery is not None:

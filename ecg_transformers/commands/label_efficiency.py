@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..corpora.prepared import load_corpus
-from ..corpora.protocol import default_folds
+from ..corpora.protocol import chosen_folds
 from ..errors import ArgumentsError
 from ..evaluation.results.entries import metric_title, mode_title, noise_level, train_amount
 from ..evaluation.results.report import format_interval
@@ -100,7 +100,8 @@ def label_efficiency(
     folder = Path(arguments.output_dir)
     if arguments.corpus is None:
         raise ArgumentsError("label_efficiency counts folds of a corpus; a table of labels has train_fraction instead.")
-    train_folds = arguments.protocol.train_folds or default_folds(load_corpus(arguments.corpus))[0]
+    corpus, protocol = load_corpus(arguments.corpus), arguments.protocol
+    train_folds, _ = chosen_folds(corpus, protocol.train_folds, protocol.evaluate_folds)
     entries: list[dict[str, Any]] = []
     for amount in training_amounts(train_folds, arguments.report.label_efficiency or ()):
         print_line(f"folds {amount}:")

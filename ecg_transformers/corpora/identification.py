@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import CorpusError
 from .patients import UNKNOWN_PATIENT
-from .protocol import Part, Splits, Task, default_folds, usable_records
+from .protocol import Part, Splits, Task, chosen_folds, usable_records
 from .splits import check_disjoint, nested_fraction
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def identification_splits(
     Raises:
         CorpusError: Patients are on both sides, or fewer than two have two records.
     """
-    defaults = ((), ()) if train_folds and evaluate_folds else default_folds(corpus)
-    train_folds, evaluate_folds = tuple(train_folds or defaults[0]), tuple(evaluate_folds or defaults[1])
+    train_folds, evaluate_folds = chosen_folds(corpus, train_folds, evaluate_folds)
     corpus = usable_records(corpus, extractor)
     training, reported = corpus.select(folds=train_folds), corpus.select(folds=evaluate_folds)
+    training = _of_repeated_patients(training)
     check_disjoint({"train": training, "evaluation": reported})
+    training = nested_fraction(training, train_fraction, seed=seed)
     gallery, probes = gallery_and_probes(reported)
-    training = nested_fraction(_of_repeated_patients(training), train_fraction, seed=seed)
     patients, classes = np.unique(training.patient_ids, return_inverse=True)
     train = Part(training, np.eye(len(patients), dtype=np.uint8)[classes], "single_label_classification")
     evaluate = Part(probes, np.ones((len(probes), 1), np.uint8), IDENTIFICATION)

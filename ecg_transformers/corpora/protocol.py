@@ -1,12 +1,4 @@
-"""The protocol of every score: which records train, select and are reported, and what is predicted.
-
-Three rules hold for every mode:
-
-- Patients are disjoint between training and evaluation; this is checked.
-- Selection (of regularization, epoch, thresholds) uses records that are not reported: a part of the *training* folds,
-  held out by patient and stratified by label, unless `validation_folds` names other folds.
-- A fraction of the training set consists of whole patients and is nested: a smaller one is a subset of a larger one.
-"""
+"""What an evaluation is made of: a task, records and labels, and which of them train, choose and are reported."""
 
 import logging
 from collections.abc import Sequence
@@ -18,20 +10,19 @@ import numpy as np
 from ..errors import CorpusError
 from .fold_roles import Role
 from .patients import count_patients
-from .splits import check_disjoint, nested_fraction, split_by_patient
+from .splits import split_by_patient
 
 if TYPE_CHECKING:
     from ..features.extractor import EcgFeatureExtractor
-    from .prepared import Corpus, LabelMatrix
+    from .prepared import Corpus
 
 __all__ = [
     "Part",
     "Splits",
     "Task",
+    "chosen_folds",
     "complete_records",
-    "default_folds",
-    "make_cross_validation",
-    "make_splits",
+    "held_out_parts",
     "usable_records",
 ]
 
@@ -176,7 +167,7 @@ class Splits:
         """The same splits for a training that keeps its last epoch, where only thresholds are fitted."""
         return replace(self, selects=False)
 
-    def without_held_out(self, *, seed: int) -> "Splits":
+    def withoutheld_out_parts(self, *, seed: int) -> "Splits":
         """The same splits without the records of the first held-out part, with a selection of their own on the rest.
 
         Args:
@@ -187,7 +178,7 @@ class Splits:
         """
         train = self.train.select(~self.held_out[0])
         divisible = count_patients(train.corpus.patient_ids) > 1
-        held_out = _held_out(train, seed) if divisible else ()
+        held_out = held_out_parts(train, seed) if divisible else ()
         return replace(self, train=train, held_out=held_out, refit=True, validation_folds=())
 
     def without_fold(self, fold: int, *, seed: int) -> "Splits":
@@ -201,19 +192,29 @@ class Splits:
         evaluate = self.evaluate.select(self.evaluate.corpus.folds == fold)
         folds = tuple(one for one in self.train_folds if one != fold)
         return replace(
-            self, train=train, held_out=_held_out(train, seed), evaluate=evaluate, train_folds=folds,
+            self, train=train, held_out=held_out_parts(train, seed), evaluate=evaluate, train_folds=folds,
             evaluate_folds=(fold,), cross_validated=False,
         )  # fmt: skip
 
 
-def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Training folds and reported folds where none are named: by the corpus's roles.
+def chosen_folds(
+    corpus: "Corpus", train_folds: Sequence[int] | None = None, evaluate_folds: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Training folds and reported folds: those that are named, else those of the corpus's roles.
 
-    The validation folds are reported, or the test folds of a corpus that has no validation folds.
+    By role, the validation folds are reported, or the test folds of a corpus that has no validation folds.
+
+    Args:
+        corpus: The corpus.
+        train_folds: Named training folds.
+        evaluate_folds: Named reported folds.
 
     Raises:
-        CorpusError: The corpus has no folds, or no roles for them.
+        CorpusError: Not both are named, and the corpus has no folds, or no roles for them.
     """
+    train, evaluate = tuple(train_folds or ()), tuple(evaluate_folds or ())
+    if train and evaluate:
+        return train, evaluate
     roles = corpus.fold_roles
     if roles is None or not roles.reported:
         count = len({int(fold) for fold in corpus.folds} - {-1})
@@ -221,96 +222,7 @@ def default_folds(corpus: "Corpus") -> tuple[tuple[int, ...], tuple[int, ...]]:
             f"{corpus.name} has {count} folds and none to report by default. Name them with train_folds and "
             "evaluate_folds, or split a table of labels by patient."
         )
-    return roles.train, roles.reported
-
-
-def make_splits(
-    corpus: "Corpus",
-    label_set: str,
-    extractor: "EcgFeatureExtractor",
-    *,
-    train_folds: Sequence[int] | None = None,
-    evaluate_folds: Sequence[int] | None = None,
-    validation_folds: Sequence[int] | None = None,
-    train_fraction: float = 1.0,
-    codes: Sequence[str] | None = None,
-    min_examples: int = 0,
-    seed: int = 0,
-) -> Splits:
-    """Divide a corpus for one evaluation.
-
-    Args:
-        corpus: The corpus.
-        label_set: Name of the label set.
-        extractor: Decides which records can be used.
-        train_folds: Training folds; default: those of `default_folds`.
-        evaluate_folds: Reported folds; default: those of `default_folds`.
-        validation_folds: Folds for selection, disjoint from both; default: a part of the training folds.
-        train_fraction: Share of the training records, in whole patients, nested.
-        codes: Only these labels of the set, in its order; default: all.
-        min_examples: Labels with fewer training records are dropped, with a warning (a user's own small table).
-        seed: Seed of the fraction and of the held-out part.
-
-    Raises:
-        CorpusError: Folds overlap or do not exist, patients are on both sides, or no record is left.
-    """
-    defaults = ((), ()) if train_folds and evaluate_folds else default_folds(corpus)
-    train_folds, evaluate_folds = tuple(train_folds or defaults[0]), tuple(evaluate_folds or defaults[1])
-    validation_folds = tuple(validation_folds or ())
-    _refuse_overlap(train_folds=train_folds, evaluate_folds=evaluate_folds, validation_folds=validation_folds)
-    corpus = usable_records(corpus, extractor)
-    matrix = corpus.label_matrix(label_set)
-    parts = {
-        name: _part(corpus, matrix, folds)
-        for name, folds in (("train", train_folds), ("validation", validation_folds), ("evaluation", evaluate_folds))
-        if folds
-    }
-    check_disjoint({name: part.corpus for name, part in parts.items()})
-    train = _fraction(parts["train"], train_fraction, seed)
-    task = Task(label_set, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
-    if validation_folds:
-        ids = np.concatenate([part.corpus.record_ids for part in (train, parts["validation"])])
-        both = corpus.select(np.isin(corpus.record_ids, ids))
-        train = _part(both, both.label_matrix(label_set), None)
-        held_out: tuple[np.ndarray, ...] = (np.isin(train.corpus.folds, validation_folds),)
-    else:
-        held_out = _held_out(train, seed)
-    evaluate = parts["evaluation"]
-    left_out = int(np.isin(corpus.folds, evaluate_folds).sum()) - len(evaluate)
-    folds = (train_folds, evaluate_folds, validation_folds)
-    splits = Splits(task, train, held_out, not validation_folds, evaluate, *folds, train_fraction, left_out)
-    if codes is not None:
-        return _restricted(splits, np.isin(task.codes, list(codes)))
-    splits = _drop_untrained(splits)
-    return _drop_rare(splits, min_examples) if min_examples else splits
-
-
-def make_cross_validation(
-    corpus: "Corpus", label_set: str, extractor: "EcgFeatureExtractor", *, min_examples: int = 0, seed: int = 0
-) -> Splits:
-    """Splits in which every record trains the final model and is reported by a model of the other folds.
-
-    Args:
-        corpus: The corpus; its folds are the parts.
-        label_set: Name of the label set.
-        extractor: Decides which records can be used.
-        min_examples: Labels with fewer records are dropped, with a warning.
-        seed: Seed of the held-out part.
-
-    Raises:
-        CorpusError: Patients are in several folds, or no record is left.
-    """
-    corpus = usable_records(corpus, extractor)
-    matrix = corpus.label_matrix(label_set)
-    folds = tuple(sorted({int(fold) for fold in corpus.folds}))
-    part = _part(corpus, matrix, folds)
-    check_disjoint({f"fold {fold}": part.corpus.select(part.corpus.folds == fold) for fold in folds})
-    task = Task(label_set, matrix.codes, matrix.names, matrix.system, matrix.problem_type)
-    left_out = len(corpus) - len(part)
-    splits = Splits(
-        task, part, _held_out(part, seed), True, part, folds, folds, (), 1.0, left_out, cross_validated=True
-    )  # fmt: skip
-    return _drop_rare(splits, min_examples) if min_examples else splits
+    return train or roles.train, evaluate or roles.reported
 
 
 def usable_records(corpus: "Corpus", extractor: "EcgFeatureExtractor") -> "Corpus":
@@ -344,41 +256,13 @@ def complete_records(corpus: "Corpus") -> "Corpus":
     return corpus.select(complete)
 
 
-def _refuse_overlap(**parts: tuple[int, ...]) -> None:
-    names = list(parts)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            both = sorted(set(parts[first]) & set(parts[second]))
-            if both:
-                raise CorpusError(f"folds {both} are in {first} and in {second}; expected disjoint folds.")
+def held_out_parts(train: Part, seed: int) -> tuple[np.ndarray, ...]:
+    """Masks of the parts of the training records that are held out for selection, each once.
 
-
-def _part(corpus: "Corpus", matrix: "LabelMatrix", folds: Sequence[int] | None) -> Part:
-    """The records of the folds that have labels.
-
-    In a user's own table of 0 and 1 a record without any 1 is a negative for every label; in a published label set
-    nothing is known about it.
+    Args:
+        train: The training records.
+        seed: Seed of the split.
     """
-    keep = np.ones(len(corpus), bool) if folds is None else np.isin(corpus.folds, list(folds))
-    if folds is not None and not keep.any():
-        known = sorted({int(fold) for fold in corpus.folds})
-        raise CorpusError(f"{corpus.name} has no records in folds {list(folds)}; it has folds {known}.")
-    if not (matrix.system == "own" and matrix.problem_type == "multi_label_classification"):
-        keep &= matrix.has_label
-    if not keep.any():
-        raise CorpusError(f"no record of folds {folds and list(folds)} of {corpus.name} has a label of the set.")
-    return Part(corpus.select(keep), matrix.values[keep], matrix.problem_type)
-
-
-def _fraction(part: Part, fraction: float, seed: int) -> Part:
-    if fraction == 1.0:
-        return part
-    chosen = nested_fraction(part.corpus, fraction, seed=seed)
-    return part.select(np.isin(part.corpus.record_ids, chosen.record_ids))
-
-
-def _held_out(train: Part, seed: int) -> tuple[np.ndarray, ...]:
-    """Masks of the parts of `train` that are held out for selection."""
     stratify = None if train.problem_type == "regression" else train.labels
     if stratify is not None:
         # Labels of very few records cannot be spread over the parts, and each label costs a pass.
@@ -387,55 +271,3 @@ def _held_out(train: Part, seed: int) -> tuple[np.ndarray, ...]:
     parts = min(_FEW_PARTS if few else _HELD_OUT, count_patients(train.corpus.patient_ids))
     fold = split_by_patient(train.corpus, parts, stratify=stratify, seed=seed)
     return tuple(fold == number for number in range(parts if few else 1))
-
-
-def _drop_untrained(splits: Splits) -> Splits:
-    """The splits without labels that no training record has: nothing can be learned of them, and chance is no score."""
-    if splits.task.problem_type != "multi_label_classification":
-        return splits
-    learned = splits.train if splits.refit else splits.train.select(~splits.held_out[0])
-    keep = learned.labels.sum(axis=0) > 0
-    if keep.all():
-        return splits
-    untrained = tuple(code for code, kept in zip(splits.task.codes, keep, strict=True) if not kept)
-    logger.warning(
-        f"{len(untrained)} of {len(keep)} labels have no training record and are left out: {', '.join(untrained)}."
-    )
-    return replace(_restricted(splits, keep), untrained=untrained)
-
-
-def _drop_rare(splits: Splits, min_examples: int) -> Splits:
-    """The splits without the labels that have too few training records."""
-    task = splits.task
-    if task.problem_type == "regression":
-        return splits
-    counts = splits.train.labels.sum(axis=0)
-    keep = counts >= min_examples
-    if keep.all():
-        return splits
-    dropped = [f"{code} ({count})" for code, count in zip(task.codes, counts, strict=True) if count < min_examples]
-    logger.warning(f"labels with fewer than {min_examples} training records are dropped: {', '.join(dropped)}.")
-    if keep.sum() < (2 if task.problem_type == "single_label_classification" else 1):
-        raise CorpusError(f"no label has {min_examples} training records; expected some. Lower --min_examples.")
-    return _restricted(splits, keep)
-
-
-def _restricted(splits: Splits, keep: np.ndarray) -> Splits:
-    """The splits with only some of the labels, in the same order."""
-    kept, task = np.flatnonzero(keep), splits.task
-    task = replace(task, codes=tuple(task.codes[k] for k in kept), names=tuple(task.names[k] for k in kept))
-    train, train_rows = _without(splits.train, keep)
-    evaluate, _ = _without(splits.evaluate, keep)
-    held_out = tuple(mask[train_rows] for mask in splits.held_out)
-    return replace(splits, task=task, train=train, evaluate=evaluate, held_out=held_out)
-
-
-def _without(part: Part, keep: np.ndarray) -> tuple[Part, np.ndarray]:
-    """The part with only some label columns, and a mask of its remaining records.
-
-    Single-label records of a dropped class are removed.
-    """
-    labels = part.labels[:, keep]
-    single = part.problem_type == "single_label_classification"
-    rows = np.asarray(labels.any(axis=1)) if single else np.ones(len(part), bool)
-    return replace(part, corpus=part.corpus.select(rows), labels=labels[rows]), rows

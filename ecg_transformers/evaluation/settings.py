@@ -1,15 +1,12 @@
-"""Settings of an evaluation, each declared once, in the three objects that use them: protocol, learning, report."""
+"""Settings of an evaluation besides its protocol (`corpora.evaluation_split`), each declared once: learning, report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..auto import ARCHITECTURES
-from ..corpora.identification import PATIENTS, identification_splits
-from ..corpora.protocol import Splits, make_cross_validation, make_splits
-from ..errors import ArgumentsError
 from ..option import option
 from ..readout import Readout
 from ..trainer.settings import NO_DECAY, FineTuneSettings
@@ -18,14 +15,10 @@ from .modes import Mode
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from ..corpora.prepared import Corpus
-    from ..features.extractor import EcgFeatureExtractor
-
 __all__ = [
     "REPLACED_BY_ONE_CYCLE",
     "TRAINING_DEFAULTS",
     "LearningSettings",
-    "Protocol",
     "ReportSettings",
     "supervised_recipe",
 ]
@@ -51,96 +44,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 }
 # Arguments that the one-cycle schedule replaces.
 REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")
-_PROTOCOL: dict[str, Any] = {"group": "Labels and folds"}
 _TRAINED_HEAD: dict[str, Any] = {"group": "Classification head", "used_by": "training"}
 _REPORT: dict[str, Any] = {"group": "Report"}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Which records are trained on, which choose, which are reported; see `make_splits`."""
-
-    labels: str = option(
-        "all",
-        help="Label set of the corpus; patients = identification of patients by the cosine of embeddings.",
-        **_PROTOCOL,
-    )
-    train_folds: list[int] | None = option(
-        None, help="Training folds, e.g. 1-8. Default: those of the corpus.", used_by="learning", **_PROTOCOL
-    )
-    validation_folds: list[int] | None = option(
-        None,
-        help="Folds on which epoch, L2 and thresholds are chosen. Default: a part of the training folds, by patient.",
-        used_by="learning",
-        **_PROTOCOL,
-    )
-    evaluate_folds: list[int] | None = option(
-        None, help="Reported folds. Default: the validation fold of the corpus.", alias="folds", **_PROTOCOL
-    )
-    train_fraction: float = option(
-        1.0, help="Fraction of the training records: whole patients, nested.", used_by="learning", **_PROTOCOL
-    )
-    min_examples: int = option(
-        3, help="Labels of a table with fewer training records are dropped.", used_by="learning", **_PROTOCOL
-    )
-
-    def split(
-        self,
-        corpus: "Corpus",
-        extractor: "EcgFeatureExtractor",
-        *,
-        seed: int,
-        own_table: bool = False,
-        codes: Sequence[str] | None = None,
-    ) -> Splits:
-        """The parts of a corpus.
-
-        Args:
-            corpus: The corpus.
-            extractor: The checkpoint's feature extractor.
-            seed: Seed of the fraction and of the held-out part.
-            own_table: Whether the labels are a user's own table, whose rare labels are dropped.
-            codes: Only these labels of the set; all if not given.
-
-        Raises:
-            ArgumentsError: Folds for selection in an identification of patients, where nothing is selected.
-        """
-        if self.labels == PATIENTS:
-            if self.validation_folds:
-                raise ArgumentsError(
-                    f"validation_folds is {self.validation_folds}, but nothing is chosen in an identification of "
-                    "patients. Leave it out."
-                )
-            return identification_splits(
-                corpus,
-                extractor,
-                train_folds=self.train_folds,
-                evaluate_folds=self.evaluate_folds,
-                train_fraction=self.train_fraction,
-                seed=seed,
-            )
-        return make_splits(
-            corpus,
-            self.labels,
-            extractor,
-            train_folds=self.train_folds,
-            evaluate_folds=self.evaluate_folds,
-            validation_folds=self.validation_folds,
-            train_fraction=self.train_fraction,
-            min_examples=self.min_examples if own_table else 0,
-            codes=codes,
-            seed=seed,
-        )
-
-    def cross_validation(self, corpus: "Corpus", extractor: "EcgFeatureExtractor", *, seed: int) -> Splits:
-        """Every fold of a user's own table reported by a model of the others; see `make_cross_validation`.
-
-        Args:
-            corpus: The corpus.
-            extractor: The checkpoint's feature extractor.
-            seed: Seed of the held-out part.
-        """
-        return make_cross_validation(corpus, self.labels, extractor, min_examples=self.min_examples, seed=seed)
 
 
 @dataclass(frozen=True)

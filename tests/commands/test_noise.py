@@ -5,7 +5,7 @@ import pytest
 
 from ecg_transformers.augmentations.noise import PhysiologicalNoise
 from ecg_transformers.commands.noise import check_noise_levels, noise_table, score_under_noise
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.results.predictions import Predictions
@@ -15,7 +15,7 @@ from ecg_transformers.evaluation.settings import LearningSettings, ReportSetting
 
 @pytest.fixture
 def splits(corpus, extractor):
-    return make_splits(corpus, "all", extractor)
+    return Protocol().split(corpus, extractor)
 
 
 @pytest.mark.parametrize("mode", ["linear_probe", "attentive_probe"])

@@ -10,7 +10,7 @@ from ecg_transformers.corpora import CORPORA, corpus_definition, official_fold_r
 from ecg_transformers.corpora.build import build_corpus, write_corpus
 from ecg_transformers.corpora.fold_roles import FoldRoles, default_fold_roles, describe_folds
 from ecg_transformers.corpora.prepared import load_corpus
-from ecg_transformers.corpora.protocol import default_folds
+from ecg_transformers.corpora.protocol import chosen_folds
 from ecg_transformers.errors import CorpusError
 
 from .conftest import made_definition, make_row, read_made
@@ -28,7 +28,7 @@ def test_mitdb_trains_on_ds1_tests_on_ds2_and_paced_records_have_no_role(data_di
     assert corpus.fold_roles == FoldRoles(train=(1,), test=(2,))
     assert corpus.describe_folds([2]) == "test (fold 2)"
     assert corpus.describe_folds([3]) == "fold 3"
-    assert default_folds(corpus) == ((1,), (2,))
+    assert chosen_folds(corpus) == ((1,), (2,))
     assert corpus.in_role("test").tolist() == [True]
     assert json.loads((tmp_path / "mitdb" / "corpus.json").read_text())["fold_roles"] == {
         "train": [1],
@@ -64,7 +64,7 @@ def test_roles_that_are_named_are_kept(tmp_path):
     roles = FoldRoles(train=(2,), validation=(1,))
     corpus = corpus_with_folds(tmp_path, 1, 2, 3, fold_roles=roles)
     assert load_corpus(corpus.path).fold_roles == roles
-    assert default_folds(corpus) == ((2,), (1,))
+    assert chosen_folds(corpus) == ((2,), (1,))
 
 
 def test_a_corpus_without_folds_has_no_roles_and_says_so(tmp_path):
@@ -74,7 +74,7 @@ def test_a_corpus_without_folds_has_no_roles_and_says_so(tmp_path):
     assert not corpus.in_role("train").any()
     assert corpus.describe_folds([-1]) == "fold -1"
     with pytest.raises(CorpusError, match="0 folds and none to report"):
-        default_folds(corpus)
+        chosen_folds(corpus)
 
 
 def test_a_corpus_prepared_before_roles_were_saved_has_those_of_its_name(tmp_path):

@@ -6,12 +6,12 @@ import torch
 
 from ecg_transformers.corpora.build import write_corpus
 from ecg_transformers.corpora.definition import LabelSet
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.corpora.fold_roles import FoldRoles
 from ecg_transformers.corpora.join import join_corpora
 from ecg_transformers.corpora.layout import CorpusRecord
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.corpora.pretraining_split import split_for_pretraining
-from ecg_transformers.corpora.protocol import make_splits
 from ecg_transformers.corpora.splits import check_disjoint, nested_fraction
 from ecg_transformers.errors import CorpusError
 from ecg_transformers.trainer import WindowDataset
@@ -134,7 +134,7 @@ def test_folds_are_roles_because_their_numbers_mean_other_things(integers, float
     assert both.select(folds=ROLES.test).names == integers.select(folds=[3]).names
     assert join_corpora([floats, load_corpus(floats.path).with_labels([()] * 8, floats.label_sets["all"], note="x")])
     extractor.lead_names = ["I", "II"]
-    splits = make_splits(join_corpora([integers, two_folds]), "all", extractor)
+    splits = Protocol().split(join_corpora([integers, two_folds]), extractor)
     assert splits.reported_folds == "validation (fold 2)"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ecg_transformers.commands.recipe import write_architecture
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.evaluation.classifier import build_classifier, load_extractor
 from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
 from ecg_transformers.evaluation.outcomes import run_mode
@@ -34,7 +34,7 @@ def architecture(tmp_path_factory):
 
 @pytest.fixture
 def splits(corpus, architecture):
-    return make_splits(corpus, "all", load_extractor(architecture))
+    return Protocol().split(corpus, load_extractor(architecture))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_the_last_epoch_is_kept_and_every_training_record_trains(architecture, s
 
 def test_last_epoch_with_validation_folds_never_trains_on_them(corpus, architecture, tmp_path, trained):
     extractor = load_extractor(architecture)
-    splits = make_splits(corpus, "all", extractor, train_folds=range(1, 8), validation_folds=[8], evaluate_folds=[9])
+    splits = Protocol(train_folds=range(1, 8), validation_folds=[8], evaluate_folds=[9]).split(corpus, extractor)
     model = build_classifier(architecture, splits.task, initialization="random")
     arguments = training_arguments(tmp_path, **RECIPE, num_train_epochs=1, load_best_model_at_end=False)
     held_out = fine_tune(model, extractor, splits, arguments=arguments, settings=FineTuneSettings(choose_epoch="last"))
@@ -246,7 +246,7 @@ def test_a_probe_of_a_network_with_a_deep_head_is_linear(architecture, splits, t
 
 def test_labels_of_pure_chance_leave_the_held_out_score_at_chance(checkpoint, corpus, extractor, tmp_path):
     """The head that fine-tuning starts from has not seen the records that choose the epoch."""
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     still = {"learning_rate": 0.0, "max_steps": 1, "disable_tqdm": True, "eval_strategy": "steps", "eval_steps": 1}
     scores = []
     for number in range(8):
@@ -274,7 +274,7 @@ def test_the_probe_of_the_head_sees_no_record_that_chooses(
 
     monkeypatch.setattr(module, "fit_head", watched)
     train = range(1, 8) if validation_folds else range(1, 9)
-    splits = make_splits(corpus, "all", extractor, train_folds=train, validation_folds=validation_folds)
+    splits = Protocol(train_folds=train, validation_folds=validation_folds).split(corpus, extractor)
     learning = LearningSettings(**settings, training={"num_train_epochs": 1, "disable_tqdm": True})
     run_mode("fine_tune", checkpoint, extractor, splits, learning, output_dir=tmp_path)
     choosing = set(splits.train.corpus.record_ids[splits.held_out[0]].tolist())
@@ -288,7 +288,7 @@ def test_the_probe_of_the_head_sees_no_record_that_chooses(
 
 
 def test_the_epoch_that_is_reported_is_the_best_and_its_weights_are_kept(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     part = splits.train.select(splits.held_out[0])
     model = build_classifier(checkpoint, splits.task)
     arguments = training_arguments(
@@ -305,7 +305,7 @@ def test_the_epoch_that_is_reported_is_the_best_and_its_weights_are_kept(checkpo
 
 
 def test_what_a_small_training_set_chooses_on_is_said(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     linear = run_mode("linear_probe", checkpoint, extractor, splits)
     assert linear.selection == "5 parts in turn of the training records, by patient"
     learning = LearningSettings(training={"num_train_epochs": 1, "disable_tqdm": True})

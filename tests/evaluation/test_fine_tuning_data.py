@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.evaluation.classifier import build_classifier
 from ecg_transformers.evaluation.fine_tune import fine_tune, training_arguments
 from ecg_transformers.trainer.fine_tuning import FineTuneTrainer, HeldOutWindows, LabeledWindows
@@ -11,7 +11,7 @@ from ecg_transformers.trainer.settings import FineTuneSettings
 
 
 def test_every_window_has_the_labels_of_its_record(single_corpus, extractor):
-    part = make_splits(single_corpus, "all", extractor).train
+    part = Protocol().split(single_corpus, extractor).train
     data = LabeledWindows(part, extractor, seed=0)
     order = np.random.default_rng(0).permutation(len(data))
     batch = data.__getitems__(order + 3 * len(data))
@@ -37,7 +37,7 @@ def make_trainer(checkpoint, splits, extractor, folder, **settings):
 
 
 def test_a_window_is_shifted_by_its_own_draw_with_zeros_in_the_gap(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     trainer = make_trainer(checkpoint, splits, extractor, tmp_path)
     values = torch.arange(1.0, 101.0).expand(8, 12, 100).contiguous()
     mask = torch.ones(8, 100, dtype=torch.int64)
@@ -63,7 +63,7 @@ def test_a_window_is_shifted_by_its_own_draw_with_zeros_in_the_gap(checkpoint, c
 
 
 def test_a_shift_leaves_a_short_window_some_signal(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     trainer = make_trainer(checkpoint, splits, extractor, tmp_path)
     mask = torch.zeros(8, 100, dtype=torch.int64)
     mask[:, :2] = 1
@@ -80,7 +80,7 @@ def test_a_shift_leaves_a_short_window_some_signal(checkpoint, corpus, extractor
 
 
 def test_rates_fall_from_the_head_to_the_input(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     trainer = make_trainer(checkpoint, splits, extractor, tmp_path, layer_decay=0.5)
     optimizer = trainer.create_optimizer()
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
@@ -97,7 +97,7 @@ def test_rates_fall_from_the_head_to_the_input(checkpoint, corpus, extractor, tm
 
 
 def test_an_interrupted_fine_tuning_goes_on_bit_for_bit(checkpoint, corpus, extractor, tmp_path):
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     states = []
     for folder, parts in (("whole", [{}]), ("parts", [{"max_seconds": 0.0}, {"resume": True}])):
         for settings in parts:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, TrainerCallback
 
 from ecg_transformers import EcgWav2vec2FeatureExtractor
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.corpora.identification import identification_splits
 from ecg_transformers.errors import ArgumentsError, CheckpointError, EcgError
 from ecg_transformers.evaluation.classifier import save_classifier
@@ -16,7 +17,7 @@ from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import run_mode
 from ecg_transformers.evaluation.results.predictions import paired_difference
 from ecg_transformers.evaluation.results.report import Evaluation, summary_line
-from ecg_transformers.evaluation.settings import LearningSettings, Protocol, ReportSettings
+from ecg_transformers.evaluation.settings import LearningSettings, ReportSettings
 from ecg_transformers.inference.encode import EncoderOutput
 from ecg_transformers.metrics.identification import identified
 

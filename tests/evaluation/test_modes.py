@@ -9,7 +9,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
 from ecg_transformers.auto import ARCHITECTURES
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.errors import CheckpointError, EcgError
 from ecg_transformers.evaluation.classifier import (
     build_classifier,
@@ -39,7 +39,7 @@ QUICK = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rat
 
 @pytest.fixture
 def splits(corpus, extractor):
-    return make_splits(corpus, "all", extractor)
+    return Protocol().split(corpus, extractor)
 
 
 def encoder_of(model):
@@ -117,7 +117,7 @@ def test_from_scratch_starts_from_new_weights_and_repeats_itself(checkpoint, ext
 
 
 def test_a_single_label_task_with_several_windows_per_record(checkpoint, extractor, single_corpus, tmp_path):
-    splits = make_splits(single_corpus, "all", extractor, train_folds=range(1, 9), evaluate_folds=[9, 10])
+    splits = Protocol(train_folds=range(1, 9), evaluate_folds=[9, 10]).split(single_corpus, extractor)
     outcome = run_mode(
         "fine_tune",
         checkpoint,
@@ -143,7 +143,7 @@ def test_thresholds_come_from_records_that_are_not_reported(checkpoint, extracto
 def test_thresholds_fitted_on_the_reported_records_are_judged_on_other_patients(
     checkpoint, extractor, corpus, tmp_path
 ):
-    splits = make_splits(corpus, "all", extractor, train_folds=range(1, 5), evaluate_folds=range(5, 10))
+    splits = Protocol(train_folds=range(1, 5), evaluate_folds=range(5, 10)).split(corpus, extractor)
     learning = LearningSettings(choose_epoch="last", training=QUICK)
     outcome = run_mode("from_scratch", checkpoint, extractor, splits, learning, output_dir=tmp_path / "training")
     thresholds, reported = outcome.thresholds, outcome.predictions

@@ -5,7 +5,7 @@ import pytest
 
 from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.backbone import EcgBackboneConfig
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.errors import EcgError
 from ecg_transformers.evaluation.modes import LEARNING, MODES, Mode, find_mode, mode_title
 from ecg_transformers.evaluation.outcomes import run_mode
@@ -35,7 +35,7 @@ def test_a_new_mode_is_one_row(new_mode, checkpoint, corpus, extractor):
     words = ["--model", "m", "--output_dir", "o", "--mode", "nearest_class"]
     assert read_arguments(words, FineTuneArguments).mode == "nearest_class"
     assert "nearest_class" in command_help("usage", FineTuneArguments)
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     system, random = (
         run_mode("nearest_class", checkpoint, extractor, splits, initialization=start)
         for start in ("pretrained", "random")
@@ -79,7 +79,7 @@ def test_a_new_metric_is_one_row(new_metric, checkpoint, corpus, extractor):
     from ecg_transformers.metrics.bootstrap import bootstrap
     from ecg_transformers.publishing.card.results import evaluation_results
 
-    splits = make_splits(corpus, "all", extractor)
+    splits = Protocol().split(corpus, extractor)
     outcome = run_mode("linear_probe", checkpoint, extractor, splits)
     predictions = outcome.predictions
     interval = bootstrap(predictions.labels, predictions.scores, metric="macro_complement", resamples=20)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecg_transformers.corpora.protocol import make_splits
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.evaluation import outcomes
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded, run_mode
@@ -19,7 +19,7 @@ QUICK = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "disable_tqdm
 
 @pytest.fixture
 def splits(corpus, extractor):
-    return make_splits(corpus, "all", extractor)
+    return Protocol().split(corpus, extractor)
 
 
 def test_class_weights_are_balanced_below_a_thousand_records_unless_the_settings_say(

@@ -11,7 +11,7 @@ from ...corpora.protocol import Splits
 from ...errors import EcgError
 from ...metrics.bootstrap import Difference, Interval
 from ...metrics.table import main_metric
-from ...trainer.run_record import describe_hardware, find_commit
+from ...trainer.run_record import describe_hardware, find_commit, portable_path
 from ..classifier import pretraining_facts
 from ..modes import mode_title
 from ..outcomes import Outcome, recorded
@@ -180,7 +180,7 @@ class Evaluation:
             "seed": self.seed,
             "settings": {**self.settings, **recorded(report), **outcome.settings},
             "pretraining": known if pretrained else NO_PRETRAINING,
-            "config": self.config_file or (pretraining_config if pretrained else ""),
+            "config": portable_path(self.config_file) or (pretraining_config if pretrained else ""),
             "commit": _commit(),
             "hardware": describe_hardware(),
             "seconds": round(outcome.seconds, 1),

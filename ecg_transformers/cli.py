@@ -5,11 +5,14 @@ import csv
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from .commands.entry import IMPORT_HELP, arguments_of, script_text
+from .commands.options import declared_options
+from .commands.recordings import RecordingSettings, refusal_lines
 from .errors import ArgumentsError, CheckpointError, EcgError, RecordFileError
 
 if TYPE_CHECKING:
@@ -70,22 +73,6 @@ def _lead_names(text: str) -> dict[str, str]:
     return {name: lead for name, lead in pairs}
 
 
-# Rules for unusual recordings; default: those of the checkpoint.
-_RULES: dict[str, dict[str, Any]] = {
-    "derive_leads": {"action": "store_true", "default": None, "help": "compute III, aVR, aVL, aVF from I and II"},
-    "treat_as": {"type": _lead_names, "metavar": "ECG=I,...", "help": "leads that stand for absent ones"},
-    "missing_leads": {"choices": ("error", "mask"), "help": "absent leads: an error, or zeros marked in lead_mask"},
-    "flat_lead": {"choices": ("mask", "keep", "error"), "help": "constant leads: marked, kept, or an error"},
-    "nan_policy": {
-        "choices": ("error", "interpolate", "mask_lead"),
-        "help": "missing samples: an error, interpolated, or the end of their lead",
-    },
-    "max_gap_seconds": {"type": float, "metavar": "S", "help": "longest gap that is interpolated"},
-    "implausible_amplitude": {
-        "choices": ("error", "accept"),
-        "help": "values that cannot be millivolts: an error, or taken as they are",
-    },
-}
 # The kind of a conversion of recordings.
 _WFDB = "wfdb"
 # Most probable labels that are printed of one recording.
@@ -165,9 +152,24 @@ def build_parser() -> argparse.ArgumentParser:
             reading.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
     for command in (inspect, classify, embed):
         unusual = command.add_argument_group("unusual recordings (default: as saved with the checkpoint)")
-        for name, options in _RULES.items():
-            unusual.add_argument(f"--{name}", **options)
+        for name, one in declared_options(RecordingSettings).items():
+            unusual.add_argument(f"--{name}", **_rule(one.kind), help=_phrase(one.facts["help"]))
     return parser
+
+
+def _phrase(sentence: str) -> str:
+    """A description as it is written in this help: without capital and full stop."""
+    return f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"
+
+
+def _rule(kind: Any) -> dict[str, Any]:
+    """The facts of an argument of a type; without a value it is `None`, the checkpoint's rule."""
+    [value] = [one for one in get_args(kind) if one is not type(None)]
+    if get_origin(value) is Literal:
+        return {"choices": get_args(value)}
+    if value is bool:
+        return {"action": "store_true", "default": None}
+    return {"type": float, "metavar": "NUMBER"} if value is float else {"type": _lead_names, "metavar": "ECG=I,..."}
 
 
 def _add_convert(commands: Any) -> argparse.ArgumentParser:
@@ -276,7 +278,8 @@ def _fetch(repo_id: str) -> Path:
 
 def _rules(options: argparse.Namespace) -> dict[str, Any]:
     """The rules for unusual recordings that were given."""
-    return {name: getattr(options, name) for name in _RULES if getattr(options, name) is not None}
+    given = {entry.name: getattr(options, entry.name) for entry in fields(RecordingSettings)}
+    return RecordingSettings(**given).policies
 
 
 def _read(path: Path, reading: dict[str, Any]) -> "EcgRecord":
@@ -301,7 +304,6 @@ def _plot(options: argparse.Namespace, reading: dict[str, Any]) -> int:
 def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from transformers import pipeline
 
-    from .commands.recordings import refusal_lines
     from .inference.loading import checkpoint_errors, quiet_loading
 
     task = {"classify": "ecg-classification", "embed": "ecg-feature-extraction"}[options.command]

@@ -166,6 +166,12 @@ class EcgConfig(EcgBaseConfig):
             self.layer = list(self.layer)
         self.check_head()
 
+    def start_from_random(self) -> None:
+        """Set the fields that only pretrained weights make sense of, for a training from random weights.
+
+        There are none, unless an architecture overrides this.
+        """
+
     def check_head(self) -> None:
         """Check the fields of the classification head.
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import fields
-from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from ecg_transformers import (
     MaeMocoForSequenceClassification,
     read_record,
 )
-from ecg_transformers.cli import _RULES, describe_record, main
+from ecg_transformers.cli import _rules, build_parser, describe_record, main
 from ecg_transformers.commands.recordings import RecordingSettings
 from ecg_transformers.publishing import publish
 
@@ -216,11 +215,18 @@ def test_unusual_recordings_by_options(checkpoint, data_dir, tmp_path, capsys):
 
 
 def test_the_rules_for_unusual_recordings_are_those_of_the_scripts():
-    declared = {field.name: get_type_hints(RecordingSettings)[field.name] for field in fields(RecordingSettings)}
-    assert list(declared) == list(_RULES)
-    for name, rule in _RULES.items():
-        choices = [value for one in get_args(declared[name]) for value in get_args(one) if get_origin(one) is Literal]
-        assert tuple(rule.get("choices", ())) == tuple(choices)
+    rules = {
+        "derive_leads": True, "treat_as": {"ECG": "I", "MLII": "II"}, "missing_leads": "mask", "flat_lead": "keep",
+        "nan_policy": "interpolate", "max_gap_seconds": 0.5, "implausible_amplitude": "accept",
+    }  # fmt: skip
+    assert {field.name for field in fields(RecordingSettings)} == set(rules)
+    given = [*"--treat_as ECG=I,MLII=II --derive_leads --missing_leads mask --flat_lead keep".split()]
+    given += [*"--nan_policy interpolate --max_gap_seconds 0.5 --implausible_amplitude accept".split()]
+    words = ["classify", "model", "record"]
+    assert _rules(build_parser().parse_args([*words, *given])) == rules
+    assert _rules(build_parser().parse_args(words)) == {}
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([*words, "--nan_policy", "drop"])
 
 
 def test_recordings_are_converted_to_wfdb(data_dir, tmp_path, capsys):

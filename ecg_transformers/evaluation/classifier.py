@@ -125,9 +125,8 @@ def build_classifier(
     for name, value in (head or {}).items():
         setattr(config, name, value)
     config.check_head()
-    if initialization == "random" and hasattr(config, "freeze_stem"):
-        # A pretrained stem is left as it is; a random one has everything to learn.
-        config.freeze_stem = False
+    if initialization == "random":
+        config.start_from_random()
     if linear_head:
         config.head_hidden_sizes, config.head_dropout, config.head_batch_norm = [], 0.0, False
     # New weights are drawn from torch's generator; the caller's state is restored.

@@ -86,9 +86,8 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
         EcgError: There is no `output_dir`, or `fine_tune` refuses.
     """
     settings, splits, model = fitting.settings, fitting.splits, fitting.model
-    if FINE_TUNING not in fitting.mode.uses:
-        settings = replace(settings, layer_decay=1.0, head_epochs=0.0)
-    elif settings.head_first and not settings.head_epochs and model.config.has_linear_head:
+    from_probe = FINE_TUNING in fitting.mode.uses and settings.head_first
+    if from_probe and not settings.head_epochs and model.config.has_linear_head:
         # What chooses the epoch must be unseen by the head that the epochs start from.
         everything = settings.choose_epoch == "last" and splits.refit
         seen = splits if everything else splits.without_held_out(seed=settings.seed)

@@ -24,7 +24,6 @@ from ..trainer.callbacks import ClockCallback
 from ..trainer.fine_tuning import IdentificationTrainer, LabeledWindows
 from .classifier import build_classifier, load_encoder
 from .fine_tune import TrainingData, fitting_arguments, trained
-from .modes import FINE_TUNING
 from .probes.linear import HeldOut
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ def build_identifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if initialization == "random":
-            if hasattr(config, "freeze_stem"):
-                config.freeze_stem = False  # random convolutions would stay random
+            config.start_from_random()
             model = family._from_config(config, dtype=torch.float32, **options).eval()
         else:
             model = load_encoder(family, checkpoint, config, **options)
@@ -154,8 +152,6 @@ def record_embeddings(embedder: "Embedder", corpus: "Corpus", fitting: "Fitting"
 def _train(fitting: "Fitting") -> dict[str, int]:
     """Train on the patients of the training folds to the last epoch; what a time limit left undone."""
     settings = replace(fitting.settings, training={**fitting.settings.training, "eval_strategy": "no"})
-    if FINE_TUNING not in fitting.mode.uses:
-        settings = replace(settings, layer_decay=1.0)
     arguments = fitting_arguments(fitting, settings)
     extractor, clock = fitting.extractor, ClockCallback(settings.max_seconds)
     data = TrainingData(LabeledWindows(fitting.splits.train, extractor, seed=arguments.seed))

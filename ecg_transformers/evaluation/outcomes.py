@@ -20,7 +20,7 @@ from ..inference.loading import quiet_loading
 from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
 from .classifier import build_classifier
 from .identification import build_identifier, fit_identification
-from .modes import Initialization, Mode, find_mode
+from .modes import FINE_TUNING, Initialization, Mode, find_mode
 from .probes.linear import HeldOut
 from .results.predictions import Predictions
 from .settings import LearningSettings
@@ -154,7 +154,7 @@ def run_mode(
     mode = find_mode(name)
     started = time.monotonic()
     device = _device(device)
-    settings = _resolved(settings or LearningSettings(), splits, device)
+    settings = _resolved(settings or LearningSettings(), mode, splits, device)
     if settings.attentive and not (mode.trains or mode.attentive):
         raise EcgError(
             f"a {mode.title} has no attention over the tokens: set --mode attentive_probe, or another pooling."
@@ -296,12 +296,14 @@ def _device(device: torch.device | str | None) -> torch.device:
     return torch.device(device or torch.accelerator.current_accelerator() or "cpu")
 
 
-def _resolved(settings: LearningSettings, splits: Splits, device: torch.device) -> LearningSettings:
-    """The settings with what they leave to the corpus and the machine."""
+def _resolved(settings: LearningSettings, mode: Mode, splits: Splits, device: torch.device) -> LearningSettings:
+    """The settings with what they leave to the mode, the corpus and the machine."""
     balanced = len(splits.train) < _FEW_RECORDS if settings.balanced is None else settings.balanced
     bf16 = settings.training.get("bf16")
     training = {**settings.training, "bf16": device.type != "cpu" if bf16 is None else bf16}
     settings = replace(settings, balanced=balanced, training=training)
+    if FINE_TUNING not in mode.uses:
+        settings = replace(settings, layer_decay=1.0, head_epochs=0.0)
     if splits.gallery is None:
         return settings
     # No training patient is held out, so nothing can choose an epoch, and a probe has no head for patients. An

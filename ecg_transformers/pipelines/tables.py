@@ -24,7 +24,7 @@ from ..errors import EcgError, RecordFileError, SignalError
 from ..features.contract import POLICIES
 from ..features.extractor import EcgFeatureExtractor
 from ..files import write_text
-from ..signals.formats.folders import SUFFIXES, find_recordings
+from ..signals.formats.folders import SUFFIXES, find_recordings, record_files
 from ..signals.formats.readers import read_record_with_defaults
 from .records import PREPARING, READING, PreparedWindows, prepare_windows
 from .table_files import (
@@ -132,7 +132,7 @@ def _digest(texts: Sequence[str]) -> str:
 
 
 def _stamp(item: Any) -> str:
-    """Size and time of the file of a record, or of header and signals; a hash of a record in memory."""
+    """Sizes and times of the files of a record; a hash of a record in memory."""
     if not isinstance(item, str | Path):
         read = item.get if isinstance(item, Mapping) else partial(getattr, item)
         try:
@@ -141,10 +141,7 @@ def _stamp(item: Any) -> str:
             return ""
         facts = repr((signal.shape, read("sampling_rate", None), read("leads", None)))
         return hashlib.sha256(facts.encode() + signal.tobytes()).hexdigest()[:16]
-    path = Path(item)
-    base = path.with_suffix("") if path.suffix == ".hea" else path
-    files = [path, *(base.with_name(f"{base.name}{suffix}") for suffix in (".hea", ".dat", ".mat"))]
-    found = [file.stat() for file in files if file.is_file()]
+    found = [file.stat() for file in record_files(Path(item))]
     return " ".join(f"{facts.st_size} {facts.st_mtime_ns}" for facts in found)
 
 

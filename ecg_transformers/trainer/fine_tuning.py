@@ -151,16 +151,27 @@ class FineTuneTrainer(EcgTrainer):
     ) -> Any:
         """Loss of the windows, which are shifted in training only."""
         inputs = dict(inputs)
-        labels, _ = inputs.pop("labels"), inputs.pop("record_index", None)
+        inputs.pop("record_index", None)
         core = self.classifier
         if core.training and not any(parameter.requires_grad for parameter in core.base_model.parameters()):
             core.base_model.eval()
         if core.training and self.max_shift:
             inputs |= self._shifted(inputs)
-        outputs = model(**inputs)
+        loss, outputs = self.loss_of(model, inputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """Loss and outputs of windows.
+
+        Args:
+            model: The model as it is trained.
+            inputs: Its inputs, and `labels`.
+        """
+        labels = inputs.pop("labels")
+        logits = model(**inputs).logits
         balance = None if self.balance is None else self.balance.to(labels.device)
-        loss = weighted_losses(outputs.logits, labels, core.config.problem_type, balance).mean()
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+        loss = weighted_losses(logits, labels, self.classifier.config.problem_type, balance).mean()
+        return loss, {"loss": loss, "logits": logits}
 
     @torch.no_grad()
     def _shifted(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -233,16 +244,7 @@ class FineTuneTrainer(EcgTrainer):
 class IdentificationTrainer(FineTuneTrainer):
     """`FineTuneTrainer` for models with a loss of their own over patients, such as ArcFace; nothing is held out."""
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The model's own loss of the windows, which are shifted in training."""
-        inputs = dict(inputs)
-        if self.core_model.training and self.max_shift:
-            inputs |= self._shifted(inputs)
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """The model's own loss, and its outputs."""
         outputs = model(**inputs)
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        return outputs.loss, outputs

@@ -14,6 +14,8 @@ from ecg_transformers import (
     EcgWav2vec2ForPreTraining,
     EcgWav2vec2ForSequenceClassification,
     EcgWav2vec2Model,
+    SimclrConfig,
+    Xresnet1dConfig,
 )
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, SignalError
@@ -110,6 +112,20 @@ def test_heads_leave_the_convolutions_as_they_are_if_the_config_says_so(frozen, 
         assert all(parameter.requires_grad != frozen for parameter in stem.parameters())
         assert model.ecg_wav2vec2.feature_projection.projection.weight.requires_grad
     assert all(parameter.requires_grad for parameter in EcgWav2vec2Model(small_config()).parameters())
+
+
+def test_a_training_from_random_weights_trains_the_convolutions():
+    config = small_config()
+    assert config.freeze_stem
+    config.start_from_random()
+    assert not config.freeze_stem
+    backbone = SimclrConfig(backbone_config=small_config())
+    backbone.start_from_random()
+    assert not backbone.backbone_config.freeze_stem
+    others = Xresnet1dConfig()
+    before = others.to_dict()
+    others.start_from_random()
+    assert others.to_dict() == before
 
 
 def test_zeroed_leads_are_absent_leads(encoder):

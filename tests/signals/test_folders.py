@@ -1,7 +1,7 @@
 import pytest
 
 import ecg_transformers.signals.formats.readers as readers
-from ecg_transformers.signals.formats.folders import count_other_files, find_recordings
+from ecg_transformers.signals.formats.folders import count_other_files, find_recordings, record_files
 from ecg_transformers.signals.formats.readers import register_reader
 
 NUMBERS = "".join(f"{k}.5\t{k}.25\n" for k in range(20))
@@ -16,6 +16,15 @@ def test_recordings_are_found_once(tmp_path):
     for name in ("b.hea", "b.dat", "b.mat", "c.mat", "a.CSV", ".hidden.csv", "e.refused.csv", "notes.txt"):
         (tmp_path / name).touch()
     assert names(tmp_path) == ["a.CSV", "b.hea", "c.mat"]
+
+
+def test_the_files_of_a_recording_are_its_own_and_those_of_its_header(tmp_path):
+    for name in ("b.hea", "b.dat", "b.atr", "b.csv", "c.mat"):
+        (tmp_path / name).touch()
+    found = {name: [path.name for path in record_files(tmp_path / name)] for name in ("b.hea", "b", "b.csv", "c.mat")}
+    assert found["b.hea"] == found["b"] == ["b.hea", "b.dat", "b.atr"]
+    assert (found["b.csv"], found["c.mat"]) == (["b.csv"], ["c.mat"])
+    assert record_files(tmp_path / "absent.hea") == []
 
 
 @pytest.mark.parametrize("text", [NUMBERS, "# rate: 100\nI\tII\n" + NUMBERS, "I 1 2 3 4 5 6 7 8 9 10\nII" + " 2" * 10])

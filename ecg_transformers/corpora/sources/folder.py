@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CorpusError, EcgError
-from ...signals.formats.folders import SUFFIXES, find_recordings
+from ...signals.formats.folders import SUFFIXES, find_recordings, record_files
 from ...signals.formats.readers import read_record_with_defaults
 from ...signals.wfdb.read import read_header
 from ..build import build_corpus, plan_hash
@@ -178,13 +178,8 @@ def _entry(
     source: Path, path: str, name: str, options: tuple[tuple[str, str], ...], facts: Mapping[str, Any]
 ) -> RecordSource:
     """A record with the size and modification time of its files, so that an edited file is read again."""
-    changed, size = 0, 0
-    files = [source / path]
-    if path.endswith(".hea"):
-        files += [(source / path).with_suffix(suffix) for suffix in (".dat", ".mat", ".atr")]
-    for file in files:
-        if file.is_file():
-            size, changed = size + file.stat().st_size, max(changed, file.stat().st_mtime_ns)
+    files = [file.stat() for file in record_files(source / path)]
+    size, changed = sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)
     # An id that does not change when files are added.
     record_id = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
     extra = (("changed", changed), *options)

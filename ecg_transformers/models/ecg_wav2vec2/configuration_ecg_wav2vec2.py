@@ -180,6 +180,10 @@ class EcgWav2vec2Config(EcgConfig):
                 )
         self._check_objective()
 
+    def start_from_random(self) -> None:
+        """Train the convolutions: random ones that stay as they are would have learned nothing."""
+        self.freeze_stem = False
+
     def _check_convolutions(self) -> None:
         names = ("conv_dim", "conv_kernel", "conv_stride")
         for name in names:

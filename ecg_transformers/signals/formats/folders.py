@@ -7,7 +7,7 @@ from pathlib import Path
 from .delimited_text import holds_numbers
 from .readers import has_added_reader
 
-__all__ = ["SUFFIXES", "count_other_files", "find_recordings"]
+__all__ = ["SUFFIXES", "count_other_files", "find_recordings", "record_files"]
 
 # Suffixes of recordings, with those of text that may be something else.
 SUFFIXES = tuple(
@@ -35,6 +35,17 @@ def count_other_files(folder: Path, recordings: Collection[Path]) -> Counter[str
     stems = {_without_suffix(path) for path in taken if path.suffix.casefold() == ".hea"}
     others = (path for path in _files(folder) if path not in taken and _without_suffix(path) not in stems)
     return Counter(path.suffix.casefold() or path.name for path in others)
+
+
+def record_files(path: Path) -> list[Path]:
+    """The files of a recording: its own, and those of a WFDB record, named by its header or without a suffix.
+
+    Args:
+        path: Place of the recording.
+    """
+    record = path.with_suffix("") if path.suffix == ".hea" else path
+    others = [record.with_name(f"{record.name}{suffix}") for suffix in (".hea", ".dat", ".mat", ".atr")]
+    return [file for file in dict.fromkeys([path, *others]) if file.is_file()]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -26,7 +26,7 @@ from ..files import replace_file, write_text
 from .benchmark import guarded
 from .benchmark_options import BeatBenchmarkArguments
 from .benchmark_plan import PlannedPretraining, as_options
-from .command_line import parse_command_line, read_yaml
+from .command_line import read_command_line
 from .options import build, converted, declared_options
 from .pretrain import PretrainingRun
 from .settings import read_settings
@@ -45,8 +45,8 @@ _NO_RESULT = ("corpus", "output_dir", "resume", "disable_tqdm")
 
 def is_beat_benchmark(argv: Sequence[str]) -> bool:
     """Whether the CONFIG of a command line names splits of beats."""
-    positional, options = parse_command_line(argv)
-    return "splits" in options or (bool(positional) and "splits" in read_yaml(positional[0]))
+    _, from_file, options = read_command_line(argv)
+    return "splits" in {**from_file, **options}
 
 
 def read_beat_benchmark(argv: Sequence[str]) -> BeatBenchmarkArguments:
@@ -58,12 +58,9 @@ def read_beat_benchmark(argv: Sequence[str]) -> BeatBenchmarkArguments:
     Raises:
         ArgumentsError: An unknown name, a value of the wrong type, no system.
     """
-    positional, options = parse_command_line(argv)
-    if len(positional) > 1:
-        raise ArgumentsError(f"{positional[1]!r} has no option before it; expected one CONFIG and --name value.")
-    from_file = read_yaml(positional[0]) if positional else {}
+    config, from_file, options = read_command_line(argv)
     own = declared_options(BeatBenchmarkArguments)
-    for where, names in ((positional[0] if positional else "", from_file), ("the command line", options)):
+    for where, names in ((str(config), from_file), ("the command line", options)):
         check_names(names, own, where=where)
     values = converted({**from_file, **options}, own, {})
     if missing := [name for name in ("systems", "corpus", "output_dir") if not values.get(name)]:

@@ -24,7 +24,7 @@ from ..evaluation.results.published import check_published_name
 from ..evaluation.results.store import read_results
 from ..trainer.arguments import EcgTrainingArguments
 from .benchmark_options import BenchmarkArguments
-from .command_line import field_types, parse_command_line, read_yaml
+from .command_line import field_types, read_command_line, read_yaml
 from .downstream import FineTuneArguments, read_arguments
 from .finetune import checkpoint_name
 from .label_efficiency import TrainingAmount, refuse_second_share, training_amounts
@@ -225,10 +225,7 @@ def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, A
     Raises:
         ArgumentsError: An unknown name, a value of the wrong type, no system.
     """
-    positional, options = parse_command_line(argv)
-    if len(positional) > 1:
-        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
-    from_file = read_yaml(positional[0]) if positional else {}
+    config, from_file, options = read_command_line(argv)
     own = declared_options(BenchmarkArguments)
     given = {name: value for name, value in {**from_file, **options}.items() if name in own}
     values = converted(given, own, {})
@@ -241,7 +238,7 @@ def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, A
     known = {*own, *declared_options(FineTuneArguments), *field_types(EcgTrainingArguments), "folds", "config"}
     for system in arguments.systems:
         known |= set(_architecture_names(_as_mapping(system)))
-    for where, names in ((positional[0] if positional else "", from_file), ("the command line", options)):
+    for where, names in ((str(config), from_file), ("the command line", options)):
         check_names(names, known, where=where)
         for name in _NOT_COMMON.keys() & names.keys():
             raise ArgumentsError(f"{where} has {name!r}, which a benchmark does not take. {_NOT_COMMON[name]}")

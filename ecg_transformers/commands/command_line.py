@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ArgumentsError
 
-__all__ = ["convert", "field_types", "parse_command_line", "read_yaml", "with_negations"]
+__all__ = ["convert", "field_types", "parse_command_line", "read_command_line", "read_yaml", "with_negations"]
 
 
 def parse_command_line(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -72,6 +72,25 @@ def with_negations(options: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict
         else:
             found[name] = value
     return found
+
+
+def read_command_line(
+    argv: Sequence[str], *, takes_config: bool = True
+) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+    """Read `[CONFIG.yaml] --name value ...`: the file if there is one, its settings, and the options as text.
+
+    Args:
+        argv: The command line without the program's name.
+        takes_config: Whether a file may be named before the options. Default: yes.
+
+    Raises:
+        ArgumentsError: A value without an option before it, or a file that cannot be read.
+    """
+    positional, options = parse_command_line(argv)
+    if len(positional) > int(takes_config):
+        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
+    config = positional[0] if positional else None
+    return config, {} if config is None else read_yaml(config), options
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

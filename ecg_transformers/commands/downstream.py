@@ -10,7 +10,7 @@ from ..errors import ArgumentsError, check_names
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.settings import REPLACED_BY_ONE_CYCLE, LearningSettings, ReportSettings
 from ..option import option
-from .command_line import field_types, parse_command_line, read_yaml, with_negations
+from .command_line import field_types, read_command_line, with_negations
 from .options import build, converted, declared_options, option_types, unused_options
 from .recordings import FileSettings, RecordingSettings
 
@@ -73,6 +73,16 @@ class DownstreamArguments:
     protocol: Protocol = field(default_factory=Protocol)
     learning: LearningSettings = field(default_factory=LearningSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """The arguments of `evaluation.classifier.load_extractor` besides the checkpoint."""
+        return {
+            "window_seconds": self.window_seconds,
+            "window_stride_seconds": self.window_stride_seconds,
+            "policies": self.recordings.policies,
+            "used_leads": self.leads,
+        }
 
 
 @dataclass(frozen=True)
@@ -151,12 +161,8 @@ def read_arguments(argv: Sequence[str], kind: type[Arguments]) -> Arguments:
     from ..trainer.arguments import EcgTrainingArguments
     from .recipe import recipe_names
 
-    positional, options = parse_command_line(argv)
+    config, from_file, options = read_command_line(argv, takes_config=kind.takes_config)
     options = with_negations(options, {**field_types(EcgTrainingArguments), **option_types(kind)})
-    if len(positional) > int(kind.takes_config):
-        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
-    config = positional[0] if positional else None
-    from_file = {} if config is None else read_yaml(config)
     model_type = options.get("model_type", from_file.get("model_type"))
     own, training = declared_options(kind), field_types(EcgTrainingArguments)
     architecture: dict[str, Any] = {}

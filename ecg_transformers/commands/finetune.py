@@ -88,13 +88,7 @@ class DownstreamRun:
             self.print_line(f"{self.folder} holds a finished run: nothing is left to train")
             return finished
         name, checkpoint = self._checkpoint()
-        extractor = load_extractor(
-            checkpoint,
-            window_seconds=arguments.window_seconds,
-            window_stride_seconds=arguments.window_stride_seconds,
-            policies=arguments.recordings.policies,
-            used_leads=arguments.leads,
-        )
+        extractor = load_extractor(checkpoint, **arguments.extractor_options)
         mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))
         splits = arguments.protocol.split(

@@ -129,13 +129,7 @@ class Scoring:
 
     def _evaluate(self, checkpoint: str, corpus: Corpus) -> Evaluation:
         arguments = self.arguments
-        extractor = load_extractor(
-            checkpoint,
-            window_seconds=arguments.window_seconds,
-            window_stride_seconds=arguments.window_stride_seconds,
-            policies=arguments.recordings.policies,
-            used_leads=arguments.leads,
-        )
+        extractor = load_extractor(checkpoint, **arguments.extractor_options)
         seed = arguments.learning.seed
         as_saved = arguments.mode is None and arguments.protocol.labels != PATIENTS
         codes = classifier_codes(checkpoint) if as_saved else None

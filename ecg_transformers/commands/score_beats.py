@@ -47,7 +47,7 @@ from ..trainer.run_record import describe_hardware, find_commit
 from .beat_options import BeatScoringArguments
 from .beat_pictures import BeatPictures
 from .beats_as_used import score_as_used
-from .command_line import parse_command_line, with_negations
+from .command_line import read_command_line, with_negations
 from .options import build, converted, declared_options, option_types
 
 __all__ = ["BeatScoring", "read_beat_arguments"]
@@ -69,10 +69,8 @@ def read_beat_arguments(argv: Sequence[str]) -> BeatScoringArguments:
     Raises:
         ArgumentsError: An unknown name, a value of the wrong type, no corpus.
     """
-    positional, options = parse_command_line(argv)
+    _, _, options = read_command_line(argv, takes_config=False)
     options = with_negations(options, option_types(BeatScoringArguments))
-    if positional:
-        raise ArgumentsError(f"{positional[0]!r} has no option before it; expected --name value. See --help.")
     own = declared_options(BeatScoringArguments)
     check_names(options, own, where="the command line")
     values = converted(options, own, {})

@@ -1,4 +1,4 @@
-"""The saved preprocessing as one typed, validated object: fields, order of steps, description and hash.
+"""The saved preprocessing as one typed, validated object: fields, order of steps and hash.
 
 The attributes of an extractor are exactly these fields, so that `preprocessor_config.json` fully defines the signal
 processing. The fields are documented once, in `SignalContract`; see also `docs/contract.md`.
@@ -43,12 +43,8 @@ STEP_FIELDS = {
 }
 
 # Fields with the value that contracts from before them have: with it they do not enter the hash.
-LATER_FIELDS = {
-    "treat_as": None,
-    "used_leads": None,
-    "fir_taps": None,
-    "samples_before": None,
-    "samples_after": None,
+LATER_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("treat_as", "used_leads", "fir_taps", "samples_before", "samples_after")),
     "reference": "none",
 }
 
@@ -405,122 +401,8 @@ class SignalContract:
             )
         return [step for step in self.order if step not in done]
 
-    def describe(self) -> str:
-        """The contract as a numbered list in plain English, in the order of the steps."""
-        texts = {
-            "leads": ("leads", self._lead_text()),
-            "units": ("unit", "mV (uV, V and nV are converted)"),
-            "resample": ("resample", f"to {self.sampling_rate:g} Hz, {self._resampling_text()}"),
-            "filter": ("filter", self._filter_text()),
-            "window": ("window", self._window_text()),
-            "normalize": ("normalize", self._normalization_text()),
-            "pad": ("pad", self._pad_text()),
-        }
-        lines = [f"{number}. {texts[step][0]:<10} {texts[step][1]}" for number, step in enumerate(self.order, start=1)]
-        lines.append(f"{len(lines) + 1}. {'missing':<10} {self._missing_text()}")
-        return "\n".join(lines)
-
-    def _lead_text(self) -> str:
-        text = ", ".join(self.lead_names).replace("V1, V2, V3, V4, V5, V6", "V1-V6")
-        text += f" (by name; an array without names must have exactly {len(self.lead_names)} leads in this order)"
-        if self.treat_as:
-            text += f"; {', '.join(f'{old} is taken for {new}' for old, new in self.treat_as.items())} where absent"
-        if self.derive_leads:
-            text += "; III, aVR, aVL, aVF are computed from I and II where absent"
-        absent = "an error" if self.missing_leads == "error" else "zeros after normalization and 0 in lead_mask"
-        text += f"; an absent lead is {absent}"
-        if self.used_leads is None:
-            return text
-        return f"{text}; only {', '.join(self.used_leads)} used, the others are zeros and 0 in lead_mask"
-
-    def _resampling_text(self) -> str:
-        return "polyphase with anti-alias filter" if self.resampling == "polyphase" else "linear, no anti-alias filter"
-
-    def _filter_text(self) -> str:
-        parts = []
-        if self.bandpass is not None:
-            low, high = ("none" if edge is None else f"{edge:g} Hz" for edge in self.bandpass)
-            kind = (
-                f"Butterworth of order {self.filter_order}" if self.fir_taps is None else f"FIR of {self.fir_taps} taps"
-            )
-            parts.append(f"{kind}, {low} to {high}")
-        if self.notch is not None:
-            parts.append(f"notch at {self.notch:g} Hz (quality {self.notch_quality:g})")
-        if not parts:
-            return "none"
-        return " and ".join(parts) + (", zero-phase" if self.zero_phase else ", causal")
-
-    def _window_text(self) -> str:
-        seconds = f"{self.window_seconds:.4g} s at {self.sampling_rate:g} Hz"
-        text = f"{self.window_size} samples ({seconds})"
-        if self.window_mode == "slide":
-            text += f", stride {self.stride} ({self.stride / self.sampling_rate:.4g} s), all of a recording"
-        elif self.window_mode == "beats":
-            text += f", {self.samples_before} before and {self.samples_after} from each R peak (peaks= in the call) on"
-        else:
-            pieces = {"crop": "the start", "center": "the middle", "random": "a random piece"}
-            text += f", {pieces[self.window_mode]} of a longer recording"
-        if self.patch_size is not None:
-            text += f"; {self.window_size // self.patch_size} patches of {self.patch_size} samples"
-        return text
-
-    def _normalization_text(self) -> str:
-        scale = self._scale_text()
-        return scale if self.reference == "none" else f"{scale}; then minus the median beat of the recording"
-
-    def _scale_text(self) -> str:
-        epsilon = f"eps {self.normalization_epsilon:g} mV"
-        unit = "window" if self.order_of("window") < self.order_of("normalize") else "whole recording"
-        if self.normalization == "none":
-            return "none (mV)"
-        if self.normalization == "constants":
-            center = f"minus the lead's mean in the {unit}"
-            if self.normalization_mean is not None:
-                center = f"minus fixed means {_listed(self.normalization_mean)} mV"
-            deviations = _listed(self.normalization_std)
-            return f"{center}, divided by fixed deviations {deviations} mV; flat leads zero ({epsilon})"
-        manner = {
-            "record_lead": f"each lead of each {unit} to mean 0 and deviation 1",
-            "record": f"each {unit} to mean 0 and deviation 1 over all its leads together",
-            "minmax_lead": f"each lead of each {unit} from -1 to 1",
-        }
-        return f"{manner[self.normalization]} (population deviation, {epsilon}; flat leads zero)"
-
-    def _pad_text(self) -> str:
-        if self.window_mode == "beats":
-            return "never: a beat that is not completely inside the recording is left out"
-        if not self.allow_short:
-            return (
-                f"never: a recording below {self.window_seconds:.4g} s is an error, a last incomplete window ends with "
-                "the recording"
-            )
-        return (
-            "right, with 0, marked in attention_mask; a last window of less than "
-            f"{self.min_window_seconds:g} s ends with the recording instead"
-        )
-
-    def _missing_text(self) -> str:
-        amplitude = "an error" if self.implausible_amplitude == "error" else "taken as it is"
-        gaps = {
-            "error": "an error",
-            "interpolate": f"interpolated up to {self.max_gap_seconds:g} s, else an error",
-            "mask_lead": "the end of its lead: zeros, 0 in lead_mask",
-        }
-        flat = {"error": "an error", "keep": "zeros", "mask": "zeros and 0 in lead_mask"}
-        return (
-            f"a missing sample (NaN) is {gaps[self.nan_policy]}; a flat lead is {flat[self.flat_lead]}; no signal in "
-            f"any lead is an error; an amplitude that cannot be millivolts is {amplitude}"
-        )
-
 
 FIELD_NAMES = tuple(item.name for item in fields(SignalContract))
-
-
-def _listed(values: Sequence[float] | None) -> str:
-    values = list(values or ())
-    if len(values) > 1 and len(set(values)) == 1:
-        return f"{values[0]:.3g} (every lead)"
-    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def _known_steps(steps: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from ..signals.leads import STANDARD_LEADS, canonical_lead
 from ..signals.record import EcgRecord
 from .batch import flat_places, make_batch
 from .contract import CHOICES, FIELD_NAMES, POLICIES, STEPS, SignalContract
+from .description import describe_contract
 from .inputs import as_records
 from .preparation import check_values, normalize, prepare_record
 from .steps import FLAT_EPSILON, unpatchify
@@ -340,7 +341,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
     def describe(self) -> str:
         """The contract as a numbered list in plain English."""
-        return self.contract.describe()
+        return describe_contract(self.contract)
 
     def explain(self, records: Any, **kwargs: Any) -> str:
         """The effect of a call with the same arguments on each record, as a numbered list in plain English.

@@ -5,6 +5,7 @@ import pytest
 
 from ecg_transformers.errors import EcgError, LeadError, SignalError
 from ecg_transformers.features.contract import FIELD_NAMES, STEP_FIELDS, STEPS, SignalContract
+from ecg_transformers.features.description import describe_contract
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_corpus_that_is_stored_with_all_leads_serves_models_of_some():
     assert some.hash(["leads", "units", "resample"]) == SignalContract().hash(["leads", "units", "resample"])
     assert some.hash(["normalize"]) != SignalContract().hash(["normalize"])
     assert SignalContract(used_leads=SignalContract().lead_names) == SignalContract()
-    assert "only I, II used" in some.describe()
+    assert "only I, II used" in describe_contract(some)
 
 
 def test_unknown_steps_are_refused():
@@ -134,7 +135,7 @@ def test_the_words_follow_the_order_and_the_fields():
         resampling="linear",
         order=["leads", "units", "filter", "resample", "normalize", "window", "pad"],
     )
-    lines = contract.describe().splitlines()
+    lines = describe_contract(contract).splitlines()
     for line, words in zip(
         lines,
         [

@@ -54,7 +54,7 @@ class EcgPipeline(WindowPipeline):
         Every row has `record`, `window` (its number), `start` (seconds), `checkpoint` (hash of weights and
         preprocessing), `notes` (of the reader) and the columns that the class describes. Records that cannot be used
         are listed with the reason in `<name>.refused.csv` in the same folder; the same call tries them again, for which
-        the parts of the table stay beside it (`<output>.parts`). The job of a CSV is in `<output>.job.json`.
+        the parts of the table stay next to it (`<output>.parts`). The job of a CSV is in `<output>.job.json`.
 
         Args:
             source: Folder (searched recursively), or a sequence of paths or EcgRecords.

@@ -3,7 +3,7 @@
 A job is divided into parts of several hundred records. Completed parts are saved next to the table; at the end they
 are joined into the table, which is written atomically, and deleted. The parts record their job (checkpoint, options,
 list of records): parts of another job are not resumed. A part is made anew if one of its files has changed since, or
-could not be used; parts with such files are kept beside the table.
+could not be used; parts with such files are kept next to the table.
 """
 
 import hashlib

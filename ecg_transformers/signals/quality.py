@@ -35,7 +35,7 @@ _MAX_MIDDLE_SWING, _MIN_LARGEST_SWING = 20.0, 0.02
 HIGH_MIDDLE_SWING = 4.2
 LOW_LARGEST_SWING = 0.55
 _MIN_LEADS_FOR_LOW = 6
-# mV between neighbouring samples. In the same 19,601 records, artefacts included, it is at most 12.9; the marks of
+# mV between neighboring samples. In the same 19,601 records, artifacts included, it is at most 12.9; the marks of
 # missing samples of 16-bit converters are 32.768 with 1000 units per mV, and more with fewer.
 MAX_JUMP = 25.0
 # mV from 0 to the median of a lead. In the same records, which were high-pass filtered once, it is at most 1.21 for the
@@ -161,7 +161,7 @@ def unit_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = 
 
 
 def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | None:
-    """The first sample that no ECG reaches from its neighbour, such as a mark of missing samples; None without one.
+    """The first sample that no ECG reaches from its neighbor, such as a mark of missing samples; None without one.
 
     Args:
         signal: `(leads, samples)` in mV; missing samples are left out.
@@ -169,7 +169,7 @@ def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | 
 
     Example:
         >>> jump_fault(np.array([[0.1, 0.2, 9999.0, 0.1]]), ["V2"]).split(",")[0]
-        'lead V2 has 9999 mV at sample 2 beside 0.2 mV'
+        'lead V2 has 9999 mV at sample 2 next to 0.2 mV'
     """
     for lead, values in enumerate(signal):
         places = np.flatnonzero(np.isfinite(values))
@@ -181,7 +181,7 @@ def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | 
                 far, near = near, far
             return (
                 f"lead {leads[lead] if leads else lead} has {finite[far]:.6g} mV at sample {places[far]} "
-                f"beside {finite[near]:.3g} mV, no ECG jumps by {MAX_JUMP:g}: if it marks missing samples, replace "
+                f"next to {finite[near]:.3g} mV, no ECG jumps by {MAX_JUMP:g}: if it marks missing samples, replace "
                 "it by NaN (nan_policy= says what becomes of those)."
             )
     return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_benchmark"]
 
-GREY = "#6b6b6b"
+GRAY = "#6b6b6b"
 
 
 def plot_benchmark(cells: Sequence[Mapping[str, Any]], *, title: str | None = None) -> "Figure":
@@ -77,7 +77,7 @@ def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) ->
     """Draw a score with its interval, its seeds and the published score; a remark if there is none."""
     if cell.get("value") is None:
         middle = axes.get_yaxis_transform()
-        axes.text(0.5, place, "no score", transform=middle, ha="center", va="center", fontsize=7.5, color=GREY)
+        axes.text(0.5, place, "no score", transform=middle, ha="center", va="center", fontsize=7.5, color=GRAY)
     else:
         value = cell["value"]
         axes.hlines(place, cell["low"], cell["high"], color=color, linewidth=2)
@@ -88,7 +88,7 @@ def _draw_cell(axes: "Axes", cell: Mapping[str, Any], place: int, color: str) ->
             f"{value:.3f}", (value, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5
         )
     if cell.get("published") is not None:
-        axes.plot([cell["published"]], [place + 0.2], "D", color=GREY, markersize=5, markerfacecolor="none")
+        axes.plot([cell["published"]], [place + 0.2], "D", color=GRAY, markersize=5, markerfacecolor="none")
 
 
 def _finish(axes: "Axes", title: str, rows: Sequence[str]) -> None:
@@ -112,12 +112,12 @@ def _legend(figure: "Figure", cells: Sequence[Mapping[str, Any]]) -> None:
     """Draw the legend of all marks that occur."""
     from matplotlib.lines import Line2D
 
-    marks = [Line2D([], [], marker="o", color=GREY, linewidth=2, label="score and 95 % interval over records")]
+    marks = [Line2D([], [], marker="o", color=GRAY, linewidth=2, label="score and 95 % interval over records")]
     if any(len(cell.get("seed_values") or ()) > 1 for cell in cells):
-        marks.append(Line2D([], [], marker=".", color=GREY, linestyle="", label="single seeds"))
+        marks.append(Line2D([], [], marker=".", color=GRAY, linestyle="", label="single seeds"))
     if any(cell.get("published") is not None for cell in cells):
         label = "published, on the test fold (10, other records)"
         marks.append(
-            Line2D([], [], marker="D", color=GREY, markerfacecolor="none", markersize=5, linestyle="", label=label)
+            Line2D([], [], marker="D", color=GRAY, markerfacecolor="none", markersize=5, linestyle="", label=label)
         )
     figure.legend(handles=marks, loc="outside lower left", ncols=len(marks), fontsize=8, frameon=False)

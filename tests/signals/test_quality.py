@@ -59,7 +59,7 @@ BEATS = np.sin(np.arange(5000) / 20) ** 15 * np.linspace(0.4, 1.5, 12)[:, None]
         (BEATS, None),
         (BEATS + np.linspace(-2000, 2000, 12)[:, None], None),
         (BEATS + np.where(np.arange(5000) == 99, 15, 0), None),
-        (BEATS + np.where(np.arange(5000) == 99, 400, 0), " mV at sample 99 beside "),
+        (BEATS + np.where(np.arange(5000) == 99, 400, 0), " mV at sample 99 next to "),
         (BEATS + np.linspace(0, 80, 5000), None),
         (np.where(np.arange(5000) < 100, np.nan, BEATS), None),
         (BEATS * 0.04, None),
@@ -96,7 +96,7 @@ def test_the_unit_that_is_advised_is_that_of_the_values_as_they_were_given(signa
 def test_a_jump_is_found_beside_a_gap_and_reported_where_it_is_far_from_usual():
     signal = np.where(np.arange(5000) < 40, np.nan, BEATS)
     signal[3, 10:40] = 9999
-    assert jump_fault(signal, STANDARD_LEADS).startswith("lead aVR has 9999 mV at sample 39 beside")
+    assert jump_fault(signal, STANDARD_LEADS).startswith("lead aVR has 9999 mV at sample 39 next to")
     signal[3, 10:40] = np.inf
     assert jump_fault(signal, STANDARD_LEADS) is None
 

@@ -471,4 +471,4 @@ def test_a_mark_of_missing_samples_in_millivolts_is_noted(tmp_path, mark):
     path = tmp_path / "gaps.csv"
     np.savetxt(path, signal, delimiter=",", fmt="%.4f")
     record = read_table(path, sampling_rate=100, leads=STANDARD_LEADS)
-    assert any(note.startswith(f"lead II has {mark:g} mV at sample 50 beside") for note in record.notes)
+    assert any(note.startswith(f"lead II has {mark:g} mV at sample 50 next to") for note in record.notes)

@@ -205,7 +205,7 @@ class BeatganForPreTraining(BeatganGenerator):
         Args:
             input_values: Beats `(batch, leads, samples)`, prepared by the feature extractor.
             phase: `"discriminator"` or `"generator"`. Default: all terms at once, as in evaluation.
-            generated: Forward pass that the discriminator's phase handed on. Default: computed here.
+            generated: Forward pass that the discriminator's phase passed on. Default: computed here.
             reinitialization_seed: Seed of new weights for the discriminator. Default: drawn from torch's global
                 generator.
             attention_mask: `(batch, samples)`, 1 = signal; one that hides samples is an error.

@@ -31,7 +31,7 @@ class SiBeatganConfig(BeatganConfig):
         attention_distillation_weight (`float`, default 0): Weight of the attention transfer between the encoders.
         score_distillation_weight (`float`, default 0): Weight of the divergence of the distributions of scores.
         relative_distillation (`bool`, default `True`): Divide the distances of latent vectors and features by the
-            teacher's variance on the batch. Undivided they are 10 and 170 at the start, beside a reconstruction error
+            teacher's variance on the batch. Undivided they are 10 and 170 at the start, with a reconstruction error
             of 0.3, and with a weight of 1 nothing else is learned.
         score_distillation_over (`str`, default `"beats"`): Distribution of the scores over the `"beats"` of the batch,
             or of the errors over the `"samples"` of each beat.

@@ -28,7 +28,7 @@ __all__ = [
     "take_head",
 ]
 
-# Packages whose objects the official files hold beside the tensors.
+# Packages whose objects the official files hold besides the tensors.
 KNOWN_PACKAGES = ("pytorch_lightning.", "clinical_ts.", "argparse.Namespace", "numpy.")
 # Our lead j is the official lead OFFICIAL_PLACES[j].
 OFFICIAL_PLACES = (0, 1, 8, 9, 10, 11, 2, 3, 4, 5, 6, 7)

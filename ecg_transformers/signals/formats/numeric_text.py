@@ -49,7 +49,7 @@ class NumberReader:
 
     A comma or point followed by three digits, as in "1,234", may be a decimal or a thousands mark. Other fields of the
     file decide: "0,5" for the decimal comma, "1,234.5" and "1,234,567" for the thousands comma. Points in all numbers
-    of a file are decimal marks; some beside whole numbers are not clear, as in "1.234" and "75". Fields are read with
+    of a file are decimal marks; some next to whole numbers are not clear, as in "1.234" and "75". Fields are read with
     their last mark as the decimal one; `settle` returns at the end whether the file has to be read in another style.
 
     Args:

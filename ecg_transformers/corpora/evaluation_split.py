@@ -9,7 +9,7 @@ Three rules hold for every mode:
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -121,20 +121,21 @@ class Protocol:
     def _by_folds(self, task: Task, corpus: "Corpus", matrix: "LabelMatrix", seed: int) -> Splits:
         """The named folds, or those of the corpus's roles; held out are the folds that are named for selection."""
         train_folds, evaluate_folds = chosen_folds(corpus, self.train_folds, self.evaluate_folds)
-        folds = {"train": train_folds, "validation": tuple(self.validation_folds or ()), "evaluation": evaluate_folds}
-        _refuse_overlap(folds)
+        validation_folds = tuple(self.validation_folds or ())
+        _refuse_overlap(train_folds=train_folds, evaluate_folds=evaluate_folds, validation_folds=validation_folds)
+        folds = {"train": train_folds, "validation": validation_folds, "evaluation": evaluate_folds}
         parts = {name: _part(corpus, matrix, numbers) for name, numbers in folds.items() if numbers}
         check_disjoint({name: part.corpus for name, part in parts.items()})
         train, evaluate = _fraction(parts["train"], self.train_fraction, seed), parts["evaluation"]
         held_out: tuple[np.ndarray, ...] = ()
-        if folds["validation"]:
+        if validation_folds:
             ids = np.concatenate([part.corpus.record_ids for part in (train, parts["validation"])])
             keep = np.isin(corpus.record_ids, ids)
             train = Part(corpus.select(keep), matrix.values[keep], matrix.problem_type)
-            held_out = (np.isin(train.corpus.folds, folds["validation"]),)
+            held_out = (np.isin(train.corpus.folds, validation_folds),)
         left_out = int(np.isin(corpus.folds, evaluate_folds).sum()) - len(evaluate)
         return Splits(
-            task, train, held_out, not folds["validation"], evaluate, train_folds, evaluate_folds, folds["validation"],
+            task, train, held_out, not validation_folds, evaluate, train_folds, evaluate_folds, validation_folds,
             self.train_fraction, left_out,
         )  # fmt: skip
 
@@ -148,7 +149,7 @@ def _all_folds(task: Task, corpus: "Corpus", matrix: "LabelMatrix") -> Splits:
     return Splits(task, part, (), True, part, folds, folds, (), 1.0, left_out, cross_validated=True)
 
 
-def _refuse_overlap(folds: Mapping[str, Sequence[int]]) -> None:
+def _refuse_overlap(**folds: Sequence[int]) -> None:
     for (first, some), (second, others) in combinations(folds.items(), 2):
         both = sorted(set(some) & set(others))
         if both:

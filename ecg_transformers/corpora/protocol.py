@@ -167,7 +167,7 @@ class Splits:
         """The same splits for a training that keeps its last epoch, where only thresholds are fitted."""
         return replace(self, selects=False)
 
-    def withoutheld_out_parts(self, *, seed: int) -> "Splits":
+    def without_held_out(self, *, seed: int) -> "Splits":
         """The same splits without the records of the first held-out part, with a selection of their own on the rest.
 
         Args:

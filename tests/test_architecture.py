@@ -352,6 +352,25 @@ def test_inside_the_package_imports_are_relative():
     assert not wrong, "\n".join(wrong)
 
 
+# As Transformers spells. The key `initialisation` of results.json is spelled as it always was.
+BRITISH = re.compile(
+    r"(?:normal|initial|standard|regular|optim|summar|organ|recogn|character|synchron|general|visual|final)is(?:e|ing|ation)"
+    r"|colour|behaviour|neighbour|artefact|favour|labelled|modelled|\bcentre|\bgrey\b",
+    re.IGNORECASE,
+)
+
+
+def test_spelling_is_american():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "hub_cards").glob("*/card.md")]
+    files = [*sources(PACKAGE), *sources(ROOT / "training"), *(ROOT / "training").rglob("*.yaml"), *pages]
+    wrong = [
+        f"{file.relative_to(ROOT)}: {found.group()}"
+        for file in files
+        for found in BRITISH.finditer(file.read_text(encoding="utf-8").replace("initialisation", ""))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_one_dialect():
     wrong = []
     for folder in (PACKAGE, ROOT / "training", ROOT / "tests", ROOT / "benchmarks"):

@@ -28,16 +28,15 @@ from ..trainer.fine_tuning import FineTuneTrainer, HeldOutWindows, LabeledWindow
 from ..trainer.resume import newest_complete_checkpoint
 from ..trainer.settings import FineTuneSettings
 from .fit_probe import fit_head
+from .fitting import Fitting
 from .modes import FINE_TUNING
 from .probes.linear import HeldOut
-from .settings import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS
+from .settings import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS, LearningSettings
 
 if TYPE_CHECKING:
     from ..corpora.protocol import Splits
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
-    from .outcomes import Fitting
-    from .settings import LearningSettings
 
 __all__ = ["TrainingData", "fine_tune", "fit_classifier", "fitting_arguments", "trained", "training_arguments"]
 
@@ -76,7 +75,7 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
         raise ArgumentsError(f"The Trainer refuses these settings: {error}{hint}") from error
 
 
-def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
+def fit_classifier(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
     """Train encoder and head; in fine-tuning the head starts as that of a probe unless `head_first` is off.
 
     Returns:
@@ -100,7 +99,7 @@ def fit_classifier(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
     return "epoch", held_out, fitting.predict()
 
 
-def fitting_arguments(fitting: "Fitting", settings: "LearningSettings") -> EcgTrainingArguments:
+def fitting_arguments(fitting: Fitting, settings: LearningSettings) -> EcgTrainingArguments:
     """The Trainer's arguments of a fit, recorded in `fitting.training`.
 
     Args:

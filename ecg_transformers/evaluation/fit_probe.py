@@ -8,17 +8,17 @@ import numpy as np
 from ..corpora.protocol import Splits
 from ..inference.encode import CheckpointEncoder, Embeddings, encode_corpus
 from .classifier import set_attentive_head, set_linear_head
+from .fitting import Fitting
 from .probes.attentive import AttentiveProbe, fit_attentive_probe
 from .probes.linear import HeldOut, LinearProbe, select_linear_probe
 
 if TYPE_CHECKING:
     from ..corpora.prepared import Corpus
-    from .outcomes import Fitting
 
 __all__ = ["fit_head", "fit_probe"]
 
 
-def fit_probe(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
+def fit_probe(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
     """Fit a linear or attentive probe.
 
     Returns:
@@ -38,7 +38,7 @@ class _FittedHead:
     chosen_name: str
 
 
-def fit_head(fitting: "Fitting", splits: Splits) -> _FittedHead:
+def fit_head(fitting: Fitting, splits: Splits) -> _FittedHead:
     """Fit a probe on the training records of a protocol and give its head to the model.
 
     Args:
@@ -58,7 +58,7 @@ def fit_head(fitting: "Fitting", splits: Splits) -> _FittedHead:
     return _FittedHead(linear, held_out, "l2")
 
 
-def _encode(fitting: "Fitting", corpus: "Corpus") -> Embeddings:
+def _encode(fitting: Fitting, corpus: "Corpus") -> Embeddings:
     return encode_corpus(
         CheckpointEncoder(fitting.model, fitting.extractor, "encoder"),
         corpus,

@@ -24,6 +24,7 @@ from ..trainer.callbacks import ClockCallback
 from ..trainer.fine_tuning import IdentificationTrainer, LabeledWindows
 from .classifier import build_classifier, load_encoder
 from .fine_tune import TrainingData, fitting_arguments, trained
+from .fitting import Fitting
 from .probes.linear import HeldOut
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ..inference.encode import Embedder
     from ..modeling import EcgPreTrainedModel
     from .modes import Mode
-    from .outcomes import Fitting
     from .settings import LearningSettings
 
 __all__ = ["build_identifier", "fit_identification", "record_embeddings"]
@@ -113,7 +113,7 @@ def build_identifier(
     return model
 
 
-def fit_identification(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
+def fit_identification(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
     """Train the model unless the mode leaves the encoder as it is, and identify the reported patients.
 
     Returns:
@@ -135,7 +135,7 @@ def fit_identification(fitting: "Fitting") -> tuple[str, HeldOut, np.ndarray]:
     return "", nothing, identified(both[0], both[1], gallery.patient_ids, probes.patient_ids)
 
 
-def record_embeddings(embedder: "Embedder", corpus: "Corpus", fitting: "Fitting") -> np.ndarray:
+def record_embeddings(embedder: "Embedder", corpus: "Corpus", fitting: Fitting) -> np.ndarray:
     """The mean of the unit-length embeddings of each record's windows, `(records, size)` float64.
 
     Args:
@@ -149,7 +149,7 @@ def record_embeddings(embedder: "Embedder", corpus: "Corpus", fitting: "Fitting"
     return aggregate_windows(functional.normalize(found.features, dim=1).numpy(), found.record_index)
 
 
-def _train(fitting: "Fitting") -> dict[str, int]:
+def _train(fitting: Fitting) -> dict[str, int]:
     """Train on the patients of the training folds to the last epoch; what a time limit left undone."""
     settings = replace(fitting.settings, training={**fitting.settings.training, "eval_strategy": "no"})
     arguments = fitting_arguments(fitting, settings)

@@ -28,7 +28,7 @@ class Mode:
         title: Name in tables and plots.
         learned: What is learned, in one line.
         fitted_by: Module of this package and function that fits it, `"module:function"`; it takes an
-            `outcomes.Fitting` and returns what was chosen and the scores of the reported records.
+            `fitting.Fitting` and returns what was chosen and the scores of the reported records.
         uses: Groups of settings that it uses: `learning` (folds, head, class weights), `training` (the Trainer's
             arguments, epochs), `fine_tuning` (layer-wise rates, epochs of the head alone).
         initialization: Weights of the encoder it starts from.

@@ -19,6 +19,7 @@ from ..inference.encode import predict_records
 from ..inference.loading import quiet_loading
 from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
 from .classifier import build_classifier
+from .fitting import Fitting
 from .identification import build_identifier, fit_identification
 from .modes import FINE_TUNING, Initialization, Mode, find_mode
 from .probes.linear import HeldOut
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..modeling import EcgForSequenceClassification
 
 __all__ = [
-    "Fitting",
     "Outcome",
     "evaluate_as_is",
     "recorded",
@@ -80,44 +80,6 @@ class Outcome:
     def thresholds(self) -> Thresholds | None:
         """Decision thresholds; `None` for single-label tasks and regression."""
         return self.predictions.thresholds
-
-
-@dataclass
-class Fitting:
-    """What the function of a mode works on.
-
-    Args:
-        mode: The mode.
-        model: The classifier on its device, in evaluation mode; its head is new.
-        extractor: The checkpoint's feature extractor.
-        splits: The protocol.
-        settings: With `balanced` and `training["bf16"]` resolved.
-        output_dir: Where a training keeps its checkpoints.
-        callbacks: Callbacks of the Trainer.
-        training: Filled by the function: the Trainer's arguments that were used, by name.
-    """
-
-    mode: Mode
-    model: "EcgForSequenceClassification"
-    extractor: "EcgFeatureExtractor"
-    splits: Splits
-    settings: LearningSettings
-    output_dir: Path | None = None
-    callbacks: Sequence[TrainerCallback] = ()
-    training: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def bf16(self) -> bool:
-        """Whether bfloat16 autocast is on."""
-        return bool(self.settings.training["bf16"])
-
-    def predict(self) -> np.ndarray:
-        """The classifier's scores of the reported records, `(records, labels)` float64."""
-        settings = self.settings
-        return predict_records(
-            self.model, self.splits.evaluate.corpus, self.extractor, aggregate=settings.aggregate,
-            batch_size=settings.encode_batch_size, bf16=self.bf16,
-        )  # fmt: skip
 
 
 def run_mode(

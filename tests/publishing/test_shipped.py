@@ -10,6 +10,7 @@ import pytest
 from ecg_transformers.commands.benchmark_plan import as_options
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
 from ecg_transformers.commands.score_beats import read_beat_arguments
+from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.evaluation.beats.report import MODE as BEATS
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded
@@ -17,7 +18,6 @@ from ecg_transformers.evaluation.settings import (
     REPLACED_BY_ONE_CYCLE,
     TRAINING_DEFAULTS,
     LearningSettings,
-    Protocol,
     ReportSettings,
 )
 from ecg_transformers.publishing import publish, verify

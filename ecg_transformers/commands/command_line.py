@@ -88,7 +88,8 @@ def read_command_line(
     """
     positional, options = parse_command_line(argv)
     if len(positional) > int(takes_config):
-        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected --name value. See --help.")
+        wanted = "one CONFIG and --name value" if takes_config else "--name value"
+        raise ArgumentsError(f"{positional[-1]!r} has no option before it; expected {wanted}. See --help.")
     config = positional[0] if positional else None
     return config, {} if config is None else read_yaml(config), options
 

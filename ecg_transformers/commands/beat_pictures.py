@@ -94,7 +94,7 @@ class BeatPictures:
         threshold = float(np.quantile(normal, QUANTILE))
         rows = [{**row, "threshold": threshold, "anomalous": row["score"] >= threshold} for row in found.rows]
         lead = find.feature_extractor.lead_names[0]
-        title = f"{found.record.name}, threshold {threshold:.2g} from normal beats of this patient"
+        title = f"{found.record.name}, threshold {threshold:.2g}"
         strip = plot_beats(found.record, rows, seconds=STRIP_SECONDS, leads=[lead], title=title)
         worst = int(shown[found.scores[shown].argmax()])
         return {"record_200": strip, "abnormal_beat": _draw_heat(found, worst, find)}
@@ -125,6 +125,6 @@ def _draw_heat(found: ScoredRecording, number: int, find: Any, remark: str = "")
         *(value.float().cpu().numpy() for value in values),
         sampling_rate=extractor.sampling_rate,
         samples_before=extractor.samples_before or 0,
-        lead_name=extractor.lead_names[0],
+        lead_name=extractor.lead_names[0] + (" minus median beat" if extractor.reference != "none" else ""),
         title=title,
     )

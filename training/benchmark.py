@@ -12,7 +12,7 @@ A CONFIG with `splits` (training/configs/beatgan_mitdb.yaml) compares systems th
 the normal beats of every split with every seed and scored on its test beats; `claims` are judged by paired intervals.
 """
 
-from ecg_transformers.commands.benchmark_options import BenchmarkArguments
+from ecg_transformers.commands.benchmark_options import BeatBenchmarkArguments, BenchmarkArguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 
@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = arguments_of(argv)
     if wants_help(argv):
         print(command_help(str(__doc__), BenchmarkArguments))
+        print("\n" + command_help("With a CONFIG that has splits of beats:", BeatBenchmarkArguments))
         return 0
     # Here, so that help is there at once.
     from transformers.utils import logging

@@ -207,11 +207,7 @@ class Benchmark:
             argv = [*planned.argv, *as_options({"output_dir": planned.folder})]
 
             def pretrain() -> None:
-                settings = read_settings([*argv, "--resume"])
-                set_seed(settings.training.seed)
-                run = PretrainingRun(settings)
-                self.print_line(_indented(run.introduction()))
-                run.train()
+                run_pretraining(argv, print_line=self.print_line)
                 if is_main_process():
                     write_text(planned.folder / "finished.json", json.dumps(planned.settings, indent=1))
 
@@ -234,6 +230,21 @@ class Benchmark:
         known = {key: sum(one) / len(one) for key, one in rates.items()}
         other = sum(known.values()) / len(known)
         return sum(known.get(run.system.key, other) * run.amount.size for run in missing)
+
+
+def run_pretraining(argv: Sequence[str], *, print_line: Callable[[str], None]) -> PretrainingRun:
+    """Do what `training/pretrain.py` does, from where it was interrupted.
+
+    Args:
+        argv: Its command line.
+        print_line: Called with the introduction of the run.
+    """
+    settings = read_settings([*argv, "--resume"])
+    set_seed(settings.training.seed)
+    run = PretrainingRun(settings)
+    print_line(_indented(run.introduction()))
+    run.train()
+    return run
 
 
 def guarded(

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
-from transformers import set_seed
 from transformers.utils import logging
 
 from ..corpora.beat_splits import beat_classes, named_split
@@ -23,12 +22,11 @@ from ..errors import ArgumentsError, check_names
 from ..evaluation.beats.checkpoint import BeatScorer
 from ..evaluation.beats.report import METRIC_TITLES, Measured, ScoredBeats, measure, table
 from ..files import replace_file, write_text
-from .benchmark import guarded
+from .benchmark import guarded, run_pretraining
 from .benchmark_options import BeatBenchmarkArguments
 from .benchmark_plan import PlannedPretraining, as_options
 from .command_line import read_command_line
 from .options import build, converted, declared_options
-from .pretrain import PretrainingRun
 from .settings import read_settings
 
 __all__ = ["BeatBenchmark", "BeatCell", "Comparison", "is_beat_benchmark", "read_beat_benchmark"]
@@ -245,10 +243,7 @@ class BeatBenchmark:
         argv = [*cell.training.argv, *as_options({"output_dir": folder})]
 
         def work() -> None:
-            settings = read_settings([*argv, "--resume"])
-            set_seed(settings.training.seed)
-            training = PretrainingRun(settings)
-            training.train()
+            training = run_pretraining(argv, print_line=self.print_line)
             best = training.trainer.state.best_model_checkpoint
             self._score(cell, {"last": str(folder), **({} if best is None else {"best": best})})
             write_text(folder / "finished.json", json.dumps(cell.training.settings, indent=1))

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from transformers import AutoConfig
 from transformers.utils import logging
 
+from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, EcgError
 
-__all__ = ["checkpoint_errors", "quiet_loading"]
+__all__ = ["checkpoint_errors", "load_anomaly_detector", "quiet_loading"]
 
 
 @contextmanager
@@ -33,6 +36,27 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
             f"{checkpoint} cannot be opened: {reason}. Expected the folder of a checkpoint (config.json, "
             "preprocessor_config.json, model.safetensors), or its name on the Hub."
         ) from error
+
+
+def load_anomaly_detector(checkpoint: str | Path, **kwargs: Any) -> Any:
+    """Load the `ForAnomalyDetection` of a checkpoint's family, which no auto class opens.
+
+    Args:
+        checkpoint: Folder or Hub name.
+        **kwargs: For `from_pretrained`.
+
+    Raises:
+        CheckpointError: The family has no anomaly detection.
+    """
+    config = AutoConfig.from_pretrained(checkpoint)
+    row = ARCHITECTURES.get(config.model_type)
+    kind = None if row is None else row.anomaly_detection
+    if kind is None:
+        raise CheckpointError(
+            f"{checkpoint} is a {config.model_type}, a family without anomaly detection. Expected a checkpoint of "
+            "beats (beatgan, si_beatgan); for labels use ecg-classification."
+        )
+    return kind.from_pretrained(checkpoint, **kwargs)
 
 
 def _refuse_missing_folder(folder: Path) -> None:

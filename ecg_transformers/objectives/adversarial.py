@@ -1,34 +1,17 @@
 """Losses of an autoencoder and a discriminator (Zhou et al. 2019, section 3.3, as their public code computes them)."""
 
-from typing import NamedTuple
-
 import torch
 from torch.nn import functional
 
 from .precision import at_least_float32
 
-__all__ = ["Discrimination", "discriminator_loss", "mean_squared_error"]
+__all__ = ["discriminator_loss", "mean_squared_error"]
 
 
-class Discrimination(NamedTuple):
-    """Loss of a discriminator.
-
-    Args:
-        real: Binary cross-entropy of the real rows with 1.
-        fake: Binary cross-entropy of the generated rows with 0.
-    """
-
-    real: torch.Tensor
-    fake: torch.Tensor
-
-    @property
-    def loss(self) -> torch.Tensor:
-        """The sum of both, not their mean."""
-        return self.real + self.fake
-
-
-def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> Discrimination:
+def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
     """Compute how badly real rows and generated ones are told apart; in at least float32, from logits.
+
+    The binary cross-entropies of real rows with 1 and of generated ones with 0: their sum, not their mean.
 
     Args:
         real_logits: Of real rows `(batch,)`, before the sigmoid.
@@ -36,7 +19,7 @@ def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> 
     """
     real, fake = at_least_float32(real_logits, fake_logits)
     # -log(sigmoid(x)) = softplus(-x), and -log(1 - sigmoid(x)) = softplus(x).
-    return Discrimination(functional.softplus(-real).mean(), functional.softplus(fake).mean())
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
 def mean_squared_error(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoConfig
 from transformers.utils import logging
 
-from ..auto import ARCHITECTURES
 from ..errors import CheckpointError, SignalError
 from ..features.contract import POLICIES
 from ..features.inputs import as_records
+from ..inference.loading import load_anomaly_detector
 from ..signals.beats import annotated_peaks, find_peaks, interval_ratio, lead_index
 from ..signals.formats.readers import read_record
 from .base import WindowPipeline
@@ -49,15 +48,7 @@ class AnomalyLoader:
         Raises:
             CheckpointError: The family has no anomaly detection.
         """
-        config = AutoConfig.from_pretrained(checkpoint)
-        row = ARCHITECTURES.get(config.model_type)
-        kind = None if row is None else row.anomaly_detection
-        if kind is None:
-            raise CheckpointError(
-                f"{checkpoint} is a {config.model_type}, a family without anomaly detection. Expected a checkpoint of "
-                "beats (beatgan, si_beatgan); for labels use ecg-classification."
-            )
-        return kind.from_pretrained(checkpoint, **kwargs)
+        return load_anomaly_detector(checkpoint, **kwargs)
 
 
 class EcgAnomalyDetectionPipeline(WindowPipeline):
@@ -244,7 +235,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
     def _level(self, beats: BeatStream, reference: RecordReference | None, calibrate: str) -> float:
         """Median score of the recording over that of the normal beats of the checkpoint."""
         if calibrate != "record":
-            raise SignalError(f"calibrate is {calibrate!r}; expected 'record', or nothing.")
+            raise CheckpointError(f"calibrate is {calibrate!r}; expected 'record', or nothing.")
         scores: list[float] = []
         model: Any = self.model
         for block in beats.blocks(reference, every=beats.step):

@@ -1,8 +1,7 @@
 """Beats of a recording of any length as model input, block by block, equal to those of the whole recording."""
 
 from collections.abc import Iterator
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -12,7 +11,12 @@ import torch
 from transformers.utils import logging
 
 from ..errors import SignalError
+from ..features.batch import make_batch
+from ..features.contract import SignalContract
 from ..features.extractor import EcgFeatureExtractor
+from ..features.inputs import as_records
+from ..features.preparation import check_values, prepare_record
+from ..signals.beats import beat_distance
 from ..signals.resample import resampled_length
 from ..signals.windows import beat_starts, check_peaks
 from .feature_stream import BLOCK_SECONDS, margin_seconds
@@ -57,8 +61,7 @@ class RecordReference:
 
     def distance(self, beats: np.ndarray) -> np.ndarray:
         """Mean squared distance in mV of beats `(beats, leads, samples)`, relative to the power of the median beat."""
-        power = max(float(np.square(self.millivolts).mean()), 1e-12)
-        return np.square(beats - self.millivolts).mean(axis=(1, 2)) / power
+        return beat_distance(beats, self.millivolts)
 
 
 class BeatStream:
@@ -92,9 +95,13 @@ class BeatStream:
                 "this checkpoint's feature extractor cuts no beats; expected window_mode 'beats' with samples_before "
                 "and samples_after. Use the checkpoint of a system of beats."
             )
+        if extractor.contract.order_of("normalize") < extractor.contract.order_of("window"):
+            raise SignalError(
+                "this checkpoint's feature extractor normalizes a recording before it cuts beats, so that they are not "
+                "in mV; expected the order window, normalize."
+            )
         self.recording, self.block_seconds = recording, block_seconds
         self._done_before = preprocessed_by
-        self._scaling, self._raw = _without_reference(extractor)
         self.extractor = extractor
         self._ratio = Fraction(repr(float(extractor.sampling_rate))) / Fraction(repr(float(recording.sampling_rate)))
         peaks = check_peaks(peaks, recording.num_samples, f"record {recording.name}")
@@ -139,9 +146,9 @@ class BeatStream:
             every: Distance of the beats. Default: 1 (all).
         """
         known = None if reference is None or self.extractor.reference == "none" else reference.normalized
-        extractor = self._scaling if known is None else self.extractor
+        contract = replace(self.extractor.contract, reference="none") if known is None else self.extractor.contract
         for numbers in self._groups(np.arange(0, len(self.peaks), every)):
-            yield from self._prepared(numbers, extractor, known)
+            yield from self._prepared(numbers, contract, known)
 
     def _groups(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
         """Beats of each block, by the place of their peaks."""
@@ -149,40 +156,40 @@ class BeatStream:
         yield from np.split(numbers, np.flatnonzero(np.diff(block)) + 1) if len(numbers) else ()
 
     def _prepared(
-        self, numbers: np.ndarray, extractor: EcgFeatureExtractor, reference: np.ndarray | None
+        self, numbers: np.ndarray, contract: SignalContract, reference: np.ndarray | None
     ) -> Iterator[BeatBlock]:
         try:
-            yield self._block(numbers, extractor, reference)
+            yield self._block(numbers, contract, reference)
         except SignalError as error:
             if len(numbers) == 1:
                 yield BeatBlock(numbers, None, None, str(error))
                 return
             logger.info(f"{self.recording.name}, {len(numbers)} beats are tried one by one: {error}")
             for number in numbers:
-                yield from self._prepared(np.array([number]), extractor, reference)
+                yield from self._prepared(np.array([number]), contract, reference)
 
-    def _block(self, numbers: np.ndarray, extractor: EcgFeatureExtractor, reference: np.ndarray | None) -> BeatBlock:
+    def _block(self, numbers: np.ndarray, contract: SignalContract, reference: np.ndarray | None) -> BeatBlock:
         peaks = self.peaks[numbers]
         grid = self._ratio.denominator
         begin = max(0, int(peaks[0]) - self._before) // grid * grid
         end = min(self.recording.num_samples, int(peaks[-1]) + self._after)
         piece = self.recording.piece(begin, end)
         local = peaks - begin
-        done = self._done_before
-        features = dict(
-            extractor(piece, peaks=local, reference_beat=reference, preprocessed_by=done, return_tensors="pt")
+        [record] = as_records(piece, sampling_rate=None, leads=None, units="mV", num_leads=len(contract.lead_names))
+        steps = contract.remaining_steps(self._done_before)
+        prepared = prepare_record(
+            record, contract, steps=steps, window_mode="beats", peaks=local, reference_beat=reference
         )
-        features.pop("record_index")
-        if len(features["input_values"]) != len(numbers):
-            raise SignalError(f"{len(features['input_values'])} of {len(numbers)} beats are complete.")
-        raw = self._raw(piece, peaks=local, preprocessed_by=done)["input_values"]
-        return BeatBlock(numbers, features, np.asarray(raw))
-
-
-def _without_reference(extractor: EcgFeatureExtractor) -> tuple[EcgFeatureExtractor, EcgFeatureExtractor]:
-    """The extractor without the reference, and one that gives the same beats in mV."""
-    scaling = copy(extractor)
-    scaling.reference = "none"
-    raw = copy(scaling)
-    raw.normalization, raw.normalization_mean, raw.normalization_std = "none", None, None
-    return scaling, raw
+        check_values(record, prepared, contract, steps=steps)
+        if len(prepared.windows) != len(numbers):
+            raise SignalError(f"{len(prepared.windows)} of {len(numbers)} beats are complete.")
+        features = make_batch(
+            [prepared],
+            contract,
+            kept=None,
+            random_lead_mask=None,
+            generator=None,
+            steps=steps,
+            patches=contract.return_patches,
+        )
+        return BeatBlock(numbers, features, prepared.windows)

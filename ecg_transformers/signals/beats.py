@@ -19,12 +19,14 @@ __all__ = [
     "DETECTORS",
     "Beats",
     "annotated_peaks",
+    "beat_distance",
     "cut_beats",
     "detect_r_peaks",
     "find_peaks",
     "interval_ratio",
     "lead_index",
     "match_peaks",
+    "nearest_places",
     "refine_peaks",
 ]
 
@@ -242,18 +244,37 @@ def match_peaks(
     """
     if not len(peaks) or not len(reference):
         return np.full(len(peaks), -1, dtype=np.int64)
-    nearest, back = _nearest(reference, peaks), _nearest(peaks, reference)
+    nearest, back = nearest_places(reference, peaks), nearest_places(peaks, reference)
     mutual = back[nearest] == np.arange(len(peaks))
     close = np.abs(reference[nearest] - peaks) <= seconds * sampling_rate
     return np.where(mutual & close, nearest, -1)
 
 
-def _nearest(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Number of the nearest of ascending places for each wanted one; the earlier of two equally near."""
+def nearest_places(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Number of the nearest of ascending places for each wanted one; the earlier of two equally near.
+
+    Args:
+        places: Samples, ascending, at least one `(places,)`.
+        wanted: Samples `(wanted,)`.
+
+    Returns:
+        int64 `(wanted,)`.
+    """
     right = np.clip(np.searchsorted(places, wanted), 1, max(len(places) - 1, 1))
     right = np.minimum(right, len(places) - 1)
     left = np.maximum(right - 1, 0)
     return np.where(wanted - places[left] <= places[right] - wanted, left, right).astype(np.int64)
+
+
+def beat_distance(beats: np.ndarray, median: np.ndarray) -> np.ndarray:
+    """Mean squared distance of beats from the median beat of their recording, relative to its power, `(beats,)`.
+
+    Args:
+        beats: In mV `(beats, ...)`.
+        median: In mV, one beat.
+    """
+    power = max(float(np.square(median).mean()), 1e-12)
+    return np.square(beats - median).mean(axis=tuple(range(1, beats.ndim))) / power
 
 
 def interval_ratio(peaks: np.ndarray) -> np.ndarray:

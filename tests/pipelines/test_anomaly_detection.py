@@ -12,8 +12,10 @@ from transformers.utils import logging
 import ecg_transformers  # noqa: F401  registers the task
 from ecg_transformers import BeatganConfig, BeatganFeatureExtractor, BeatganForAnomalyDetection
 from ecg_transformers.errors import CheckpointError, LeadError, SignalError
+from ecg_transformers.features import preparation
 from ecg_transformers.pipelines import summarize_beats
 from ecg_transformers.signals.beats import annotated_peaks, detect_r_peaks, interval_ratio
+from ecg_transformers.signals.filters import fir_bandpass
 from ecg_transformers.signals.formats.readers import read_record
 from ecg_transformers.signals.record import EcgRecord
 
@@ -119,6 +121,15 @@ def test_threshold_of_the_call_and_of_the_record(find, record):
     assert cut == pytest.approx(config.anomaly_threshold * np.median(scores) / config.score_statistics["q50"], rel=1e-4)
     doubled = EcgRecord(record.signal, 360, record.leads)
     assert find(doubled, calibrate="record")[0]["threshold"] == pytest.approx(cut, rel=1e-4)
+
+
+def test_a_block_is_prepared_once_for_the_median_beat_and_once_for_the_scores(find, record, monkeypatch):
+    filtered = []
+    monkeypatch.setattr(
+        preparation, "fir_bandpass", lambda *args, **options: filtered.append(1) or fir_bandpass(*args, **options)
+    )
+    find(record, peaks=detect_r_peaks(record))
+    assert len(filtered) == 2
 
 
 def test_a_gap_costs_only_its_own_beats(find, record):

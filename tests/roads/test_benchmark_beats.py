@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ecg_transformers.commands import benchmark_beats
+from ecg_transformers.commands import benchmark
 from ecg_transformers.commands.benchmark_beats import BeatBenchmark, Comparison, read_beat_benchmark
 from ecg_transformers.corpora.beat_splits import PATIENT_FOLDS
 from ecg_transformers.corpora.build import write_corpus
@@ -67,7 +67,7 @@ def test_it_is_killed_resumed_and_judged(corpus, tmp_path, capsys, monkeypatch):
     main = script("benchmark").main
     words = [str(config(tmp_path)), "--corpus", str(corpus), "--output_dir", str(tmp_path / "runs")]
     trained = []
-    train = benchmark_beats.PretrainingRun.train
+    train = benchmark.PretrainingRun.train
 
     def dying(run):
         trained.append(run.folder.name)
@@ -75,7 +75,7 @@ def test_it_is_killed_resumed_and_judged(corpus, tmp_path, capsys, monkeypatch):
             raise KeyboardInterrupt
         train(run)
 
-    monkeypatch.setattr(benchmark_beats.PretrainingRun, "train", dying)
+    monkeypatch.setattr(benchmark.PretrainingRun, "train", dying)
     with pytest.raises(KeyboardInterrupt):
         main(words)
     assert main(words) == 0

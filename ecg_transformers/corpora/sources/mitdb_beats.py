@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...errors import CorpusError
+from ...signals.beats import nearest_places
 from ...signals.filters import fir_bandpass
 from ...signals.published_segmenter import segment_r_peaks
 from ...signals.windows import beat_starts
@@ -41,7 +42,6 @@ BEAT_STEPS = (*STORED_STEPS, "window")
 _PUBLISHED_SHIFT = 1
 # A normal beat of the published preparation has a detected R peak closer than this (samples).
 _PUBLISHED_TOLERANCE = 10
-_CLASSES = ("N", "S", "V", "F", "Q")
 # Published by its authors; counted by us.
 _NUM_BEATS = {"published": 97568, "corrected": 100687}
 
@@ -153,9 +153,7 @@ def _near_detected(places: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Which annotations have a detected peak near them, bool `(places,)`."""
     if not len(peaks):
         return np.zeros(len(places), dtype=bool)
-    after = np.searchsorted(peaks, places).clip(0, len(peaks) - 1)
-    distance = np.minimum(np.abs(peaks[after] - places), np.abs(peaks[np.maximum(after - 1, 0)] - places))
-    return distance < _PUBLISHED_TOLERANCE
+    return np.abs(peaks[nearest_places(peaks, places)] - places) < _PUBLISHED_TOLERANCE
 
 
 def _label_sets(codes: Iterable[str], *, preparation: Preparation) -> dict[str, LabelSet]:
@@ -166,17 +164,16 @@ def _label_sets(codes: Iterable[str], *, preparation: Preparation) -> dict[str, 
     published = {"e": "S", "j": "S"} if preparation == "published" else {}
     classes = {row["code"]: published.get(row["code"], row["aami"]) for row in rows}
     aami = label_set("aami")
-    names = dict(zip(aami.codes, aami.names, strict=True))
     kind = "single_label_classification"
     return {
         "symbol": LabelSet(
             tuple(row["code"] for row in shown), tuple(row["name"] for row in shown), "mitbih", problem_type=kind
         ),
         "aami": LabelSet(
-            _CLASSES,
-            tuple(names[code] for code in _CLASSES),
+            aami.codes,
+            aami.names,
             "aami",
-            tuple(tuple(symbol for symbol, code in classes.items() if code == name) for name in _CLASSES),
+            tuple(tuple(symbol for symbol, code in classes.items() if code == name) for name in aami.codes),
             kind,
         ),
     }

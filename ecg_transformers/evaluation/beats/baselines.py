@@ -1,7 +1,6 @@
 """Scorers of beats that need no network: what a network has to be better than. Larger scores are more abnormal."""
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +11,7 @@ from transformers.utils import logging
 from ...corpora.beat_splits import BeatSplit
 from ...corpora.prepared import Corpus
 from ...features.extractor import EcgFeatureExtractor
-from ...signals.beats import interval_ratio
+from ...signals.beats import beat_distance, interval_ratio
 from ...trainer.stored import store_signals
 
 __all__ = [
@@ -70,13 +69,13 @@ def beat_task(corpus: Corpus, split: BeatSplit, extractor: EcgFeatureExtractor, 
         extractor: Feature extractor of the beats, without a reference.
         seed: Seed of the isolation forest. Default: 0.
     """
-    comparing = copy(extractor)
-    comparing.reference = "record_median_beat"
-    millivolts, compared = (
-        np.array(store_signals(corpus, one).values).reshape(len(corpus), -1) for one in (extractor, comparing)
-    )
+    millivolts = np.array(store_signals(corpus, extractor).values).reshape(len(corpus), -1)
     beats = torch.from_numpy(millivolts).view(len(corpus), extractor.num_leads, -1)
     scaled = extractor.normalize_batch(beats).reshape(len(corpus), -1).numpy()
+    compared = scaled.copy()
+    for parent in np.unique(corpus.parent_ids):  # recordings differ in their number of beats
+        own = corpus.parent_ids == parent
+        compared[own] -= np.median(scaled[own], axis=0)
     peaks = corpus.starts + (extractor.samples_before or 0)
     return BeatTask(split, scaled, compared, millivolts, peaks, corpus.parent_ids, seed)
 
@@ -131,9 +130,7 @@ def median_distance(task: BeatTask, rows: np.ndarray) -> np.ndarray:
     distance = np.empty(len(task.parents))
     for parent in np.unique(task.parents):
         own = task.parents == parent
-        median = np.median(task.millivolts[own], axis=0)
-        power = max(float(np.square(median).mean()), 1e-12)
-        distance[own] = np.square(task.millivolts[own] - median).mean(axis=1) / power
+        distance[own] = beat_distance(task.millivolts[own], np.median(task.millivolts[own], axis=0))
     return distance[rows]
 
 

@@ -2,13 +2,11 @@
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor
+from transformers import AutoFeatureExtractor
 
-from ...auto import ARCHITECTURES
 from ...corpora.prepared import Corpus
-from ...errors import CheckpointError
 from ...features.agreement import check_contract
-from ...inference.loading import checkpoint_errors, quiet_loading
+from ...inference.loading import checkpoint_errors, load_anomaly_detector, quiet_loading
 from ...trainer.data import WindowDataset
 
 __all__ = ["BeatScorer"]
@@ -30,17 +28,9 @@ class BeatScorer:
 
     def __init__(self, checkpoint: str, *, device: str = "cpu") -> None:
         with checkpoint_errors(checkpoint), quiet_loading():
-            config = AutoConfig.from_pretrained(checkpoint)
+            self.model = load_anomaly_detector(checkpoint).to(device).eval()
             self.extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-            row = ARCHITECTURES.get(config.model_type)
-            kind = None if row is None else row.anomaly_detection
-            if kind is None:
-                raise CheckpointError(
-                    f"{checkpoint} is of the type {config.model_type!r}, which detects no anomalies. Expected a "
-                    "checkpoint of beatgan or si_beatgan."
-                )
-            self.model = kind.from_pretrained(checkpoint).to(device).eval()
-        check_contract(config, self.extractor)
+        check_contract(self.model.config, self.extractor)
 
     @property
     def threshold(self) -> float | None:

@@ -249,7 +249,7 @@ class BeatganForPreTraining(BeatganGenerator):
         """Loss of the discriminator; noted for `after_step` where it is trained."""
         real, _ = self.discriminator(generated.signal)
         fake, _ = self.discriminator(generated.reconstruction.detach())
-        loss = discriminator_loss(real, fake).loss
+        loss = discriminator_loss(real, fake)
         if self.training:
             seed = torch.randint(_LARGEST_SEED, (1,)) if seed is None else seed
             self._judged = (loss.detach(), seed)

@@ -93,8 +93,8 @@ def holds_numbers(path: Path) -> bool:
     lines = list(islice(text, _SAMPLE_ROWS))
     if not lines:
         return False
-    for rows in (_split_sample(lines, text.delimiter)[1], list(_split(lines, ""))):
-        body = _find_body(rows) if rows else None
+    single_rows = list(_split(lines, ""))
+    for rows, body in (_split_sample(lines, text.delimiter)[1:], (single_rows, _find_body(single_rows))):
         if body is not None and max(len(rows) - body.start, body.width - len(body.text)) >= _MIN_ROW_SAMPLES:
             return True
     return False

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ecg_transformers.corpora import official_fold_roles
+from ecg_transformers.evaluation.beats.report import MODE as BEATS
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.results.entries import (
-    READOUT_FIELDS,
     KEY_FIELDS,
+    READOUT_FIELDS,
     field_text,
     label_efficiency_curves,
     label_set_title,
@@ -19,6 +20,7 @@ from ecg_transformers.evaluation.results.entries import (
     noise_level,
 )
 from ecg_transformers.evaluation.results.store import read_results
+from ecg_transformers.publishing.card.beats import beats_table, find_beat_entries
 
 __all__ = ["comparable_rows", "read_all_results", "results_figures", "results_page"]
 
@@ -54,6 +56,11 @@ NOISE_TEXT = """
 Levels 1 to 6: baseline wander, power-line interference, muscle noise and baseline shifts in the amplitudes of
 Mehari and Strodthoff (2022). `--noise_levels 1-6` makes these scores.
 """
+BEATS_TEXT = """
+## Abnormal beats: {name}
+
+{table}
+"""
 LABELS_FILE, NOISE_FILE = "label_efficiency.svg", "noise.svg"
 
 
@@ -87,7 +94,8 @@ def comparable_rows(entries: Sequence[Entry]) -> list[Entry]:
     rows = [
         entry
         for entry in entries
-        if not noise_level(entry)
+        if entry["mode"] in MODES
+        and not noise_level(entry)
         and (entry.get("min_positives") or 1) == 1
         and (entry["initialisation"] != "random" or entry["checkpoint"] not in pretrained)
         and len(entry["train_folds"]) == _most_folds(entry, entries)
@@ -120,6 +128,10 @@ def results_page(entries: Sequence[Entry]) -> str:
         + "\n"
         + "".join(f"| {' | '.join(line)} |\n" for line in lines)
     )
+    # Of a checkpoint of beats the entry says what it flags; those of the scorers beside it do not.
+    beats = [entry for entry in entries if entry["mode"] == BEATS and "flagged" in entry]
+    for name in dict.fromkeys(entry["checkpoint"] for entry in beats):
+        page += BEATS_TEXT.format(name=f"`{name}`", table=beats_table(find_beat_entries(entries, name)))
     page += LABELS_TEXT.format(file=LABELS_FILE) if label_efficiency_curves(entries) else ""
     return page + (NOISE_TEXT.format(file=NOISE_FILE) if noise_curves(entries) else "")
 

@@ -31,6 +31,8 @@ PAGES = [
 ]
 # Every script that trains or evaluates takes them; help may leave them to the library's own page.
 TRAINING_FIELDS = {field.name for field in dataclasses.fields(EcgTrainingArguments)}
+# Help lists those of an architecture with its CONFIG only.
+CONFIG_FIELDS = {name for row in ARCHITECTURES.values() for name in row.config.__dataclass_fields__}
 SCRIPTS = ["prepare", "pretrain", "finetune", "score", "benchmark", "publish", "demo"]
 
 
@@ -123,7 +125,7 @@ def test_the_results_page_says_what_the_results_say(tmp_path):
     entries = read_all_results(REPOSITORY / "hub_cards")
     page = results_page(entries)
     for entry in entries:
-        noise, points = entry.get("noise_level"), entry["min_positives"]
+        noise, points = entry.get("noise_level"), entry.get("min_positives", 1)
         if entry["initialisation"] != "random" and not noise and points == 1 and len(entry["train_folds"]) == 8:
             row = f"| `{entry['checkpoint']}` | {mode_title(entry['mode'])}, {entry['train_records']:,} recordings"
             score = "**{value:.3f}** ({low:.3f}-{high:.3f})".format(**entry)
@@ -187,7 +189,7 @@ def test_commands_of_the_pages_exist_and_explain_themselves(script):
     commands = "\n".join(blocks("sh|console", *PAGES))
     for command in re.findall(rf"training/{script}\.py (.*?)(?:\n(?!    )|$)", commands, re.DOTALL):
         for option in re.findall(r"--([a-z0-9_-]+)", command):
-            assert option in finished.stdout or option in TRAINING_FIELDS, option
+            assert option in finished.stdout or option in TRAINING_FIELDS | CONFIG_FIELDS, option
         for config in re.findall(r"training/configs/\S+", command):
             assert (REPOSITORY / config).is_file(), config
 

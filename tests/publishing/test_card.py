@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from ecg_transformers import MaeMocoConfig
+from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.commands.command_line import field_types
 from ecg_transformers.commands.downstream import FineTuneArguments, ScoreArguments
 from ecg_transformers.commands.options import declared_options
@@ -271,6 +272,7 @@ def test_cards_of_this_repository_render_and_their_commands_exist(folder, superv
     known = {"folds", *field_types(EcgTrainingArguments)}
     known |= {name for kind in (FineTuneArguments, ScoreArguments) for name in declared_options(kind)}
     known |= {"source", "output", "sampling_rate", "num_proc"}  # of training/prepare.py
+    known |= {name for row in ARCHITECTURES.values() for name in row.config.__dataclass_fields__}  # beside a CONFIG
     for block in re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         for option in re.findall(r" --([a-z_]+)", block):
             assert option in known, option

@@ -179,7 +179,8 @@ def _beats(facts: CardFacts) -> dict[str, str]:
     """Parts of the card of a detector of abnormal beats; empty for others."""
     found = find_beat_entries(facts.results, facts.name)
     parts = {"added_value": added_value, "alarms": alarms_text, "as_used": as_used_text}
-    return {name: part(found) if found else "" for name, part in parts.items()}
+    # The model itself has a section on its score and threshold.
+    return {"score": "", **{name: part(found) if found else "" for name, part in parts.items()}}
 
 
 def _results(facts: CardFacts) -> str:

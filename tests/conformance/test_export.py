@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from torch.export import Dim
+
+from ecg_transformers.exporting.graph import recurrent_layers
 
 
 def exported(tester, kernel: str, dynamic_shapes=None):
@@ -42,3 +45,28 @@ def test_the_encoder_exports_for_any_batch(tester, kernel):
             for name, value in inputs.items()
         }
         assert_equal_outputs(model, program, other)
+
+
+def test_the_encoder_exports_for_any_window_with_masks(tester):
+    if not tester.takes_any_window:
+        pytest.skip("this architecture takes one window length")
+    model = tester.trained(tester.architecture.encoder)
+    leads, samples = tester.input_shape
+
+    def inputs(batch: int, samples: int, seed: int) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        masks = {"attention_mask": torch.ones(batch, samples, dtype=torch.long), "lead_mask": torch.ones(batch, leads)}
+        masks["lead_mask"][-1, 0] = 0
+        return {"input_values": torch.randn(batch, leads, samples, generator=generator), **masks}
+
+    dynamic = {"input_values": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC}, "attention_mask": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}}
+    dynamic["lead_mask"] = {0: Dim.DYNAMIC}
+    with recurrent_layers(model):
+        program = torch.export.export(model, (), inputs(2, samples, 0), dynamic_shapes=dynamic, strict=False)
+    run = program.module(check_guards=False)
+    for batch, length in ((1, samples), (3, samples + 7), (2, 2 * samples)):
+        other = inputs(batch, length, seed=length)
+        with torch.no_grad():
+            want, got = model(**other), run(**other)
+        for name in ("last_hidden_state", "pooler_output"):
+            torch.testing.assert_close(got[name], want[name], rtol=1e-5, atol=1e-5, msg=name)

@@ -18,6 +18,7 @@ from ecg_transformers import (
     Xresnet1dModel,
 )
 from ecg_transformers.errors import CheckpointError, SignalError
+from ecg_transformers.models.xresnet1d.modeling_xresnet1d import average_pairs
 
 TINY = {"stem_sizes": (4, 4, 8), "depths": (1, 2, 1, 1), "width": 4, "head_hidden_sizes": (6,), "num_labels": 3}
 POOLINGS = ("cls", "mean", "max", "cls_mean", "attention")
@@ -315,3 +316,12 @@ def test_a_recording_without_some_leads_is_taken_where_the_extractor_masks_them(
 def test_labels_stand_in_the_order_of_the_outputs_whatever_the_order_of_the_file():
     shuffled = {"10": "K", "0": "A", "2": "C", **{str(n): f"L{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)}}
     assert list(Xresnet1dConfig(id2label=shuffled).id2label) == list(range(11))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 9, 10])
+def test_averages_of_pairs_are_the_same_in_an_exported_graph(samples, monkeypatch):
+    signal = torch.randn(2, 3, 1, samples)
+    eager = average_pairs(signal)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert torch.equal(average_pairs(signal), eager)
+    assert torch.equal(eager[..., -1], signal[..., -1] if samples % 2 else signal[..., -2:].mean(-1))

@@ -98,10 +98,26 @@ class ResidualBlock(nn.Module):
         for layer in self.convs:
             branch = layer(branch)
         if self.stride > 1:
-            signal = functional.avg_pool2d(signal, (1, self.stride), ceil_mode=True)
+            signal = average_pairs(signal)
         if self.shortcut is not None:
             signal = self.shortcut(signal)
         return functional.relu(branch + signal, inplace=True)
+
+
+def average_pairs(signal: torch.Tensor) -> torch.Tensor:
+    """Average neighboring samples; a single last sample is kept.
+
+    Args:
+        signal: `(batch, channels, 1, samples)`.
+
+    Returns:
+        `(batch, channels, 1, ceil(samples / 2))`.
+    """
+    if torch.compiler.is_exporting():
+        # Rounding up fixes whether the number of samples is odd. With the last sample twice, rounding down has the same
+        # result: of an even number of samples it leaves the additional one out.
+        return functional.avg_pool2d(torch.cat([signal, signal[..., -1:]], dim=3), (1, 2))
+    return functional.avg_pool2d(signal, (1, 2), ceil_mode=True)
 
 
 class Xresnet1dPreTrainedModel(EcgPreTrainedModel):

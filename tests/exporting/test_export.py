@@ -1,0 +1,199 @@
+"""Exported checkpoints: the numbers of the model at any batch and window, the contract, and scores without torch."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+from ecg_transformers import (
+    EcgFeatureExtractor,
+    Xresnet1dConfig,
+    Xresnet1dFeatureExtractor,
+    Xresnet1dForSequenceClassification,
+    read_record,
+)
+from ecg_transformers.cli import main
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.exporting import export_checkpoint
+from ecg_transformers.exporting.graph import FORMATS, OUTPUTS, TOLERANCE, Signature, largest_difference
+
+from ..conftest import ROOT
+from ..testers import tester as families
+
+WITHOUT_TORCH = """
+import sys
+from importlib.abc import MetaPathFinder
+class Blocked(MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in ("torch", "transformers", "ecg_transformers"):
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+sys.meta_path.insert(0, Blocked())
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+CODES = ("NORM", "MI", "STTC")
+
+
+@pytest.fixture(scope="module")
+def onnx():
+    pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
+    return pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A tiny classifier of overlapping windows, whose preparation resamples, filters and standardizes."""
+    folder = tmp_path_factory.mktemp("export") / "tiny"
+    tester = families.testers()["xresnet1d"]()
+    labels = {"id2label": dict(enumerate(CODES)), "label2id": {code: number for number, code in enumerate(CODES)}}
+    fields = tester.config_fields | labels | {"sampling_rate": 100, "window_size": 250, "thresholds": [0.4, None, 0.6]}
+    torch.manual_seed(0)
+    config = Xresnet1dConfig(**fields, problem_type="multi_label_classification", max_over_windows=["MI"])
+    Xresnet1dForSequenceClassification(config).save_pretrained(folder)
+    Xresnet1dFeatureExtractor(
+        sampling_rate=100, window_size=250, window_stride=200, bandpass=[0.5, 40], normalization="record"
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(classifier, tmp_path_factory, onnx):
+    folder = tmp_path_factory.mktemp("exported")
+    assert main(["export", str(classifier), "--output_dir", str(folder)]) == 0
+    return folder
+
+
+def without_torch(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_recording_gets_the_scores_of_the_pipeline_without_torch(exported, classifier, data_dir, tmp_path):
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    np.save(tmp_path / "record.npy", record.signal)
+    script = exported / "score_recording.py"
+    lines = without_torch(script, tmp_path / "record.npy", record.sampling_rate, ",".join(record.leads)).splitlines()
+    found = {code: float(value) for code, value in map(str.split, lines)}
+    wanted = {one["label"]: one["score"] for one in pipeline("ecg-classification", model=str(classifier))(record)}
+    assert found == pytest.approx(wanted, abs=1e-4)
+    assert len(set(found.values())) == len(CODES)
+
+
+def test_the_contract_has_inputs_labels_and_preprocessing(exported):
+    contract = json.loads((exported / "contract.json").read_text())
+    assert contract["inputs"]["input_values"] == {"type": "float32", "shape": ["batch", 12, "samples"]}
+    assert "attention_mask" not in contract["inputs"]
+    assert [(one["code"], one["threshold"], one["over_windows"]) for one in contract["labels"]] == [
+        ("NORM", 0.4, "mean"), ("MI", None, "max"), ("STTC", 0.6, "mean"),
+    ]  # fmt: skip
+    assert contract["activation"] == "sigmoid"
+    assert contract["preprocessing"]["bandpass"] == [0.5, 40.0]
+
+
+def test_wrong_shapes_are_errors_of_the_runtime(exported, onnx):
+    session = onnx.InferenceSession(exported / "model.onnx")
+    masks = {"lead_mask": np.ones((2, 12), np.int64)}
+    with pytest.raises(
+        Exception, match=r"invalid dimensions for input: input_values.*\n.*index: 1 Got: 11 Expected: 12"
+    ):
+        session.run(None, {"input_values": np.zeros((2, 11, 250), np.float32), **masks})
+    assert [axis.shape for axis in session.get_inputs()] == [["batch", 12, "samples"], ["batch", 12]]
+
+
+def test_a_checkpoint_becomes_a_program_of_torch_export(classifier, tmp_path, capsys):
+    assert main(["export", str(classifier), "--output_dir", str(tmp_path), "--format", "torch"]) == 0
+    assert "lead_mask (batch, 12)" in capsys.readouterr().out
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    model = Xresnet1dForSequenceClassification.from_pretrained(classifier)
+    windows, lead_mask = torch.randn(5, 12, 333), torch.ones(5, 12, dtype=torch.int64)
+    with torch.no_grad():
+        torch.testing.assert_close(program(windows, lead_mask)[0], model(windows).logits, rtol=1e-5, atol=1e-6)
+    assert not (tmp_path / "score_recording.py").exists()
+
+
+def test_an_export_that_differs_is_refused_and_leaves_no_file(classifier, tmp_path, monkeypatch):
+    def write(path, model, signature):
+        path.write_bytes(b"graph")
+        return lambda inputs: (model(**inputs).logits + 1e-3,)
+
+    monkeypatch.setitem(FORMATS, "torch", ("model.pt2", write))
+    with pytest.raises(CheckpointError, match="torch differs from the model by"):
+        export_checkpoint(classifier, tmp_path, format="torch")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):
+    assert main(["export", str(tmp_path), "--output_dir", str(tmp_path / "out")]) == 2
+    assert "has no config.json" in capsys.readouterr().err
+
+
+CONTRACTS = {
+    "resampled": {"normalization": "record_lead"},
+    "padded": {"normalization": "record_lead", "allow_short": True, "window_size": 400},
+    "constants": {"normalization": "constants", "normalization_std": [0.2] * 12},
+    "constants_with_mean": {
+        "normalization": "constants", "normalization_std": [0.2] * 12, "normalization_mean": [0.01] * 12,
+    },
+    "notch": {"sampling_rate": 250, "window_size": 900, "notch": 50, "bandpass": [None, 40], "normalization": "record"},
+    "causal": {"bandpass": [0.5, None], "zero_phase": False, "normalization": "none"},
+    "unusual_rate": {"sampling_rate": 257.3, "window_size": 1000, "flat_lead": "keep", "window_stride": 700},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_the_example_prepares_a_recording_as_the_extractor_does(name, data_dir):
+    from ecg_transformers.exporting.score_recording import prepare
+
+    extractor = EcgFeatureExtractor(**{"sampling_rate": 100, "window_size": 300, **CONTRACTS[name]})
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    record.signal[4] = 0.25  # a flat lead
+    wanted = extractor(record, return_tensors="np")
+    contract = {"preprocessing": asdict(extractor.contract)}
+    contract["inputs"] = ["input_values", "attention_mask", "lead_mask"]
+    found = prepare(record.signal, record.sampling_rate, list(record.leads), contract)
+    scale = np.abs(wanted["input_values"]).max()
+    np.testing.assert_allclose(found["input_values"], wanted["input_values"], atol=2e-5 * scale)
+    for mask in ("attention_mask", "lead_mask"):
+        np.testing.assert_array_equal(found[mask], wanted[mask])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"resampling": "linear"}, "resampling"), ({"normalization": "minmax_lead"}, "more than the example does")],
+)
+def test_the_example_refuses_a_contract_that_asks_for_more(changes, message):
+    from ecg_transformers.exporting.score_recording import prepare
+
+    contract = {"preprocessing": asdict(EcgFeatureExtractor(**changes).contract), "inputs": ["input_values"]}
+    with pytest.raises(SystemExit, match=message):
+        prepare(np.zeros((12, 5000)), 500, list(EcgFeatureExtractor().lead_names), contract)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mae-moco-ecg", "moco-v3-ecg", "xresnet1d50-ecg"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_shipped_checkpoint_is_exported_with_equal_outputs(name, format, tmp_path, onnx):
+    assert export_checkpoint(ROOT / "hub" / name, tmp_path, format=format).difference <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", families.testers())
+def test_every_head_of_every_family_is_exported_with_equal_outputs(name, format, tmp_path, onnx):
+    tester = families.testers()[name]()
+    file, write = FORMATS[format]
+    for head in OUTPUTS.keys() & set(tester.architecture.heads):
+        model = tester.trained(tester.architecture.find(head))
+        signature = Signature.of(model, head)
+        assert largest_difference(write(tmp_path / file, model, signature), model, signature) <= TOLERANCE, head

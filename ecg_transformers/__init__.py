@@ -18,6 +18,7 @@ _PUBLIC = {
     "Architecture": "auto",
     "EcgFeatureExtractor": "features.extractor",
     "EcgRecord": "signals.record",
+    "list_models": "listing",
     "load_corpus": "corpora.prepared",
     "load_records": "corpora.sources.folder",
     "map_labels": "corpora.labels",
@@ -27,7 +28,7 @@ _PUBLIC = {
     "register_reader": "signals.formats.readers",
 }
 _CLASSES = {row.class_name(kind): (row, kind) for row in ARCHITECTURES.values() for kind in row.kinds}
-_PARTS = ("pipelines", "viz", "publishing", "signals", "features", "corpora", "trainer", "evaluation")
+_PARTS = ("pipelines", "viz", "publishing", "signals", "features", "corpora", "trainer", "evaluation", "exporting")
 
 __all__ = ["__version__", *_PUBLIC, *_CLASSES]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from .commands.entry import IMPORT_HELP, arguments_of, script_text
 from .commands.options import declared_options
 from .commands.recordings import RecordingSettings, refusal_lines
-from .errors import ArgumentsError, CheckpointError, EcgError, RecordFileError
+from .errors import ArgumentsError, CheckpointError, CorpusError, EcgError, RecordFileError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,9 @@ Recordings and checkpoints from the command line.
   ecg-transformers classify hub/xresnet1d50-ecg my_ecgs/ --output labels.csv
   ecg-transformers embed hub/mae-moco-ecg my_ecgs/ --output embeddings.parquet
   ecg-transformers convert wfdb my_ecgs/ wfdb/         recordings to WFDB; official checkpoints of other projects
-  ecg-transformers list                                architectures, corpora, formats, checkpoints in hub/
+  ecg-transformers export hub/xresnet1d50-ecg --output_dir exported      ONNX, with its preparation of recordings
+  ecg-transformers push prepared/ptbxl OWNER/NAME      a prepared corpus to the Hub, from which load_corpus streams it
+  ecg-transformers list                                architectures, corpora, formats, checkpoints with their scores
 
 `ecg-transformers COMMAND --help` lists the options of a command.
 """
@@ -133,18 +135,17 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--batch_size", type=int, default=64, metavar="N", help="windows per pass (64)")
         command.add_argument("--overwrite", action="store_true", help="replace a table of another job")
 
+    export, push = _add_export(commands), _add_push(commands)
     convert = _add_convert(commands)
-    listing = commands.add_parser("list", help="architectures, corpora, formats, checkpoints")
+    listing = commands.add_parser("list", help="architectures, corpora, formats, checkpoints with their scores")
     listing.add_argument(
-        "folder",
-        metavar="FOLDER",
+        "source",
+        metavar="FOLDER|ACCOUNT",
         nargs="?",
-        type=Path,
-        default=Path("hub"),
-        help="where checkpoints are looked for (hub)",
+        help="where checkpoints are looked for: a folder, or an account of the Hub (hub/, else ecg-transformers)",
     )
 
-    for command in (inspect, plot, classify, embed, convert, listing):
+    for command in (inspect, plot, classify, embed, export, push, convert, listing):
         command.add_argument("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
     for command in (inspect, plot, classify, embed, convert):
         reading = command.add_argument_group("files that do not state")
@@ -170,6 +171,24 @@ def _rule(kind: Any) -> dict[str, Any]:
     if value is bool:
         return {"action": "store_true", "default": None}
     return {"type": float, "metavar": "NUMBER"} if value is float else {"type": _lead_names, "metavar": "ECG=I,..."}
+
+
+def _add_export(commands: Any) -> argparse.ArgumentParser:
+    export: argparse.ArgumentParser = commands.add_parser("export", help="a checkpoint as ONNX or torch.export graph")
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or repository on the Hub")
+    export.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="folder to write to")
+    export.add_argument(
+        "--format", choices=("onnx", "torch"), default="onnx", help="onnx (default; extra [onnx]) or torch"
+    )
+    return export
+
+
+def _add_push(commands: Any) -> argparse.ArgumentParser:
+    push: argparse.ArgumentParser = commands.add_parser("push", help="a prepared corpus to the Hub, as Parquet")
+    push.add_argument("corpus", metavar="CORPUS", help="folder of the prepared corpus")
+    push.add_argument("repo_id", metavar="OWNER/NAME", help="dataset on the Hub; it is created if it does not exist")
+    push.add_argument("--public", action="store_true", help="a new dataset is public (default: private)")
+    return push
 
 
 def _add_convert(commands: Any) -> argparse.ArgumentParser:
@@ -215,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         after an error (one line); 130 after an interruption.
     """
     commands = {"inspect": _inspect, "plot": _plot, "classify": _to_table, "embed": _to_table}
-    commands |= {"convert": _convert, "list": _list}
+    commands |= {"convert": _convert, "export": _export, "push": _push, "list": _list}
     options = argparse.Namespace()
     try:
         build_parser().parse_args(arguments_of(argv), options)
@@ -339,6 +358,32 @@ def _labels(found: list[dict[str, Any]]) -> str:
     )
 
 
+def _export(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .exporting import export_checkpoint
+
+    folder = Path(options.checkpoint)
+    if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", options.checkpoint) and not folder.parent.exists():
+        folder = _fetch(options.checkpoint)
+    done = export_checkpoint(folder, options.output_dir, format=options.format)
+    shapes = "; ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in done.signature.inputs.items())
+    sys.stdout.write(
+        f"{shapes} -> {', '.join(done.signature.outputs)}\n"
+        f"equal to the model within {done.difference:.1e} of the largest value\n-> {done.file}\n"
+    )
+    return 0
+
+
+def _push(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .corpora.hub import push_corpus
+    from .corpora.prepared import load_corpus
+
+    if not Path(options.corpus).is_dir():
+        raise CorpusError(f"{options.corpus} does not exist; expected the folder of a prepared corpus.")
+    url = push_corpus(load_corpus(options.corpus), options.repo_id, private=not options.public)
+    sys.stdout.write(f"-> {url}\n")
+    return 0
+
+
 def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .commands.convert import CONVERTERS, DEFAULT_KIND, convert_checkpoint, read_labels
 
@@ -399,26 +444,24 @@ def _to_wfdb(source: Path, target: Path, reading: dict[str, Any]) -> int:
 
 
 def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:
-    import json
-
     from .auto import ARCHITECTURES
     from .corpora import CORPORA
+    from .listing import list_models
     from .signals.formats.readers import reader_names
 
+    entries = list_models(options.source)
+    scored: dict[str, list[str]] = {}
+    for entry in entries:
+        scored.setdefault(entry.model_type, []).append(Path(entry.name).name)
     parts = {
-        "architectures": [f"{row.model_type:<14} {', '.join(row.heads)}" for row in ARCHITECTURES.values()],
+        "architectures": [
+            f"{row.model_type:<14} {', '.join(row.heads):<46} {', '.join(scored.get(row.model_type, ()))}".rstrip()
+            for row in ARCHITECTURES.values()
+        ],
         "corpora": [", ".join(CORPORA)],
         "formats": [", ".join(reader_names())],
+        "checkpoints": ["\n      ".join(map(str, (entry, *entry.scores))) for entry in entries] or ["none"],
     }
-    found = []
-    for file in sorted(options.folder.glob("*/config.json")):
-        config = json.loads(file.read_text(encoding="utf-8"))
-        window = config["window_size"] / config["sampling_rate"]
-        found.append(
-            f"{file.parent.as_posix():<24} {config['architectures'][0]}, {config['num_leads']} leads, "
-            f"{config['sampling_rate']:g} Hz, {window:g} s"
-        )
-    parts[f"checkpoints in {options.folder}"] = found or ["none"]
     sys.stdout.write("\n".join(f"{title}:\n  " + "\n  ".join(lines) for title, lines in parts.items()) + "\n")
     return 0
 

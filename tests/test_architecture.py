@@ -48,11 +48,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {*READING, "trainer"},
     # A card draws its pictures, and a run its plots: inside functions only (see below).
     "publishing": {*READING, "trainer", "evaluation", "viz"},
+    "exporting": {*MODEL_SIDE, "inference", "publishing"},
     "commands": {*READING, "trainer", "evaluation", "publishing", "viz", "extensions"},
     # What the entries of results.json say is known to those who write, print and draw them.
     "viz": {"signals", "evaluation"},
-    "cli": {*READING, "trainer", "evaluation", "publishing", "commands", "viz"},
+    "cli": {*READING, "trainer", "evaluation", "publishing", "exporting", "commands", "viz", "listing"},
     "extensions": set(),
+    "listing": set(),
     # Registration; all else by name, when it is first asked for.
     "__init__": {"auto", "extensions", "pipelines"},
 }
@@ -70,7 +72,17 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
 }
 
 # Libraries that are imported where they are used: inference works without them.
-LAZY = {*DATA_LIBRARIES, "accelerate", "pyarrow", "sleepecg", "ecgdatakit", "physionet", "tensorboard"}
+LAZY = {
+    *DATA_LIBRARIES,
+    "accelerate",
+    "ecgdatakit",
+    "onnxruntime",
+    "onnxscript",
+    "physionet",
+    "pyarrow",
+    "sleepecg",
+    "tensorboard",
+}
 
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 LEFTOVERS = {"utils", "util", "helpers", "helper", "common", "base", "misc"}

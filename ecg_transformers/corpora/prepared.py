@@ -22,6 +22,7 @@ from ..signals.record import Annotations, EcgRecord
 from . import CORPORA, corpus_definition, official_fold_roles
 from .definition import LabelSet
 from .fold_roles import FoldRoles, Role, default_fold_roles, describe_folds
+from .hub import fetch_corpus, is_repository
 from .label_matrix import LabelMatrix, label_matrix, target_matrix
 from .layout import NO_PARENT, READABLE_VERSIONS
 from .patients import patients_of_parts, source_ids
@@ -416,18 +417,23 @@ class Corpus:
         return found
 
 
-def load_corpus(path: "str | Path | datasets.Dataset") -> Corpus:
+def load_corpus(path: "str | Path | datasets.Dataset", *, revision: str | None = None) -> Corpus:
     """Opens a prepared corpus; the signals stay on the disk until they are asked for.
 
     Args:
-        path: the folder, or a `datasets.Dataset` that was loaded from it.
+        path: the folder, a `datasets.Dataset` that was loaded from it, or the name of a dataset on the Hub
+            (`"owner/name"`, pushed with `ecg-transformers push`), which is streamed into the cache of `datasets` first.
+        revision: branch, tag or commit of a dataset on the Hub.
 
     Raises:
-        CorpusError: the folder is not a prepared corpus, is unfinished, or has an unknown format version.
+        CorpusError: the folder is not a prepared corpus, is unfinished, or has an unknown format version; the Hub has
+            no such corpus.
     """
     from datasets import load_from_disk
     from pyarrow import ArrowException
 
+    if isinstance(path, str) and is_repository(path):
+        path = fetch_corpus(path, revision=revision)
     if not isinstance(path, str | Path):
         files = path.cache_files
         if not files:

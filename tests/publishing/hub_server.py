@@ -7,8 +7,9 @@ import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
+LARGE = (".safetensors", ".parquet")
 REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
 
 
@@ -115,17 +116,41 @@ class Handler(BaseHTTPRequestHandler):
         facts = {"id": repo, "modelId": repo, "sha": commit[0], "private": repository.private, "siblings": siblings}
         return self.answer(200, facts | {"tags": [], "downloads": 0, "likes": 0})
 
-    def tree(self, data, head, repo, revision):
+    def models(self, data, head):
+        author = parse_qs(urlsplit(self.path).query)["author"][0]
+        names = [name for name in self.hub.repositories if name.startswith(f"{author}/")]
+        return self.answer(200, [{"id": name, "modelId": name, "tags": []} for name in names])
+
+    def tree(self, data, head, repo, revision, folder=None):
         commit = self.hub.repositories[repo].at(revision)
+        start = f"{folder}/" if folder else ""
         rows = [
             {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
             for name, content in sorted(commit[1].items())
+            if name.startswith(start)
+        ]
+        if "recursive=true" not in urlsplit(self.path).query.lower():
+            inner = {start + row["path"].removeprefix(start).partition("/")[0] for row in rows}
+            files = {row["path"]: row for row in rows}
+            rows = [files.get(path, {"type": "directory", "path": path, "oid": "0"}) for path in sorted(inner)]
+        return self.answer(200, rows) if rows or not folder else self.absent("EntryNotFound")
+
+    def paths_info(self, data, head, repo, revision):
+        commit = self.hub.repositories[repo].at(revision)
+        if self.headers.get_content_type() == "application/json":
+            paths = json.loads(data)["paths"]
+        else:
+            paths = parse_qs(data.decode())["paths"]
+        rows = [
+            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in commit[1].items()
+            if name in paths
         ]
         return self.answer(200, rows)
 
     def preupload(self, data, head, repo, revision):
         files = [
-            {"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+            {"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
              "shouldIgnore": False}
             for file in json.loads(data)["files"]
         ]  # fmt: skip
@@ -182,21 +207,29 @@ class Handler(BaseHTTPRequestHandler):
             return self.absent("EntryNotFound" if commit else "RevisionNotFound", head)
         content = commit[1][file]
         headers = [("ETag", f'"{hashlib.sha256(content).hexdigest()}"'), ("X-Repo-Commit", commit[0])]
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted and not head:
+            first, last = int(wanted[1]), min(int(wanted[2] or len(content)), len(content) - 1)
+            headers.append(("Content-Range", f"bytes {first}-{last}/{len(content)}"))
+            return self.answer(206, content[first : last + 1], headers=headers, kind="application/octet-stream")
         return self.answer(200, content, headers=headers, kind="application/octet-stream", head=head)
 
 
+KIND = r"(?:models|datasets)"
 ROUTES = [
     (r"/api/repos/create", ("POST",), Handler.create),
     (r"/api/validate-yaml", ("POST",), Handler.accept),
-    (rf"/api/models/{REPO}", ("GET",), Handler.info),
-    (rf"/api/models/{REPO}/revision/(?P<revision>\w+)", ("GET",), Handler.info),
-    (rf"/api/models/{REPO}/tree/(?P<revision>\w+)/?", ("GET",), Handler.tree),
-    (rf"/api/models/{REPO}/preupload/(?P<revision>\w+)", ("POST",), Handler.preupload),
-    (rf"/api/models/{REPO}/commit/(?P<revision>\w+)", ("POST",), Handler.commit),
-    (rf"/{REPO}\.git/info/lfs/objects/batch", ("POST",), Handler.lfs_batch),
+    (r"/api/models", ("GET",), Handler.models),
+    (rf"/api/{KIND}/{REPO}", ("GET",), Handler.info),
+    (rf"/api/{KIND}/{REPO}/revision/(?P<revision>\w+)", ("GET",), Handler.info),
+    (rf"/api/{KIND}/{REPO}/tree/(?P<revision>\w+)(?:/(?P<folder>.*))?", ("GET",), Handler.tree),
+    (rf"/api/{KIND}/{REPO}/paths-info/(?P<revision>\w+)", ("POST",), Handler.paths_info),
+    (rf"/api/{KIND}/{REPO}/preupload/(?P<revision>\w+)", ("POST",), Handler.preupload),
+    (rf"/api/{KIND}/{REPO}/commit/(?P<revision>\w+)", ("POST",), Handler.commit),
+    (rf"/(?:datasets/)?{REPO}\.git/info/lfs/objects/batch", ("POST",), Handler.lfs_batch),
     (r"/blobs/(?P<oid>\w+)", ("PUT",), Handler.blob),
     (r"/verify", ("POST",), Handler.accept),
-    (rf"/{REPO}/resolve/(?P<revision>\w+)/(?P<file>.+)", ("GET", "HEAD"), Handler.resolve),
+    (rf"/(?:datasets/)?{REPO}/resolve/(?P<revision>\w+)/(?P<file>.+)", ("GET", "HEAD"), Handler.resolve),
 ]
 
 

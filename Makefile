@@ -6,11 +6,11 @@ VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip
-CODE = ecg_transformers training tests benchmarks docs/*.py
+CODE = ecg_transformers training tests benchmarks docs/*.py examples/*.py
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-portable test-slow test-floor lint types docs clean
+.PHONY: demo test test-portable test-slow test-floor lint types docs notebooks clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 demo") if sys.version_info < (3, 11) else None'
@@ -49,6 +49,10 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs-installed
 	$(VENV)/bin/mkdocs build --strict --quiet
 	@echo "-> site/index.html"
+
+# The notebooks of examples/ anew, written with their outputs.
+notebooks: $(VENV)/.test-installed
+	$(PY) examples/execute.py
 
 # Kernels depend on the processor: without AVX-512 and AMX they are those of an older or another machine.
 test-portable: export ATEN_CPU_CAPABILITY = avx2

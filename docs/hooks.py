@@ -7,6 +7,7 @@ from posixpath import dirname, join, normpath, relpath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
 from results_page import read_all_results, results_figures, results_page
 
 from ecg_transformers.auto import ARCHITECTURES
@@ -18,6 +19,7 @@ COPIES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md", 
 # The section of the README that lists the architectures.
 OVERVIEW = ("systems/index.md", "README.md", "Architectures and checkpoints", "Systems")
 
+NOTEBOOKS = {f"examples/{path.stem}.md": f"examples/{path.name}" for path in sorted(ROOT.glob("examples/*.ipynb"))}
 # Folders that a page of the site is about.
 FOLDERS = {"hub_cards": "results.md", "docs/systems": "systems/index.md"}
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
@@ -27,6 +29,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made of other files, and their pictures."""
     for page, path in _copied().items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+    for page, path in NOTEBOOKS.items():
+        plots = page.removesuffix(".md")
+        naming = {"unique_key": Path(plots).name, "output_files_dir": Path(plots).name}
+        text, resources = MarkdownExporter().from_filename(str(ROOT / path), resources=naming)
+        files.append(File.generated(config, page, content=text))
+        for name, plot in resources["outputs"].items():
+            files.append(File.generated(config, f"{dirname(page)}/{name}", content=plot))
     page, path, section, title = OVERVIEW
     files.append(File.generated(config, page, content=f"# {title}\n{_section(ROOT / path, section)}"))
     entries = read_all_results(ROOT / "hub_cards")
@@ -39,8 +48,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links of a page to pages of the site, or to the repository; add its classes to the page of a system."""
     own = page.file.src_uri
-    origin = {**_copied(), OVERVIEW[0]: OVERVIEW[1]}.get(own, f"docs/{own}")
-    in_site = {path: target for target, path in _copied().items()}
+    origins = {**_copied(), **NOTEBOOKS, OVERVIEW[0]: OVERVIEW[1]}
+    origin = origins.get(own, f"docs/{own}")
+    in_site = {path: target for target, path in origins.items() if path != OVERVIEW[1]}
     in_site |= {f"docs/{file.src_uri}": file.src_uri for file in files} | FOLDERS
 
     def pointed(link: re.Match[str]) -> str:

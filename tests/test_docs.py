@@ -100,6 +100,7 @@ def test_blocks_of_how_to_pages_run_in_order_as_printed(tmp_path):
 def test_the_navigation_has_every_page():
     sources = {path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")}
     made = {"results.md", "runs.md", "contributing.md", "changelog.md", "systems/index.md"}
+    made |= {f"examples/{path.stem}.md" for path in REPOSITORY.glob("examples/*.ipynb")}
     made |= {f"checkpoints/{path.parent.name}.md" for path in REPOSITORY.glob("hub/*/README.md")}
     assert sorted(site_pages(NAVIGATION)) == sorted(sources | made)
 

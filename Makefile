@@ -48,7 +48,7 @@ types: $(VENV)/.test-installed
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs-installed
 	$(VENV)/bin/mkdocs build --strict --quiet
-	@echo "-> site/index.html"
+	@echo "-> site/index.html; its search needs a server: $(PY) -m http.server -d site"
 
 # The notebooks of examples/ anew, written with their outputs.
 notebooks: $(VENV)/.test-installed

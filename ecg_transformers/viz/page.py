@@ -6,8 +6,10 @@ the baseline of every row lie on 5-mm lines. pyplot is not used: figures are gar
 and no display is needed.
 """
 
+import io
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +42,7 @@ LABEL_HEIGHT_MM = 4.0
 
 
 def new_figure(**arguments: Any) -> "Figure":
-    """A matplotlib figure outside pyplot.
+    """A matplotlib figure outside pyplot; as the last line of a notebook's cell it is shown.
 
     Raises:
         ImportError: If matplotlib is missing.
@@ -49,7 +51,16 @@ def new_figure(**arguments: Any) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Plots need matplotlib. Install it: pip install matplotlib") from error
-    return Figure(**arguments)
+    figure = Figure(**arguments)
+    # Without pyplot, nothing tells IPython how to show it.
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def label_height(early: np.ndarray, *, gain: float) -> float:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 
@@ -217,3 +218,11 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_a_figure_is_shown_by_a_notebook_without_pyplot():
+    figure = plot_ecg(record())
+    picture = getattr(figure, "_repr_png_", None)  # the name that IPython asks for
+    assert picture is not None
+    assert picture().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure)).get_size_inches().tolist() == figure.get_size_inches().tolist()

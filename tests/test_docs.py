@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import ecg_transformers
-from ecg_transformers import pipelines, publishing, trainer, viz
+from ecg_transformers import exporting, pipelines, publishing, trainer, viz
 from ecg_transformers.auto import ARCHITECTURES
 from ecg_transformers.corpora import CORPORA
 from ecg_transformers.evaluation.results.entries import mode_title
@@ -108,7 +108,7 @@ def test_the_navigation_has_every_page():
 def test_every_public_name_is_in_the_api():
     modules = set(re.findall(r"^::: (\S+)$", read(*(REPOSITORY / "docs" / "api").glob("*.md")), re.MULTILINE))
     families = tuple(f"ecg_transformers.models.{name}." for name in ARCHITECTURES)  # on the pages of the systems
-    for package in (ecg_transformers, pipelines, publishing, trainer, viz):
+    for package in (ecg_transformers, exporting, pipelines, publishing, trainer, viz):
         for name in package.__all__:
             found = getattr(package, name)
             if name not in ("__version__", "register"):

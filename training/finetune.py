@@ -13,11 +13,16 @@ numbers. The output is a folder that AutoModelForSequenceClassification opens, w
 predictions, and the baseline from random weights in baseline/.
 """
 
+from typing import TYPE_CHECKING
+
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.options import option_types
 from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
+
+if TYPE_CHECKING:
+    from ecg_transformers.corpora.prepared import Corpus
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, object]]:
@@ -36,8 +41,8 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
         if is_main_process():
             print(line, flush=True)
 
-    def evaluate(arguments: FineTuneArguments) -> list[dict[str, object]]:
-        entries = DownstreamRun(arguments, print_line=print_line).run()
+    def evaluate(arguments: FineTuneArguments, corpus: "Corpus | None" = None) -> list[dict[str, object]]:
+        entries = DownstreamRun(arguments, print_line=print_line, corpus=corpus).run()
         print_line(f"-> {arguments.output_dir}")
         return entries
 

@@ -6,12 +6,17 @@ An encoder is probed (--mode linear_probe by default), and so is the same encode
 these labels is scored as it was saved when no --mode is given. --card adds the entries of the first checkpoint.
 """
 
+from typing import TYPE_CHECKING
+
 from ecg_transformers.commands.downstream import ScoreArguments, read_arguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
 from ecg_transformers.commands.options import option_types
 from ecg_transformers.errors import ArgumentsError
 from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
+
+if TYPE_CHECKING:
+    from ecg_transformers.corpora.prepared import Corpus
 
 
 def print_line(line: str) -> None:
@@ -27,8 +32,8 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
     from ecg_transformers.commands.label_efficiency import label_efficiency
     from ecg_transformers.commands.score import Scoring
 
-    def evaluate(arguments: ScoreArguments) -> list[dict[str, object]]:
-        return Scoring(arguments, print_line=print_line).run()
+    def evaluate(arguments: ScoreArguments, corpus: "Corpus | None" = None) -> list[dict[str, object]]:
+        return Scoring(arguments, print_line=print_line, corpus=corpus).run()
 
     arguments = read_arguments(argv, ScoreArguments)
     if arguments.report.label_efficiency is None:

@@ -61,12 +61,19 @@ class DownstreamRun:
     Args:
         arguments: The settings.
         print_line: Called with each line for the screen.
+        corpus: Records of `arguments.corpus`, if they are open already.
 
     Raises:
         ArgumentsError: Settings that contradict each other.
     """
 
-    def __init__(self, arguments: FineTuneArguments, *, print_line: Callable[[str], None] = logger.info) -> None:
+    def __init__(
+        self,
+        arguments: FineTuneArguments,
+        *,
+        print_line: Callable[[str], None] = logger.info,
+        corpus: Corpus | None = None,
+    ) -> None:
         if (arguments.corpus is None) == (arguments.table is None):
             raise ArgumentsError("Pass either --corpus DIR, or --table labels.csv with --root DIR.")
         if arguments.table is not None and arguments.root is None:
@@ -76,6 +83,7 @@ class DownstreamRun:
         self.arguments = arguments
         self.folder = Path(arguments.output_dir)
         self.print_line = print_line
+        self.corpus = corpus
 
     def run(self) -> list[dict[str, Any]]:
         """Train, evaluate, save; the baseline too unless it is left out.
@@ -155,8 +163,7 @@ class DownstreamRun:
         arguments, protocol = self.arguments, self.arguments.protocol
         default = "fine_tune" if arguments.model_type is None else "from_scratch"
         if arguments.table is None:
-            corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
-            self._print_faults(corpus)
+            corpus = self.corpus or open_corpus(arguments, self.print_line)
             named_folds = [*(protocol.train_folds or ()), *(protocol.evaluate_folds or ())]
             corpus = corpus_with_folds(corpus, named_folds, self.folder, self.print_line)
             return MODES[arguments.mode or default], corpus, False
@@ -184,14 +191,11 @@ class DownstreamRun:
             progress=logging.is_progress_bar_enabled(),
         )
         self._print_refusals(corpus)
-        self._print_faults(corpus)
+        for fault in corpus_faults(corpus):
+            self.print_line(f"warning: {fault}")
         if arguments.model_type is None and len(split.table.rows) < FEW_ROWS:
             default = "linear_probe"
         return MODES[arguments.mode or default], corpus, split.cross_validated
-
-    def _print_faults(self, corpus: Corpus) -> None:
-        for fault in corpus_faults(corpus):
-            self.print_line(f"warning: {fault}")
 
     def _print_refusals(self, corpus: Corpus) -> None:
         """List the records of a table that could not be read.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..corpora.prepared import load_corpus
+from ..corpora.prepared import Corpus
 from ..corpora.protocol import chosen_folds
 from ..errors import ArgumentsError
 from ..evaluation.results.entries import metric_title, mode_title, noise_level, train_amount
@@ -19,6 +19,7 @@ from ..evaluation.results.store import format_table, merge_results
 from ..files import replace_file
 from .downstream import DownstreamArguments
 from .finetune import is_main_process
+from .open_corpus import corpus_with_folds, open_corpus
 
 __all__ = ["TrainingAmount", "label_efficiency", "refuse_second_share", "training_amounts"]
 
@@ -77,7 +78,7 @@ def training_amounts(train_folds: Sequence[int], numbers: Sequence[float]) -> li
 
 def label_efficiency(
     arguments: Arguments,
-    evaluate: Callable[[Arguments], list[dict[str, Any]]],
+    evaluate: Callable[[Arguments, Corpus], list[dict[str, Any]]],
     *,
     print_line: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def label_efficiency(
     Args:
         arguments: The settings; `report.label_efficiency` holds the numbers. The output folder gets the
             folders, `results.json` with all entries and `label_efficiency.png`.
-        evaluate: Does one evaluation with these settings and returns its entries.
+        evaluate: Does one evaluation with these settings on this corpus and returns its entries.
         print_line: Called with each line for the screen.
 
     Returns:
@@ -100,7 +101,9 @@ def label_efficiency(
     folder = Path(arguments.output_dir)
     if arguments.corpus is None:
         raise ArgumentsError("label_efficiency counts folds of a corpus; a table of labels has train_fraction instead.")
-    corpus, protocol = load_corpus(arguments.corpus), arguments.protocol
+    protocol = arguments.protocol
+    named = [*(protocol.train_folds or ()), *(protocol.evaluate_folds or ())]
+    corpus = corpus_with_folds(open_corpus(arguments, print_line), named, folder, print_line)
     train_folds, _ = chosen_folds(corpus, protocol.train_folds, protocol.evaluate_folds)
     entries: list[dict[str, Any]] = []
     for amount in training_amounts(train_folds, arguments.report.label_efficiency or ()):
@@ -111,7 +114,7 @@ def label_efficiency(
             refuse_second_share(protocol.train_fraction)
             protocol, name = replace(protocol, train_fraction=amount.fraction), f"share_{amount.fraction:g}"
         changed = replace(arguments, protocol=protocol, output_dir=str(folder / name))
-        entries += evaluate(changed)
+        entries += evaluate(changed, corpus)
     if is_main_process():
         from ..viz.label_efficiency import plot_label_efficiency
 

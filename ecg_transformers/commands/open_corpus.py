@@ -7,39 +7,44 @@ from transformers.utils import logging
 
 from ..corpora import CORPORA, corpus_definition
 from ..corpora.build import build_corpus
+from ..corpora.checks import corpus_faults
 from ..corpora.made_folds import has_folds, with_made_folds, write_folds
 from ..corpora.prepared import Corpus, load_corpus
 from ..errors import ArgumentsError
+from .downstream import DownstreamArguments
 
 __all__ = ["corpus_with_folds", "open_corpus", "sample_words"]
 
 
-def open_corpus(corpus: str, source: str | None, folder: Path, *, num_proc: int = 1) -> Corpus:
-    """Open a prepared corpus, or prepare one from its official tree.
+def open_corpus(arguments: DownstreamArguments, print_line: Callable[[str], None]) -> Corpus:
+    """Open a prepared corpus, or prepare one from its official tree in the output folder.
 
     Args:
-        corpus: Folder of a prepared corpus; with `source` the name of a corpus.
-        source: Folder of its official tree, or `None`.
-        folder: Output folder of the command, in which it is prepared.
-        num_proc: Processes that read records.
+        arguments: `corpus` is the folder of a prepared corpus, or with `source`, its official tree, the name of one.
+        print_line: Called with a line for each fault of the corpus.
 
     Raises:
         ArgumentsError: A name without a tree, or a tree without a name.
         CorpusError: The folder is no prepared corpus, or the tree is not that of the corpus.
     """
+    name, source = str(arguments.corpus), arguments.source
     if source is None:
-        if corpus in CORPORA and not Path(corpus).is_dir():
+        if name in CORPORA and not Path(name).is_dir():
             raise ArgumentsError(
-                f"there is no folder {corpus}; for the corpus of that name pass its official tree: --corpus {corpus} "
+                f"there is no folder {name}; for the corpus of that name pass its official tree: --corpus {name} "
                 "--source DIR."
             )
-        return load_corpus(corpus)
-    if corpus not in CORPORA:
+        corpus = load_corpus(name)
+    elif name not in CORPORA:
         raise ArgumentsError(
             f"--source is the official tree of a corpus by name; expected --corpus {'|'.join(CORPORA)}."
         )
-    target, progress = folder / f"corpus-{corpus}", logging.is_progress_bar_enabled()
-    return build_corpus(corpus_definition(corpus), source, target, num_proc=num_proc, progress=progress)
+    else:
+        target, progress = Path(arguments.output_dir) / f"corpus-{name}", logging.is_progress_bar_enabled()
+        corpus = build_corpus(corpus_definition(name), source, target, num_proc=arguments.num_proc, progress=progress)
+    for fault in corpus_faults(corpus):
+        print_line(f"warning: {fault}")
+    return corpus
 
 
 def corpus_with_folds(corpus: Corpus, named: Sequence[int], folder: Path, print_line: Callable[[str], None]) -> Corpus:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig
 from transformers.utils import logging
 
-from ..corpora.checks import corpus_faults
 from ..corpora.identification import PATIENTS
 from ..corpora.prepared import Corpus
 from ..corpora.protocol import Splits
@@ -68,16 +67,24 @@ class Scoring:
     Args:
         arguments: The settings.
         print_line: Called with each line for the screen.
+        corpus: Its records, if they are open already.
 
     Raises:
         ArgumentsError: No corpus is named.
     """
 
-    def __init__(self, arguments: ScoreArguments, *, print_line: Callable[[str], None] = logger.info) -> None:
+    def __init__(
+        self,
+        arguments: ScoreArguments,
+        *,
+        print_line: Callable[[str], None] = logger.info,
+        corpus: Corpus | None = None,
+    ) -> None:
         if arguments.corpus is None:
             raise ArgumentsError("--corpus DIR must be given.")
         self.arguments = arguments
         self.print_line = print_line
+        self.corpus = corpus
         self.folder = Path(arguments.output_dir)
 
     def run(self) -> list[Entry]:
@@ -87,10 +94,7 @@ class Scoring:
             All new entries.
         """
         report = self.arguments.report
-        arguments = self.arguments
-        corpus = open_corpus(str(arguments.corpus), arguments.source, self.folder, num_proc=arguments.num_proc)
-        for fault in corpus_faults(corpus):
-            self.print_line(f"warning: {fault}")
+        corpus = self.corpus or open_corpus(self.arguments, self.print_line)
         scored: list[_Scored] = []
         for checkpoint in self.arguments.model:
             scored.append(self._scored(checkpoint, self._evaluate(checkpoint, corpus), scored))

@@ -32,9 +32,8 @@ def synthetic_corpus(folder, *, records=220):
     return folder
 
 
-def small_corpus(folder, *, folds=True, silent=()):
+def small_definition(folder, *, folds=True, silent=()):
     """32 synthetic records of 16 patients in 4 folds, 10 s at 100 Hz, with rhythm labels; some without signal."""
-    from ecg_transformers.corpora.build import build_corpus
     from ecg_transformers.corpora.definition import CorpusDefinition, LabelSet, RecordSource
     from ecg_transformers.corpora.layout import CorpusRecord
     from ecg_transformers.signals.leads import STANDARD_LEADS
@@ -67,7 +66,7 @@ def small_corpus(folder, *, folds=True, silent=()):
         for n in range(32)
     ]
     rhythms = LabelSet(("SLOW", "FAST"), ("slow", "fast"), "own")
-    definition = CorpusDefinition(
+    return CorpusDefinition(
         folder.name,
         "Small corpus",
         "1",
@@ -79,8 +78,14 @@ def small_corpus(folder, *, folds=True, silent=()):
         read,
         lambda _: {"rhythm": rhythms},
     )
+
+
+def small_corpus(folder, **options):
+    """The records of `small_definition`, prepared."""
+    from ecg_transformers.corpora.build import build_corpus
+
     folder.parent.mkdir(parents=True, exist_ok=True)
-    build_corpus(definition, folder.parent, folder, progress=False)
+    build_corpus(small_definition(folder, **options), folder.parent, folder, progress=False)
     return folder
 
 

@@ -13,7 +13,7 @@ import pytest
 from ecg_transformers.errors import ArgumentsError, CheckpointError, EcgError
 
 from ..conftest import CONFIGS, ROOT, script
-from .conftest import make_checkpoint
+from .conftest import make_checkpoint, small_definition
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 QUICK = "--num_train_epochs 2 --per_device_train_batch_size 16 --disable_tqdm true --resamples 50".split()
@@ -397,6 +397,24 @@ def test_label_efficiency_takes_the_first_folds(corpus, checkpoint, tmp_path, ca
         script("finetune").main([*words.split(), "--train_fraction", "0.5"])
     with pytest.raises(ArgumentsError, match=r"\[1\.5\]; expected whole numbers from 1 to 8"):
         script("finetune").main([*words.split(), "--label_efficiency", "1.5"])
+
+
+@pytest.mark.parametrize("command", ["finetune", "score"])
+def test_label_efficiency_of_an_official_tree_without_folds(command, checkpoint, tmp_path, capsys, monkeypatch):
+    """The tree is prepared once, and every amount is trained on the same folds."""
+    from ecg_transformers.corpora import CORPORA
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(CORPORA, "bare", small_definition(tmp_path / "bare", folds=False))
+    words = f"--model {checkpoint} --corpus bare --source {tmp_path} --labels rhythm --mode linear_probe"
+    words += " --output_dir out --resamples 50 --no_baseline --label_efficiency 1,4"
+    entries = [entry for entry in script(command).main(words.split()) if entry["min_positives"] == 1]
+    assert [(entry["train_folds"], entry["evaluate_folds"]) for entry in entries] == [([1], [9]), ([1, 2, 3, 4], [9])]
+    printed = capsys.readouterr().out
+    assert printed.count("bare has no folds to train on and report: 10 folds by patient") == 1
+    assert [path.name for path in Path("out").rglob("corpus.json")] == ["corpus.json"]
+    with open(tmp_path / "out" / "folds.csv", newline="") as file:
+        assert {row["fold"] for row in csv.DictReader(file)} == {str(fold) for fold in range(1, 11)}
 
 
 def test_a_checkpoint_is_fine_tuned_with_another_head(corpus, checkpoint, tmp_path):

@@ -4,15 +4,14 @@ import argparse
 import csv
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from .commands.entry import IMPORT_HELP, arguments_of, script_text
-from .commands.options import declared_options
-from .commands.recordings import RecordingSettings, refusal_lines
+from .commands.options import Declared, converted, declared_options
+from .commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from .errors import ArgumentsError, CheckpointError, CorpusError, EcgError, RecordFileError
 
 if TYPE_CHECKING:
@@ -55,26 +54,9 @@ Recordings and checkpoints from the command line.
 """
 
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.md"]
-# Arguments of a file that states less than its reader needs.
-_READING = {
-    "sampling_rate": {"type": float, "metavar": "HZ", "help": "sampling rate of a file that states none"},
-    "units": {"metavar": "UNIT", "help": "unit (mV, uV, V) of a file that states none"},
-    "leads": {"type": lambda text: text.split(","), "metavar": "I,II,...", "help": "leads of a file that names none"},
-    "gain": {"type": float, "metavar": "NUMBER", "help": "units of the file per mV"},
-    "key": {"metavar": "NAME", "help": "array of a container (HDF5, NPZ, MAT)"},
-    "index": {"type": int, "metavar": "N", "help": "record of an array of records"},
-    "decimal": {"choices": (".", ","), "help": "decimal mark of text where it does not tell"},
-}
-
-
-def _lead_names(text: str) -> dict[str, str]:
-    """The leads of `ECG=I,MLII=II`."""
-    pairs = [pair.split("=") for pair in text.split(",")]
-    if not all(len(pair) == 2 and all(pair) for pair in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} names no leads; expected such as ECG=I or MLII=II,ML5=V5")
-    return {name: lead for name, lead in pairs}
-
-
+# Options about files and about unusual recordings, declared once for all commands; here files are the main thing.
+_READING = {name.removeprefix("read_"): one for name, one in declared_options(FileSettings).items()}
+_RULES = declared_options(RecordingSettings)
 # The kind of a conversion of recordings.
 _WFDB = "wfdb"
 # Most probable labels that are printed of one recording.
@@ -148,29 +130,31 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (inspect, plot, classify, embed, export, push, convert, listing):
         command.add_argument("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
     for command in (inspect, plot, classify, embed, convert):
-        reading = command.add_argument_group("files that do not state")
-        for name, options in _READING.items():
-            reading.add_argument(f"--{name}", **options)  # type: ignore[arg-type]
+        _add_settings(command.add_argument_group("files that do not state everything"), _READING)
     for command in (inspect, classify, embed):
         unusual = command.add_argument_group("unusual recordings (default: as saved with the checkpoint)")
-        for name, one in declared_options(RecordingSettings).items():
-            unusual.add_argument(f"--{name}", **_rule(one.kind), help=_phrase(one.facts["help"]))
+        _add_settings(unusual, _RULES)
+    for command in (plot, convert):
+        _add_settings(command.add_argument_group("unusual recordings"), {"treat_as": _RULES["treat_as"]})
     return parser
 
 
-def _phrase(sentence: str) -> str:
-    """A description as it is written in this help: without capital and full stop."""
-    return f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"
+def _add_settings(group: Any, settings: Mapping[str, Declared]) -> None:
+    """Add options that are declared for the scripts; their values are read as those of the scripts."""
+    for name, one in settings.items():
+        is_flag = one.kind == bool | None
+        how = {"action": "store_true", "default": None} if is_flag else {"metavar": "VALUE"}
+        group.add_argument(f"--{name}", help=one.facts["help"].replace("%", "%%"), **how)
 
 
-def _rule(kind: Any) -> dict[str, Any]:
-    """The facts of an argument of a type; without a value it is `None`, the checkpoint's rule."""
-    [value] = [one for one in get_args(kind) if one is not type(None)]
-    if get_origin(value) is Literal:
-        return {"choices": get_args(value)}
-    if value is bool:
-        return {"action": "store_true", "default": None}
-    return {"type": float, "metavar": "NUMBER"} if value is float else {"type": _lead_names, "metavar": "ECG=I,..."}
+def _given(options: argparse.Namespace, settings: Mapping[str, Declared]) -> dict[str, Any]:
+    """The values of the settings that were given.
+
+    Raises:
+        ArgumentsError: A value that does not fit.
+    """
+    values = {name: getattr(options, name, None) for name in settings}
+    return converted({name: value for name, value in values.items() if value is not None}, settings, {})
 
 
 def _add_export(commands: Any) -> argparse.ArgumentParser:
@@ -238,8 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.Namespace()
     try:
         build_parser().parse_args(arguments_of(argv), options)
-        reading = {name: getattr(options, name, None) for name in _READING}
-        reading = {name: value for name, value in reading.items() if value is not None}
+        reading = _given(options, _READING | {"treat_as": _RULES["treat_as"]})
         return commands[options.command](options, reading)
     except (EcgError, OSError, ImportError) as error:
         text = script_text(str(error), vars(options))
@@ -269,7 +252,7 @@ def _inspect(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     if options.model is not None:
         from transformers import AutoFeatureExtractor
 
-        extractor = AutoFeatureExtractor.from_pretrained(options.model).with_policies(**_rules(options))
+        extractor = AutoFeatureExtractor.from_pretrained(options.model).with_policies(**_given(options, _RULES))
         text = extractor.explain(record).strip()
         sys.stdout.write(f"\nPreparation by {options.model}:\n{text}\n")
     return 0
@@ -293,12 +276,6 @@ def _fetch(repo_id: str) -> Path:
             f"{repo_id} is no local recording or checkpoint, and the Hub does not have it: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
-
-
-def _rules(options: argparse.Namespace) -> dict[str, Any]:
-    """The rules for unusual recordings that were given."""
-    given = {entry.name: getattr(options, entry.name) for entry in fields(RecordingSettings)}
-    return RecordingSettings(**given).policies
 
 
 def _read(path: Path, reading: dict[str, Any]) -> "EcgRecord":
@@ -329,7 +306,7 @@ def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     make: Any = pipeline  # its annotations know the tasks of the library only
     with checkpoint_errors(options.checkpoint), quiet_loading():
         apply = make(task, model=options.checkpoint)
-    reading |= _rules(options)
+    reading |= _given(options, _RULES)
     if getattr(options, "aggregate", None):
         reading["aggregate"] = options.aggregate
     only = options.source[0] if len(options.source) == 1 else None
@@ -395,7 +372,7 @@ def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
         raise ArgumentsError(f"convert got {' '.join(options.words)}; expected [KIND] FILE and --output_dir OUT.")
     file, folder = words[0], folder or words[-1]
     if kind == _WFDB:
-        return _to_wfdb(Path(file), Path(folder), reading)
+        return _to_wfdb(Path(file), Path(folder), options, reading)
     labels = None if options.labels is None else read_labels(options.labels)
     strides = None
     if options.strides is not None:
@@ -408,7 +385,7 @@ def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
             file,
             folder,
             labels=labels,
-            lead_names=options.leads,
+            lead_names=reading.get("leads"),
             strides=strides,
             preparation=options.preparation,
         )
@@ -422,7 +399,7 @@ def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     return 0
 
 
-def _to_wfdb(source: Path, target: Path, reading: dict[str, Any]) -> int:
+def _to_wfdb(source: Path, target: Path, options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .signals.formats.folders import find_recordings
     from .signals.formats.readers import read_record_with_defaults
     from .signals.wfdb.write import write_wfdb
@@ -438,7 +415,7 @@ def _to_wfdb(source: Path, target: Path, reading: dict[str, Any]) -> int:
             done += 1
         except EcgError as error:
             refused += 1
-            sys.stderr.write(f"{path}: {error}\n")
+            sys.stderr.write(f"{path}: {script_text(str(error), vars(options))}\n")
     sys.stdout.write(f"{done} recordings -> {target}" + (f", {refused} refused" if refused else "") + "\n")
     return int(refused * 2 >= done + refused)
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,8 +15,7 @@ from ecg_transformers import (
     MaeMocoForSequenceClassification,
     read_record,
 )
-from ecg_transformers.cli import _rules, build_parser, describe_record, main
-from ecg_transformers.commands.recordings import RecordingSettings
+from ecg_transformers.cli import describe_record, main
 from ecg_transformers.publishing import publish
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -209,24 +207,42 @@ def test_unusual_recordings_by_options(checkpoint, data_dir, tmp_path, capsys):
     assert main([*words, "--treat_as", "ECG=I", "--derive_leads", "--missing_leads", "mask"]) == 0
     assert main(["inspect", *words[2:], "--model", run, "--treat_as", "ECG=I", "--missing_leads", "mask"]) == 0
     assert "ECG" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main([*words, "--treat_as", "ECG"])
-    assert "expected such as ECG=I" in capsys.readouterr().err
+    assert main([*words, "--treat_as", "ECG"]) == 2
+    assert "treat_as is 'ECG'; expected" in capsys.readouterr().err
 
 
-def test_the_rules_for_unusual_recordings_are_those_of_the_scripts():
-    rules = {
-        "derive_leads": True, "treat_as": {"ECG": "I", "MLII": "II"}, "missing_leads": "mask", "flat_lead": "keep",
-        "nan_policy": "interpolate", "max_gap_seconds": 0.5, "implausible_amplitude": "accept",
-    }  # fmt: skip
-    assert {field.name for field in fields(RecordingSettings)} == set(rules)
-    given = [*"--treat_as ECG=I,MLII=II --derive_leads --missing_leads mask --flat_lead keep".split()]
-    given += [*"--nan_policy interpolate --max_gap_seconds 0.5 --implausible_amplitude accept".split()]
-    words = ["classify", "model", "record"]
-    assert _rules(build_parser().parse_args([*words, *given])) == rules
-    assert _rules(build_parser().parse_args(words)) == {}
-    with pytest.raises(SystemExit):
-        build_parser().parse_args([*words, "--nan_policy", "drop"])
+def broken_files(folder, record):
+    """Recordings that need an option, by the option that a message should advise."""
+    from ecg_transformers.signals.wfdb.write import write_wfdb
+
+    signal, names = record.signal, ",".join(record.leads)
+    marked = signal.copy()
+    marked[7, 300:310] = -32.768
+    np.savetxt(folder / "marked.csv", marked.T, delimiter=",", header=names, comments="")
+    np.savez(folder / "several.npz", one=signal, two=2 * signal, sampling_rate=100)
+    np.savez(folder / "records.npz", signal=np.stack([signal, signal]), sampling_rate=100)
+    whole = write_wfdb(EcgRecord(signal, 100, record.leads, name="cut"), folder).with_suffix(".dat")
+    whole.write_bytes(whole.read_bytes()[:-2400])
+    return {
+        "marked.csv": "--missing_value -32.768",
+        "several.npz": "--key",
+        "records.npz": "--index",
+        "cut": "--allow_truncated",
+    }
+
+
+@pytest.mark.parametrize("command", ["classify", "embed"])
+def test_the_advice_of_a_message_works_where_it_is_printed(command, checkpoint, data_dir, tmp_path, capsys):
+    record, run = read_record(data_dir / "ptbxl" / "00001_lr"), str(checkpoint.parent / "run")
+    for name, advice in broken_files(tmp_path, record).items():
+        words = [command, run, str(tmp_path / name), "--output", str(tmp_path / f"{name}.csv")]
+        if name.endswith(".csv"):
+            words += ["--sampling_rate", "100"]
+        assert main(words) == 2
+        assert advice in capsys.readouterr().err, name
+        more = {"--key": "one", "--index": "1", "--missing_value -32.768": "--nan_policy mask_lead"}
+        assert main([*words, *advice.split(), *more.get(advice, "").split()]) == 0, (name, capsys.readouterr().out)
+        capsys.readouterr()
 
 
 def test_recordings_are_converted_to_wfdb(data_dir, tmp_path, capsys):

@@ -176,6 +176,13 @@ def test_accelerate_says_nothing_of_its_own_where_the_readme_is_followed():
     assert "launch" not in finished.stderr
 
 
+@pytest.mark.parametrize("page", sorted(REPOSITORY.glob("hub*/*/*.md")), ids=lambda page: page.parent.name)
+def test_cards_show_what_keeps_accelerate_quiet(page):
+    for block in blocks("sh", page):
+        before, launch, _ = block.partition("accelerate launch")
+        assert not launch or "export ACCELERATE_LOG_LEVEL=error" in before
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_commands_of_the_pages_exist_and_explain_themselves(script):
     finished = subprocess.run(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Options about files that do not state everything and about unusual recordings, and the names of all options.
 READING = {**declared_options(FileSettings), **declared_options(RecordingSettings)}
 OPTIONS = {*READING, "task"}
+# Those of corpora whose files state everything.
+OPTIONS_OF_OTHERS = OPTIONS - declared_options(FileSettings).keys()
 
 OWN = {
     "folder": "your own recordings, labels from --table",
@@ -154,6 +156,13 @@ def main(argv: list[str] | None = None) -> "Corpus":
     if options.download:
         source = download_corpus(definition, source, sampling_rate=options.sampling_rate, base_url=options.base_url)
     _, recordings = reading_settings(options)
+    usable = {"implausible_amplitude", "treat_as"} if options.corpus == "folder" else {"implausible_amplitude"}
+    if options.model is None and (unused := recordings.policies.keys() - usable):
+        names = ", ".join(f"--{name}" for name in sorted(unused))
+        raise CorpusError(
+            f"{names} concerns the input of a checkpoint, and records are stored as they are recorded without --model. "
+            "Leave it out here, and pass it to finetune.py or score.py."
+        )
     extractor = None
     if options.model is not None:
         from transformers import AutoFeatureExtractor
@@ -177,7 +186,7 @@ def main(argv: list[str] | None = None) -> "Corpus":
     print(report(corpus))
     if corpus.info["refused"]:
         total = corpus.info["refused"] + len(corpus)
-        print(refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", OPTIONS))
+        print(refusal_lines(corpus.refused, total, f"{corpus.path}/refused.csv", option_names(options.corpus)))
     return corpus
 
 
@@ -226,6 +235,11 @@ def report(corpus: "Corpus") -> str:
     return "\n".join(lines)
 
 
+def option_names(corpus: str) -> set[str]:
+    """Names of the options that a message may advise for a corpus."""
+    return OPTIONS if corpus == "folder" else OPTIONS_OF_OTHERS
+
+
 def prepare() -> None:
     """Prepare; exit status 1 where half of the records or more were refused."""
     found = main()
@@ -234,4 +248,9 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    run_script(prepare, "prepare.py", interrupted="run the same command again to resume.", options=OPTIONS)
+    run_script(
+        prepare,
+        "prepare.py",
+        interrupted="run the same command again to resume.",
+        options=lambda: option_names("folder" if "folder" in sys.argv[1:] else ""),
+    )

@@ -7,6 +7,7 @@ CONFIG is a flat YAML file. Its names, and those on the command line, which win,
 the architecture and its signal, which  pretrain.py CONFIG.yaml --help  lists.
 """
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -44,5 +45,16 @@ def main(argv: list[str] | None = None) -> "PretrainingRun | None":
     return run
 
 
+def option_names() -> set[str]:
+    from ecg_transformers.commands.settings import setting_names
+
+    return setting_names(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    run_script(main, "pretrain.py", interrupted="add --resume to continue from the last checkpoint.")
+    run_script(
+        main,
+        "pretrain.py",
+        interrupted="add --resume to continue from the last checkpoint.",
+        options=option_names,
+    )

@@ -124,4 +124,10 @@ def report(done: "Publication") -> str:
 
 
 if __name__ == "__main__":
-    run_script(main, "publish.py", interrupted="nothing was published.", errors=(*USER_ERRORS, HfHubHTTPError))
+    run_script(
+        main,
+        "publish.py",
+        interrupted="nothing was published.",
+        options=vars(parser().parse_args(["CHECKPOINT"])),
+        errors=(*USER_ERRORS, HfHubHTTPError),
+    )

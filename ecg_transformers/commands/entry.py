@@ -42,7 +42,7 @@ def run_script(
     name: str,
     *,
     interrupted: str,
-    options: Collection[str] = (),
+    options: Collection[str] | Callable[[], Collection[str]] = (),
     errors: tuple[type[Exception], ...] = USER_ERRORS,
 ) -> None:
     """Run the main function of a script and end the process; the exit code is its result, if that is a number.
@@ -51,13 +51,15 @@ def run_script(
         main: The function.
         name: Name of the script, for messages.
         interrupted: How to continue after Ctrl-C.
-        options: Names of its options, which messages then name instead of arguments of the package.
+        options: Names of its options, which messages then name instead of arguments of the package; or how to get
+            them once there is a message.
         errors: Errors that are one line.
     """
     try:
         result = main()
     except errors as error:
-        sys.exit(f"{name}: {type(error).__name__}: {script_text(str(error), options)}")
+        text = script_text(str(error), options() if callable(options) else options)
+        sys.exit(f"{name}: {type(error).__name__}: {text}")
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: interrupted; {interrupted}\n")
         sys.exit(130)
@@ -65,26 +67,42 @@ def run_script(
 
 
 _PAIRS = r"\{'(?P<old>[^']+)': '(?P<new>[^']+)'\}"
-_ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|(?P<bare>True|False|[\d.]+\d|\[\.\.\.\]))?")
+_BARE = r"(?P<bare>True|False|None|-?\d+(?:\.\d+)?|\[[^\]]*\]|\.\.\.)"
+_ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|{_BARE})?")
+_CURE = re.compile(r"(?<=[.?]) (?=(?:Set|Pass|Leave) )")
+# Values that need no word on the command line, or stand for any.
+_UNSPOKEN = ("True", "[...]", "...")
 
 
 def script_text(message: str, options: Collection[str]) -> str:
     """A message of the package with the options of a script in place of the arguments that it names.
 
+    A sentence of advice ("Set ...", "Pass ...") is left out if the script has none of the options that it names.
+
     Args:
         message: The message, such as "Set units= or derive_leads=True".
-        options: Names of the options of the script.
+        options: Names of the options of the script; without any the message stays as it is.
 
     Example:
         >>> script_text("Set units='uV', or treat_as={'ECG': 'I'}.", {"read_units", "treat_as"})
         'Set --read_units uV, or --treat_as ECG=I.'
+        >>> script_text("No R peaks. Pass peaks=.", {"read_units"})
+        'No R peaks.'
     """
+    if not options:
+        return message
 
     def replaced(found: re.Match[str]) -> str:
-        name = next((name for name in (f"read_{found['name']}", found["name"]) if name in options), None)
+        name = option_of(found)
         if name is None:
             return found[0]
         value = f"{found['old']}={found['new']}" if found["old"] else found["text"] or found["bare"] or ""
-        return f"--{name} {'' if value in ('True', '[...]') else value}".rstrip()
+        return f"--{name} {'' if value in _UNSPOKEN else value}".rstrip()
 
-    return _ARGUMENT.sub(replaced, message)
+    def option_of(found: re.Match[str]) -> str | None:
+        return next((name for name in (f"read_{found['name']}", found["name"]) if name in options), None)
+
+    first, *advice = _CURE.split(message)
+    named = ((text, list(_ARGUMENT.finditer(text))) for text in advice)
+    kept = [text for text, arguments in named if not arguments or any(map(option_of, arguments))]
+    return _ARGUMENT.sub(replaced, " ".join([first, *kept]))

@@ -121,7 +121,7 @@ def corpus_of_table(
         extractor: Leads, rate and filters of the checkpoint, so that training need not repeat them.
         task: Kind of task, see `read_label_table`.
         num_proc: Number of processes that read records.
-        read_options: `sampling_rate`, `units`, `leads` of files that do not state them.
+        read_options: As of `folder_definition`.
         progress: Show a progress bar.
 
     Raises:
@@ -133,5 +133,6 @@ def corpus_of_table(
     rate = None if whole else extractor.sampling_rate
     return build_corpus(
         definition, Path(root), Path(output), num_proc=num_proc, sampling_rate=rate,
-        extractor=extractor if whole else None, overwrite=True, progress=progress,
+        extractor=extractor if whole else None, implausible_amplitude=extractor.contract.implausible_amplitude,
+        overwrite=True, progress=progress,
     )  # fmt: skip

@@ -22,11 +22,22 @@ class FileSettings:
     read_sampling_rate: float | None = option(None, help="Sampling rate of files that state none (Hz).", **_FILES)
     read_units: str | None = option(None, help="Unit of files that state none (mV, uV, V).", **_FILES)
     read_gain: float | None = option(
-        None, help="Raw units per mV (per --read_units) of files that state no unit.", **_FILES
+        None, help="Raw units per mV (or per the unit that is given) of files that state no unit.", **_FILES
     )
     read_leads: list[str] | None = option(None, help="Leads of files that name none.", **_FILES)
     read_decimal: Literal[".", ","] | None = option(
         None, help="Decimal mark of text files where they do not tell.", **_FILES
+    )
+    read_missing_value: float | None = option(
+        None, help="Value that marks missing samples of files (mV), e.g. 9999.", **_FILES
+    )
+    read_key: str | None = option(None, help="Array of containers (HDF5, NPZ, MAT) that hold several.", **_FILES)
+    read_index: int | None = option(None, help="Recording of arrays that hold several.", **_FILES)
+    read_channels: list[str] | None = option(
+        None, help="Signals of WFDB records, e.g. of one rate. Default: all voltages.", **_FILES
+    )
+    read_allow_truncated: bool | None = option(
+        None, help="Read the complete samples of WFDB files that were cut off.", **_FILES
     )
 
     @property
@@ -60,6 +71,12 @@ class RecordingSettings:
     )
     implausible_amplitude: Literal["error", "accept"] | None = option(
         None, help="Values that cannot be millivolts: an error, or taken as they are.", **_RECORDINGS
+    )
+    electrode_offset: Literal["error", "remove"] | None = option(
+        None, help="Leads far from 0 mV: an error, or the median of each lead is subtracted.", **_RECORDINGS
+    )
+    allow_short: bool | None = option(
+        None, help="Pad recordings shorter than a window, if the model takes an attention mask.", **_RECORDINGS
     )
 
     @property

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from ..auto import ARCHITECTURES, Architecture
 from ..backbone import EcgBackboneConfig
-from ..errors import ArgumentsError, CheckpointError, check_names
+from ..errors import ArgumentsError, CheckpointError, EcgError, check_names
 from ..features.agreement import CONTRACT_FIELDS, check_contract
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
@@ -31,6 +31,7 @@ __all__ = [
     "build_model",
     "config_and_extractor",
     "read_settings",
+    "setting_names",
 ]
 
 logger = logging.get_logger(__name__)
@@ -121,6 +122,22 @@ def read_settings(argv: Sequence[str]) -> RunSettings:
         for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
     }
     return RunSettings(run, training, config, extractor, portable_path(positional[0]), values, full_run)
+
+
+def setting_names(argv: Sequence[str]) -> set[str]:
+    """Names that `read_settings` takes for a command line, without those of an architecture that it does not name.
+
+    Args:
+        argv: The command line without the program's name.
+    """
+    names = {*field_types(PretrainingArguments), *field_types(EcgTrainingArguments)}
+    try:
+        positional, options = parse_command_line(argv)
+        values = read_yaml(positional[0]) if positional else {}
+        architecture = architecture_of(options.get("model_type", values.get("model_type")))
+        return names.union(*architecture_owners(architecture, values.get("backbone_config")).values())
+    except EcgError:
+        return names
 
 
 def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None) -> Architecture:

@@ -15,6 +15,7 @@ Whatever else the cells may mean is asked for (`task`), and a cell that does not
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ _ROUNDED = re.compile(r"[-+]?\d([.,]\d+)?E\+\d+")
 # Between names in one cell, also where no cell has "|" or ";", and around them.
 _JOINED, _JOINED_LOOSELY = re.compile(r"\s*[|;+&]\s*"), re.compile(r"\s*[|;+&,/]\s*")
 _BRACKETS = re.compile(r"[\[({](.*)[\])}]")
+# A list or mapping as Python and JSON write it.
+_LISTED = re.compile(r"[\[{].*[\]}]")
+# "AFIB # checked"; blanks, hyphens and underscores between the words of a name.
+_COMMENTED, _BETWEEN_WORDS = re.compile(r"\s+(#|//).*"), re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 # Codes such as those of SNOMED CT: no half of a decimal number has as many digits.
 _LONG_CODE = re.compile(r"\d{5,}")
 _CURE = "Write thousands without a mark, or whole numbers with a decimal as in 75{mark}0."
@@ -255,6 +260,8 @@ def _joined_names(text: str, marks: re.Pattern[str], alone: set[str]) -> tuple[s
     """The names in a cell; blanks are between them if each is a cell of its own, or a long code."""
     inner = _BRACKETS.fullmatch(text)
     parts = inner[1].split(",") if inner else marks.split(text)
+    if text.startswith("{"):
+        parts = [part.partition(":")[0] for part in parts]  # the likelihoods of PTB-XL's codes
     words = text.split()
     if len(parts) == 1 and not inner and (alone.issuperset(words) or all(map(_LONG_CODE.fullmatch, words))):
         parts = words
@@ -361,13 +368,16 @@ def _first_joined(column: _Cells) -> tuple[int, str] | None:
         known = joined.keys() >= set(names) or (_value(text) is None and all(uses[name] > 1 for name in names))
         if len(names) > 1 and (known or all(map(_LONG_CODE.fullmatch, names))):
             return number, text
+        if names and _LISTED.fullmatch(text):
+            return number, text
     return None
 
 
 def _refuse_joined_and_alike(column: _Cells) -> None:
-    """Raises if a cell joins names that other cells have too, or if two names differ in letter case only.
+    """Raises if a cell joins names that other cells have too, or if two names differ in their spelling only.
 
-    Single letters may: they are codes of beats.
+    That is in letter case, in what is between words, in how an accent is stored, or in a comment behind one. Single
+    letters may: they are codes of beats.
     """
     where = f"{column.path}, row"
     if found := _first_joined(column):
@@ -379,7 +389,8 @@ def _refuse_joined_and_alike(column: _Cells) -> None:
         )
     first: dict[str, str] = {}
     for number, text in column.rows:
-        other = first.setdefault(text.casefold(), text)
+        spelling = unicodedata.normalize("NFKC", _BETWEEN_WORDS.sub(" ", _COMMENTED.sub("", text))).casefold()
+        other = first.setdefault(spelling, text)
         if other != text and len(text) > 1:
             raise CorpusError(
                 f"{where} {number}: column {column.name!r} holds {text!r}, another row {other!r}. Write them alike, or "

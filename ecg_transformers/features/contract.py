@@ -60,6 +60,7 @@ CHOICES = {
     "flat_lead": ("mask", "keep", "error"),
     "nan_policy": ("error", "interpolate", "mask_lead"),
     "implausible_amplitude": ("error", "accept"),
+    "electrode_offset": ("error", "remove"),
 }
 
 # Fields that say what is done with an unusual recording: they may be set in a call, too.
@@ -71,6 +72,7 @@ POLICIES = (
     "nan_policy",
     "max_gap_seconds",
     "implausible_amplitude",
+    "electrode_offset",
     "allow_short",
 )
 
@@ -127,6 +129,9 @@ class SignalContract:
         implausible_amplitude: Values that cannot be an ECG in millivolts, such as microvolts without `units="uV"`,
             marks of missing samples (9999) and, where nothing removes it, an electrode offset, are an `"error"`
             (default), or are taken as they are (`"accept"`).
+        electrode_offset: A lead far from 0 mV, where neither normalization nor a band-pass removes its offset, is an
+            `"error"` (default); `"remove"`: the median of each lead of such a recording, or of the piece of it that is
+            prepared at once, is subtracted.
         used_leads: The leads that are used, a subset of `lead_names`: a recording needs only these, and the others are
             zeros after normalization and 0 in `lead_mask`. Default: None (all).
         order: Steps in the order of execution.
@@ -167,7 +172,8 @@ class SignalContract:
     flat_lead: str = "mask"
     nan_policy: str = "error"
     max_gap_seconds: float = 0.1
-    implausible_amplitude: str = "error"
+    implausible_amplitude: Literal["error", "accept"] = "error"
+    electrode_offset: str = "error"
     used_leads: Sequence[str] | None = None
     order: Sequence[str] = field(default=STEPS)
     padding_value: float = 0.0
@@ -236,8 +242,8 @@ class SignalContract:
             )
         if self.allow_short and not self.return_attention_mask:
             raise SignalError(
-                "allow_short pads short recordings, but return_attention_mask is False; expected a model with an "
-                "attention mask. Set allow_short=False or return_attention_mask=True."
+                "allow_short pads short recordings, but return_attention_mask is False; expected a model that takes an "
+                "attention mask. Leave allow_short out."
             )
         for name in ("min_window_seconds", "max_gap_seconds"):
             self._set(name, _number(name, getattr(self, name), least=0.0))
@@ -341,6 +347,11 @@ class SignalContract:
         """Whether the distance of a lead from 0 mV, that of the electrodes, reaches the model."""
         removed = self.bandpass is not None and bool(self.bandpass[0])
         return self.normalization in ("none", "constants") and not removed
+
+    @property
+    def removes_offset(self) -> bool:
+        """Whether the median of each lead is subtracted where leads are far from 0 mV."""
+        return self.keeps_offset and self.electrode_offset == "remove"
 
     @property
     def is_used(self) -> list[bool]:

@@ -128,6 +128,7 @@ def _missing_text(contract: SignalContract) -> str:
     return (
         f"a missing sample (NaN) is {gaps[contract.nan_policy]}; a flat lead is {flat[contract.flat_lead]}; "
         f"no signal in any lead is an error; an amplitude that cannot be millivolts is {amplitude}"
+        + ("; an electrode offset is subtracted" if contract.removes_offset else "")
     )
 
 

@@ -97,6 +97,7 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         nan_policy: str = "error",
         max_gap_seconds: float = 0.1,
         implausible_amplitude: str = "error",
+        electrode_offset: str = "error",
         used_leads: Sequence[str] | None = None,
         order: Sequence[str] = STEPS,
         padding_value: float = 0.0,
@@ -138,7 +139,8 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             **policies: `derive_leads`, `treat_as`, `missing_leads`, `flat_lead`, `nan_policy`, `max_gap_seconds`,
-                `implausible_amplitude`, `allow_short` (see `SignalContract`); None leaves a rule as it is.
+                `implausible_amplitude`, `electrode_offset`, `allow_short` (see `SignalContract`); None leaves a rule
+                as it is.
 
         Raises:
             SignalError: If a name or value is unknown.

@@ -97,6 +97,9 @@ def prepare_record(
         raise SignalError(f"peaks are for window='beats', and the window is {window_mode!r}. Leave peaks out.")
     selected, present = _select_leads(record, contract, done)
     signal, present = _close_gaps(record, selected, present, contract, done)
+    if contract.removes_offset and offset_finding(signal, contract.lead_names) is not None:
+        signal = signal - np.median(signal, axis=1, keepdims=True)
+        done.append("subtracted the median of each lead (electrode offset)")
     source, rate = signal, record.sampling_rate
     for step in steps:
         if step == "resample" and rate != contract.sampling_rate:
@@ -166,7 +169,7 @@ def check_values(
                 "implausible_amplitude='accept' to take the values as they are."
             )
         notes.append(amplitude_note(signal, record.sampling_rate))
-    if contract.keeps_offset and "normalize" in steps:
+    if contract.keeps_offset and not contract.removes_offset and "normalize" in steps:
         _check_offset(record, offset_finding(signal, names))
     if record.source is None:  # otherwise its reader has judged it
         if prepared.flat.any():
@@ -185,7 +188,7 @@ def _check_offset(record: EcgRecord, found: tuple[str, bool] | None) -> None:
     text = f"{_title(record)}: {text}, and the preprocessing of this checkpoint removes no electrode offset"
     if is_fault:
         raise SignalError(
-            f"{text}. Pass record.signal - np.nanmedian(record.signal, axis=1, keepdims=True) as the signal, or "
+            f"{text}. Set electrode_offset='remove' to subtract the median of each lead, or "
             "implausible_amplitude='accept' to take the values as they are."
         )
     logger.warning_once(f"{text}.")
@@ -360,10 +363,11 @@ def _starts(
     """First sample of each window."""
     size, rate = contract.window_size, contract.sampling_rate
     if num_samples < size and not contract.allow_short:
+        cure = ", or set allow_short=True to pad it" if contract.return_attention_mask else ""
         raise SignalError(
             f"{_title(record)} lasts {record.duration:.4g} s and a window {contract.window_seconds:.4g} s "
             f"({num_samples} and {size} samples at {rate:g} Hz); this model takes no padded windows. Pass a longer "
-            "recording, or set allow_short=True where the model takes an attention_mask."
+            f"recording{cure}."
         )
     if window_mode == "slide":
         return window_starts(

@@ -271,7 +271,8 @@ def _detect(recording: LongRecording, extractor: Any, detector: Any) -> np.ndarr
     leads, wanted = recording.piece(0, min(64, recording.num_samples)).leads, extractor.lead_names[0]
     stand_ins = [old for old, new in (extractor.treat_as or {}).items() if new == wanted]
     name = next((lead for lead in (wanted, *stand_ins) if leads and lead in leads), wanted)
-    index = 0 if leads is None else lead_index(leads, name, recording.name)
+    cure = f"Set treat_as={{{(leads or ('',))[0]!r}: {wanted!r}}} to take one for it."
+    index = 0 if leads is None else lead_index(leads, name, recording.name, cure=cure)
     return find_peaks(
         lambda start, stop: recording.piece(start, stop).signal[index],
         recording.num_samples,

@@ -49,7 +49,7 @@ class EcgClassificationPipeline(EcgPipeline, LabelPipeline):
         windows: `True` for one result per window instead of one per record.
         as_array: `True` for the scores only, in the order of `config.id2label`.
         window: `"slide"`, `"crop"`, `"center"`: how longer records are handled.
-        sampling_rate, units, leads: Of arrays, and of files without them; `gain`, `treat_as`, `key`, `index` as in
+        sampling_rate, units, leads: Of arrays, and of files without them; `gain` and all other arguments as in
             `read_record`.
 
     The result is `[{"label", "name", "score", "positive"}, ...]`, the most probable first. A label of a multi-label

@@ -21,7 +21,7 @@ class EcgFeatureExtractionPipeline(EcgPipeline, EmbeddingPipeline):
             concatenated.
         windows: `True` for one vector per window instead of their mean.
         window: `"slide"`, `"crop"`, `"center"`: how longer records are handled.
-        sampling_rate, units, leads: Of arrays, and of files without them; `gain`, `treat_as`, `key`, `index` as in
+        sampling_rate, units, leads: Of arrays, and of files without them; `gain` and all other arguments as in
             `read_record`.
 
     The result is float32 `(pooled,)`, or `(windows, pooled)` with `windows=True`. `to_table` writes the column

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ..signals.wfdb.read import WfdbHeader, read_header, read_wfdb
 __all__ = ["LongRecording", "open_recording"]
 
 logger = logging.get_logger(__name__)
+
+# Arguments of `read_record` with which a WFDB record is read piece by piece.
+_PIECEWISE = frozenset(signature(read_wfdb).parameters) - {"path", "start", "stop", "annotator"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def _wfdb_recording(header: WfdbHeader, num_frames: int, reading: dict[str, Any]
 
 def _wfdb_header(path: Path, reading: dict[str, Any]) -> WfdbHeader | None:
     """Header of a WFDB record that can be read piece by piece; None for any other input."""
-    if any(reading.get(name) is not None for name in ("treat_as", "key", "index")):
+    if any(value is not None and name not in _PIECEWISE for name, value in reading.items()):
         return None
     if not (
         path.suffix == ".hea" or path.with_name(path.name + ".hea").is_file() or path.with_suffix(".hea").is_file()

@@ -36,7 +36,10 @@ __all__ = [
 ]
 
 # Arguments about a file; those about an array; those about an unusual recording of any kind.
-READING = ("sampling_rate", "units", "gain", "leads", "treat_as", "key", "index", "decimal")
+READING = (
+    "sampling_rate", "units", "gain", "leads", "treat_as", "key", "index", "decimal", "channels", "allow_truncated",
+    "missing_value",
+)  # fmt: skip
 _ARRAY_READING = ("sampling_rate", "units", "gain", "leads")
 PREPARING = tuple(dict.fromkeys((*READING, *POLICIES, "window", "preprocessed_by")))
 

@@ -165,8 +165,12 @@ def join_parts(output: Path, folder: Path, job: dict[str, Any]) -> WrittenTable:
         refused_path(output).unlink(missing_ok=True)
     parts = [path for path in sorted(folder.glob("part-*.parquet")) if path.with_suffix(".json").is_file()]
     if not parts:
+        # The next job with other options is not held up by what came to nothing.
+        shutil.rmtree(folder)
+        record, reason = refused[0]
         raise RecordFileError(
-            f"none of {job['records']} records could be used; the reasons are in {refused_path(output)}."
+            f"none of {job['records']} records could be used; all reasons are in {refused_path(output)}, the first is "
+            f"of {record}: {reason}"
         )
     tables = (parquet.read_table(path) for path in parts)
     stamp = {"job": job, "refused": len(refused)}

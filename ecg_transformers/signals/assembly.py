@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
-from .quality import MAX_JUMP, amplitude_note, flat_note, jump_fault, unit_fault
+from .quality import MAX_JUMP, NO_ECG_JUMPS, amplitude_note, flat_note, jump_fault, unit_fault
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "apply_gain",
     "assemble_record",
     "check_gaps",
+    "mark_missing",
     "place_samples",
     "settle_sampling_rate",
     "settle_units",
@@ -157,6 +158,24 @@ def apply_gain(signal: np.ndarray, gain: float, units: str | None, *, notes: lis
         raise SignalError(f"gain is {gain}; expected a number of values per mV (or per units=) such as 1000.")
     notes.append(f"gain {gain:g}/{units or 'mV'} set by the caller")
     return signal / float(gain), units or "mV"
+
+
+def mark_missing(record: EcgRecord, value: float) -> EcgRecord:
+    """Samples of one value as missing ones, with a note.
+
+    Args:
+        record: The record.
+        value: The value in mV, to five digits.
+    """
+    marked = np.isclose(record.signal, value, rtol=1e-5, atol=0)
+    if not marked.any():
+        return record
+    signal = np.where(marked, np.float32(np.nan), record.signal)
+    notes = [note for note in record.notes if NO_ECG_JUMPS not in note]
+    notes.append(f"{np.count_nonzero(marked)} samples of {value:g} mV taken as missing")
+    if fault := jump_fault(signal, record.leads):
+        notes.append(fault.removesuffix("."))
+    return replace(record, signal=signal, notes=notes)
 
 
 def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:

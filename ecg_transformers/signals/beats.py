@@ -141,13 +141,16 @@ def find_peaks(
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def lead_index(leads: Sequence[str] | None, lead: str | None, title: str = "") -> int:
+def lead_index(
+    leads: Sequence[str] | None, lead: str | None, title: str = "", *, cure: str = "Set lead= to one of them."
+) -> int:
     """Position of the lead in which beats are searched.
 
     Args:
         leads: Lead names of the recording.
         lead: The wanted one. Default: MLII or II if there is one of them, else the first lead.
         title: Name of the recording, for the message.
+        cure: What to set, for the message.
 
     Raises:
         LeadError: If there is no such lead.
@@ -159,7 +162,7 @@ def lead_index(leads: Sequence[str] | None, lead: str | None, title: str = "") -
     if wanted not in names:
         raise LeadError(
             f"record {title} has the leads {', '.join(names) or 'without names'} and no lead {wanted}, in which R "
-            "peaks were to be found. Set lead= to one of them, or treat_as= to take one for it."
+            f"peaks were to be found. {cure}"
         )
     return names.index(wanted)
 

@@ -60,7 +60,7 @@ _CANONICAL |= {"di": "I", "dii": "II", "diii": "III"}
 _CANONICAL |= {
     f"{word}{key}": name
     for key, name in [*_CANONICAL.items()]
-    for word in ("ecg", "ekg", "ecglead", "ekglead")
+    for word in ("ecg", "ekg", "ecglead", "ekglead", "mdcecglead")
     if name != "ECG"
 }
 
@@ -123,7 +123,7 @@ def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
     if missing:
         raise LeadError(
             f"found leads {', '.join(have)}; {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
-            "Ask for leads that the record has, or name another lead's equivalent with treat_as={'MLII': 'II'}."
+            "Ask for leads that the record has, or read it with treat_as={'MLII': 'II'} for another lead's equivalent."
         )
     return [position[_key(name)] for name in wanted]
 

@@ -10,6 +10,7 @@ from .record import unit_scale
 
 __all__ = [
     "MAX_JUMP",
+    "NO_ECG_JUMPS",
     "LeadGaps",
     "amplitude_fault",
     "amplitude_note",
@@ -38,6 +39,7 @@ _MIN_LEADS_FOR_LOW = 6
 # mV between neighboring samples. In the same 19,601 records, artifacts included, it is at most 12.9; the marks of
 # missing samples of 16-bit converters are 32.768 with 1000 units per mV, and more with fewer.
 MAX_JUMP = 25.0
+NO_ECG_JUMPS = "no ECG jumps"
 # mV from 0 to the median of a lead. In the same records, which were high-pass filtered once, it is at most 1.21 for the
 # middle lead (1.05 for any lead of MIT-BIH) and 20.02 for any; in 8 records some lead is beyond 1.5.
 _MAX_MIDDLE_OFFSET, _MAX_OFFSET = 1.5, 25.0
@@ -181,8 +183,8 @@ def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | 
                 far, near = near, far
             return (
                 f"lead {leads[lead] if leads else lead} has {finite[far]:.6g} mV at sample {places[far]} "
-                f"next to {finite[near]:.3g} mV, no ECG jumps by {MAX_JUMP:g}: if it marks missing samples, replace "
-                "it by NaN (nan_policy= says what becomes of those)."
+                f"next to {finite[near]:.3g} mV, {NO_ECG_JUMPS} by {MAX_JUMP:g}: if it marks missing samples, replace "
+                f"it by NaN, in files by missing_value={finite[far]:.6g} (nan_policy= says what becomes of those)."
             )
     return None
 

@@ -141,6 +141,7 @@ def _lies_ready(corpus: "Corpus", contract: "SignalContract") -> bool:
         and not (to_filter and "filter" in contract.remaining_steps(corpus.info.get("preprocessed_by")))
         and contract.order_of("window") < contract.order_of("normalize")
         and not corpus.invalid_samples.any()
+        and not contract.removes_offset
     )
 
 

@@ -67,7 +67,7 @@ def arrange(leads: Sequence[str], *, layout: Layout, order: Order, duration: flo
         if not any(name in position for name in places):
             raise LeadError(
                 f"layout 12x1 shows the twelve standard leads; this record has {', '.join(leads)}. "
-                'Pass layout="stacked".'
+                "Pass layout='stacked'."
             )
         return [[stretch(name)] for name in places]
     others = [name for name in leads if name not in places]

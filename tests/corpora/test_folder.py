@@ -271,6 +271,36 @@ def test_codes_that_a_spreadsheet_rounded_are_no_quantities(tmp_path):
     assert read_label_table(rounded, task="regression").rows[1].targets == (164889000.0,)
 
 
+def test_lists_and_mappings_in_cells_are_taken_apart_and_never_classes(tmp_path):
+    cells = ["\"{'NORM': 100.0, 'SR': 0.0}\"", "\"{'AFIB': 80.0}\""] * 5
+    path = table(tmp_path, column(cells))
+    with pytest.raises(CorpusError, match=r"may be joined.*task='multi_label'"):
+        read_label_table(path)
+    found = read_label_table(path, task="multi_label")
+    assert found.label_set.codes == ("AFIB", "NORM", "SR")
+    assert found.rows[0].labels == ("NORM", "SR")
+    path = table(tmp_path, column(['"[""NORM"", ""SR""]"', '"[""AFIB""]"', "[]"] * 5))
+    with pytest.raises(CorpusError, match="may be joined"):
+        read_label_table(path)
+    assert [row.labels for row in read_label_table(path, task="multi_label").rows[:3]] == [
+        ("NORM", "SR"),
+        ("AFIB",),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["AFIB with RVR # ok", "AFIB  with RVR", "AFIB-with_RVR", "afib with rvr", "AFIB with\N{NO-BREAK SPACE}RVR"],
+)
+def test_two_spellings_of_a_name_are_asked_about(tmp_path, other):
+    path = table(tmp_path, column(["AFIB with RVR", other, "ST+", "ST-", "ST"] * 4))
+    with pytest.raises(CorpusError, match="Write them alike"):
+        read_label_table(path)
+    assert len(read_label_table(path, task="single_label").label_set.codes) == 5
+    assert len(read_label_table(table(tmp_path, column(["ST+", "ST-", "ST"] * 4))).label_set.codes) == 3
+
+
 @pytest.mark.parametrize("joined", ["AFIB|PVC", "AFIB; PVC", "AFIB+PVC", "\"['AFIB', 'PVC']\"", "[AFIB;PVC]"])
 def test_joined_names_are_asked_about_and_taken_apart(tmp_path, joined):
     path = table(tmp_path, column([joined.replace(";", "&") if joined[0] == "[" else joined, "AFIB", "PVC", ""]))

@@ -80,6 +80,7 @@ def test_numbers_and_lists_are_plain():
 
 def test_every_field_that_changes_a_sound_signal_counts_in_the_hash():
     policies = {"missing_leads", "flat_lead", "nan_policy", "max_gap_seconds", "implausible_amplitude"}
+    policies |= {"electrode_offset"}
     forms = {"patch_size", "return_patches", "return_attention_mask", "order"}
     counted = {name for names in STEP_FIELDS.values() for name in names}
     assert counted | policies | forms == set(FIELD_NAMES)

@@ -451,7 +451,7 @@ class TestRefusals:
             extractor(records, sampling_rate=100)
 
     def test_too_short_says_both_lengths_in_seconds(self, strict):
-        with pytest.raises(SignalError, match=r"lasts 1\.5 s and a window 2 s.*allow_short"):
+        with pytest.raises(SignalError, match=r"lasts 1\.5 s and a window 2 s.*longer recording"):
             strict(noise(150), sampling_rate=100)
 
     def test_misspelled_names_get_the_nearest_known_one(self, extractor, tmp_path):
@@ -640,14 +640,25 @@ class TestUnusualRecordings:
         for kept in ({"normalization": "constants", "normalization_std": [0.3] * 12}, {"normalization": "none"}):
             keeping = EcgFeatureExtractor(**contract, **kept)
             for call in (keeping, keeping.explain):
-                with pytest.raises(SignalError, match=r"offset.*V1 .*removes no.*nanmedian.*implausible_amplitude"):
+                with pytest.raises(
+                    SignalError, match=r"offset.*V1 .*removes no.*electrode_offset='remove'.*_amplitude"
+                ):
                     call(signal, sampling_rate=100)
-            cured = signal - np.nanmedian(signal, axis=1, keepdims=True)
-            keeping(cured, sampling_rate=100)
+            cured = keeping(signal - np.median(signal, axis=1, keepdims=True), sampling_rate=100)["input_values"]
+            removed = keeping(signal, sampling_rate=100, electrode_offset="remove")["input_values"]
+            np.testing.assert_array_equal(removed, cured)
+            assert "subtracted the median" in keeping.explain(signal, sampling_rate=100, electrode_offset="remove")
             keeping(signal, sampling_rate=100, implausible_amplitude="accept")
             EcgFeatureExtractor(**contract, **kept, bandpass=[0.5, 40])(signal, sampling_rate=100)
         for normalization in ("record_lead", "record", "minmax_lead"):
             EcgFeatureExtractor(**contract, normalization=normalization)(signal, sampling_rate=100)
+
+    def test_removing_offsets_leaves_sound_recordings_as_they_are(self):
+        keeping = EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none")
+        signal = synthesize_record(duration=4, sampling_rate=100).signal + np.float32(0.3)
+        removing = keeping.with_policies(electrode_offset="remove")
+        for call in (keeping, removing):
+            np.testing.assert_array_equal(call(signal, sampling_rate=100)["input_values"][0], signal[:, :200])
 
     def test_one_lead_may_be_off_as_in_real_recordings_with_a_warning(self, caplog):
         keeping = EcgFeatureExtractor(sampling_rate=100, window_size=200, normalization="none")

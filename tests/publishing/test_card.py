@@ -238,6 +238,7 @@ def test_a_classifier_is_used_with_the_pipeline_its_parts_and_further_training(s
     assert "`positive`: above the threshold of the label, `None` if it has none." in text
     assert "probabilities = logits.sigmoid().mean(dim=0)" in text
     assert "training/finetune.py --model hub/tiny --mode fine_tune" in text
+    assert "```sh\nexport ACCELERATE_LOG_LEVEL=error" in text
     single = config(LABELS, problem_type="single_label_classification")
     assert "logits.softmax(dim=-1).mean(dim=0)" in render_card(dataclasses.replace(supervised, config=single))
     many = dataclasses.replace(supervised, config=config([(f"L{number}", "name") for number in range(71)]))

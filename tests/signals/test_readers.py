@@ -148,3 +148,39 @@ def test_reading_a_usual_record_loads_nothing_heavy(data_dir, run_python):
     code = "import sys; from ecg_transformers.signals.formats.readers import read_record; read_record(sys.argv[1]); "
     code += "print([m for m in ('wfdb', 'h5py', 'pandas', 'ecgdatakit', 'matplotlib') if m in sys.modules])"
     assert run_python(code, str(data_dir / "georgia" / "E03823.hea")).strip() == "[]"
+
+
+def test_a_value_that_marks_missing_samples_becomes_nan(tmp_path, ptbxl_records):
+    signal = ptbxl_records[0].signal.copy()
+    signal[2, 100:105] = 9999
+    np.savetxt(tmp_path / "a.csv", signal.T, delimiter=",", header=",".join(ptbxl_records[0].leads), comments="")
+    marked = read_record(tmp_path / "a.csv", sampling_rate=100)
+    assert any("missing_value=9999" in note for note in marked.notes)
+    record = read_record(tmp_path / "a.csv", sampling_rate=100, missing_value=9999)
+    assert np.flatnonzero(np.isnan(record.signal[2])).tolist() == [100, 101, 102, 103, 104]
+    assert np.isnan(record.signal).sum() == 5
+    assert "5 samples of 9999 mV taken as missing" in record.notes
+    assert not any("no ECG jumps" in note for note in record.notes)
+    signal[2, 100:105] = -32.768
+    signal[3, 0] = 9999
+    np.savetxt(tmp_path / "b.csv", signal.T, delimiter=",", header=",".join(ptbxl_records[0].leads), comments="")
+    record = read_record(tmp_path / "b.csv", sampling_rate=100, missing_value=-32.768)
+    assert np.isnan(record.signal).sum() == 5
+    assert any("lead aVR has 9999 mV" in note for note in record.notes)
+
+
+def test_signals_of_several_rates_are_chosen_and_cut_off_files_are_read_on_request(tmp_path):
+    (tmp_path / "r.hea").write_text("r 3 250 100\nr.dat 16x2 1000/mV 16 0 0 0 0 I\nr.dat 16 1000/mV 16 0 0 0 0 II\n"
+                                    "r.dat 16 1000/mV 16 0 0 0 0 V1\n")  # fmt: skip
+    frames = np.arange(400, dtype="<i2").reshape(100, 4)
+    frames.tofile(tmp_path / "r.dat")
+    with pytest.raises(RecordFileError, match=r"several rates.*Set channels="):
+        read_record(tmp_path / "r")
+    for channels in (["II", "V1"], [1, 2]):
+        record = read_record(tmp_path / "r", channels=channels)
+        assert (record.leads, record.sampling_rate) == (("II", "V1"), 250)
+        np.testing.assert_allclose(record.signal, frames.T[2:] / 1000)
+    frames[:60].tofile(tmp_path / "r.dat")
+    with pytest.raises(RecordFileError, match="Set allow_truncated=True"):
+        read_record(tmp_path / "r", channels=["II"])
+    assert read_record(tmp_path / "r", channels=["II"], allow_truncated=True).num_samples == 60

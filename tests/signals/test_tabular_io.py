@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecg_transformers.errors import LeadError, RecordFileError, SignalError
 from ecg_transformers.signals.formats.delimited_text import is_table
 from ecg_transformers.signals.formats.tabular import read_table
 from ecg_transformers.signals.formats.time_column import parse_clock, rate_of_times
-from ecg_transformers.signals.leads import STANDARD_LEADS
+from ecg_transformers.signals.leads import STANDARD_LEADS, canonical_lead
 from ecg_transformers.signals.synthesis import synthesize_record
 
 VALUES = np.round(np.random.default_rng(0).normal(scale=0.3, size=(60, 2)), 3)
@@ -263,6 +263,7 @@ def test_markup_binary_and_edf_are_no_tables(tmp_path):
     start=st.floats(0, 1e4),
     count=st.integers(500, 3000),
 )
+@example(rate=500, digits=3, start=1.9375, count=500)
 @settings(max_examples=80, deadline=None)
 def test_rounded_times_give_the_rate_that_was_meant(rate, digits, start, count):
     times = np.round(start + np.arange(count) / rate, digits)
@@ -472,3 +473,53 @@ def test_a_mark_of_missing_samples_in_millivolts_is_noted(tmp_path, mark):
     np.savetxt(path, signal, delimiter=",", fmt="%.4f")
     record = read_table(path, sampling_rate=100, leads=STANDARD_LEADS)
     assert any(note.startswith(f"lead II has {mark:g} mV at sample 50 next to") for note in record.notes)
+
+
+@pytest.mark.parametrize("comment", [" # ok", "  % ok", "\t// seen by A, B", " #ok"])
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_comment_behind_the_numbers_is_no_part_of_a_column(tmp_path, comment, every):
+    rows = [f"0.{k:03d},-0.{k:03d}{comment if k % every == 0 else ''}" for k in range(70)]
+    (tmp_path / "a.csv").write_text("I,II\n" + "\n".join(rows))
+    record = read_table(tmp_path / "a.csv", sampling_rate=100, units="mV")
+    assert record.leads == ("I", "II")
+    np.testing.assert_allclose(record.signal[1], -np.arange(70) / 1000, atol=1e-6)
+    assert f"comments behind the numbers of {len(range(0, 70, every))} lines left out" in record.notes
+
+
+@pytest.mark.parametrize("footer", ["Mean,0.12", "Total samples: 70", "mean,,\nmax,1,2\nEND OF FILE", "-- end --"])
+def test_lines_below_the_numbers_are_left_out_with_a_note(tmp_path, footer):
+    (tmp_path / "a.csv").write_text("I,II\n" + "0.1,0.2\n" * 70 + footer + "\n")
+    record = read_table(tmp_path / "a.csv", sampling_rate=100, units="mV")
+    assert record.num_samples == 70
+    assert any(note.startswith(f"left out below the numbers: {footer[:4]}") for note in record.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0.1,0.2\n" * 9 + "0.1", "line 11 has 1 fields"),
+        ("0.1,0.2\n" * 9 + "0.1,x", "line 11: 'x' in column 'II'"),
+        ("0.1,0.2\n" * 9 + "pause,0.1\n" + "0.1,0.2\n" * 9, "line 11: 'pause' in column 'I'"),
+        ("0.1,0.2\n" * 9 + "pause\n" + "0.1,0.2\n" * 9, "line 11 has 1 fields"),
+    ],
+)
+def test_a_row_that_is_cut_off_or_among_the_numbers_is_no_remark(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text("I,II\n" + text)
+    with pytest.raises(RecordFileError, match=words):
+        read_table(tmp_path / "a.csv", sampling_rate=100, units="mV")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("Temps", 0.004), ("Tiempo;s", 0.004), ("Czas", 4), ("ID", 1), ("Zeile", 1)]
+)
+def test_a_column_that_rises_evenly_is_no_lead_whatever_its_name(tmp_path, name, step):
+    rows = [f"{7 + k * step:.6g},{np.sin(k / 9):.4f},{np.cos(k / 9):.4f}" for k in range(300)]
+    (tmp_path / "a.csv").write_text(f"{name},I,V1\n" + "\n".join(rows))
+    record = read_table(tmp_path / "a.csv", sampling_rate=250, units="mV")
+    assert (record.leads, record.num_samples) == (("I", "V1"), 300)
+    if step == 0.004:
+        assert read_table(tmp_path / "a.csv", units="mV").sampling_rate == 250
+
+
+def test_names_of_the_ecg_nomenclature_are_leads():
+    assert [canonical_lead(f"MDC_ECG_LEAD_{name}") for name in ("I", "AVR", "V6")] == ["I", "aVR", "V6"]

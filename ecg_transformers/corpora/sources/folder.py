@@ -42,7 +42,8 @@ def folder_definition(
             in the folder is taken, with the labels of its header where it has some.
         task: kind of task of the table, see `read_label_table`; None: inferred from its cells.
         read_options: arguments of `read_record` for the files that do not state them: `sampling_rate`, `units`,
-            `gain`, `leads`, `decimal`; and `treat_as`, which always holds.
+            `gain`, `leads`, `decimal`, `key`, `index`, `channels`, `allow_truncated`; and `treat_as` and
+            `missing_value`, which always hold.
 
     Raises:
         CorpusError: folder or table cannot be used.
@@ -90,8 +91,7 @@ def load_records(
         output: folder of the prepared corpus; None: in the cache of `datasets`.
         task: kind of task of the table, see `read_label_table`.
         progress: show a progress bar.
-        read_options: for the files that do not state them: `sampling_rate`, `units`, `gain`, `leads`, `decimal`; and
-            `treat_as`, which always holds.
+        **read_options: as `read_options` of `folder_definition`.
 
     Raises:
         CorpusError: the folder or the table cannot be used, or no record could be read.

@@ -172,6 +172,7 @@ def _without_package(facts: CardFacts) -> list[str]:
 
 def _fine_tuning(facts: CardFacts) -> list[str]:
     return [
+        "export ACCELERATE_LOG_LEVEL=error   # no list of defaults",
         f"accelerate launch training/finetune.py --model {facts.checkpoint} --mode fine_tune \\",
         "    --table labels.csv --root my_recordings --output_dir runs/mine",
     ]

@@ -128,7 +128,7 @@ def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> t
             )
         return ()
     if not 2 <= len(shape) <= 3:
-        raise RecordFileError(f"{where} has shape {shape} and no axis of recordings; leave index= out.")
+        raise RecordFileError(f"{where} has shape {shape} and no axis of recordings; leave index= out.").about("index")
     if not 0 <= index < shape[0]:
         raise RecordFileError(f"{where} has {shape[0]} recordings; index={index} is not among 0 to {shape[0] - 1}.")
     return (int(index),)

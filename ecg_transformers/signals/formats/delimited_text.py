@@ -28,6 +28,10 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 # Before a comment; "#N/A" in the first column is a gap.
 _SHEET_ERROR = "|".join(map(re.escape, sorted(SHEET_ERRORS)))
 COMMENT = re.compile(rf"(?!\s*(?:{_SHEET_ERROR})(?!\w))\s*(#|%|//)", re.IGNORECASE)
+# A comment behind the last number of a line; "98 %" before a delimiter is none.
+TRAILING_COMMENT = re.compile(
+    rf"(?<=[\d.])\s+(?!(?:{_SHEET_ERROR})(?!\w))(?:#|%|//)\s*[^\s,;|].*", re.IGNORECASE | re.DOTALL
+)
 # Excel's way to state the delimiter, in the first line.
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 # Whitespace (None) before the comma: in "0,12 0,13" the comma is a decimal mark.
@@ -38,6 +42,8 @@ _ENCODING_BYTES, _SAMPLE_ROWS, _HEAD_BYTES = 1 << 20, 400, 4096
 _MAX_NAME_ROWS = 3
 # A row of one name and at least this many numbers is a lead in a row.
 _MIN_ROW_SAMPLES = 10
+# Lines below the numbers that may hold a summary or remark.
+_MAX_FOOTER = 20
 # Lower-case names of columns that count the rows.
 INDEX_NAMES = {"", "index", "unnamed: 0"}
 # Keys of columns next to an ECG that hold something else.
@@ -109,6 +115,7 @@ class _Text:
 
     Attributes:
         comments: Comments before the last line that was read, without their mark.
+        trailing: Number of lines with a comment behind their numbers.
         delimiter: What the first line states as in `sep=;`, or None.
         line: Number of the last line that was read.
     """
@@ -116,6 +123,7 @@ class _Text:
     def __init__(self, path: Path, encoding: str) -> None:
         self.path, self.encoding = path, encoding
         self.comments: list[str] = []
+        self.trailing = 0
         self.delimiter: str | None = None
         self.line = 0
 
@@ -129,6 +137,9 @@ class _Text:
                 elif self.line == 1 and (stated := SEPARATOR.fullmatch(line)):
                     self.delimiter = stated[1]
                 else:
+                    if "#" in line or "%" in line or "//" in line:
+                        line, count = TRAILING_COMMENT.subn("", line)
+                        self.trailing += count
                     yield line
 
 
@@ -334,10 +345,15 @@ def _read_body(path: Path, encoding: str, layout: _Layout, number: NumberReader)
     row_names: list[Column] = []
     whole = [True, True]  # the first row, and all others
     keep: list[int] = []
-    for fields in islice(_split(text, layout.delimiter), layout.start, None):
-        width = width or len(fields)
+    lines = islice(_split(text, layout.delimiter), layout.start, None)
+    footer: list[str] = []
+    for fields in lines:
+        width, line = width or len(fields), text.line
         if len(fields) != width:
-            raise RecordFileError(f"{path}, line {text.line} has {len(fields)} fields; the first row has {width}.")
+            # Numbers alone are a row that was cut off.
+            if count and not all(map(is_number, fields)) and (footer := _footer(fields, lines, width)):
+                break
+            raise RecordFileError(f"{path}, line {line} has {len(fields)} fields; the first row has {width}.")
         if layout.text:
             if layout.row_names:
                 row_names.append(_column(fields[0]))
@@ -352,10 +368,12 @@ def _read_body(path: Path, encoding: str, layout: _Layout, number: NumberReader)
             values.extend(map(float, fields))
             if not number.point_seen:
                 for field in fields:
-                    number.note_point(field, text.line)
+                    number.note_point(field, line)
         except ValueError:
             del values[begin:]  # array.extend keeps the values before the failure
-            values.extend(_number(field, k, number, layout, path, text.line) for k, field in enumerate(fields))
+            if count and not is_number(fields[0]) and (footer := _footer(fields, lines, len(keep) or width)):
+                break
+            values.extend(_number(field, k, number, layout, path, line) for k, field in enumerate(fields))
         if whole[count > 0] and any(mark in field for field in fields for mark in ".,"):
             whole[count > 0] = False
         count += 1
@@ -367,8 +385,28 @@ def _read_body(path: Path, encoding: str, layout: _Layout, number: NumberReader)
     if table.shape[1] > 1 and np.isnan(table[:, -1]).all() and (columns is None or not columns[-1].name):
         table, columns = table[:, :-1], columns and columns[:-1]
     notes = [*layout.notes, *(["decimal commas"] if number.comma_seen or layout.paired else [])]
+    if footer:
+        notes.append(f"left out below the numbers: {'; '.join(footer)}")
+    if text.trailing:
+        notes.append(f"comments behind the numbers of {text.trailing} lines left out")
     rows = row_names if layout.row_names else None
     return Table(table, columns, rows, layout.facts, frozenset(number.clocks), whole[0], whole[1], notes)
+
+
+def _footer(fields: Sequence[str], lines: Iterator[list[str]], width: int) -> list[str]:
+    """The texts of a line below the numbers and of all lines after it; none if rows of numbers follow.
+
+    Args:
+        fields: Fields of the line.
+        lines: The lines after it, which are read.
+        width: Fields of a row of numbers.
+    """
+    if fields[0].lstrip("+-")[:1].isdigit() and len(fields) == width:
+        return []  # a number that cannot be read
+    found = [fields, *islice(lines, _MAX_FOOTER)]
+    if len(found) > _MAX_FOOTER or any(len(row) == width and all(map(is_number, row)) for row in found):
+        return []
+    return [" ".join(filter(None, row))[:60] for row in found]
 
 
 def _number(field: str, column: int, number: NumberReader, layout: _Layout, path: Path, line: int) -> float:

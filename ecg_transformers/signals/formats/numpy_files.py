@@ -41,7 +41,7 @@ def read_numpy(
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             if key is not None:
-                raise RecordFileError(f"{path} holds one array; leave key= out.")
+                raise RecordFileError(f"{path} holds one array; leave key= out.").about("key")
             where, facts = str(path), Facts()
             position = select_record(loaded.shape, index, where=where)
             values = np.array(loaded[position])

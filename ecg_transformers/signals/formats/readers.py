@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import EcgError, LeadError, RecordFileError, SignalError
-from ..assembly import UNIT_NOT_STATED, treat_leads_as
+from ..assembly import UNIT_NOT_STATED, mark_missing, treat_leads_as
 from ..record import EcgRecord
 from ..wfdb.channels import NOT_CALIBRATED
 from ..wfdb.header import refuse_lfs_pointer
@@ -105,6 +105,9 @@ def read_record(
     key: str | None = None,
     index: int | None = None,
     decimal: Decimal | None = None,
+    channels: Sequence[int | str] | None = None,
+    allow_truncated: bool | None = None,
+    missing_value: float | None = None,
 ) -> EcgRecord:
     """Read one recording: WFDB, CSV/TSV, NPY/NPZ, HDF5, MATLAB, and vendor formats with the extra `[formats]`.
 
@@ -121,6 +124,9 @@ def read_record(
         key: Name of the array in a container (NPZ, HDF5, MATLAB) with several arrays.
         index: Index of the recording in an array of several recordings.
         decimal: Decimal mark of delimited text (`"."` or `","`), where the file does not decide it.
+        channels: Signals of a WFDB record to read, by name or position. Default: all voltages.
+        allow_truncated: Whether to read the complete samples of a WFDB file that was cut off, with a note.
+        missing_value: Value in mV that marks missing samples, such as 9999; they become NaN, with a note.
 
     Raises:
         RecordFileError: If the file is missing, damaged, of an unknown format, or contradicts the arguments.
@@ -136,8 +142,15 @@ def read_record(
     reader = next((reader for reader in _READERS if reader.probe(path, head)), None)
     if reader is None:
         raise _unknown(path, head)
-    given = {"sampling_rate": sampling_rate, "units": units, "gain": gain, "leads": leads, "key": key, "index": index}
-    given["decimal"] = decimal
+    given: dict[str, Any] = {
+        "sampling_rate": sampling_rate,
+        "units": units,
+        "gain": gain,
+        "leads": leads,
+        "key": key,
+        "index": index,
+    }
+    given |= {"decimal": decimal, "channels": channels, "allow_truncated": allow_truncated}
     given = {name: value for name, value in given.items() if value is not None}
     taken = signature(reader.read).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
@@ -149,6 +162,8 @@ def read_record(
         record = reader.read(path, **given)
     except OSError as error:
         raise RecordFileError(f"{path} cannot be read: {error}") from error
+    if missing_value is not None:
+        record = mark_missing(record, missing_value)
     return treat_leads_as(record, treat_as) if treat_as else record
 
 
@@ -157,7 +172,8 @@ def read_record_with_defaults(path: str | Path, **defaults: Any) -> EcgRecord:
 
     Args:
         path: File.
-        **defaults: As in `read_record`; each is used where the file does not state it. `treat_as` always holds.
+        **defaults: As in `read_record`; each is used where the file does not state it. `treat_as` and `missing_value`
+            always hold.
 
     Raises:
         EcgError: As `read_record`.

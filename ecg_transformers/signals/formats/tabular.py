@@ -187,10 +187,10 @@ def _meaning(values: np.ndarray, named: list[Column], table: Table, notes: list[
             clock = index in table.clocks
             seconds = unwrapped_clock(column) if clock else column
             times.append((name, seconds, "s" if clock else unit or (key if key in TIME_UNITS else None)))
-        elif _is_count(column, named=key in _COUNTS and bool(key), first=index == 0 and not key):
+        elif _is_count(column, named=key in _COUNTS and bool(key)):
             notes.append(f"column {name!r} left out: it counts the rows" if name else "column of row numbers left out")
             counter = column if counter is None else counter
-        elif index == 0 and not key and (index in table.clocks or is_ramp(column)):
+        elif index in table.clocks or is_ramp(column):
             clock = index in table.clocks
             times.append((name, unwrapped_clock(column) if clock else column, "s" if clock else None))
         elif signals is not None and name not in signals:
@@ -206,19 +206,18 @@ def _is_lead(name: str) -> bool:
     return bool(name) and canonical_lead(name) in STANDARD_LEADS
 
 
-def _is_count(values: np.ndarray, *, named: bool, first: bool) -> bool:
-    """Whether a column counts the rows, from 0 or 1 on or again and again.
+def _is_count(values: np.ndarray, *, named: bool) -> bool:
+    """Whether a column counts the rows, from any number on or again and again, unlike any ECG lead.
 
     Args:
         values: The column.
         named: Whether its name marks it as one; lost rows are then allowed.
-        first: Whether it is the first column and has no name.
     """
     if len(values) < 2 or not (values == np.rint(values)).all():
         return False
     steps = np.diff(values)
     if (steps == 1).all():
-        return named or first
+        return True
     again = (values[1:] == values.min()) & (values[:-1] == values.max())
     if ((steps == 1) | again).all():
         return bool(values.max() - values.min() > 2)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import RecordFileError, SignalError
+from ...errors import LeadError, RecordFileError, SignalError
 from ..assembly import apply_gain, assemble_record, place_samples, settle_sampling_rate
 from ..digital import INVALID_SAMPLE
 from ..leads import STANDARD_LEADS, canonical_lead
@@ -44,6 +44,7 @@ def read_vendor(
     sampling_rate: float | None = None,
     gain: float | None = None,
     leads: Sequence[str] | None = None,
+    channels: Sequence[int | str] | None = None,
 ) -> EcgRecord:
     """Read a recording in a vendor format.
 
@@ -52,8 +53,10 @@ def read_vendor(
         sampling_rate: Sampling rate in Hz; only compared with that of the file.
         gain: Raw units per mV, for files without calibration.
         leads: Lead names, if the file has none.
+        channels: Voltages to read, by name or position among them. Default: all.
 
     Raises:
+        LeadError: If a channel is missing.
         RecordFileError: If ecgdatakit or one of its parts is missing, does not know the file or finds it damaged; if
             the leads differ in rate or length; or if the file states no unit.
     """
@@ -66,11 +69,15 @@ def read_vendor(
         notes.append(f"left out, no voltage: {', '.join(others)}")
     if not voltages:
         raise RecordFileError(f"{path} holds no voltage (found: {', '.join(others) or 'no leads'}); expected an ECG.")
+    voltages = voltages if channels is None else [_chosen(voltages, channel, path) for channel in channels]
     rates = found.raw_metadata.get("exact_sampling_rates", {})
     layout = {(float(rates.get(lead.label, lead.sampling_rate)), len(lead.samples)) for lead in voltages}
     if len(layout) > 1:
         listing = ", ".join(f"{lead.label} {len(lead.samples)} at {lead.sampling_rate:g} Hz" for lead in voltages)
-        raise RecordFileError(f"{path} has leads of several rates or lengths ({listing}); expected one of each.")
+        raise RecordFileError(
+            f"{path} has leads of several rates or lengths ({listing}); expected one of each. Set channels= to the "
+            "names of leads of one rate."
+        )
     rate = layout.pop()[0]
     signal = _with_gaps(np.stack([lead.samples for lead in voltages]), found, rate, notes, where=str(path))
     raw = [lead.label for lead in voltages if lead.unit == "raw"]
@@ -102,6 +109,23 @@ class _VendorLead(NamedTuple):
     samples: np.ndarray
     sampling_rate: float
     unit: str
+
+
+def _chosen(leads: Sequence[_VendorLead], channel: int | str, path: Path) -> _VendorLead:
+    """The lead of a name or position.
+
+    Raises:
+        LeadError: If there is none, or several.
+    """
+    found = [
+        lead
+        for place, lead in enumerate(leads)
+        if place == channel or (isinstance(channel, str) and channel.casefold() == lead.label.casefold())
+    ]
+    if len(found) != 1:
+        listing = ", ".join(lead.label for lead in leads)
+        raise LeadError(f"{path} has the leads {listing}; channels= asks for {channel!r}, which is missing or doubled.")
+    return found[0]
 
 
 def _converted(lead: Any, source_format: str) -> _VendorLead:

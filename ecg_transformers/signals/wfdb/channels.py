@@ -95,7 +95,7 @@ def calibrate(
         except SignalError:
             raise RecordFileError(
                 f"{header.path}, line {signal.line}: the unit is {unit!r}; expected a voltage (mV, uV, V). "
-                "Choose other signals with channels=, or set gain= (raw units per mV)."
+                "Set channels= to the names of other signals, or gain= (raw units per mV)."
             ) from None
         if signal.units and units and scale != unit_scale(units):
             raise RecordFileError(

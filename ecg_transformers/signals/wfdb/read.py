@@ -178,7 +178,9 @@ def _read_single(header: WfdbHeader, request: _Request, notes: list[str]) -> _Pi
     factor = signals[0].samples_per_frame
     if any(signal.samples_per_frame != factor for signal in signals):
         rates = ", ".join(f"{s.name} {s.samples_per_frame * header.sampling_rate:g} Hz" for s in signals)
-        raise RecordFileError(f"{header.path} has several rates ({rates}). Choose signals of one with channels=.")
+        raise RecordFileError(
+            f"{header.path} has several rates ({rates}). Set channels= to the names of signals of one rate."
+        )
     gains = calibrate(header, wanted, units=request.units, gain=request.gain, notes=notes)
     files = check_signal_files(header, allow_truncated=request.allow_truncated, notes=notes)
     total = files[0].num_frames * factor
@@ -262,7 +264,7 @@ def _joined(header: WfdbHeader, keys: list[str], pieces: list[tuple[int, _Piece]
     if strange is not None:
         raise RecordFileError(f"{header.path} has {strange.factor} samples per frame in a segment; expected 1.")
     held = sum(piece.signal.shape[1] for _, piece in pieces)
-    check_gaps(held, length, leads=len(keys), where=str(header.path), cure="Read a part with start= and stop=.")
+    check_gaps(held, length, leads=len(keys), where=str(header.path), cure="Read its segments one by one.")
     signal = np.full((len(keys), length), np.nan, dtype=np.float32)
     for offset, piece in pieces:
         for row, name in enumerate(piece.names):

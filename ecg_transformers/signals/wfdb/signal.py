@@ -109,10 +109,10 @@ def _check_file(
         expected = ""
         if first.format in _BYTES:
             expected = f" of {first.byte_offset + _num_bytes(first.format, stated * columns[-1])}"
-        cure = "." if held == 0 else ", or read_wfdb(..., allow_truncated=True) for the samples that are there."
+        cure = "" if held == 0 else " Set allow_truncated=True to read the samples that are there."
         raise RecordFileError(
             f"{path} holds {size}{expected} bytes, {held} whole samples per lead; {header.path.name} states {stated}. "
-            f"The copy is incomplete: copy it again{cure}"
+            f"The copy is incomplete: copy it again.{cure}"
         )
     if header.num_samples is None:
         notes.append(f"the header states no number of samples: {held} by the size of {path.name}")

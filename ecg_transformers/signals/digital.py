@@ -36,5 +36,7 @@ def without_marks(signal: np.ndarray) -> tuple[np.ndarray, str | None]:
     """The samples of a file with NaN for the mark of 16-bit integers, and a note on them."""
     if signal.dtype != np.int16 or not signal.size or signal.min() != INVALID_SAMPLE:
         return signal, None
-    marked = signal == INVALID_SAMPLE
-    return np.where(marked, np.nan, signal), f"{np.count_nonzero(marked)} samples marked as missing ({INVALID_SAMPLE})"
+    values = np.ma.getdata(signal)
+    marked = values == INVALID_SAMPLE
+    missing = marked | np.ma.getmaskarray(signal)  # np.where alone would forget what is masked
+    return np.where(missing, np.nan, values), f"{np.count_nonzero(marked)} samples marked as missing ({INVALID_SAMPLE})"

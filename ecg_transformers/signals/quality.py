@@ -181,8 +181,9 @@ def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | 
             far, near = jumps[0], jumps[0] + 1
             if np.abs(finite[far] - np.median(finite)) < np.abs(finite[near] - np.median(finite)):
                 far, near = near, far
+            name = str(leads[lead] if leads else lead)
             return (
-                f"lead {leads[lead] if leads else lead} has {finite[far]:.6g} mV at sample {places[far]} "
+                f"lead {name.removeprefix('lead ')} has {finite[far]:.6g} mV at sample {places[far]} "
                 f"next to {finite[near]:.3g} mV, {NO_ECG_JUMPS} by {MAX_JUMP:g}: if it marks missing samples, replace "
                 f"it by NaN, in files by missing_value={finite[far]:.6g} (nan_policy= says what becomes of those)."
             )

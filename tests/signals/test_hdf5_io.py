@@ -120,3 +120,16 @@ def test_marks_of_missing_samples_are_nan(path):
         file.create_dataset("ecg", data=SIGNAL).attrs["_FillValue"] = SIGNAL[2, 5]
     record = read_hdf5(path, sampling_rate=500, units="mV")
     assert np.argwhere(np.isnan(record.signal)).tolist() == [[2, 5]]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.001, 0), (0.002, -0.5), ([0.001], [0.25])])
+def test_packed_values_are_unpacked_as_the_file_states(path, scale, offset):
+    values = np.rint(1000 * SIGNAL).astype(np.int16)
+    values[3, 7], values[2, 5] = -32768, -999
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("ecg", data=values)
+        data.attrs.update({"units": "mV", "fs": 500, "scale_factor": scale, "add_offset": offset, "_FillValue": -999})
+    record = read_hdf5(path)
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[2, 5], [3, 7]]
+    np.testing.assert_allclose(record.signal[0], values[0] * np.ravel(scale)[0] + np.ravel(offset)[0], rtol=1e-6)
+    assert any("as the file states" in note for note in record.notes)

@@ -151,3 +151,12 @@ def test_files_are_recognized_by_content(tmp_path):
     np.save(tmp_path / "a", SIGNAL)
     assert is_numpy(tmp_path / "x", (tmp_path / "a.npy").read_bytes()[:100])
     assert not is_numpy(tmp_path / "x.npy", b"PK\x03\x04 [Content_Types].xml")
+
+
+def test_leading_axes_of_length_one_are_left_out_and_others_refused(saved):
+    signal = np.random.default_rng(0).normal(size=(12, 500))
+    record = read_numpy(saved(signal[None, None]), sampling_rate=100, units="mV")
+    np.testing.assert_allclose(record.signal, signal, atol=1e-6)
+    assert read_numpy(saved(np.stack([signal, signal])[None]), sampling_rate=100, units="mV", index=1).num_leads == 12
+    with pytest.raises(RecordFileError, match=r"expected \(leads, samples\) or \(records, leads, samples\)"):
+        read_numpy(saved(np.zeros((2, 2, 12, 500))), sampling_rate=100, index=0)

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from ecg_transformers.errors import RecordFileError
+from ecg_transformers.errors import LeadError, RecordFileError
 from ecg_transformers.signals.formats.readers import read_record
 from ecg_transformers.signals.formats.vendor import is_vendor, read_vendor
 
@@ -53,6 +53,34 @@ def test_signals_that_are_no_voltages_are_left_out(tmp_path):
 def test_leads_of_several_rates_are_refused(tmp_path):
     with pytest.raises(RecordFileError, match=r"several rates.*250 Hz"):
         read_record(write_edf(tmp_path / "a.edf", rates=(500, 250, 500)))
+
+
+def test_leads_of_one_rate_are_chosen_by_name(tmp_path):
+    path = write_edf(tmp_path / "a.edf", rates=(500, 250, 500))
+    with pytest.raises(RecordFileError, match="Set channels="):
+        read_record(path)
+    for channels in (["ECG II", "V1"], ["ii", "v1"], [0, 2]):
+        record = read_record(path, channels=channels)
+        assert (record.leads, record.sampling_rate) == (("II", "V1"), 500)
+        np.testing.assert_allclose(record.signal, SIGNAL[[0, 2]], atol=STEP)
+    with pytest.raises(LeadError, match="'V9', which is missing"):
+        read_record(path, channels=["V9"])
+
+
+def test_a_file_that_was_cut_off_is_read_on_request_only(tmp_path):
+    path = write_edf(tmp_path / "a.edf")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(RecordFileError, match=r"incomplete.*copy it again\. Set allow_truncated=True"):
+        read_record(path)
+    assert 0 < read_record(path, allow_truncated=True).num_samples < 5000
+
+
+@pytest.mark.parametrize("text", ['{"signal": [[0.1, 0.2]], "fs": 500}', "[[0.1, 0.2], [0.3, 0.4]]", '[{"I": 0.1}]'])
+def test_other_json_is_no_table_and_the_error_says_what_to_do(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(RecordFileError, match=r"[Cc]onvert it"):
+        read_record(tmp_path / "a.json")
 
 
 def test_arguments_that_contradict_the_file_are_refused(tmp_path):

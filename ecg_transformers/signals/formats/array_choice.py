@@ -119,6 +119,11 @@ def select_record(shape: tuple[int, ...], index: int | None, *, where: str) -> t
     Raises:
         RecordFileError: If an index is missing, out of range or not applicable.
     """
+    if len(shape) > 3:
+        single = shape[:-3] == (1,) * (len(shape) - 3)
+        if not single:
+            raise RecordFileError(f"{where} has shape {shape}; expected (leads, samples) or (records, leads, samples).")
+        return (0,) * (len(shape) - 3) + select_record(shape[-3:], index, where=where)
     if index is None:
         if len(shape) == 3 and shape[0] == 1:
             return (0,)

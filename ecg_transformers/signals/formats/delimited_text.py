@@ -86,7 +86,7 @@ class Table(NamedTuple):
 def is_table(path: Path, head: bytes) -> bool:
     """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
     text = decode_head(head).lstrip()
-    return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "%PDF", "0       "))
+    return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "[[", "[{", "%PDF", "0       "))
 
 
 def holds_numbers(path: Path) -> bool:

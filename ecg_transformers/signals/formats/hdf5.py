@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from ...errors import RecordFileError
+from ..digital import without_marks
 from ..record import EcgRecord
 from .array_choice import Caller, assemble_array, facts_among, locate_recording
 
@@ -17,6 +18,7 @@ __all__ = ["is_hdf5", "read_hdf5"]
 # A file may declare sizes without storing data; its compression (deflate) reduces to a thousandth at most.
 _MAX_EXPANSION, _SMALL_BYTES = 2000, 1 << 26
 _FILL_ATTRIBUTES = ("_FillValue", "missing_value")
+_SCALE, _OFFSET = "scale_factor", "add_offset"
 # MATLAB 7.3 files start with 512 bytes of text.
 _SIGNATURE, _MATLAB_OFFSET = b"\x89HDF\r\n\x1a\n", 512
 
@@ -33,7 +35,7 @@ def read_hdf5(
 
     Sampling rate, unit and lead names may be attributes of the dataset or the file, or small datasets. The axes of a
     MATLAB 7.3 array, which are stored in reverse, are taken in MATLAB's order: (records, leads, samples). Values equal
-    to an attribute `_FillValue` or `missing_value` are missing samples.
+    to an attribute `_FillValue` or `missing_value` are missing samples; `scale_factor` and `add_offset` are applied.
 
     Args:
         path: File.
@@ -66,14 +68,15 @@ def read_hdf5(
                     f"{where} has shape {shape}, {size} bytes; the file has only {path.stat().st_size} bytes."
                 )
             values = np.asarray(dataset[position] if order == 1 else dataset[(..., *position)].T)
-            values = _without_fill_values(values, dataset)
+            notes: list[str] = []
+            values = _unpacked(_without_fill_values(values, dataset), dataset, notes)
             facts = facts_among(_facts(file, dataset, datasets))
     except RecordFileError:
         raise
     # h5py has no error class of its own: OSError, KeyError, RuntimeError, ValueError ...
     except Exception as error:
         raise RecordFileError(f"{path} cannot be read as HDF5: {type(error).__name__}: {error}.") from error
-    return assemble_array(values, path, facts, where=where, index=index, **caller)
+    return assemble_array(values, path, facts, where=where, index=index, notes=notes, **caller)
 
 
 def _is_matlab(path: Path) -> bool:
@@ -85,6 +88,19 @@ def _without_fill_values(values: np.ndarray, dataset: "h5py.Dataset") -> np.ndar
     """The values, masked where they are the dataset's mark of a missing sample (netCDF conventions)."""
     marks = [np.asarray(dataset.attrs[name]).reshape(-1) for name in _FILL_ATTRIBUTES if name in dataset.attrs]
     return np.ma.masked_where(np.isin(values, np.concatenate(marks)), values) if marks else values
+
+
+def _unpacked(values: np.ndarray, dataset: "h5py.Dataset", notes: list[str]) -> np.ndarray:
+    """The values in the unit of the file, where the dataset states how they are packed (netCDF conventions)."""
+    if not {_SCALE, _OFFSET} & set(dataset.attrs):
+        return values
+    scale, offset = (
+        np.asarray(dataset.attrs.get(name, default)).item() for name, default in ((_SCALE, 1), (_OFFSET, 0))
+    )
+    values, missing = without_marks(values)
+    notes += [] if missing is None else [missing]
+    notes.append(f"values times {scale:g} plus {offset:g}, as the file states")
+    return values * float(scale) + float(offset)
 
 
 def _datasets(file: "h5py.File") -> dict[str, "h5py.Dataset"]:

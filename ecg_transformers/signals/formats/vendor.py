@@ -45,6 +45,7 @@ def read_vendor(
     gain: float | None = None,
     leads: Sequence[str] | None = None,
     channels: Sequence[int | str] | None = None,
+    allow_truncated: bool = False,
 ) -> EcgRecord:
     """Read a recording in a vendor format.
 
@@ -54,6 +55,7 @@ def read_vendor(
         gain: Raw units per mV, for files without calibration.
         leads: Lead names, if the file has none.
         channels: Voltages to read, by name or position among them. Default: all.
+        allow_truncated: Whether to read what is there of a file that was cut off, with a note.
 
     Raises:
         LeadError: If a channel is missing.
@@ -62,6 +64,12 @@ def read_vendor(
     """
     path = Path(path)
     found, notes = _parsed(path)
+    cut_off = next((note for note in notes if "truncated" in note), None)
+    if cut_off is not None and not allow_truncated:
+        raise RecordFileError(
+            f"{path} is incomplete ({cut_off}): copy it again. Set allow_truncated=True to read the samples that are "
+            "there."
+        )
     converted = [_converted(lead, found.source_format) for lead in found.leads]
     voltages = [lead for lead in converted if lead.unit in ("mV", "raw")]
     others = [f"{lead.label} ({lead.unit or 'no unit'})" for lead in converted if lead not in voltages]
@@ -120,12 +128,16 @@ def _chosen(leads: Sequence[_VendorLead], channel: int | str, path: Path) -> _Ve
     found = [
         lead
         for place, lead in enumerate(leads)
-        if place == channel or (isinstance(channel, str) and channel.casefold() == lead.label.casefold())
+        if place == channel or (isinstance(channel, str) and _alike(channel, lead.label))
     ]
     if len(found) != 1:
         listing = ", ".join(lead.label for lead in leads)
         raise LeadError(f"{path} has the leads {listing}; channels= asks for {channel!r}, which is missing or doubled.")
     return found[0]
+
+
+def _alike(first: str, second: str) -> bool:
+    return canonical_lead(_label(first)).casefold() == canonical_lead(_label(second)).casefold()
 
 
 def _converted(lead: Any, source_format: str) -> _VendorLead:
@@ -187,7 +199,10 @@ def _parsed(path: Path) -> tuple[Any, list[str]]:
             found = FileParser.parse(marked, auto_scale=False)
     except UnsupportedFormatError:
         known = ", ".join(str(kind["name"]) for kind in FileParser.supported_formats())
-        raise RecordFileError(f"{path} is of no format that ecgdatakit knows ({known}).") from None
+        raise RecordFileError(
+            f"{path} is of no format that ecgdatakit knows ({known}). Convert it to CSV, NPY or WFDB, or add a reader "
+            "with register_reader."
+        ) from None
     except ImportError as error:
         raise RecordFileError(f"{path} needs one more package: {error}") from error
     # A damaged file can raise any exception in the library.

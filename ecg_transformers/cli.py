@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from .commands.entry import IMPORT_HELP, arguments_of, script_text
 from .commands.options import Declared, converted, declared_options
@@ -142,8 +142,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_settings(group: Any, settings: Mapping[str, Declared]) -> None:
     """Add options that are declared for the scripts; their values are read as those of the scripts."""
     for name, one in settings.items():
-        is_flag = one.kind == bool | None
-        how = {"action": "store_true", "default": None} if is_flag else {"metavar": "VALUE"}
+        choices = [choice for kind in get_args(one.kind) for choice in get_args(kind) if get_origin(kind) is Literal]
+        how: dict[str, Any] = {"metavar": "|".join(choices) or "VALUE"}
+        if one.kind == bool | None:
+            how = {"action": "store_true", "default": None}
         group.add_argument(f"--{name}", help=one.facts["help"].replace("%", "%%"), **how)
 
 

@@ -176,6 +176,12 @@ def test_one_recording_is_classified_on_the_screen_and_a_folder_into_a_table(che
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_a_batch_of_no_window_is_refused(checkpoint, data_dir, tmp_path, capsys):
+    words = ["embed", str(checkpoint.parent / "run"), str(data_dir / "ptbxl"), "--output", str(tmp_path / "e.csv")]
+    assert main([*words, "--batch_size", "0"]) == 2
+    assert "batch_size is 0; expected" in capsys.readouterr().err
+
+
 def test_embeddings_and_how_many_were_refused(checkpoint, data_dir, tmp_path, capsys):
     run, table = str(checkpoint.parent / "run"), tmp_path / "embeddings.parquet"
     good, bad = str(data_dir / "ptbxl" / "00001_lr"), tmp_path / "bad.csv"

@@ -144,8 +144,23 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     try:
         return _convert(value, kind)
     except (ValueError, TypeError) as error:
-        wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind).replace("typing.", "")
-        raise ArgumentsError(f"{name} is {value!r}; expected {wanted}. {error}".rstrip()) from error
+        raise ArgumentsError(f"{name} is {value!r}; expected {_wanted(kind)}.") from error
+
+
+_IN_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+
+
+def _wanted(kind: Any) -> str:
+    """A type in words, as far as it is one that a user knows."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_wanted(one) for one in get_args(kind) if one is not type(None)))
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) in (list, tuple, Sequence):
+        return f"a list, of each {_wanted(get_args(kind)[0])}"
+    if kind is dict or get_origin(kind) in (dict, Mapping):
+        return "NAME=VALUE, or JSON such as '{\"name\": value}'"
+    return _IN_WORDS.get(kind) or getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
 
 
 def _convert(value: Any, kind: Any) -> Any:
@@ -164,7 +179,7 @@ def _convert(value: Any, kind: Any) -> Any:
         return _to_int(value)
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError("It must be a number.")
+            raise ValueError
         return float(value)
     if kind is str:
         # YAML reads `no` as False and `8` as a number where a name is meant.
@@ -186,14 +201,13 @@ def _convert_union(value: Any, members: tuple) -> Any:
     for member in members:
         if isinstance(member, type) and type(value) is member:
             return value
-    errors = []
     # Text last: everything can be read as text.
     for member in sorted(members, key=lambda member: member is str):
         try:
             return _convert(value, member)
-        except (ValueError, TypeError) as error:
-            errors.append(str(error))
-    raise ValueError(errors[0] if errors else "It must not be none.")
+        except (ValueError, TypeError):
+            continue
+    raise ValueError
 
 
 def _convert_literal(value: Any, choices: tuple) -> Any:
@@ -203,7 +217,7 @@ def _convert_literal(value: Any, choices: tuple) -> Any:
     for choice in choices:
         if isinstance(value, str) and value.lower() == str(choice).lower():
             return choice
-    raise ValueError(f"Choose one of {', '.join(map(str, choices))}.")
+    raise ValueError
 
 
 def _to_bool(value: Any) -> bool:
@@ -211,16 +225,16 @@ def _to_bool(value: Any) -> bool:
         return value
     booleans = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
     if str(value).lower() not in booleans:
-        raise ValueError("Write true or false.")
+        raise ValueError
     return booleans[str(value).lower()]
 
 
 def _to_int(value: Any) -> int:
     if isinstance(value, bool):
-        raise ValueError("It must be a whole number.")
+        raise ValueError
     number = float(value) if isinstance(value, str) else value
     if number != int(number):
-        raise ValueError("It must be a whole number.")
+        raise ValueError
     return int(number)
 
 
@@ -249,5 +263,5 @@ def _to_dict(value: Any) -> dict:
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise ValueError("It must be a mapping, on the command line NAME=VALUE or JSON: '{\"name\": value}'.")
+        raise ValueError
     return dict(value)

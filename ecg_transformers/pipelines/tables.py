@@ -87,13 +87,15 @@ def write_table(
         records_per_part: Records per part, which are lost at most if the job is interrupted. Default: 512.
 
     Raises:
-        SignalError: The suffix is unknown, or a single record was passed.
+        SignalError: The suffix is unknown, the batch size is no positive number, or a single record was passed.
         RecordFileError: The folder holds no recording, or none could be used.
         CheckpointError: There is a table or there are parts of another job.
     """
     output = Path(output)
     if output.suffix not in (".parquet", ".csv"):
         raise SignalError(f"output is {output.name}; expected a name that ends in .parquet or .csv.")
+    if batch_size < 1:
+        raise SignalError(f"batch_size is {batch_size}; expected a number of windows of at least 1.")
     load_pyarrow()
     items, names, stamps = _items(source, output)
     checkpoint = checkpoint_hash(pipeline.model, pipeline.feature_extractor)

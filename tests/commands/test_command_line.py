@@ -129,3 +129,23 @@ def test_messages_name_the_options_of_the_script():
         "--task regression"
     )
     assert script_text("treat_as={'ECG': 'I'} takes ECG for I", names) == "--treat_as ECG=I takes ECG for I"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("100Hz", float | None, "expected a number."),
+        ("1.5", int | None, "expected a whole number."),
+        ("maybe", bool | None, "expected true or false."),
+        ("mask", Literal["error", "interpolate"] | None, "expected one of error, interpolate."),
+        ("a,b", list[int], "expected a list, of each a whole number."),
+        ("ECG", dict[str, str] | None, "NAME=VALUE"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_words(value, kind, words):
+    with pytest.raises(ArgumentsError) as refused:
+        convert("it", value, kind)
+    assert str(refused.value).startswith(f"it is {value!r}; expected ")
+    assert words in str(refused.value)
+    assert "Optional" not in str(refused.value)
+    assert "could not convert" not in str(refused.value)

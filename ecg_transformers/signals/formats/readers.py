@@ -220,7 +220,7 @@ def _read_without_contradictions(path: str | Path, given: dict[str, Any]) -> Ecg
 def _head(path: Path) -> bytes:
     """First bytes of a file; empty for a WFDB record without suffix."""
     if path.is_dir():
-        raise RecordFileError(f"{path} is a folder; expected a file. Read a folder with ecg_transformers.load_records.")
+        raise RecordFileError(f"{path} is a folder; expected the file of one recording.")
     if not path.exists():
         if _header_of(path):
             return b""

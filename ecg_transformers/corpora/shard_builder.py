@@ -210,5 +210,5 @@ def _check_values(row: CorpusRecord, implausible_amplitude: str) -> None:
         if fault is not None:
             raise CorpusError(
                 f"record {row.name} is taken as millivolts, but {fault} Set units= or gain= for files that do not "
-                "state them, or implausible_amplitude='accept' to take the values as they are."
+                "state them. Set implausible_amplitude='accept' to take the values as they are."
             )

@@ -13,10 +13,8 @@ the normal beats of every split with every seed and scored on its test beats; `c
 """
 
 from ecg_transformers.commands.benchmark_options import BeatBenchmarkArguments, BenchmarkArguments
-from ecg_transformers.commands.downstream import FineTuneArguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
-from ecg_transformers.commands.options import option_types
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,10 +64,18 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if benchmark.problems else 0
 
 
+def option_names() -> set[str]:
+    """Names of the options, those of the runs included."""
+    from ecg_transformers.commands.downstream import FineTuneArguments
+    from ecg_transformers.commands.options import option_types
+
+    return {*option_types(BenchmarkArguments), *option_types(FineTuneArguments)}
+
+
 if __name__ == "__main__":
     run_script(
         main,
         "benchmark.py",
         interrupted="run the same command again to resume.",
-        options=option_types(BenchmarkArguments) | option_types(FineTuneArguments),
+        options=option_names,
     )

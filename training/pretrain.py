@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> "PretrainingRun | None":
 
 
 def option_names() -> set[str]:
+    """Names of the options, those of the architecture included."""
     from ecg_transformers.commands.settings import setting_names
 
     return setting_names(sys.argv[1:])

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--source", default="", metavar="URL", help="address of the repository of the package: the card links it and "
         "says how to install from it")  # fmt: skip
     add("--with_pretraining_state", action="store_true", help="publish the whole pretraining model, not its encoder")
+    add("--with_decoder", action="store_true", help="publish encoder and decoder of a masked autoencoder")
     add("--bundle_code", action=argparse.BooleanOptionalAction, default=True,
         help="write the code that opens the folder without this package (default: yes)")  # fmt: skip
     add("--weights_dtype", choices=("bfloat16", "float32"), default="bfloat16", help="stored type (bfloat16)")
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> "Publication":
         golden_record=golden,
         golden_source=source,
         with_pretraining_state=options.with_pretraining_state,
+        with_decoder=options.with_decoder,
         bundle_code=options.bundle_code,
         weights_dtype=options.weights_dtype,
         max_shard_size=options.max_shard_size,

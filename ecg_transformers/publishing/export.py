@@ -76,12 +76,13 @@ class Opened:
     extractor: EcgFeatureExtractor
 
 
-def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened:
+def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool, with_decoder: bool = False) -> Opened:
     """Opens the model of a checkpoint that is to be published: of a pretraining checkpoint the first other head.
 
     Args:
         checkpoint: Folder of a run, or of an earlier publication.
         with_pretraining_state: Keep the whole pretraining model.
+        with_decoder: Keep of a masked autoencoder the encoder and the decoder. Default: no.
 
     Raises:
         CheckpointError: If parts are missing or contradict each other.
@@ -95,13 +96,15 @@ def open_checkpoint(checkpoint: Path, *, with_pretraining_state: bool) -> Opened
         )
     architecture, saved = find_class(checkpoint, read_json(checkpoint / CONFIG_FILE))
     classes = architecture.models
-    check_shapes(checkpoint, classes[saved], architecture.config.from_pretrained(checkpoint))
+    config = architecture.config.from_pretrained(checkpoint)
+    check_shapes(checkpoint, classes[saved], config)
+    without = _other_losses(checkpoint, saved, config) if with_decoder else {}
     if with_pretraining_state and saved != "pretraining":
         raise CheckpointError(f"{checkpoint} is a {classes[saved].__name__} and has no pretraining state to publish.")
     head = saved
-    if saved == "pretraining" and not with_pretraining_state:
+    if saved == "pretraining" and not (with_pretraining_state or with_decoder):
         head = next((one for one in classes if one != "pretraining"), saved)
-    model = _load_whole(checkpoint, classes[head])
+    model = _load_whole(checkpoint, classes[head], **without)
     if head == "classifier":
         _check_labels(checkpoint, model)
     # A family that trains a backbone publishes the backbone under its own type, with its own extractor.
@@ -142,10 +145,21 @@ def write_checkpoint(
     _write_json(folder / EXTRACTOR_FILE, extractor)
 
 
-def _load_whole(checkpoint: Path, model_class: type[EcgPreTrainedModel]) -> EcgPreTrainedModel:
+def _other_losses(checkpoint: Path, head: str, config: Any) -> dict[str, float]:
+    """The weights of all losses but the reconstruction, as 0: what only they need is not built."""
+    if head != "pretraining" or not getattr(config, "reconstruction_weight", 0):
+        raise CheckpointError(
+            f"{checkpoint} has no decoder of a masked autoencoder; expected a pretraining checkpoint with the loss "
+            "reconstruction_loss. Leave with_decoder out."
+        )
+    names = (name for name in config.to_dict() if name.endswith("_weight") and name != "reconstruction_weight")
+    return dict.fromkeys(names, 0.0)
+
+
+def _load_whole(checkpoint: Path, model_class: type[EcgPreTrainedModel], **changes: float) -> EcgPreTrainedModel:
     with quiet_loading():
         loaded: Any = model_class.from_pretrained(
-            checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **changes
         )
     model, info = loaded
     if info["missing_keys"] or info["mismatched_keys"]:

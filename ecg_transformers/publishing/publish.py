@@ -66,6 +66,7 @@ def publish(
     golden_record: EcgRecord | str | Path | None = None,
     golden_source: str = "",
     with_pretraining_state: bool = False,
+    with_decoder: bool = False,
     bundle_code: bool = True,
     weights_dtype: Literal["bfloat16", "float32"] = "bfloat16",
     max_shard_size: int | str = "5GB",
@@ -87,6 +88,8 @@ def publish(
         golden_record: Recording of the golden file; it is published with it. Default: that of `checkpoint`.
         golden_source: Its corpus and license, e.g. `"PTB-XL 1.0.3, CC BY 4.0"`.
         with_pretraining_state: Publish the whole pretraining model (`AutoModelForPreTraining`), not the encoder alone.
+        with_decoder: Publish encoder and decoder of a masked autoencoder (`AutoModelForPreTraining`), without the state
+            of other objectives: small, and able to reconstruct hidden patches.
         bundle_code: Write the code that opens the folder without this package.
         weights_dtype: Type of the stored parameters; buffers and BatchNorm stay float32.
         max_shard_size: Size of a weights file, e.g. `"500MB"`.
@@ -100,7 +103,7 @@ def publish(
     checkpoint = Path(checkpoint)
     target = _target(repo_id, output_dir, dry_run, push)
     name = (repo_id or str(target or checkpoint.resolve())).rstrip("/").rpartition("/")[2]
-    opened = open_checkpoint(checkpoint, with_pretraining_state=with_pretraining_state)
+    opened = open_checkpoint(checkpoint, with_pretraining_state=with_pretraining_state, with_decoder=with_decoder)
     required = push if require_results is None else require_results
     material = load_material(checkpoint, card, opened.head, required=required)
     _check_statements(opened, material, push=push)

@@ -95,6 +95,23 @@ def test_batchnorm_statistics_stay_float32(run_folder, record_file, tmp_path):
     assert torch.equal(loaded.queue.keys, AutoModelForPreTraining.from_pretrained(run_folder).queue.keys)
 
 
+def test_a_decoder_is_published_without_the_state_of_other_objectives(run_folder, record_file, tmp_path):
+    done = quick(run_folder, output_dir=tmp_path / "decoder", golden_record=record_file, with_decoder=True)
+    whole = AutoModelForPreTraining.from_pretrained(run_folder)
+    model = AutoModelForPreTraining.from_pretrained(done.folder)
+    assert list(model.loss_weights) == ["reconstruction_loss"]
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"mae_moco", "decoder"}
+    inputs = {"input_values": torch.randn(2, *torch.Size((model.config.num_leads, model.config.window_size)))}
+    inputs["patch_noise"] = torch.rand(2, model.config.num_patches)
+    with torch.no_grad():
+        expected = whole.eval()(**inputs).reconstruction
+        found = model.eval()(**inputs).reconstruction
+    # The weights were rounded to bfloat16.
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+    with pytest.raises(CheckpointError, match="no decoder"):
+        publish("hub/mae-moco-ecg", dry_run=True, with_decoder=True)
+
+
 def test_the_golden_file_is_a_real_recording_made_from_the_rounded_weights(published, record_file):
     with safe_open(published.folder / "golden.safetensors", framework="pt") as file:
         metadata = file.metadata()

@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip
-CODE = ecg_transformers training tests benchmarks docs/*.py examples/*.py
+CODE = ecg_transformers training tests benchmarks docs/*.py apps examples/*.py
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
@@ -21,7 +21,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5,onnx]'
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5,onnx,app]'
 	@touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed

@@ -46,6 +46,8 @@ Recordings and checkpoints from the command line.
   ecg-transformers classify hub/xresnet1d50-ecg my_ecgs/ --output labels.csv
   ecg-transformers embed hub/mae-moco-ecg my_ecgs/ --output embeddings.parquet
   ecg-transformers convert wfdb my_ecgs/ wfdb/         recordings to WFDB; official checkpoints of other projects
+  ecg-transformers app                                 a page in the browser: upload, statements, similar recordings
+  ecg-transformers index my_ecgs/ --model hub/mae-moco-ecg --output mine.parquet      recordings that the app compares
   ecg-transformers export hub/xresnet1d50-ecg --output_dir exported      ONNX, with its preparation of recordings
   ecg-transformers push prepared/ptbxl OWNER/NAME      a prepared corpus to the Hub, from which load_corpus streams it
   ecg-transformers list                                architectures, corpora, formats, checkpoints with their scores
@@ -127,9 +129,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="where checkpoints are looked for: a folder, or an account of the Hub (hub/, else ecg-transformers)",
     )
 
-    for command in (inspect, plot, classify, embed, export, push, convert, listing):
+    app, index = _add_app(commands)
+    for command in (inspect, plot, classify, embed, export, push, convert, listing, app, index):
         command.add_argument("--import", metavar="FILE|MODULE", help=IMPORT_HELP)
-    for command in (inspect, plot, classify, embed, convert):
+    for command in (inspect, plot, classify, embed, convert, index):
         _add_settings(command.add_argument_group("files that do not state everything"), _READING)
     for command in (inspect, classify, embed):
         unusual = command.add_argument_group("unusual recordings (default: as saved with the checkpoint)")
@@ -177,6 +180,24 @@ def _add_push(commands: Any) -> argparse.ArgumentParser:
     return push
 
 
+def _add_app(commands: Any) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    app: argparse.ArgumentParser = commands.add_parser("app", help="a page in the browser, for this machine only")
+    app.add_argument(
+        "--model", metavar="CHECKPOINT", nargs="+", default=(), help="folders or Hub names (the shipped ones)"
+    )
+    app.add_argument("--index", metavar="FILE", nargs="+", default=(), help="recordings to compare, from `index`")
+    app.add_argument("--port", type=int, metavar="N", help="port (first free one from 7860 on)")
+    index: argparse.ArgumentParser = commands.add_parser(
+        "index", help="recordings that the app compares an upload with"
+    )
+    index.add_argument("source", metavar="FOLDER", help="recordings, searched recursively, or a prepared corpus")
+    index.add_argument("--model", metavar="CHECKPOINT", required=True, help="folder or Hub name")
+    index.add_argument("--output", metavar="FILE", type=Path, required=True, help="file to write, .parquet")
+    index.add_argument("--records", type=int, metavar="N", help="number of records, spread over the labels (all)")
+    index.add_argument("--license", default="", metavar="TEXT", help="origin and license (those of the corpus)")
+    return app, index
+
+
 def _add_convert(commands: Any) -> argparse.ArgumentParser:
     from .commands.convert import CONVERTERS, LABEL_LISTS
 
@@ -221,6 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     commands = {"inspect": _inspect, "plot": _plot, "classify": _to_table, "embed": _to_table}
     commands |= {"convert": _convert, "export": _export, "push": _push, "list": _list}
+    commands |= {"app": _app, "index": _index}
     options = argparse.Namespace()
     try:
         build_parser().parse_args(arguments_of(argv), options)
@@ -420,6 +442,30 @@ def _to_wfdb(source: Path, target: Path, options: argparse.Namespace, reading: d
             sys.stderr.write(f"{path}: {script_text(str(error), vars(options))}\n")
     sys.stdout.write(f"{done} recordings -> {target}" + (f", {refused} refused" if refused else "") + "\n")
     return int(refused * 2 >= done + refused)
+
+
+def _app(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .app.page import launch
+
+    launch(options.model, indexes=options.index, port=options.port)
+    return 0
+
+
+def _index(options: argparse.Namespace, reading: dict[str, Any]) -> int:
+    from .app.analysis import Checkpoint
+    from .app.index import build_index
+
+    checkpoint = Checkpoint(options.model)
+    written = build_index(
+        checkpoint.embed,
+        options.source,
+        options.output,
+        records=options.records,
+        license_text=options.license,
+        **reading,
+    )
+    sys.stdout.write(f"{len(written.names)} recordings -> {options.output}\n")
+    return 0
 
 
 def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:

@@ -52,7 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {*READING, "trainer", "evaluation", "publishing", "viz", "extensions"},
     # What the entries of results.json say is known to those who write, print and draw them.
     "viz": {"signals", "evaluation"},
-    "cli": {*READING, "trainer", "evaluation", "publishing", "exporting", "commands", "viz", "listing"},
+    # The demo app: what pipelines compute, on a page.
+    "app": {*READING, "pipelines", "trainer", "viz"},
+    "cli": {*READING, "trainer", "evaluation", "publishing", "exporting", "commands", "viz", "listing", "app"},
     "extensions": set(),
     "listing": set(),
     # Registration; all else by name, when it is first asked for.
@@ -82,6 +84,7 @@ LAZY = {
     "pyarrow",
     "sleepecg",
     "tensorboard",
+    "gradio",
 }
 
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -265,6 +268,10 @@ def test_parts_know_no_library_that_they_must_not_know():
         if (part := part_of(found.file)) in MUST_NOT_KNOW and found.name.split(".")[0] in MUST_NOT_KNOW[part]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_library_of_the_app_is_imported_there_only():
+    assert {part_of(found.file) for found in package_imports() if found.name.split(".")[0] == "gradio"} == {"app"}
 
 
 def test_building_blocks_know_no_trainer():

@@ -1,0 +1,187 @@
+"""What the app computes: a checkpoint with its pipelines, and its results for a recording."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
+
+from ..augmentations.row_generator import RowGenerator
+from ..errors import CheckpointError
+from ..features.extractor import EcgFeatureExtractor
+from ..inference.loading import checkpoint_errors, quiet_loading
+from ..pipelines.classification import EcgClassificationPipeline
+from ..pipelines.feature_extraction import EcgFeatureExtractionPipeline
+from ..pipelines.occlusion import Occlusion, occlude
+from ..pipelines.tables import checkpoint_hash
+from ..signals.record import EcgRecord
+from ..trainer.protocol import Example
+from .index import EmbeddingIndex
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Analysis", "Checkpoint"]
+
+_SHOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Results for a recording.
+
+    Args:
+        findings: Labels as the classification pipeline has them, the most probable first, each with its `threshold`;
+            empty for an encoder.
+        embedding: float32 `(pooled,)`.
+        explanation: What the preprocessing did.
+    """
+
+    findings: list[dict[str, Any]]
+    embedding: np.ndarray
+    explanation: str
+
+
+class Checkpoint:
+    """A classifier, an encoder or a pretraining model, with what can be shown of it.
+
+    Args:
+        name: Folder, or name on the Hub.
+        indexes: Indexes of recordings; that of this checkpoint is used.
+
+    Raises:
+        CheckpointError: It cannot be opened, or takes single beats.
+    """
+
+    def __init__(self, name: str, indexes: Sequence[EmbeddingIndex] = ()) -> None:
+        self.name = name
+        with checkpoint_errors(name), quiet_loading():
+            heads = AutoConfig.from_pretrained(name).architectures or [""]
+            self.extractor: EcgFeatureExtractor = AutoFeatureExtractor.from_pretrained(name)
+            if self.extractor.contract.window_mode == "beats":
+                raise CheckpointError(f"{name} takes single beats; expected a checkpoint for recordings.")
+            self.classify: EcgClassificationPipeline | None = None
+            self.pretraining: Any = None
+            if heads[0].endswith("Classification"):
+                make: Any = pipeline
+                self.classify = make("ecg-classification", model=name)
+                encoder = self.classify.model.base_model  # type: ignore[union-attr]
+            elif heads[0].endswith("ForPreTraining"):
+                self.pretraining = AutoModelForPreTraining.from_pretrained(name).eval()
+                encoder = self.pretraining.encoder
+            else:
+                encoder = AutoModel.from_pretrained(name)
+        self._patch_size = getattr(encoder.config, "patch_size", None)
+        if self._patch_size is not None:
+            # The only one that gives attention weights.
+            encoder.set_attn_implementation("eager")
+        self.embed = EcgFeatureExtractionPipeline(encoder, feature_extractor=self.extractor)
+        own = checkpoint_hash(self.embed.model, self.extractor)
+        self.index = next((index for index in indexes if index.checkpoint == own), None)
+
+    @property
+    def title(self) -> str:
+        """Last part of the name."""
+        return Path(self.name).name
+
+    @cached_property
+    def thresholds(self) -> dict[str, float | None]:
+        """Threshold of each label: that of the config, 0.5 for a multi-label checkpoint without any."""
+        if self.classify is None or self.classify.model.config.problem_type != "multi_label_classification":
+            return {}
+        codes, stored = self.classify.codes, self.classify.model.config.thresholds
+        return dict(zip(codes, [0.5] * len(codes) if stored is None else stored, strict=True))
+
+    def analyze(self, record: EcgRecord, **policies: Any) -> Analysis:
+        """Compute the labels and the embedding of a recording.
+
+        Args:
+            record: The recording.
+            **policies: Rules for unusual recordings.
+
+        Raises:
+            EcgError: The checkpoint does not take this recording.
+        """
+        found = [] if self.classify is None else self.classify(record, **policies)
+        return Analysis(
+            findings=[{**one, "threshold": self.thresholds.get(one["label"])} for one in found],
+            embedding=self.embed(record, **policies),
+            explanation=self.extractor.explain(record, **policies),
+        )
+
+    def part(self, record: EcgRecord, start: float) -> tuple[EcgRecord, float]:
+        """The 10 s from `start` on that are explained, or as many as a window needs, and their first second.
+
+        Args:
+            record: The recording.
+            start: Second.
+        """
+        seconds = max(_SHOWN_SECONDS, self.extractor.window_seconds)
+        start = max(0.0, min(start, record.duration - seconds))
+        return record.crop(start, min(record.duration, start + seconds)), start
+
+    def occlude(self, part: EcgRecord, **policies: Any) -> Occlusion | None:
+        """Effects of each lead and time of a part on the labels; None for an encoder.
+
+        Args:
+            part: A part of a recording.
+            **policies: Rules for unusual recordings.
+        """
+        return None if self.classify is None else occlude(self.classify, part, **policies)
+
+    @torch.inference_mode()
+    def attention(self, part: EcgRecord, **policies: Any) -> "Figure | None":
+        """Plot of the attention of the last layer in the first window of a part; None if the encoder has none.
+
+        Args:
+            part: A part of a recording.
+            **policies: Rules for unusual recordings.
+        """
+        from ..viz.attention import plot_attention
+
+        encoder: Any = self.embed.model
+        patch = self._patch_size
+        if patch is None:
+            return None
+        inputs = self._first_window(self.extractor, part, policies)
+        weights = encoder(**inputs, output_attentions=True).attentions
+        tokens = self.extractor.window_size // patch + int(encoder.has_cls_token)
+        if not weights or weights[-1].shape[-1] != tokens:
+            return None
+        return plot_attention(
+            part,
+            weights[-1][0],
+            patch_size=patch,
+            sampling_rate=self.extractor.sampling_rate,
+            cls_token=encoder.has_cls_token,
+        )
+
+    @torch.inference_mode()
+    def reconstruction(self, part: EcgRecord, **policies: Any) -> "Figure | None":
+        """Plot of hidden patches of a part, as the decoder fills them in; None without a decoder.
+
+        Args:
+            part: A part of a recording.
+            **policies: Rules for unusual recordings.
+        """
+        from .. import viz
+
+        model = self.pretraining
+        if not hasattr(model, "figures"):
+            return None
+        inputs = self._first_window(self.extractor, part, policies)
+        outputs = model(**{**inputs, **model.apply_draws(inputs, model.draw(RowGenerator(1, seed=0)))})
+        plain = copy(self.extractor)
+        plain.normalization = "none"
+        signal = self._first_window(plain, part, policies)["input_values"][0]
+        return model.figures(outputs, Example(part, inputs, signal, self.extractor), viz).get("reconstruction")
+
+    @staticmethod
+    def _first_window(extractor: EcgFeatureExtractor, part: EcgRecord, policies: dict[str, Any]) -> dict[str, Any]:
+        inputs = extractor(part, return_tensors="pt", return_patches=False, **policies)
+        return {name: values[:1] for name, values in inputs.items() if name != "record_index"}

@@ -1,0 +1,80 @@
+"""The app as a Space: its folder, copied, and started in a process of its own; and a browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Set where these tests must run, as in `.ci/run`.
+REQUIRED = "ECG_REQUIRE_BROWSER"
+CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars"
+).split()
+
+
+def skip(reason: str) -> None:
+    if os.environ.get(REQUIRED):
+        pytest.fail(f"{reason}, and {REQUIRED} is set")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def gradio():
+    if find_spec("gradio") is None:
+        skip("gradio is missing: pip install 'ecg_transformers[app]'")
+
+
+@pytest.fixture(scope="session")
+def server(gradio, tmp_path_factory):
+    """Address, process and temporary folder of the app."""
+    folder = tmp_path_factory.mktemp("space")
+    shutil.copytree(ROOT / "apps" / "space", folder / "copy")
+    (folder / "tmp").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    models = " ".join(str(ROOT / "hub" / name) for name in ("xresnet1d50-ecg", "mae-moco-ecg"))
+    environment = {"ECG_MODELS": models, "GRADIO_SERVER_PORT": str(port), "TMPDIR": str(folder / "tmp")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=folder / "copy", env=os.environ | environment)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            break
+        except OSError:
+            assert process.poll() is None, "the app ended"
+            time.sleep(0.2)
+    yield address, process, folder / "tmp"
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser(server, tmp_path_factory):
+    if find_spec("selenium") is None:
+        skip("selenium is missing: pip install 'ecg_transformers[test]'")
+    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
+    if None in programs:
+        skip("chromium or chromedriver is missing (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for argument in (*CHROMIUM, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    driver.set_window_size(1280, 900)
+    yield driver
+    driver.quit()

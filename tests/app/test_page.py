@@ -1,0 +1,141 @@
+"""The app without a browser: limits, two visitors at once, memory over many uploads, and a missing library."""
+
+import builtins
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecg_transformers.app.analysis import Checkpoint
+from ecg_transformers.app.page import _take, default_models, within
+from ecg_transformers.app.report import findings_table, overview, paper
+from ecg_transformers.cli import main
+from ecg_transformers.errors import SignalError
+from ecg_transformers.signals.record import EcgRecord
+
+
+def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys):
+    found = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name == "gradio":
+            raise ImportError(name)
+        return found(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert main(["app"]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'ecg_transformers[app]'" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_command_listens_to_this_machine_only(monkeypatch):
+    calls = []
+    monkeypatch.setattr("ecg_transformers.app.page.launch", lambda *arguments, **options: calls.append(options))
+    main(["app", "--port", "7001", "--index", "mine.parquet"])
+    assert calls == [{"indexes": ["mine.parquet"], "port": 7001}]
+    # The default of `launch`, which a Space overrides.
+    from inspect import signature
+
+    from ecg_transformers.app import page
+
+    monkeypatch.undo()
+    assert signature(page.launch).parameters["host"].default == "127.0.0.1"
+
+
+def test_a_long_analysis_ends_with_an_error_and_errors_pass_through():
+    started = time.monotonic()
+    with pytest.raises(SignalError, match=r"longer than 0\.1 s"):
+        within(0.1, time.sleep, 1.0)
+    assert time.monotonic() - started < 0.9
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 / 0)
+
+
+def test_uploaded_files_are_taken_into_memory_and_deleted(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.csv").write_text(name)
+    assert _take([tmp_path / "a" / "a.csv", tmp_path / "b" / "b.csv"]) == {"a.csv": b"a", "b.csv": b"b"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_shipped_checkpoints_are_the_default_beside_hub_and_those_of_the_hub_elsewhere(tmp_path, monkeypatch):
+    assert default_models()[0] == "hub/xresnet1d50-ecg"
+    monkeypatch.chdir(tmp_path)
+    assert default_models()[0] == "ecg-transformers/xresnet1d50-ecg"
+
+
+def test_text_of_files_is_escaped_and_the_overview_marks_what_is_shown():
+    record = EcgRecord(np.zeros((1, 6000)), 100, leads=["II"], name="<script>")
+    finding = {"label": "<b>", "name": "<i>", "score": 0.5, "threshold": None, "positive": None}
+    from ecg_transformers.viz import plot_ecg
+
+    for text in (findings_table([finding], "x"), paper(plot_ecg(record), "<img> of <script>")):
+        assert "<script>" not in text
+        assert "<b>&lt;" not in text
+        assert "&lt;" in text
+    assert 'x="300.0" y="0" width="100.0"' in overview(record, 30, 40)
+
+
+def test_a_pretraining_checkpoint_is_embedded_and_its_hidden_patches_are_drawn(checkpoint):
+    tiny = Checkpoint(str(checkpoint))
+    record = EcgRecord(
+        np.random.default_rng(0).normal(scale=0.3, size=(12, 1000)), 100, leads=tiny.extractor.lead_names
+    )
+    analysis = tiny.analyze(record)
+    assert analysis.findings == []
+    assert analysis.embedding.shape == (16,)
+    part, first = tiny.part(record, 3.0)
+    assert (part.duration, first) == (10, 0)
+    assert tiny.occlude(part) is None
+    assert "patches masked" in " ".join(text.get_text() for text in tiny.reconstruction(part).axes[0].texts)
+    assert tiny.attention(part) is not None
+
+
+@pytest.fixture
+def client(server):
+    from gradio_client import Client
+
+    return Client(server[0], verbose=False)
+
+
+def read(client, data_dir, name):
+    from gradio_client import handle_file
+
+    files = [handle_file(data_dir / "ptbxl" / f"{name}{suffix}") for suffix in (".hea", ".dat")]
+    view = ["xresnet1d50-ecg", "10 s at 25 mm/s", "3 x 4 and lead II", 0]
+    return " ".join(map(str, client.predict(files, *view, api_name="/read")))
+
+
+def test_two_visitors_at_once_get_their_own_results(server, client, data_dir):
+    from gradio_client import Client
+
+    clients, names = [client, Client(server[0], verbose=False)], ["00001_lr", "00152_lr"]
+    with ThreadPoolExecutor(2) as both:
+        results = list(both.map(lambda pair: read(pair[0], data_dir, pair[1]), zip(clients, names, strict=True)))
+    for name, result, other in zip(names, results, reversed(names), strict=True):
+        assert f"{name} was read" in result
+        assert f"{other} was read" not in result
+    assert '<td>atrial fibrillation</td><td class="ecg-number">0.97' in results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_memory_is_flat_over_200_uploads(server, client, data_dir):
+    _, process, temporary = server
+
+    def megabytes():
+        (line,) = [one for one in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmRSS" in one]
+        return int(line.split()[1]) / 1000
+
+    sizes = []
+    for number in range(200):
+        assert "was read" in read(client, data_dir, ("00001_lr", "00152_lr", "00001_hr")[number % 3])
+        sizes.append(megabytes())
+    print(f"memory in MB after 20, 60, 100, 150, 200 uploads: {[round(sizes[n - 1]) for n in (20, 60, 100, 150, 200)]}")
+    # What libraries fill once is filled by the 60th.
+    assert np.mean(sizes[-20:]) < np.mean(sizes[50:70]) + 30
+    assert not [file for file in temporary.rglob("*") if file.is_file()]

@@ -67,6 +67,7 @@ class Checkpoint:
                 raise CheckpointError(f"{name} takes single beats; expected a checkpoint for recordings.")
             self.classify: EcgClassificationPipeline | None = None
             self.pretraining: Any = None
+            encoder: Any
             if heads[0].endswith("Classification"):
                 make: Any = pipeline
                 self.classify = make("ecg-classification", model=name)

@@ -156,7 +156,7 @@ def _other_losses(checkpoint: Path, head: str, config: Any) -> dict[str, float]:
     return dict.fromkeys(names, 0.0)
 
 
-def _load_whole(checkpoint: Path, model_class: type[EcgPreTrainedModel], **changes: float) -> EcgPreTrainedModel:
+def _load_whole(checkpoint: Path, model_class: type[EcgPreTrainedModel], **changes: Any) -> EcgPreTrainedModel:
     with quiet_loading():
         loaded: Any = model_class.from_pretrained(
             checkpoint, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **changes

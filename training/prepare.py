@@ -59,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--base_url", metavar="URL", help="download from another server with PhysioNet's interface")
     result.add_argument("--num_proc", type=int, default=1, metavar="N", help="number of reading processes (default 1)")
     result.add_argument(
+        "--max_memory",
+        metavar="AMOUNT",
+        help="bound for the memory of all processes, such as 2GB: fewer processes and smaller shards where needed",
+    )
+    result.add_argument(
         "--sampling_rate",
         type=float,
         metavar="HZ",
@@ -182,6 +187,7 @@ def main(argv: list[str] | None = None) -> "Corpus":
         implausible_amplitude=recordings.implausible_amplitude or "error",
         overwrite=options.overwrite,
         progress=not options.no_progress,
+        max_memory=options.max_memory,
     )
     print(report(corpus))
     if corpus.info["refused"]:

@@ -23,6 +23,7 @@ from .conversion import STORED_STEPS
 from .definition import CorpusDefinition, LabelSet, RecordSource
 from .fold_roles import FoldRoles, default_fold_roles
 from .layout import CONTENT_VERSION, FORMAT_VERSION, CorpusRecord, Storage
+from .memory import fit_build
 from .prepared import Corpus, load_corpus
 from .shard_builder import BuildJob, build_shards
 from .shards import ShardReport, summarize, write_index, write_shard
@@ -52,6 +53,7 @@ def build_corpus(
     overwrite: bool = False,
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
+    max_memory: str | int | None = None,
 ) -> Corpus:
     """Builds a prepared corpus from a corpus's official tree.
 
@@ -72,9 +74,12 @@ def build_corpus(
         overwrite: replace what is at `output`.
         progress: show a progress bar.
         shard_bytes: bytes of signal files after which a shard is closed; has no influence on the content hash.
+        max_memory: bound for the memory of all processes together, such as `"2GB"`: fewer processes and smaller shards
+            are used where that is needed, see `corpora.memory`. None: `num_proc` and `shard_bytes` as given.
 
     Raises:
-        CorpusError: the tree is missing, the output folder holds something else, or no record could be read.
+        CorpusError: the tree is missing, the output folder holds something else, or no record could be read, or
+            `max_memory` is too small.
     """
     from filelock import FileLock
 
@@ -89,6 +94,8 @@ def build_corpus(
     job = replace(
         _plan_job(definition, root, work, sampling_rate, extractor), implausible_amplitude=implausible_amplitude
     )
+    if max_memory is not None:
+        num_proc, shard_bytes = _fit(job, records, max_memory, num_proc)
     plan = plan_hash(definition, records, job.stored_as)
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f".{output.name}.lock")):
@@ -104,6 +111,24 @@ def build_corpus(
         write_index(work, reports, _facts(job, plan, reports), job.storage)
         _publish(work, output)
     return load_corpus(output)
+
+
+def _fit(job: BuildJob, records: Sequence[RecordSource], max_memory: str | int, num_proc: int) -> tuple[int, int]:
+    """Number of processes and size of shards for a bound of the memory."""
+    growth = 2.0 if job.storage == "float32" else 1.0
+    rate = job.sampling_rate if job.contract is None else job.contract.sampling_rate
+    if rate and job.definition.native_rates:
+        growth *= max(rate / min(job.definition.native_rates), 1.0)
+    found = fit_build(
+        max_memory,
+        [record.size for record in records],
+        num_proc=num_proc,
+        growth=growth,
+        with_torch=job.contract is not None,
+    )
+    if found[0] < num_proc:
+        logger.warning("max_memory %s allows %d of %d processes", max_memory, found[0], num_proc)
+    return found
 
 
 def _plan_job(

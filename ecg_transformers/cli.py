@@ -185,7 +185,9 @@ def _add_app(commands: Any) -> tuple[argparse.ArgumentParser, argparse.ArgumentP
     app.add_argument(
         "--model", metavar="CHECKPOINT", nargs="+", default=(), help="folders or Hub names (the shipped ones)"
     )
-    app.add_argument("--index", metavar="FILE", nargs="+", default=(), help="recordings to compare, from `index`")
+    app.add_argument(
+        "--index", dest="indexes", metavar="FILE", nargs="+", default=(), help="recordings to compare, from `index`"
+    )
     app.add_argument("--port", type=int, metavar="N", help="port (first free one from 7860 on)")
     index: argparse.ArgumentParser = commands.add_parser(
         "index", help="recordings that the app compares an upload with"
@@ -447,7 +449,7 @@ def _to_wfdb(source: Path, target: Path, options: argparse.Namespace, reading: d
 def _app(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .app.page import launch
 
-    launch(options.model, indexes=options.index, port=options.port)
+    launch(options.model, indexes=options.indexes, port=options.port)
     return 0
 
 

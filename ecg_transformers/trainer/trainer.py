@@ -94,6 +94,7 @@ class EcgTrainer(Trainer):
         self.first_step = 0
         self.micro_step = 0
         self._evaluation_batch = 0
+        self._unwrapped: tuple[Any, PreTrainedModel] | None = None
         super().__init__(
             model=cast(Any, model),
             args=args,
@@ -115,7 +116,11 @@ class EcgTrainer(Trainer):
     @property
     def core_model(self) -> PreTrainedModel:
         """The model without the wrappers of DDP or torch.compile."""
-        return cast(PreTrainedModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        # Asked for several times a step; accelerate looks on the disk for packages with wrappers each time.
+        if self._unwrapped is None or self._unwrapped[0] is not self.model:
+            core = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            self._unwrapped = self.model, cast(PreTrainedModel, core)
+        return self._unwrapped[1]
 
     @property
     def output_dir(self) -> Path:

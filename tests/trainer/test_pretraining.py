@@ -226,6 +226,21 @@ def test_adversaries_resume_bit_for_bit(make_toy, tmp_path):
         assert logs_of(resumed, name) == logs_of(straight, name)
 
 
+def test_wrappers_of_the_model_are_looked_for_once_not_in_every_step(make_toy, monkeypatch):
+    trainer = make_toy(ToyAdversaries)
+    core, unwrap, calls = trainer.core_model, trainer.accelerator.unwrap_model, []
+    monkeypatch.setattr(
+        trainer.accelerator, "unwrap_model", lambda *args, **options: calls.append(1) or unwrap(*args, **options)
+    )
+    trainer.train()
+    # The library's own, once a run.
+    assert len(calls) < trainer.state.global_step
+    assert trainer.core_model is core
+    other = torch.nn.DataParallel(core)
+    trainer.model = other
+    assert trainer.core_model is core
+
+
 def test_adversaries_are_evaluated_without_a_phase(make_toy):
     metrics = make_toy(ToyAdversaries, eval_dataset=True).evaluate()
     assert metrics["eval_loss"] == pytest.approx(metrics["eval_generator_loss"], rel=1e-5)

@@ -1,5 +1,6 @@
 """MkDocs hooks: pages that other files of the repository hold, and links that leave `docs/`."""
 
+import logging
 import re
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
@@ -22,6 +23,10 @@ OVERVIEW = ("systems/index.md", "README.md", "Architectures and checkpoints", "S
 NOTEBOOKS = {f"examples/{path.stem}.md": f"examples/{path.name}" for path in sorted(ROOT.glob("examples/*.ipynb"))}
 # Folders that a page of the site is about.
 FOLDERS = {"hub_cards": "results.md", "docs/systems": "systems/index.md"}
+# What a browser would fetch from another host when it opens a page.
+_FETCHED = re.compile(
+    r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b[^>]*\bhref="(?:https?:)?//[^"]*"'
+)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 
 
@@ -64,6 +69,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     model_type = own.removeprefix("systems/").removesuffix(".md")
     return _LINK.sub(pointed, markdown) + (_classes(model_type) if model_type in ARCHITECTURES else "")
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Warn of a page that would not work offline."""
+    for fetched in _FETCHED.findall(output):
+        logging.getLogger(f"mkdocs.hooks.{__name__}").warning("%s fetches %s", page.file.src_uri, fetched)
+    return output
 
 
 def _copied() -> dict[str, str]:

@@ -356,8 +356,9 @@ class Encoder(EcgPreTrainedModel):
             SignalError: The encoder takes no padding, and the mask hides samples.
         """
         # An exported graph cannot look at values; its caller has prepared windows.
-        checked = attention_mask is not None and not torch.compiler.is_exporting()
-        if checked and not bool(attention_mask.all()):
+        if attention_mask is None or torch.compiler.is_exporting():
+            return None
+        if not bool(attention_mask.all()):
             raise SignalError(
                 f"{type(self).__name__} got an attention_mask that hides samples; it takes no padding. Pass whole "
                 "windows (the checkpoint's feature extractor cuts them)."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging
 
 from ..corpora.prepared import Corpus, load_corpus
 from ..errors import CheckpointError, EcgError, RecordFileError
@@ -24,6 +25,8 @@ from ..signals.record import EcgRecord
 from ..signals.resample import resample
 
 __all__ = ["TRACE_RATE", "EmbeddingIndex", "Neighbor", "build_index", "read_index"]
+
+logger = logging.get_logger(__name__)
 
 TRACE_RATE = 100  # Hz
 _TRACE_SECONDS = 5
@@ -144,8 +147,10 @@ def build_index(
                 "lead": [lead],
             }
         )
+    refused_path(output).unlink(missing_ok=True)
     if refused:
         write_csv(refused_path(output), refused)
+        logger.warning(f"{len(refused)} recordings were refused; the reasons are in {refused_path(output)}.")
     if not rows:
         raise RecordFileError(f"{folder} has no recording that {embed.model.name_or_path} takes; expected one or more.")
     facts = {

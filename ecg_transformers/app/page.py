@@ -78,11 +78,13 @@ class _Models:
     """The checkpoints, opened when they are first asked for."""
 
     def __init__(self, names: Sequence[str], indexes: Sequence[EmbeddingIndex]) -> None:
-        self.names = {Path(name).name: name for name in names}
+        short = [Path(name).name for name in names]
+        # The last part of a name, where it tells them apart.
+        self.names = {one if short.count(one) == 1 else name: name for one, name in zip(short, names, strict=True)}
         self._indexes, self._opened, self._lock = indexes, {}, Lock()  # type: ignore[var-annotated]
 
     def open(self, title: str) -> Checkpoint:
-        """The checkpoint with this last part of its name."""
+        """The checkpoint of a title."""
         with self._lock:
             if title not in self._opened:
                 self._opened[title] = Checkpoint(self.names[title], self._indexes)

@@ -55,13 +55,14 @@ def test_a_corpus_becomes_an_index_in_which_its_own_records_are_nearest(tiny, co
     assert Checkpoint(tiny.name, [index]).index is index
 
 
-def test_anybodys_folder_becomes_an_index_and_what_is_refused_is_listed(data_dir, tmp_path, capsys):
+def test_anybodys_folder_becomes_an_index_and_what_is_refused_is_listed(data_dir, tmp_path, capsys, caplog):
     shutil.copytree(data_dir / "ptbxl", tmp_path / "mine")
     (tmp_path / "mine" / "broken.csv").write_text("no numbers here\n")
     output = tmp_path / "mine.parquet"
     arguments = ["--model", "hub/xresnet1d50-ecg", "--output", str(output), "--license", "own"]
     assert main(["index", str(tmp_path / "mine"), *arguments]) == 0
     assert "5 recordings" in capsys.readouterr().out
+    assert "1 recordings were refused" in caplog.text
     index = read_index(output)
     assert index.source == "own"
     assert "broken.csv" in (tmp_path / "mine.refused.csv").read_text()

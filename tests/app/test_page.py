@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ecg_transformers.app.analysis import Checkpoint
-from ecg_transformers.app.page import _take, default_models, within
+from ecg_transformers.app.page import _Models, _take, default_models, within
 from ecg_transformers.app.report import findings_table, overview, paper
 from ecg_transformers.cli import main
 from ecg_transformers.errors import SignalError
@@ -66,6 +66,10 @@ def test_shipped_checkpoints_are_the_default_beside_hub_and_those_of_the_hub_els
     assert default_models()[0] == "hub/xresnet1d50-ecg"
     monkeypatch.chdir(tmp_path)
     assert default_models()[0] == "ecg-transformers/xresnet1d50-ecg"
+
+
+def test_checkpoints_of_the_same_folder_name_are_told_apart():
+    assert list(_Models(["runs/a/best", "runs/b/best", "hub/x"], []).names) == ["runs/a/best", "runs/b/best", "x"]
 
 
 def test_text_of_files_is_escaped_and_the_overview_marks_what_is_shown():

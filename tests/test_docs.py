@@ -235,7 +235,8 @@ def test_pages_do_not_cite_what_readers_do_not_have():
 def test_files_for_tools_are_valid_and_name_one_command():
     workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
     assert workflow["jobs"]["test"]["steps"][-1]["run"] == ".ci/run"
-    assert {"make demo", "make test", "make docs"} <= set((REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines())
+    commands = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert {"make demo", "make test", "make docs"} <= set(commands)
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert hooks["repos"][0]["hooks"][0]["entry"] == "make lint"
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))

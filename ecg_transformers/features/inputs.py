@@ -133,7 +133,9 @@ def _as_record(
     notes: list[str] = []
     if gain is not None:
         item, units = apply_gain(item, gain, units, notes=notes)
-    return EcgRecord(item, rate, None if leads is None else tuple(leads), units=units, notes=notes)
+    # A text is left to the record, which says what it expects.
+    names: Any = leads if leads is None or isinstance(leads, str) else tuple(leads)
+    return EcgRecord(item, rate, names, units=units, notes=notes)
 
 
 def _check_array(array: np.ndarray, *, num_leads: int, named: bool) -> None:

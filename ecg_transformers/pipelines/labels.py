@@ -59,8 +59,8 @@ class LabelPipeline(WindowPipeline):
         self._check_reading(reading, "aggregate, top_k, windows, as_array")
         if aggregate not in (None, "mean", "max"):
             raise SignalError(f'aggregate is {aggregate!r}; expected "mean" or "max".')
-        if top_k is not None and top_k < 1:
-            raise SignalError(f"top_k is {top_k}; expected at least 1, or None for all labels.")
+        if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
+            raise SignalError(f"top_k is {top_k!r}; expected a whole number of at least 1, or None for all labels.")
         given = {"aggregate": aggregate, "top_k": top_k, "windows": windows, "as_array": as_array}
         return reading, {}, {name: value for name, value in given.items() if value is not None}
 

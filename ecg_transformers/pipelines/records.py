@@ -100,7 +100,7 @@ def several_inputs(inputs: Any) -> Any:
         return list(inputs)
     if isinstance(inputs, np.ndarray | torch.Tensor):
         return list(inputs) if inputs.ndim == 3 else inputs
-    if isinstance(inputs, list | str | Path | dict | EcgRecord | PreparedWindows):
+    if isinstance(inputs, list | str | bytes | Path | dict | EcgRecord | PreparedWindows):
         return inputs
     if isinstance(inputs, Iterable) or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")):
         return (item for item in inputs)

@@ -105,6 +105,12 @@ def test_arguments_that_do_not_fit_are_errors(classify, make_record):
         classify(record, aggregate="median")
     with pytest.raises(SignalError, match="top_k"):
         classify(record, top_k=0)
+    with pytest.raises(SignalError, match="top_k is 'all'; expected"):
+        classify(record, top_k="all")
+    with pytest.raises(SignalError, match="bytes"):
+        classify(b"RIFF")
+    with pytest.raises(LeadError, match=r"leads is the text 'I,II'; expected a list"):
+        classify(record.signal, sampling_rate=500, leads="I,II")
     with pytest.raises(SignalError, match="flat list"):
         classify([[record, record], [record]])
     with pytest.raises(LeadError, match="twice"):

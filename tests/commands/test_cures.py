@@ -5,6 +5,7 @@ import re
 from dataclasses import fields
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from ecg_transformers import read_record
@@ -12,10 +13,14 @@ from ecg_transformers.cli import build_parser
 from ecg_transformers.commands.downstream import FineTuneArguments
 from ecg_transformers.commands.entry import script_text
 from ecg_transformers.commands.options import option_types
+from ecg_transformers.commands.own_table import corpus_of_table
 from ecg_transformers.commands.recordings import FileSettings, RecordingSettings
+from ecg_transformers.errors import CorpusError
 from ecg_transformers.features.contract import FIELD_NAMES, POLICIES
-from ecg_transformers.features.extractor import CALL_NAMES
+from ecg_transformers.features.extractor import CALL_NAMES, EcgFeatureExtractor
 from ecg_transformers.pipelines.records import READING
+from ecg_transformers.signals.leads import STANDARD_LEADS
+from ecg_transformers.signals.synthesis import synthesize_record
 
 from ..conftest import ROOT, script
 
@@ -112,3 +117,16 @@ def test_advice_without_an_option_is_left_out():
     assert script_text(said, ()) == said
     assert script_text("Set bandpass=[0.5, 40].", options) == "Set --bandpass [0.5, 40]."
     assert script_text("a=1/x.csv: bad. Set treat_as={'ECG': 'I'}.", options) == "a=1/x.csv: bad. Set --treat_as ECG=I."
+
+
+def test_a_rule_for_amplitudes_holds_where_the_records_of_a_table_are_stored(tmp_path):
+    signal = 40 * synthesize_record(duration=4, sampling_rate=100).signal
+    for name in ("a", "b"):
+        np.savetxt(tmp_path / f"{name}.csv", signal.T, delimiter=",", header=",".join(STANDARD_LEADS), comments="")
+    (tmp_path / "labels.csv").write_text("record,fold,dx\na,1,A\nb,2,B\n")
+    extractor = EcgFeatureExtractor(sampling_rate=100, window_size=200)
+    options = {"read_options": {"sampling_rate": 100, "units": "mV"}, "progress": False}
+    with pytest.raises(CorpusError, match="implausible_amplitude='accept'"):
+        corpus_of_table(tmp_path / "labels.csv", tmp_path, tmp_path / "out", extractor, **options)
+    accepting = extractor.with_policies(implausible_amplitude="accept")
+    assert len(corpus_of_table(tmp_path / "labels.csv", tmp_path, tmp_path / "out", accepting, **options)) == 2

@@ -117,6 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--output", metavar="TABLE", help=f"table, .parquet or .csv ({words})")
         command.add_argument("--windows", action="store_true", help="a row per window instead of one per recording")
         command.add_argument("--batch_size", type=int, default=64, metavar="N", help="windows per pass (64)")
+        command.add_argument(
+            "--max_memory", metavar="SIZE", help="bound for the process, such as 2GB: fewer windows per pass"
+        )
         command.add_argument("--overwrite", action="store_true", help="replace a table of another job")
 
     export, push = _add_export(commands), _add_push(commands)
@@ -337,12 +340,12 @@ def _to_table(options: argparse.Namespace, reading: dict[str, Any]) -> int:
         reading["aggregate"] = options.aggregate
     only = options.source[0] if len(options.source) == 1 else None
     if options.command == "classify" and only is not None and options.output is None and not Path(only).is_dir():
-        sys.stdout.write(_labels(apply(only, top_k=_SHOWN_LABELS, **reading)) + "\n")
+        sys.stdout.write(_labels(apply(only, top_k=_SHOWN_LABELS, max_memory=options.max_memory, **reading)) + "\n")
         return 0
     source = only if only is not None and Path(only).is_dir() else list(options.source)
     written = apply.to_table(
-        source, options.output, batch_size=options.batch_size, windows=options.windows or None,
-        overwrite=options.overwrite, **reading,
+        source, options.output, batch_size=options.batch_size, max_memory=options.max_memory,
+        windows=options.windows or None, overwrite=options.overwrite, **reading,
     )  # fmt: skip
     if written.refused_path is not None:
         with written.refused_path.open(encoding="utf-8", newline="") as file:

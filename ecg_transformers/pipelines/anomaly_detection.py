@@ -18,6 +18,7 @@ from ..signals.beats import annotated_peaks, find_peaks, interval_ratio, lead_in
 from ..signals.formats.readers import read_record
 from .base import WindowPipeline
 from .beat_stream import BeatBlock, BeatStream, RecordReference
+from .memory import fit_batch
 from .recordings import LongRecording, open_recording
 from .records import READING, check_array_reading, model_inputs
 from .table_files import as_table, write_parquet
@@ -30,7 +31,7 @@ logger = logging.get_logger(__name__)
 BATCH_SIZE = 64
 # s; without a beat for this long a recording has a gap.
 GAP_SECONDS = 3.0
-_OPTIONS = ("peaks", "annotations", "detector", "threshold", "calibrate", "batch_size", "block_seconds")
+_OPTIONS = ("peaks", "annotations", "detector", "threshold", "calibrate", "batch_size", "max_memory", "block_seconds")
 _COLUMNS = ("record", "start", "end", "peak", "score", "anomalous", "threshold", "rr_ratio", "median_distance", "note")
 
 
@@ -62,6 +63,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         calibrate: `"record"` scales the threshold by the median score of the recording over that of the normal beats
             of the checkpoint: most beats of a recording are taken to be normal for its patient.
         batch_size: Beats per pass. Default: 64.
+        max_memory: Bound for the memory of the process, such as `"2GB"`: `batch_size` is reduced until a pass fits.
         sampling_rate, units, leads: Of arrays, and of files without them; rules for unusual recordings as in
             `EcgFeatureExtractor.with_policies`.
 
@@ -191,6 +193,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         threshold: float | None = None,
         calibrate: Literal["record"] | None = None,
         batch_size: int = BATCH_SIZE,
+        max_memory: str | int | None = None,
         block_seconds: float = 300.0,
         preprocessed_by: dict[str, Any] | None = None,
         **reading: Any,
@@ -199,6 +202,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         extractor = self.feature_extractor.with_policies(
             **{name: reading[name] for name in POLICIES if name in reading}
         )
+        batch_size = fit_batch(extractor, self._pass, max_memory, at_most=batch_size)
         recording, marks = _open(source, reading, annotations=annotations, num_leads=extractor.num_leads)
         if peaks is not None:
             marks = peaks
@@ -222,6 +226,10 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
                 part = slice(first, first + batch_size)
                 tensors = {name: values[part] for name, values in block.features.items()}
                 yield {"rows": rows[part], "tensors": tensors}
+
+    def _pass(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.inference_mode():
+            self.model(**model_inputs({name: value.to(self.device) for name, value in tensors.items()}, self.model))
 
     def _threshold(self, threshold: float | None) -> float:
         found = self.model.config.anomaly_threshold if threshold is None else threshold

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from ..signals.formats.readers import read_record
 from .base import WindowPipeline
-from .records import stored_steps
+from .memory import fit_batch
+from .records import PREPARING, stored_steps
 from .streaming import stream_results
 from .table_files import WrittenTable
 from .tables import write_table
@@ -30,6 +32,30 @@ class EcgPipeline(WindowPipeline):
     table_windows: ClassVar[bool]
     array_options: ClassVar[dict[str, Any]] = {}
 
+    def __call__(self, inputs: Any, *, max_memory: str | int | None = None, **kwargs: Any) -> Any:
+        """Run the pipeline on one record or several.
+
+        Args:
+            inputs: As in `WindowPipeline`.
+            max_memory: Bound for the memory of the process, such as `"2GB"`: `batch_size` (then 64 by default) is
+                reduced until a pass fits. Default: no bound.
+            **kwargs: Call arguments of the pipeline.
+        """
+        if max_memory is not None:
+            kwargs["batch_size"] = self._windows_per_pass(kwargs.get("batch_size", 64), max_memory, kwargs)
+        return super().__call__(inputs, **kwargs)
+
+    def _windows_per_pass(self, at_most: int, max_memory: str | int | None, options: dict[str, Any]) -> int:
+        """Windows per pass that fit."""
+        passes = {name: value for name, value in options.items() if name not in ("batch_size", *PREPARING)}
+        settings = self._forward_params | self._sanitize_parameters(**passes)[1]
+
+        def run(features: dict[str, torch.Tensor]) -> None:
+            signal = torch.ones(len(features["input_values"]), dtype=torch.bool)
+            self.forward({"is_last": True, "has_signal": signal, **features}, **settings)
+
+        return fit_batch(self.feature_extractor, run, max_memory, at_most=at_most)
+
     @abstractmethod
     def table_columns(self, values: np.ndarray) -> dict[str, Any]:
         """Return the columns of a table for the results `(rows, ...)` of a record."""
@@ -44,6 +70,7 @@ class EcgPipeline(WindowPipeline):
         output: str | Path | None = None,
         *,
         batch_size: int = 64,
+        max_memory: str | int | None = None,
         windows: bool | None = None,
         overwrite: bool = False,
         progress: bool = True,
@@ -60,10 +87,15 @@ class EcgPipeline(WindowPipeline):
             source: Folder (searched recursively), or a sequence of paths or EcgRecords.
             output: Path of the table, `.parquet` or `.csv`; written atomically. Default: see the class.
             batch_size: Inference batch size in windows. Default: 64.
+            max_memory: Bound for the memory of the process, such as `"2GB"`: `batch_size` is reduced until a pass fits.
+                Every recording is read whole; very long ones need `stream`. Default: no bound.
             windows: One row per window instead of one per record. Default: see the class.
             overwrite: Replace a table or parts of another job. Default: no.
             progress: Show a progress bar. Default: yes.
             **options: Call arguments; those about files hold where a file does not state it.
+
+        Raises:
+            ArgumentsError: A pass of one window needs more than `max_memory`; it says how much.
         """
         return write_table(
             self,
@@ -76,7 +108,7 @@ class EcgPipeline(WindowPipeline):
                 "windows": self.table_windows if windows is None else windows,
                 **self.array_options,
             },
-            batch_size=batch_size,
+            batch_size=self._windows_per_pass(batch_size, max_memory, options),
             overwrite=overwrite,
             progress=progress,
         )
@@ -88,6 +120,7 @@ class EcgPipeline(WindowPipeline):
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
         batch_size: int = 64,
+        max_memory: str | int | None = None,
         start: float = 0.0,
         progress: bool = True,
         **options: Any,
@@ -99,6 +132,7 @@ class EcgPipeline(WindowPipeline):
             window_seconds: Window length (s); only checked, since the checkpoint's window is fixed.
             stride_seconds: Stride between windows (s). Default: the stride of the extractor.
             batch_size: Inference batch size in windows. Default: 64.
+            max_memory: Bound for the memory of the process, as in `to_table`. Default: no bound.
             start: Position (s) of the first window, on the same grid: where an earlier stream stopped. Default: 0.
             progress: Show a progress bar. Default: yes.
             **options: Call arguments.
@@ -113,7 +147,7 @@ class EcgPipeline(WindowPipeline):
             source,
             window_seconds=window_seconds,
             stride_seconds=stride_seconds,
-            batch_size=batch_size,
+            batch_size=self._windows_per_pass(batch_size, max_memory, options),
             start=start,
             progress=progress,
             options={**options, **self.array_options},

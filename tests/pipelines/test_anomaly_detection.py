@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 import ecg_transformers  # noqa: F401  registers the task
 from ecg_transformers import BeatganConfig, BeatganFeatureExtractor, BeatganForAnomalyDetection
-from ecg_transformers.errors import CheckpointError, LeadError, SignalError
+from ecg_transformers.errors import ArgumentsError, CheckpointError, LeadError, SignalError
 from ecg_transformers.features import preparation
 from ecg_transformers.pipelines import summarize_beats
 from ecg_transformers.signals.beats import annotated_peaks, detect_r_peaks, interval_ratio
@@ -239,3 +239,12 @@ def test_a_summary_has_the_share_the_longest_run_and_the_gaps():
     assert "83.3 % anomalous" in str(summary)
     with pytest.raises(SignalError, match="no beats"):
         summarize_beats([])
+
+
+@pytest.mark.parametrize("reference", ["none", "record_median_beat"])
+def test_a_bound_for_the_memory_gives_the_same_scores_or_is_refused(checkpoint, compared, record, reference):
+    find = pipeline("ecg-anomaly-detection", model=compared if reference != "none" else checkpoint)
+    free, bounded = find(record), find(record, max_memory="8GB")
+    assert [row["score"] for row in bounded] == pytest.approx([row["score"] for row in free], rel=1e-5)
+    with pytest.raises(ArgumentsError, match="max_memory is 1MB; libraries, model and a pass of one window need about"):
+        next(find.stream(record, max_memory="1MB", progress=False))

@@ -32,7 +32,9 @@ class EcgPipeline(WindowPipeline):
     table_windows: ClassVar[bool]
     array_options: ClassVar[dict[str, Any]] = {}
 
-    def __call__(self, inputs: Any, *, max_memory: str | int | None = None, **kwargs: Any) -> Any:
+    def __call__(  # type: ignore[override]
+        self, inputs: Any, *, max_memory: str | int | None = None, **kwargs: Any
+    ) -> Any:
         """Run the pipeline on one record or several.
 
         Args:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+import ecg_transformers.modeling  # noqa: F401 (the auto classes, to which importing a toy adds it)
+
 from .toys.toy_autoencoder.configuration_toy_autoencoder import ToyAutoencoderConfig
 from .toys.toy_autoencoder.modeling_toy_autoencoder import ToyAutoencoderModel, ToyAutoencoderPreTrainedModel
 

@@ -63,6 +63,7 @@ _RULES = declared_options(RecordingSettings)
 _WFDB = "wfdb"
 # Most probable labels that are printed of one recording.
 _SHOWN_LABELS = 10
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 class _Version(argparse.Action):
@@ -317,6 +318,8 @@ def _plot(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .files import replace_file
     from .viz.paper import plot_ecg
 
+    if options.output is not None and options.output.suffix not in _PICTURES:
+        raise ArgumentsError(f"--output is {options.output}; expected a file that ends in {', '.join(_PICTURES)}.")
     record = _read(Path(options.record), reading)
     figure = plot_ecg(record, options.layout, start=options.start, duration=options.duration)
     output = options.output or Path(f"{record.name or Path(options.record).stem}.png")
@@ -479,7 +482,13 @@ def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .listing import list_models
     from .signals.formats.readers import reader_names
 
-    entries = list_models(options.source)
+    entries, checkpoints = [], "none"
+    try:
+        entries = list_models(options.source)
+    except CheckpointError as error:
+        if options.source is not None:
+            raise
+        checkpoints = f"not listed: {error}"  # the rest needs no network
     scored: dict[str, list[str]] = {}
     for entry in entries:
         scored.setdefault(entry.model_type, []).append(Path(entry.name).name)
@@ -490,7 +499,7 @@ def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:
         ],
         "corpora": [", ".join(CORPORA)],
         "formats": [", ".join(reader_names())],
-        "checkpoints": ["\n      ".join(map(str, (entry, *entry.scores))) for entry in entries] or ["none"],
+        "checkpoints": ["\n      ".join(map(str, (entry, *entry.scores))) for entry in entries] or [checkpoints],
     }
     sys.stdout.write("\n".join(f"{title}:\n  " + "\n  ".join(lines) for title, lines in parts.items()) + "\n")
     return 0

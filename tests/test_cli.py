@@ -152,6 +152,23 @@ def test_help_shows_how_it_is_used(capsys):
     assert "--sampling_rate" in text
 
 
+def test_a_plot_in_another_format_is_refused(data_dir, tmp_path, capsys):
+    page = tmp_path / "page.gif"
+    assert main(["plot", str(data_dir / "ptbxl" / "00001_lr"), "--output", str(page)]) == 2
+    assert "ends in .png, .pdf, .svg" in capsys.readouterr().err
+    assert not page.exists()
+
+
+def test_without_network_architectures_are_still_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_models", lambda *args, **options: 1 / 0)
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert "xresnet1d" in text
+    assert "not listed: ecg-transformers is no folder" in text
+    assert main(["list", "somebody"]) == 2
+
+
 def test_a_recording_is_plotted(data_dir, tmp_path, capsys):
     page = tmp_path / "page.svg"
     assert main(["plot", str(data_dir / "ptbxl" / "00001_lr"), "--output", str(page), "--layout", "12x1"]) == 0

@@ -1,5 +1,6 @@
 """Start and end of every script: `--import`, errors in one line without traceback, what to do after an interruption."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -57,6 +58,10 @@ def run_script(
     """
     try:
         result = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head`: nobody reads on, and the flush at exit would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except errors as error:
         text = script_text(str(error), options() if callable(options) else options)
         sys.exit(f"{name}: {type(error).__name__}: {text}")

@@ -1,5 +1,8 @@
 """How a script ends: one line for an error, how to continue after an interruption, exit codes."""
 
+import subprocess
+import sys
+
 import pytest
 
 from ecg_transformers.commands.entry import run_script
@@ -42,3 +45,13 @@ def test_a_logger_that_is_not_installed_is_named_before_anything_is_loaded(tmp_p
         EcgTrainingArguments(output_dir=str(tmp_path), report_to="wandb", use_cpu=True)
     assert EcgTrainingArguments(output_dir=str(tmp_path), report_to="tensorboard", use_cpu=True).report_to
     assert EcgTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True).report_to == []
+
+
+def test_a_reader_that_stops_reading_ends_the_script_quietly():
+    start = "from ecg_transformers.commands.entry import run_script; "
+    code = start + "run_script(lambda: print('x' * 10**6), 'train.py', interrupted='')"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.read(10) == b"x" * 10
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141

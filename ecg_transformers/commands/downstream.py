@@ -65,7 +65,7 @@ class DownstreamArguments:
     leads: list[str] | None = option(
         None,
         help="Leads that are used, e.g. I,II; the others are zeros and marked in lead_mask. Saved with the checkpoint. "
-        "Default: the checkpoint's.",
+        "Default: the checkpoint's; in finetune.py with missing_leads mask, those that training records have.",
         **_WINDOWS,
     )
     output_dir: str = option("", help="Output folder.", required=True, recorded=False)

@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from transformers import AutoConfig, TrainerCallback
 from transformers.utils import logging
 
@@ -20,6 +22,7 @@ from ..evaluation.results.predictions import label_table
 from ..evaluation.results.report import Evaluation, summary_line
 from ..evaluation.results.store import merge_results, read_results
 from ..evaluation.settings import LearningSettings
+from ..features.preparation import present_leads
 from ..files import write_csv, write_text
 from ..publishing.card.head import derived_template
 from ..publishing.folder import LICENSE_FILE, TEMPLATE_FILE
@@ -99,10 +102,18 @@ class DownstreamRun:
         extractor = load_extractor(checkpoint, **arguments.extractor_options)
         mode, corpus, cross_validated = self._mode_and_corpus(extractor)
         learning = arguments.learning.of_mode(mode, AutoConfig.from_pretrained(checkpoint))
-        splits = arguments.protocol.split(
-            corpus, extractor, seed=learning.seed, own_table=arguments.table is not None,
+        split = partial(
+            arguments.protocol.split, corpus, seed=learning.seed, own_table=arguments.table is not None,
             cross_validated=cross_validated,
         )  # fmt: skip
+        splits = split(extractor)
+        if leads := _leads_of_all(splits.train.corpus, extractor):
+            extractor = load_extractor(checkpoint, **arguments.extractor_options | {"used_leads": leads})
+            self.print_line(
+                f"trained on leads {', '.join(leads)}: saved as used_leads; other leads are left out of every recording"
+            )
+            # A reported record may have none of them.
+            splits = split(extractor)
         if unused := unused_settings(mode, arguments):
             self.print_line(f"not used by {mode.name}: {', '.join(unused)}")
         check_noise_levels(arguments.report.noise_levels, extractor, splits)
@@ -301,6 +312,19 @@ class DownstreamRun:
         save_classifier(outcome.model, extractor, folder, thresholds=outcome.thresholds)
         if outcome.predictions.problem_type.endswith("_classification"):
             write_csv(folder / "labels.csv", label_table(outcome.predictions))
+
+
+def _leads_of_all(corpus: Corpus, extractor: "EcgFeatureExtractor") -> list[str]:
+    """The leads that some record has, where leads may be missing and every record lacks others; else none.
+
+    A classifier that never saw a lead can be turned by it.
+    """
+    contract = extractor.contract
+    if contract.missing_leads != "mask" or contract.used_leads is not None:
+        return []
+    first = {names: row for row, names in reversed([*enumerate(corpus.leads)])}
+    found = np.any([present_leads(corpus[row], contract) for row in first.values()], axis=0)
+    return [] if found.all() else [name for name, has in zip(contract.lead_names, found, strict=True) if has]
 
 
 def introduction(name: str, mode: Mode, splits: "Splits", selection: str) -> str:

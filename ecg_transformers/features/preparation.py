@@ -31,7 +31,7 @@ from ..signals.windows import beat_starts, check_peaks, cut_windows, window_star
 from .contract import SignalContract
 from .steps import LeadStatistics, normalize_windows
 
-__all__ = ["NO_SIGNAL", "PreparedRecord", "check_values", "normalize", "prepare_record"]
+__all__ = ["NO_SIGNAL", "PreparedRecord", "check_values", "normalize", "prepare_record", "present_leads"]
 
 logger = logging.get_logger(__name__)
 
@@ -222,6 +222,15 @@ def normalize(
         statistics=statistics,
         any_flat=any_flat,
     )
+
+
+def present_leads(record: EcgRecord, contract: SignalContract) -> np.ndarray:
+    """Which leads of the contract a record gives, as they are named, treated and derived: bool `(leads,)`.
+
+    Raises:
+        LeadError: It lacks leads that the contract demands.
+    """
+    return _select_leads(record, contract, [])[1]
 
 
 def _select_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -261,6 +261,33 @@ def test_a_small_table_is_cross_validated_by_patient(checkpoint, tmp_path, capsy
         script("score").main(f"--model {out} --corpus {out / 'corpus'} --train_folds 1 --folds 2-5".split())
 
 
+def test_leads_that_no_training_record_has_are_left_out_of_every_recording(checkpoint, tmp_path, capsys):
+    from transformers import pipeline
+
+    from ecg_transformers import EcgRecord
+    from ecg_transformers.evaluation.classifier import load_extractor
+
+    table, out = write_table(tmp_path, kind="single"), tmp_path / "out"
+    whole = np.loadtxt(tmp_path / "ecgs" / "r0.csv", delimiter=",", skiprows=1)
+    for number, file in enumerate(sorted((tmp_path / "ecgs").iterdir())):
+        place = LEADS.index("V1" if number % 5 == 0 else "II")
+        np.savetxt(
+            file, np.loadtxt(file, delimiter=",", skiprows=1)[:, [place]], fmt="%.4f", header=LEADS[place], comments=""
+        )
+    words = f"--model {checkpoint} {table} --output_dir {out} --resamples 50 --missing_leads mask --no_baseline"
+    script("finetune").main(words.split())
+    said = "trained on leads II, V1: saved as used_leads; other leads are left out of every recording"
+    assert said in capsys.readouterr().out
+    assert json.loads((out / "preprocessor_config.json").read_text())["used_leads"] == ["II", "V1"]
+    assert "only II, V1 used" in load_extractor(out).describe()
+    classify = pipeline("ecg-classification", str(out), device="cpu")
+    found, expected = (
+        classify(EcgRecord(signal.T, 50, leads=names))
+        for signal, names in ((whole, LEADS), (whole[:, [1, 6]], ("II", "V1")))
+    )
+    assert found == expected
+
+
 def test_one_column_of_names_is_a_single_label_task(checkpoint, tmp_path, capsys):
     words = (
         f"--model {checkpoint} {write_table(tmp_path, patients=False, kind='single')} --output_dir {tmp_path / 'out'}"

@@ -207,7 +207,12 @@ def _drop_rare(splits: Splits, min_examples: int) -> Splits:
     dropped = [f"{code} ({count})" for code, count in zip(task.codes, counts, strict=True) if count < min_examples]
     logger.warning(f"labels with fewer than {min_examples} training records are dropped: {', '.join(dropped)}.")
     if keep.sum() < (2 if task.problem_type == "single_label_classification" else 1):
-        raise CorpusError(f"no label has {min_examples} training records; expected some. Lower --min_examples.")
+        kept = ", ".join(code for code, enough in zip(task.codes, keep, strict=True) if enough)
+        if kept:
+            found = f"only {kept} keeps {min_examples} training records; a single-label task needs two classes"
+        else:
+            found = f"no label has {min_examples} training records; expected some"
+        raise CorpusError(f"{found}. Lower --min_examples.")
     return _restricted(splits, keep)
 
 

@@ -24,6 +24,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
+
 from ..errors import CorpusError, RecordFileError
 from ..signals.formats.numeric_text import SHEET_ERRORS, NumberReader
 from ..signals.formats.text_cells import Cells, read_cells
@@ -36,6 +38,12 @@ Task = Literal["single_label", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = ("single_label", "multi_label", "regression")
 
 _FACTS = ("record", "patient", "fold", "age", "sex")
+# What other tables call these columns.
+_SYNONYMS = {
+    **dict.fromkeys(("file", "filename", "file_name", "path", "filepath", "ecg_id", "record_id"), "record"),
+    **dict.fromkeys(("patient_id", "patientid", "subject", "subject_id"), "patient"),
+    "gender": "sex",
+}
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "": None, "unknown": None}
 _MISSING = {"nan", "na", "n/a", "null", "none", "<na>"} | SHEET_ERRORS
 _MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
@@ -101,6 +109,13 @@ class LabelTable:
         kind = "none" if self.label_set is None else self.label_set.problem_type.removesuffix("_classification")
         return f"{kind}: {self.reason or 'no label columns'}"
 
+    @property
+    def _without_label(self) -> list[str]:
+        """Records that can neither train nor be reported; where there are several labels, none is an answer too."""
+        if self.label_set is None or self.label_set.problem_type.startswith("multi"):
+            return []
+        return [row.record for row in self.rows if not row.labels and not np.isfinite(row.targets or ()).any()]
+
     def describe(self) -> str:
         """The kind of task and the counts in one line.
 
@@ -112,6 +127,9 @@ class LabelTable:
         tail = f"{len(self.rows)} records{patients}"
         if self.label_set is None:
             return f"no labels; {tail}"
+        if bare := self._without_label:
+            more = ", ..." if len(bare) > _MAX_LISTED else ""
+            tail += f", {len(bare)} of them without a label ({', '.join(bare[:_MAX_LISTED])}{more})"
         codes = self.label_set.codes
         if self.label_set.problem_type == "regression":
             return f"regression, {len(codes)} ({', '.join(codes)}); {tail}"
@@ -155,8 +173,9 @@ def read_label_table(path: str | Path, *, task: Task | None = None) -> LabelTabl
     columns, numbered, _ = read_table_cells(path)
     facts = {name: name.casefold() for name in columns if name.casefold() in _FACTS}
     if "record" not in facts.values():
-        near = get_close_matches("record", [name.casefold() for name in columns], n=1)
-        hint = f" Rename {near[0]!r}." if near else ""
+        near = [name for name in columns if _SYNONYMS.get(name.casefold()) == "record"]
+        near = near or get_close_matches("record", [name.casefold() for name in columns], n=1)
+        hint = f" Rename {near[0]!r} to 'record'." if near else ""
         raise CorpusError(f"{path} has the columns {', '.join(columns) or 'none'}; expected one named 'record'.{hint}")
     if len(set(facts.values())) != len(facts):
         raise CorpusError(f"{path} has two columns of the same meaning among {', '.join(facts)}; expected one of each.")
@@ -201,6 +220,11 @@ class _Cells:
     @property
     def filled(self) -> list[str]:
         return [text for text in self.texts if text]
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether a regression could take every cell."""
+        return all(_value(text) is not None for text in self.filled)
 
     def refuse(self, unfit: Callable[[str], bool], expected: str) -> None:
         """Raises if a cell does not fit, with the first rows that do not."""
@@ -315,6 +339,7 @@ def _labels(
         return None, no_labels, no_targets, ""
     if task is not None and task not in TASKS:
         raise CorpusError(f"the task is {task!r}; expected one of {', '.join(TASKS)}.")
+    _refuse_other_names(columns, empty.path)
     task, reason = (task, "as set") if task is not None else _find_task(columns)
     names = tuple(column.name for column in columns)
     if task == "multi_label" and len(columns) == 1 and (_kind(columns[0]) == "names" or _first_joined(columns[0])):
@@ -322,12 +347,13 @@ def _labels(
         codes = tuple(sorted({name for row in joined for name in row}))
         return LabelSet(codes, _titles(codes), "own"), joined, no_targets, reason
     if task == "multi_label":
-        cure = "task='single_label' for classes, " if len(columns) == 1 else ""
+        cures = ["task='single_label' for classes"] if len(columns) == 1 else []
+        cures += ["task='regression' for quantities"] if all(column.are_numbers for column in columns) else []
+        cure = f"; set {', '.join(cures)}" if cures else ""
         for column in columns:
             column.refuse(
                 lambda text: text.casefold() not in _MARKS,
-                "0 or 1 in each cell. Correct the cell or leave the row out; set "
-                f"{cure}task='regression' for quantities",
+                f"0 or 1 in each cell. Correct the cell or leave the row out{cure}",
             )
         flags = zip(*([_MARKS[text.casefold()] for text in column.texts] for column in columns), strict=True)
         labels = [tuple(name for name, flag in zip(names, row, strict=True) if flag) for row in flags]
@@ -335,9 +361,14 @@ def _labels(
     if task == "single_label":
         if len(columns) > 1:
             listed = ", ".join(names)
-            raise CorpusError(f"{columns[0].path} has the label columns {listed}; a single-label task has one.")
+            raise CorpusError(
+                f"{columns[0].path} has the label columns {listed}; a single-label task has one. Leave the others out."
+            )
         classes = columns[0].ids()
         codes = tuple(sorted(set(classes) - {""}, key=lambda code: (len(code) if code.isdigit() else 0, code)))
+        if len(codes) < 2:
+            held = f"one class ({codes[0]})" if codes else "no class"
+            raise CorpusError(f"{columns[0].path}: column {names[0]!r} holds {held}; expected two or more.")
         labels = [(name,) if name else () for name in classes]
         return (
             LabelSet(codes, _titles(codes), "own", problem_type="single_label_classification"),
@@ -350,6 +381,16 @@ def _labels(
         tuple(math.nan if value is None else value for value in row) for row in zip(*values, strict=True)
     ]
     return LabelSet(names, names, "own", problem_type="regression"), no_labels, targets, reason
+
+
+def _refuse_other_names(columns: list[_Cells], path: Path) -> None:
+    """Raises if a column next to the labels is named as the patient, the sex or the record is in other tables."""
+    found = {column.name: _SYNONYMS.get(column.name.casefold()) for column in columns if len(columns) > 1}
+    if listed := [f"{name!r} to {fact!r}" for name, fact in found.items() if fact]:
+        raise CorpusError(
+            f"{path} has the label columns {', '.join(found)}. Rename {', '.join(listed)}, or leave out what is no "
+            "label; a label needs another name."
+        )
 
 
 def _titles(codes: tuple[str, ...]) -> tuple[str, ...]:
@@ -382,7 +423,7 @@ def _refuse_joined_and_alike(column: _Cells) -> None:
     where = f"{column.path}, row"
     if found := _first_joined(column):
         number, text = found
-        quantities = "" if _value(text) is None else ", or task='regression' for numbers"
+        quantities = ", or task='regression' for numbers" if column.are_numbers else ""
         raise CorpusError(
             f"{where} {number}: column {column.name!r} holds {text!r}, names or codes that may be joined. Set "
             f"task='multi_label' to take them apart, task='single_label' to keep each cell as one class{quantities}."
@@ -410,6 +451,7 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
         (column,), (kind,) = columns, kinds
         column.refuse_rounded(", or set task='regression'")
         _refuse_joined_and_alike(column)
+        regression = ", or task='regression' for quantities" if column.are_numbers else ""
         distinct = len(set(column.ids() if kind != "decimals" else column.texts) - {""})
         if kind in ("names", "codes"):
             rare = 2 * distinct > len(column.filled) and (kind == "codes" or distinct > _MAX_RARE_NAMES)
@@ -417,14 +459,14 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
                 raise CorpusError(
                     f"{path}: column {column.name!r} has {distinct} different {_KIND_WORDS[kind]} in "
                     f"{len(column.filled)} rows; expected classes that repeat, or quantities. "
-                    "Set task='single_label' or task='regression'."
+                    f"Set task='single_label'{regression}."
                 )
             return "single_label", f"{distinct} classes in column {column.name!r} ({_KIND_WORDS[kind]})"
         if kind == "decimals" and 2 * distinct <= len(column.filled):
             raise CorpusError(
                 f"{path}: column {column.name!r} has {distinct} different decimals in {len(column.filled)} rows; "
-                "expected quantities, of which most occur once. Set task='single_label' for codes such as 427.31, or "
-                "task='regression' for quantities."
+                "expected quantities, of which most occur once. Set task='single_label' for codes such as 427.31"
+                f"{regression}."
             )
     if all(kind == "marks" for kind in kinds):
         return "multi_label", f"0 and 1 in {len(columns)} column{'s' if len(columns) > 1 else ''}"
@@ -433,14 +475,16 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
             number, text = next((number, text) for number, text in column.rows if text and _value(text) is None)
             raise CorpusError(
                 f"{path}, {_cell_text(number, column.name, text)}, next to {len(columns) - 1} other label columns. "
-                "Expected one column of names, columns of 0 and 1, or numbers."
+                "Expected one column of names, columns of 0 and 1, or numbers. Each column besides "
+                f"{', '.join(_FACTS)} is a label: leave out those that are none."
             )
     if "decimals" in kinds and "marks" not in kinds:
         return "regression", f"numbers with decimals in column {columns[kinds.index('decimals')].name!r}"
+    cure = "Set task='regression' for quantities, or leave" if all(one.are_numbers for one in columns) else "Leave"
     listed = ", ".join(f"{column.name!r} ({_KIND_WORDS[kind]})" for column, kind in zip(columns, kinds, strict=True))
     raise CorpusError(
         f"{path} has the label columns {listed}; expected one column of classes, columns of 0 and 1, or columns of "
-        "quantities. Set task='regression' for quantities, or leave columns out."
+        f"quantities. {cure} columns out."
     )
 
 

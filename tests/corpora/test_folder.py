@@ -140,6 +140,11 @@ def test_numbers_are_a_regression(recordings, tmp_path):
     ("text", "message"),
     [
         ("recrod,SR\na,1\n", "expected one named 'record'. Rename 'recrod'"),
+        ("filename,dx\na,1\n", "Rename 'filename' to 'record'"),
+        ("record,patient_id,dx\na,1,A\nb,2,B\n", "Rename 'patient_id' to 'patient', or leave out"),
+        ("record,Gender,dx\na,F,A\nb,M,B\n", "Rename 'Gender' to 'sex'"),
+        ("record,ward,dx\na,F,A\nb,M,B\n", "Each column besides record, .* is a label: leave out"),
+        ("record,dx\na,A\nb,A\nc,\n", r"column 'dx' holds one class \(A\); expected two or more"),
         ("", "columns none"),
         ("record,SR\n", "no rows"),
         ("record,SR\na,1\na,0\n", "record a is in the rows 2 and 3"),
@@ -402,6 +407,18 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, line, message):
     lines[5] = line
     with pytest.raises(CorpusError, match=message):
         read_label_table(table(tmp_path, "record,A,B\n" + "\n".join(lines) + "\n"))
+
+
+def test_records_without_a_class_are_named(tmp_path):
+    found = read_label_table(table(tmp_path, column(["A", "", "B", *[""] * 5])))
+    assert found.describe().endswith("6 of them without a label (r1, r3, r4, r5, r6, ...)")
+    assert "without" not in read_label_table(table(tmp_path, column(["A", "B"]))).describe()
+
+
+@pytest.mark.parametrize("values", [["30%", "41%", "52%", "63%", "74%"], [f"2024-01-0{k}" for k in range(1, 7)]])
+def test_a_regression_is_offered_for_numbers_only(tmp_path, values):
+    with pytest.raises(CorpusError, match=r"Set task='single_label'\.$"):
+        read_label_table(table(tmp_path, column(values)))
 
 
 def test_patients_are_text(tmp_path):

@@ -126,6 +126,19 @@ def test_rare_labels_are_dropped_by_name_and_the_order_stays(corpus, extractor, 
     assert len(splits.held_out[0]) == len(splits.train)
 
 
+def test_one_class_that_is_left_is_named_with_a_cure_that_works(corpus, extractor):
+    from ecg_transformers.corpora.definition import LabelSet
+
+    classes = LabelSet(("A", "B"), ("A", "B"), "own", problem_type="single_label_classification")
+    train = np.flatnonzero(np.isin(corpus.folds, corpus.fold_roles.train))
+    rare = {*train[:2], *np.flatnonzero(np.isin(corpus.folds, corpus.fold_roles.reported))[:2]}
+    labels = [("B",) if row in rare else ("A",) for row in range(len(corpus))]
+    corpus = corpus.with_labels(labels, classes, note="test")
+    with pytest.raises(CorpusError, match=r"only A keeps 3 training records; .* two classes\. Lower --min_examples"):
+        Protocol().split(corpus, extractor, own_table=True)
+    assert Protocol(min_examples=2).split(corpus, extractor, own_table=True).task.codes == ("A", "B")
+
+
 def test_only_some_labels_can_be_asked_for(corpus, extractor):
     splits = Protocol().split(corpus, extractor, codes=("RARE", "FAST"))
     assert splits.task.codes == ("FAST", "RARE")

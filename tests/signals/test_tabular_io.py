@@ -523,3 +523,61 @@ def test_a_column_that_rises_evenly_is_no_lead_whatever_its_name(tmp_path, name,
 
 def test_names_of_the_ecg_nomenclature_are_leads():
     assert [canonical_lead(f"MDC_ECG_LEAD_{name}") for name in ("I", "AVR", "V6")] == ["I", "aVR", "V6"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [("Minutes", 60), ("time_min", 60), ("time (mins)", 60), ("time_hours", 3600), ("Hours", 3600), ("time/hr", 3600)]
+    + [("time_msec", 1e-3), ("time milliseconds", 1e-3), ("t_microseconds", 1e-6), ("t/nanosecond", 1e-9)],
+)
+def test_every_unit_of_time_is_known_in_every_place(read, name, seconds):
+    record = read(f"{name},I,II\n" + rows(first=lambda i: f"{i / 100 / seconds:.12g}"), units="mV")
+    expect(record, rate=100, leads=("I", "II"))
+
+
+def test_a_rate_that_is_too_high_for_seconds_is_refused_and_the_cure_works(read):
+    for seconds in (60, 3600):
+        text = "time,I,II\n" + rows(first=lambda i: f"{i / 100 / seconds:.12g}")  # noqa: B023
+        with pytest.raises(RecordFileError, match=r"without a unit, (6000|360000) Hz.*sampling_rate="):
+            read(text, units="mV")
+        expect(read(text, units="mV", sampling_rate=100), rate=100, leads=("I", "II"))
+
+
+TWELVE = np.round(np.random.default_rng(1).normal(scale=0.3, size=(60, 12)), 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "first", "rate"),
+    [
+        ("id", lambda i: "s0000", None),
+        ("id", lambda i: f"s{i:04d}", None),
+        ("date,time", lambda i: f"2024-03-01,12:00:{i / 100:06.3f}", 100),
+        ("date,time", lambda i: f"1.3.2024,12:00:{i / 100:06.3f}", 100),
+        ("Zeit", lambda i: f"1.3.2024 12h00.{10 * i:03d}", None),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_text_before_twelve_leads_names_no_rows(read, names, first, rate, delimiter):
+    text = ",".join([names, *STANDARD_LEADS]) + "\n" + rows(TWELVE, first=first)
+    for count in (60, 13):
+        lines = text.replace(",", delimiter).splitlines(keepends=True)[: count + 1]
+        if rate is None:
+            with pytest.raises(SignalError, match="Set sampling_rate="):
+                read("".join(lines), units="mV")
+        record = read("".join(lines), units="mV", sampling_rate=None if rate else 100)
+        expect(record, rate=100, leads=STANDARD_LEADS, values=TWELVE[:count])
+        assert any(note.startswith("left out, no ECG") for note in record.notes)
+
+
+def test_the_date_of_a_german_recorder_is_left_out_beside_decimal_commas(read):
+    text = ";".join(["Zeit", *STANDARD_LEADS]) + "\n"
+    text += rows(TWELVE, delimiter=";", comma=True, first=lambda i: f"1.3.2024 12h00,{10 * i:03d}")
+    expect(read(text, units="mV", sampling_rate=100), rate=100, leads=STANDARD_LEADS, values=TWELVE)
+
+
+@pytest.mark.parametrize("name", ["patient_id", "record_id", "Subject", "ID", "age", "beat", "rpeak"])
+def test_numbers_that_describe_the_recording_are_no_lead(read, name):
+    for first in (lambda i: "17", lambda i: str(i // 20)):
+        record = read(f"{name},I,II\n" + rows(first=first), units="mV", sampling_rate=100)
+        expect(record, rate=100, leads=("I", "II"))
+        assert record.notes == [f"left out, no ECG: {name}"]

@@ -12,16 +12,31 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import RecordFileError
+from ..leads import STANDARD_LEADS, canonical_lead
 from ..record import OTHER_QUANTITIES, is_unit
 from .numeric_text import SHEET_ERRORS, Decimal, NumberReader, is_number, joined_by_commas
 from .preamble import VOLTAGES, Facts, find_facts, is_fact
 from .text_encoding import decode_head, text_encoding
 from .time_column import TIME_UNITS
 
-__all__ = ["COMMENT", "INDEX_NAMES", "SEPARATOR", "Column", "Table", "holds_numbers", "is_table", "read_numbers"]
+__all__ = [
+    "COMMENT",
+    "INDEX_NAMES",
+    "MAX_LEAD_ROWS",
+    "SEPARATOR",
+    "Column",
+    "Table",
+    "holds_numbers",
+    "is_lead",
+    "is_table",
+    "read_numbers",
+]
 
 # "II (mV)", "time [ms]", "V1/uV"; after "_" or a blank only units that are not lead names ("lead V" is a lead).
-_NAME_UNIT = re.compile(r"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vVs]|sec)|[ _]([munµμ][vVs]|s|sec))")
+_TIME_UNIT = "|".join(TIME_UNITS)
+_NAME_UNIT = re.compile(
+    rf"(.*?)\s*(?:[(\[]([^)\]]+)[)\]]|/\s*([munµμ]?[vV]|{_TIME_UNIT})|[ _]([munµμ][vV]|{_TIME_UNIT}))"
+)
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
@@ -42,6 +57,8 @@ _ENCODING_BYTES, _SAMPLE_ROWS, _HEAD_BYTES = 1 << 20, 400, 4096
 _MAX_NAME_ROWS = 3
 # A row of one name and at least this many numbers is a lead in a row.
 _MIN_ROW_SAMPLES = 10
+# A file with more rows than this has no lead per row.
+MAX_LEAD_ROWS = 32
 # Lines below the numbers that may hold a summary or remark.
 _MAX_FOOTER = 20
 # Lower-case names of columns that count the rows.
@@ -49,7 +66,8 @@ INDEX_NAMES = {"", "index", "unnamed: 0"}
 # Keys of columns next to an ECG that hold something else.
 _NO_ECG = {"hr", "heartrate", "pulse", "bpm", "spo2", "resp", "respiration", "rr", "temp", "temperature", "battery"}
 _NO_ECG |= {"accx", "accy", "accz", "gyrox", "gyroy", "gyroz", "label", "labels", "event", "events", "marker"}
-_NO_ECG |= {"annotation", "annotations", "quality", "comment", "comments", "note"}
+_NO_ECG |= {"annotation", "annotations", "quality", "comment", "comments", "note", "beat", "beats", "rpeak", "rpeaks"}
+_NO_ECG |= {"id", "patient", "patientid", "record", "recordid", "subject", "subjectid", "ecgid", "age", "sex", "gender"}
 
 
 class Column(NamedTuple):
@@ -226,7 +244,7 @@ def _find_layout(path: Path, encoding: str, decimal: Decimal | None) -> _Layout:
             "commas, or both. Set decimal=',' for decimal commas, decimal='.' for whole numbers between commas."
         )
     columns = _columns(rows, body, facts, paired=paired)
-    row_names = 0 in body.text and body.width > _MIN_ROW_SAMPLES
+    row_names = 0 in body.text and _holds_leads_in_rows(rows, body, columns)
     text_columns = set(body.text)
     if columns is not None and not row_names and not paired:
         text_columns |= {k for k, one in enumerate(columns) if _key(one.name) in _NO_ECG and not one.unit}
@@ -325,6 +343,18 @@ def _columns(rows: Sequence[Sequence[str]], body: _Body, facts: Facts, *, paired
     named = [_column(field) for field in [*names, ""][:width]]
     found = [Column(c.name, _unit(u) or c.unit) for c, u in zip(named, [*units, *[""] * width], strict=False)]
     return found
+
+
+def _holds_leads_in_rows(rows: Sequence[Sequence[str]], body: _Body, columns: list[Column] | None) -> bool:
+    """Whether the texts of the first column can name leads: few, each once, and no leads named above the columns."""
+    names = [row[0] for row in rows[body.start :] if len(row) == body.width]
+    few = len(names) == len(set(names)) <= MAX_LEAD_ROWS and body.width > _MIN_ROW_SAMPLES
+    return few and not any(is_lead(column.name) for column in columns or ())
+
+
+def is_lead(name: str) -> bool:
+    """Whether a name is one of the twelve standard leads in any spelling."""
+    return bool(name) and canonical_lead(name) in STANDARD_LEADS
 
 
 def _no_numbers(path: Path, numbered: Sequence[tuple[int, str]], rows: Sequence[Sequence[str]]) -> RecordFileError:

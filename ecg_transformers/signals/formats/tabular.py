@@ -9,9 +9,8 @@ import numpy as np
 from ...errors import RecordFileError, SignalError
 from ..assembly import apply_gain, assemble_record, place_samples, settle_sampling_rate, settle_units
 from ..digital import INVALID_SAMPLE
-from ..leads import STANDARD_LEADS, canonical_lead
 from ..record import OTHER_QUANTITIES, EcgRecord, unit_scale
-from .delimited_text import INDEX_NAMES, Column, Table, is_table, read_numbers
+from .delimited_text import INDEX_NAMES, MAX_LEAD_ROWS, Column, Table, is_lead, is_table, read_numbers
 from .numeric_text import Decimal
 from .time_column import TIME_UNITS, is_ramp, places_at_rate, rate_of_times, unwrapped_clock
 
@@ -21,8 +20,6 @@ __all__ = ["is_table", "read_table"]
 _TIMES = {"time", "times", "t", "elapsedtime", "zeit", "datetime", "clock", "uhrzeit", *TIME_UNITS}
 _COUNTS = {"sample", "samples", "sample#", "samplenumber", "sampleindex", "idx", "n", "#", "no", "row", "nseq", "seq"}
 _COUNTS |= {"counter", "packet", "frame", *("".join(name.split()) for name in INDEX_NAMES)}
-# Without names, a file with at most this many rows and more columns has one lead per row.
-_MAX_LEAD_ROWS = 32
 # Share of the rows that a column named as a counter must count.
 _MIN_COUNTING = 0.9
 
@@ -86,7 +83,7 @@ def read_table(
     else:
         units = settle_units(facts.units, units, where=where)
     names = [column.name for column in columns]
-    if facts.leads is not None and len(facts.leads) == len(names) and not any(map(_is_lead, names)):
+    if facts.leads is not None and len(facts.leads) == len(names) and not any(map(is_lead, names)):
         names = list(facts.leads)
     return assemble_record(
         signal,
@@ -127,7 +124,7 @@ def _leads_in_columns(table: Table, notes: list[str]) -> tuple[np.ndarray, list[
         values = values[1:]  # AcqKnowledge writes the number of samples below the names
     few, many = values.shape
     unnamed = not any(column.name for column in named)
-    if few < many and few <= _MAX_LEAD_ROWS and (unnamed or many > _MAX_LEAD_ROWS):
+    if few < many and few <= MAX_LEAD_ROWS and (unnamed or many > MAX_LEAD_ROWS):
         if (indexed or few > 2) and _counts_rows(values[:, 0]):
             notes.append("column of row numbers left out")
             values = values[:, 1:]
@@ -139,7 +136,7 @@ def _leads_in_columns(table: Table, notes: list[str]) -> tuple[np.ndarray, list[
 def _refuse_collection(values: np.ndarray, named: list[Column], *, where: str) -> None:
     """Refuse a file of many recordings, one in each row, which is no recording of as many leads."""
     rows, columns = values.shape
-    if columns > _MAX_LEAD_ROWS and not any(column.name for column in named):
+    if columns > MAX_LEAD_ROWS and not any(column.name for column in named):
         raise RecordFileError(
             f"{where} has {rows} rows of {columns} numbers without names; expected one column or one row per lead. If "
             "each row is a recording, save the array as .npy and read recording k with index=k."
@@ -179,7 +176,7 @@ def _meaning(values: np.ndarray, named: list[Column], table: Table, notes: list[
     for index, (name, unit) in enumerate(named):
         column = values[:, index]
         key = "".join(name.split()).replace("_", "").casefold()
-        if _is_lead(name):
+        if is_lead(name):
             keep.append(index)
         elif (unit or "").casefold() in OTHER_QUANTITIES:
             notes.append(f"left out, no voltage: {name} ({unit})")
@@ -200,10 +197,6 @@ def _meaning(values: np.ndarray, named: list[Column], table: Table, notes: list[
     if not keep:
         raise RecordFileError(f"{where} has no column of values, only times and counts; expected one per lead.")
     return _Meaning(keep, times, counter)
-
-
-def _is_lead(name: str) -> bool:
-    return bool(name) and canonical_lead(name) in STANDARD_LEADS
 
 
 def _is_count(values: np.ndarray, *, named: bool) -> bool:
@@ -259,7 +252,7 @@ def _seconds_per_unit(times: np.ndarray, unit: str | None, rate: float) -> float
         return TIME_UNITS.get(unit.casefold(), 1.0)
     known = times[np.isfinite(times)]
     step = float(known[-1] - known[0]) / max(len(times) - 1, 1) if len(known) else 1.0
-    return min((1.0, 1e-3, 1e-6, 1e-9), key=lambda scale: abs(np.log(max(step * scale * rate, 1e-300))))
+    return min(TIME_UNITS.values(), key=lambda scale: abs(np.log(max(step * scale * rate, 1e-300))))
 
 
 def _places_by_count(count: np.ndarray, notes: list[str]) -> np.ndarray | None:

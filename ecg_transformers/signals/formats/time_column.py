@@ -10,13 +10,22 @@ from ...errors import RecordFileError
 __all__ = ["TIME_UNITS", "is_ramp", "parse_clock", "places_at_rate", "rate_of_times", "unwrapped_clock"]
 
 # Seconds per unit.
-TIME_UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3}
-TIME_UNITS |= {"millisecond": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "usec": 1e-6, "\N{MICRO SIGN}s": 1e-6}
-TIME_UNITS |= {"\N{GREEK SMALL LETTER MU}s": 1e-6, "microseconds": 1e-6, "ns": 1e-9, "nsec": 1e-9, "nanoseconds": 1e-9}
-TIME_UNITS |= {"min": 60.0, "h": 3600.0}
+TIME_UNITS = {
+    name: seconds
+    for names, seconds in (
+        ("s sec secs second seconds", 1.0),
+        ("ms msec msecs millisecond milliseconds", 1e-3),
+        ("us usec \N{MICRO SIGN}s \N{GREEK SMALL LETTER MU}s microsecond microseconds", 1e-6),
+        ("ns nsec nanosecond nanoseconds", 1e-9),
+        ("min mins minute minutes", 60.0),
+        ("h hr hrs hour hours", 3600.0),
+    )
+    for name in names.split()
+}
 
-# Hz. A time column without a unit is taken as seconds only if the rate is plausible for an ECG recorder.
-_PLAUSIBLE_RATE = (20.0, 20_000.0)
+# Hz. A time column without a unit is taken as seconds only if the rate is plausible for an ECG recorder:
+# minutes at 100 Hz would be 6000 Hz.
+_PLAUSIBLE_RATE = (20.0, 5_000.0)
 # Rounded times have steps of two values, three with the rounding of their differences.
 _MAX_ROUNDED_STEPS = 4
 # Share by which the usual step may differ from the rate of the caller: clocks of recorders drift, rates are rounded.

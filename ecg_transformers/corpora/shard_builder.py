@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import CorpusError, EcgError
 from ..files import write_text
-from ..signals.quality import amplitude_fault, flat_leads
+from ..signals.quality import amplitude_fault, flat_leads, how_taken
 from .conversion import at_rate, in_millivolts, through_contract
 from .definition import CorpusDefinition, RecordSource
 from .layout import NO_PARENT, CorpusRecord, Storage
@@ -209,6 +209,6 @@ def _check_values(row: CorpusRecord, implausible_amplitude: str) -> None:
         fault = amplitude_fault(signal, row.sampling_rate, row.notes, row.leads)
         if fault is not None:
             raise CorpusError(
-                f"record {row.name} is taken as millivolts, but {fault} Set units= or gain= for files that do not "
+                f"record {row.name} {how_taken(row.notes)}, but {fault} Set units= or gain= for files that do not "
                 "state them. Set implausible_amplitude='accept' to take the values as they are."
             )

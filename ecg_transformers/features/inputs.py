@@ -8,6 +8,7 @@ import torch
 
 from ..errors import LeadError, SignalError
 from ..signals.assembly import apply_gain
+from ..signals.leads import listed
 from ..signals.record import EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = ["as_records"]
@@ -180,7 +181,7 @@ def _known_record(record: EcgRecord, *, rate: float | None, leads: Sequence[str]
     if leads is not None:
         if record.leads is not None:
             raise LeadError(
-                f"{title} has leads {', '.join(record.leads)} but the call has {', '.join(leads)}; expected one of "
+                f"{title} has leads {listed(record.leads)} but the call has {listed(leads)}; expected one of "
                 "them. Omit leads: they are part of the record."
             )
         named = record.to_dict() | {"leads": leads}

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass, fir_bandpass, notch
-from ..signals.leads import derive_limb_leads
+from ..signals.leads import derive_limb_leads, listed
 from ..signals.quality import (
     LeadGaps,
     amplitude_note,
@@ -20,6 +20,7 @@ from ..signals.quality import (
     find_gaps,
     flat_leads,
     flat_note,
+    how_taken,
     jump_fault,
     offset_finding,
     unit_fault,
@@ -165,7 +166,7 @@ def check_values(
         fault = unit_fault(signal, record.sampling_rate, record.notes) or jump_fault(signal, names)
         if fault is not None:
             raise SignalError(
-                f"{_title(record)} is taken as millivolts, but {fault} Pass the unit with the signal, or "
+                f"{_title(record)} {how_taken(record.notes)}, but {fault} Pass the unit with the signal, or "
                 "implausible_amplitude='accept' to take the values as they are."
             )
         notes.append(amplitude_note(signal, record.sampling_rate))
@@ -302,7 +303,7 @@ def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], co
     cures = cures or ["expected at least one of them"]
     number = "1 lead" if record.num_leads == 1 else f"{record.num_leads} leads"
     raise LeadError(
-        f"{_title(record)} has {number} ({', '.join(record.leads or ())}); this checkpoint needs {count}, missing: "
+        f"{_title(record)} has {number} ({listed(record.leads or ())}); this checkpoint needs {count}, missing: "
         f"{', '.join(absent)}. {'; '.join(cures)}."
     )
 

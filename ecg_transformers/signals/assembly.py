@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
-from .leads import STANDARD_LEADS, canonical_lead, canonical_leads
+from .leads import STANDARD_LEADS, canonical_lead, canonical_leads, listed
 from .quality import MAX_JUMP, NO_ECG_JUMPS, amplitude_note, flat_note, jump_fault, unit_fault
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
@@ -258,7 +258,7 @@ def assemble_record(
     if names is not None:
         order, ordered = _canonical_order(names)
         if ordered != names:
-            notes.append(f"leads put into canonical order (file: {', '.join(names)})")
+            notes.append(f"leads put into canonical order (file: {listed(names)})")
             signal, names = signal[order], ordered
     if units is None:
         fault = unit_fault(signal, sampling_rate)
@@ -300,7 +300,7 @@ def _name_leads(
         if not all(written):
             unnamed = [str(index) for index, name in enumerate(written) if not name]
             raise LeadError(
-                f"{where} names no lead at position {', '.join(unnamed)} (names: {', '.join(map(str, written))}). "
+                f"{where} names no lead at position {listed(unnamed)} (names: {listed(written)}). "
                 "Name them with leads=[...], one per lead in the order of the file."
             )
         try:
@@ -310,7 +310,7 @@ def _name_leads(
     names = canonical_leads(given)
     if len(names) != count:
         raise LeadError(
-            f"{where} has {count} leads ({', '.join(map(str, written))}) and leads= has {len(names)}; expected one "
+            f"{where} has {count} leads ({listed(written)}) and leads= has {len(names)}; expected one "
             "name per lead in the order of the file. To choose leads, read all and use record.select([...])."
         )
     known = [canonical_lead(name) if name else None for name in written]
@@ -318,7 +318,7 @@ def _name_leads(
         # A lead that the file names unambiguously is not renamed by position: that is how leads get swapped.
         if found in STANDARD_LEADS and known.count(found) == 1 and found != name:
             raise LeadError(
-                f"{where} names its leads {', '.join(map(str, written))}, leads= has {', '.join(names)}. Leave leads= "
+                f"{where} names its leads {listed(written)}, leads= has {listed(names)}. Leave leads= "
                 "out to use the file's; record.select([...]) orders leads, treat_as={'MLII': 'II'} renames them."
             )
     renamed = [f"{old} -> {new}" for old, new in zip(known, names, strict=True) if old is not None and old != new]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import LeadError, SignalError
 from .filters import fir_bandpass
-from .leads import canonical_lead
+from .leads import canonical_lead, listed
 from .quality import fill_gaps, find_gaps
 from .record import EcgRecord
 from .resample import resample
@@ -161,7 +161,7 @@ def lead_index(
     wanted = canonical_lead(lead)
     if wanted not in names:
         raise LeadError(
-            f"record {title} has the leads {', '.join(names) or 'without names'} and no lead {wanted}, in which R "
+            f"record {title} has the leads {listed(names) or 'without names'} and no lead {wanted}, in which R "
             f"peaks were to be found. {cure}"
         )
     return names.index(wanted)

@@ -19,6 +19,7 @@ __all__ = [
     "canonical_leads",
     "derive_limb_leads",
     "lead_indices",
+    "listed",
 ]
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -39,6 +40,22 @@ _OTHER_LEADS = (
     *("V7", "V8", "V9", "V1R", "V2R", "V3R", "V4R", "V5R", "V6R"),
     *("X", "Y", "Z", "ECG"),
 )
+
+
+# Names that a message lists: more than the leads of any usual recording.
+_MAX_LISTED = 16
+
+
+def listed(names: Iterable[str | None]) -> str:
+    """Names for a message: all, or the first of many and their number.
+
+    Example:
+        >>> listed(["I", "II"]), listed(map(str, range(1000)))[-16:]
+        ('I, II', '14, 15 ... (1000)')
+    """
+    texts = list(map(str, names))
+    more = f" ... ({len(texts)})" if len(texts) > _MAX_LISTED else ""
+    return ", ".join(texts[:_MAX_LISTED]) + more
 
 
 @lru_cache(maxsize=4096)
@@ -100,7 +117,7 @@ def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
     for name, spelling in zip(canonical, written, strict=True):
         if _key(name) in seen:
             raise LeadError(
-                f"lead {name} occurs twice (written {seen[_key(name)]!r} and {spelling!r}) among {', '.join(written)}; "
+                f"lead {name} occurs twice (written {seen[_key(name)]!r} and {spelling!r}) among {listed(written)}; "
                 "expected every lead once. Name the leads explicitly with leads=[...]."
             )
         seen[_key(name)] = spelling
@@ -122,7 +139,7 @@ def lead_indices(have: Sequence[str], want: Iterable[str]) -> list[int]:
     missing = [name for name in wanted if _key(name) not in position]
     if missing:
         raise LeadError(
-            f"found leads {', '.join(have)}; {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
+            f"found leads {listed(have)}; {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "Ask for leads that the record has, or read it with treat_as={'MLII': 'II'} for another lead's equivalent."
         )
     return [position[_key(name)] for name in wanted]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .leads import listed
 from .record import unit_scale
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "find_gaps",
     "flat_leads",
     "flat_note",
+    "how_taken",
     "jump_fault",
     "offset_finding",
     "typical_swings",
@@ -49,7 +51,14 @@ _GLANCE = 64
 _USUAL_SWING = 1.0
 _OTHER_UNITS = {"uV": 1e-3, "nV": 1e-6, "V": 1e3}
 # Notes of a unit and of a gain that were given.
-_CONVERTED, _GAIN = re.compile(r"converted ([^,]+)(?:, .*)? -> mV"), re.compile(r"gain \S+ set by the caller")
+_CONVERTED, _GAIN = re.compile(r"converted ([^,]+)(?:, .*)? -> mV"), re.compile(r"gain ([^/]+)/\S+ set by the caller")
+# Steps of a 16-bit converter; integers that wrapped around jump by nearly as many.
+_STEPS, _WRAPPED_SHARE = 65_536, 0.9
+# Samples of one value that may mark missing ones.
+_MIN_MARKS = 3
+# A lead in another unit swings at least this many times as far as the others; its swing is the range of this
+# middle part of its samples, which few marks or spikes do not change.
+_MIN_UNIT_RATIO, _MIDDLE_PERCENT = 100.0, (2, 98)
 
 
 def flat_leads(signal: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
@@ -151,6 +160,11 @@ def unit_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = 
     if not swings.size:
         return None
     middle, largest_swing = float(swings[(swings.size - 1) // 2]), float(swings[-1])
+    if middle > _MAX_MIDDLE_SWING and _wraps_around(signal, notes):
+        return (
+            f"half of the leads swing by {middle:.3g} or more within 2 s, with jumps of about {_STEPS:,} counts: "
+            "16-bit integers that wrapped around, such as signed ones stored as unsigned. Read them as int16."
+        )
     if middle > _MAX_MIDDLE_SWING:
         found = f"half of the leads swing by {middle:.3g} or more"
     elif largest_swing < _MIN_LARGEST_SWING:
@@ -182,12 +196,46 @@ def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | 
             if np.abs(finite[far] - np.median(finite)) < np.abs(finite[near] - np.median(finite)):
                 far, near = near, far
             name = str(leads[lead] if leads else lead)
+            cause = _cause_of_jump(signal, leads, finite, (float(finite[far]), float(finite[near])))
             return (
                 f"lead {name.removeprefix('lead ')} has {finite[far]:.6g} mV at sample {places[far]} "
-                f"next to {finite[near]:.3g} mV, {NO_ECG_JUMPS} by {MAX_JUMP:g}: if it marks missing samples, replace "
-                f"it by NaN, in files by missing_value={finite[far]:.6g} (nan_policy= says what becomes of those)."
+                f"next to {finite[near]:.3g} mV, {NO_ECG_JUMPS} by {MAX_JUMP:g}: {cause}"
             )
     return None
+
+
+def _cause_of_jump(
+    signal: np.ndarray, leads: Sequence[str] | None, values: np.ndarray, sides: tuple[float, float]
+) -> str:
+    """What a jump that no ECG has may be, and what to do.
+
+    Args:
+        signal: `(leads, samples)` in mV.
+        leads: Name of each lead, or None.
+        values: The samples of the lead without missing ones.
+        sides: The values on both sides of the jump.
+    """
+    mark = max(sides, key=lambda value: np.count_nonzero(values == value))
+    rest = values[values != mark]
+    # Integers in another unit repeat, too: a mark is what leaves an ECG when it is taken out.
+    if values.size - rest.size >= _MIN_MARKS and np.ptp(np.percentile(rest, _MIDDLE_PERCENT)) <= _MAX_MIDDLE_SWING:
+        return (
+            f"{values.size - rest.size} samples are {mark:.6g}; if it marks missing samples, replace it by NaN, in "
+            f"files by missing_value={mark:.6g} (nan_policy= says what becomes of those)."
+        )
+    moving = np.flatnonzero(~flat_leads(signal))
+    low, high = np.nanpercentile(signal[moving], _MIDDLE_PERCENT, axis=1)
+    swings = high - low
+    wide = swings > _MAX_MIDDLE_SWING
+    if wide.any() and not wide.all():
+        ratio = np.median(swings[wide]) / max(np.median(swings[~wide]), np.finfo(np.float32).tiny)
+        if ratio >= _MIN_UNIT_RATIO:
+            names = listed([str(leads[lead] if leads else lead) for lead in moving[wide].tolist()])
+            return (
+                f"leads {names} swing {ratio:.0f} times as far as the others: another unit? Convert them to that of "
+                "the others, or state the unit of each lead in the file (text files: in each name, as 'V4 (uV)')."
+            )
+    return "an artifact, or a mark of missing samples: replace it by NaN (nan_policy= says what becomes of those)."
 
 
 def offset_finding(signal: np.ndarray, leads: Sequence[str]) -> tuple[str, bool] | None:
@@ -244,6 +292,21 @@ def amplitude_note(signal: np.ndarray, sampling_rate: float) -> str | None:
             f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
         )
     return None
+
+
+def how_taken(notes: Sequence[str]) -> str:
+    """How values became millivolts, for messages: by the unit or gain that was given, or without one."""
+    given = next((note for note in notes if _CONVERTED.fullmatch(note) or _GAIN.match(note)), None)
+    return f"({given})" if given else "is taken as millivolts"
+
+
+def _wraps_around(signal: np.ndarray, notes: Sequence[str]) -> bool:
+    """Whether neighbors are at opposite ends of the range of 16-bit integers, in the units that were given."""
+    gains = [float(found[1]) for note in notes if (found := _GAIN.match(note))]
+    units = [unit_scale(found[1]) for note in notes if (found := _CONVERTED.fullmatch(note))]
+    counts = signal * ((gains or [1.0])[0] / (units or [1.0])[0])
+    wide = np.fmax.reduce(counts, axis=None) - np.fmin.reduce(counts, axis=None)
+    return bool(wide < _STEPS and np.fmax.reduce(np.abs(np.diff(counts)), axis=None) > _WRAPPED_SHARE * _STEPS)
 
 
 def _better_unit(factor: float, notes: Sequence[str]) -> str:

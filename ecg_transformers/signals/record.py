@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .digital import to_millivolts, without_marks
-from .leads import canonical_leads, lead_indices
+from .leads import canonical_leads, lead_indices, listed
 
 __all__ = [
     "MAX_SAMPLING_RATE",
@@ -222,7 +222,7 @@ class EcgRecord:
         if self.leads is not None and len(self.leads) != signal.shape[0]:
             turned = " The axes seem to be swapped: pass signal.T." if len(self.leads) == signal.shape[1] else ""
             raise LeadError(
-                f"{self._title} has {len(self.leads)} lead names ({', '.join(self.leads)}) and a signal of shape "
+                f"{self._title} has {len(self.leads)} lead names ({listed(self.leads)}) and a signal of shape "
                 f"{signal.shape}; expected (leads, samples) with one name per lead.{turned}"
             )
         if self.leads is None and signal.shape[0] > signal.shape[1]:

@@ -111,3 +111,10 @@ def test_nothing_is_derived_without_both_leads_and_batches_are_derived_at_once()
     assert signal.dtype == np.float32
     with pytest.raises(SignalError, match="2 leads"):
         derive_limb_leads(batch[:, :1], ["I", "II"])
+
+
+def test_a_message_lists_the_first_of_many_leads():
+    many = [f"s{k}" for k in range(1000)]
+    with pytest.raises(LeadError, match=r"found leads s0, .*, s15 \.\.\. \(1000\); V1 is missing") as caught:
+        lead_indices(many, ["V1"])
+    assert len(str(caught.value)) < 400

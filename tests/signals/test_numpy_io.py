@@ -160,3 +160,15 @@ def test_leading_axes_of_length_one_are_left_out_and_others_refused(saved):
     assert read_numpy(saved(np.stack([signal, signal])[None]), sampling_rate=100, units="mV", index=1).num_leads == 12
     with pytest.raises(RecordFileError, match=r"expected \(leads, samples\) or \(records, leads, samples\)"):
         read_numpy(saved(np.zeros((2, 2, 12, 500))), sampling_rate=100, index=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"'descr'", b"Xdescr "), (b"'fortran_order': False", b"'fortran_order': Fa(se")]
+)
+def test_a_damaged_header_is_named_in_words(tmp_path, old, new):
+    np.save(tmp_path / "a.npy", np.zeros((2, 100)))
+    data = (tmp_path / "a.npy").read_bytes()
+    assert old in data
+    (tmp_path / "a.npy").write_bytes(data.replace(old, new))
+    with pytest.raises(RecordFileError, match="its header, which states type and shape of the array, is damaged"):
+        read_numpy(tmp_path / "a.npy", sampling_rate=100)

@@ -12,6 +12,7 @@ from ecg_transformers.signals.quality import (
     fill_gaps,
     find_gaps,
     flat_leads,
+    how_taken,
     jump_fault,
     offset_finding,
 )
@@ -109,3 +110,43 @@ def test_an_offset_counts_by_the_half_of_the_leads_that_move():
     flat = np.where(np.arange(4)[:, None] < 2, 50.0, wave)
     assert offset_finding(flat, "abcd") is None
     assert offset_finding(np.full((1, 10), np.nan), "a") is None
+
+
+@pytest.mark.parametrize("others", [[9, 10, 11], range(6)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_leads_in_another_unit_are_named_and_no_mark_is_advised(others, whole):
+    signal = BEATS.copy()
+    signal[list(others)] *= 1000
+    if whole:
+        signal[list(others)] = np.rint(signal[list(others)])
+    found = amplitude_fault(signal, 500, leads=STANDARD_LEADS)
+    assert f"leads {', '.join(STANDARD_LEADS[k] for k in others)} swing" in found
+    assert "another unit?" in found
+    assert "missing_value" not in found
+
+
+@pytest.mark.parametrize(("samples", "advised"), [(1, False), (2, False), (10, True), (400, True)])
+def test_a_mark_is_advised_only_where_its_value_repeats(samples, advised):
+    signal = BEATS.copy()
+    signal[4, 100 : 100 + samples] = -32.768
+    found = amplitude_fault(signal, 500, leads=STANDARD_LEADS)
+    assert found.startswith("lead aVL has -32.768 mV")
+    assert ("missing_value=-32.768" in found) == advised
+    assert "another unit" not in found
+
+
+@pytest.mark.parametrize(
+    ("scale", "notes"),
+    [(1e-3, ["converted uV -> mV"]), (1.0, []), (1 / 200, ["gain 200/mV set by the caller"])],
+)
+def test_integers_that_wrapped_around_are_named(scale, notes):
+    stored = np.rint(BEATS * 800).astype(np.int16).view(np.uint16)
+    found = amplitude_fault(stored * scale, 500, notes)
+    assert "jumps of about 65,536 counts" in found
+    assert "units=" not in found
+
+
+def test_a_message_says_how_values_became_millivolts():
+    assert how_taken(["flat", "converted uV -> mV"]) == "(converted uV -> mV)"
+    assert how_taken(["gain 200/mV set by the caller"]) == "(gain 200/mV set by the caller)"
+    assert how_taken([]) == "is taken as millivolts"

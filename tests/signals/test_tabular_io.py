@@ -527,8 +527,18 @@ def test_names_of_the_ecg_nomenclature_are_leads():
 
 @pytest.mark.parametrize(
     ("name", "seconds"),
-    [("Minutes", 60), ("time_min", 60), ("time (mins)", 60), ("time_hours", 3600), ("Hours", 3600), ("time/hr", 3600)]
-    + [("time_msec", 1e-3), ("time milliseconds", 1e-3), ("t_microseconds", 1e-6), ("t/nanosecond", 1e-9)],
+    [
+        ("Minutes", 60),
+        ("time_min", 60),
+        ("time (mins)", 60),
+        ("time_hours", 3600),
+        ("Hours", 3600),
+        ("time/hr", 3600),
+        ("time_msec", 1e-3),
+        ("time milliseconds", 1e-3),
+        ("t_microseconds", 1e-6),
+        ("t/nanosecond", 1e-9),
+    ],
 )
 def test_every_unit_of_time_is_known_in_every_place(read, name, seconds):
     record = read(f"{name},I,II\n" + rows(first=lambda i: f"{i / 100 / seconds:.12g}"), units="mV")

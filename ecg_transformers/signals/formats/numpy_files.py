@@ -59,6 +59,8 @@ def read_numpy(
         why = f"{type(error).__name__}: {error}"
         if "Object arrays" in str(error) or "Python objects" in str(error):
             why = "it holds Python objects (pickle), which are never loaded"
+        elif any(words in str(error) for words in ("malformed node", "Cannot parse header", "multi-line statement")):
+            why = "its header, which states type and shape of the array, is damaged"
         raise RecordFileError(f"{path} cannot be read as a NumPy file: {why}. Save the array again.") from error
     return assemble_array(values, path, facts, where=where, index=index, **caller)
 

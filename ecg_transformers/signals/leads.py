@@ -50,7 +50,7 @@ def listed(names: Iterable[str | None]) -> str:
     """Names for a message: all, or the first of many and their number.
 
     Example:
-        >>> listed(["I", "II"]), listed(map(str, range(1000)))[-16:]
+        >>> listed(["I", "II"]), listed(map(str, range(1000)))[-17:]
         ('I, II', '14, 15 ... (1000)')
     """
     texts = list(map(str, names))

@@ -1,7 +1,8 @@
 """The errors of the package: one small hierarchy; a message states what was found, what is expected and what to set."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 __all__ = [
     "ArgumentsError",
@@ -12,7 +13,11 @@ __all__ = [
     "RecordFileError",
     "SignalError",
     "check_names",
+    "without_advice",
 ]
+
+_ADVICE = re.compile(r"(?<=[.?]) (?=(?:Set|Pass|Leave) )")
+_ARGUMENT = re.compile(r"\b([a-z_]+)=")
 
 
 class EcgError(ValueError):
@@ -66,3 +71,19 @@ def check_names(names: Iterable[str], known: Iterable[str], *, where: str) -> No
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
             hint = f" Did you mean {', '.join(near)}?" if near else " See --help for all names."
             raise ArgumentsError(f"{where} has {name!r}, which is no known setting.{hint}")
+
+
+def without_advice(message: str, takes: Callable[[str], bool]) -> str:
+    """A message without the sentences of advice ("Set ...", "Pass ...") whose arguments are none that can be set.
+
+    Args:
+        message: The message.
+        takes: Whether an argument can be set.
+
+    Example:
+        >>> without_advice("Two arrays. Set key= to one.", lambda name: name == "units")
+        'Two arrays.'
+    """
+    first, *advice = _ADVICE.split(message)
+    named = ((text, _ARGUMENT.findall(text)) for text in advice)
+    return " ".join([first, *(text for text, names in named if not names or any(map(takes, names)))])

@@ -2,17 +2,18 @@
 
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..errors import ArgumentsError, EcgError, SignalError
+from ..errors import ArgumentsError, EcgError, SignalError, without_advice
 from ..pipelines.occlusion import Occlusion
 from ..signals.assembly import UNIT_NOT_STATED
 from ..signals.record import EcgRecord
@@ -42,10 +43,11 @@ RULES: dict[str, dict[str, Any]] = {
     "Absent leads: zeros, marked as absent": {"missing_leads": "mask"},
     "Compute III, aVR, aVL, aVF from I and II": {"derive_leads": True},
     "Missing samples: interpolate short gaps": {"nan_policy": "interpolate"},
-    "Large values: take them as they are": {"implausible_amplitude": "accept"},
+    "Unusual amplitudes: take them as they are": {"implausible_amplitude": "accept"},
 }
 _ASKING = re.compile(r"\b(sampling_rate|units|leads|gain)=")
-_RULE_NAMES = re.compile(r"\b(" + "|".join(name for rule in RULES.values() for name in rule) + r")\b")
+_RULE_ARGUMENTS = {name for rule in RULES.values() for name in rule}
+_RULE_NAMES = re.compile(rf"\b({'|'.join(sorted(_RULE_ARGUMENTS))})\b")
 _NOTICE = (
     "Research only: not a medical device, not for diagnosis. An upload is deleted as soon as it is read; the recording "
     "is kept in memory while this page is open, and nowhere else."
@@ -60,7 +62,8 @@ class Session:
     """What one visitor has opened.
 
     Args:
-        files: Content of the upload by name, kept only while the file needs more information.
+        files: Content of the upload by name, kept only if the file needs more information.
+        asked: What was asked of the visitor about these files; no other answer counts.
         record: The recording.
         policies: Rules for unusual recordings.
         analysis: Results of the checkpoint that is shown.
@@ -68,6 +71,7 @@ class Session:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     record: EcgRecord | None = None
     policies: dict[str, Any] = field(default_factory=dict)
     analysis: Analysis | None = None
@@ -201,6 +205,11 @@ class _Page:
             self.layout = gr.Radio(list(LAYOUTS), value="3 x 4 and lead II", label="Leads")
         self.start = gr.Slider(0, 1, value=0, step=1, label="From second", visible=False)
         self.paper = gr.HTML()
+        with gr.Column(visible=False) as self.scored:
+            self._add_scores()
+
+    def _add_scores(self) -> None:
+        gr = self.gr
         gr.HTML("<h2>Statements</h2>")
         self.findings = gr.HTML()
         with gr.Column(visible=False) as self.looked:
@@ -226,8 +235,8 @@ class _Page:
         asked = [*self.asked.values(), self.rules]
         shown = [
             self.upload, self.session, self.status, self.asking, *asked, self.results, self.facts, self.start,
-            self.paper, self.findings, self.looked, self.statement, self.explained, self.neighbors, self.contract,
-            self.files,
+            self.paper, self.scored, self.findings, self.looked, self.statement, self.explained, self.neighbors,
+            self.contract, self.files,
         ]  # fmt: skip
         explain = {"fn": self.explain, "inputs": [*view, self.statement], "outputs": self.explained, **quick}
         starts = [
@@ -252,24 +261,25 @@ class _Page:
     def _example(self, name: str) -> Callable[..., dict[Any, Any]]:
         def read(*view: Any) -> dict[Any, Any]:
             files = {f"{name}{suffix}": (ASSETS / f"{name}{suffix}").read_bytes() for suffix in (".hea", ".dat")}
-            return self._open(files, view, {}, {})
+            return self._open(Session(files=files), view, {})
 
         return read
 
     def read_files(self, paths: list[str] | None, *view: Any) -> dict[Any, Any]:
         """Read an upload."""
-        return self._open(_take(paths or []), view, {}, {})
+        return self._open(Session(files=_take(paths or [])), view, {})
 
     def read_again(self, *values: Any) -> dict[Any, Any]:
         """Read the same files with what they do not say."""
         view, answers, chosen = values[:5], values[5:-1], values[-1]
         session = view[0] or Session()
-        given = {name: value for name, value in zip(self.asked, answers, strict=True) if value not in (None, "", 0)}
+        answered = {name: value for name, value in zip(self.asked, answers, strict=True) if value not in (None, "", 0)}
+        given = {name: value for name, value in answered.items() if name in session.asked}
         if "leads" in given:
             given["leads"] = [name.strip() for name in given["leads"].split(",")]
         policies = {name: value for rule in chosen or () for name, value in RULES[rule].items()}
         if session.files:
-            return self._open(session.files, view, given, policies)
+            return self._open(Session(files=session.files, asked=session.asked, policies=policies), view, given)
         if session.record is None:
             return {self.status: notice("The recording is not there anymore; choose it again.", error=True)}
         return self._score(Session(record=session.record, policies=policies), view)
@@ -279,19 +289,15 @@ class _Page:
         session = view[0]
         if session is None or session.record is None:
             return {self.session: session}
-        return self._score(Session(record=session.record, files=session.files, policies=session.policies), view)
+        return self._score(replace(session, analysis=None, occlusions={}), view)
 
-    def _open(
-        self, files: dict[str, bytes], view: Sequence[Any], given: dict[str, Any], policies: dict[str, Any]
-    ) -> dict[Any, Any]:
+    def _open(self, session: Session, view: Sequence[Any], given: dict[str, Any]) -> dict[Any, Any]:
         try:
-            record = within(self.limits.seconds, read_upload, files, limits=self.limits, **given)
+            session.record = within(self.limits.seconds, read_upload, session.files, limits=self.limits, **given)
         except (EcgError, ImportError) as error:
-            message = str(error)
-            asks = set(_ASKING.findall(message))
-            session = Session(files=files if asks else {})
-            return {**self._cleared(session, message), **self._ask(asks, message)}
-        return self._score(Session(files=files, record=record, policies=policies), view)
+            asking = self._ask(session, str(error))
+            return {**self._cleared(session, _told(error)), **asking}
+        return self._score(session, view)
 
     def _score(self, session: Session, view: Sequence[Any]) -> dict[Any, Any]:
         """Everything that is shown of a recording but the explanations, which come after it."""
@@ -302,16 +308,13 @@ class _Page:
         updates = {**self._cleared(session, f"{record.name or 'The recording'} was read."), self.facts: facts(record)}
         updates[self.results] = gr.Column(visible=True)
         updates[self.start] = gr.Slider(0, max(1, int(record.duration) - 1), value=0, step=1, visible=long)
-        unit_open = any(note.startswith(UNIT_NOT_STATED) for note in record.notes)
-        updates |= self._ask({"units", "gain"} if unit_open else set(), "")
-        session.files = session.files if unit_open else {}
         updates[self.paper] = self._drawn(record, view[2], view[3], 0.0)
         try:
             checkpoint = self.models.open(view[1])
             session.analysis = within(self.limits.seconds, checkpoint.analyze, record, **session.policies)
         except EcgError as error:
-            message = str(error)
-            return {**updates, self.status: notice(message, error=True), **self._ask(set(), message)}
+            return {**updates, self.status: notice(_told(error), error=True), **self._ask(session, str(error))}
+        updates |= {**self._ask(session, ""), self.scored: gr.Column(visible=True)}
         findings = session.analysis.findings
         updates[self.findings] = findings_table(findings, checkpoint.title)
         choices = [(f"{one['label']}  {one['score']:.2f}  {one['name']}", one["label"]) for one in findings]
@@ -337,20 +340,36 @@ class _Page:
             self.session: session,
             self.status: notice(message, error=failed),
             self.results: gr.Column(visible=False),
+            self.scored: gr.Column(visible=False),
+            self.looked: gr.Column(visible=False),
+            self.statement: gr.Dropdown([], value=None),
             **dict.fromkeys(empty, ""),
         }
 
-    def _ask(self, names: set[str], message: str) -> dict[Any, Any]:
-        """Show the fields about what a file does not say, and the rules that a message names."""
-        gr = self.gr
-        rules = bool(_RULE_NAMES.search(message))
+    def _ask(self, session: Session, message: str) -> dict[Any, Any]:
+        """Show the fields about what a file does not say, also those answered before, and the rules if they matter.
+
+        What was not asked before, as anything of a new file, is empty: no answer reaches another file.
+        """
+        gr, record = self.gr, session.record
+        names = set(_ASKING.findall(message))
+        if record is not None and any(note.startswith(UNIT_NOT_STATED) for note in record.notes):
+            names |= {"units", "gain"}
+        if record is not None and record.leads is None:
+            names.add("leads")
+        before = session.asked
+        if session.files:
+            session.asked = before | names
+        if not session.asked:
+            session.files = {}
+        rules = bool(_RULE_NAMES.search(message) or session.policies)
         kinds = {"sampling_rate": gr.Number, "units": gr.Dropdown, "gain": gr.Number, "leads": gr.Textbox}
-        fields = {field: kinds[name](visible=name in names) for name, field in self.asked.items()}
-        return {
-            **fields,
-            self.rules: gr.CheckboxGroup(visible=rules),
-            self.asking: gr.Column(visible=bool(names) or rules),
-        }
+        updates = {self.asking: gr.Column(visible=bool(session.asked) or rules)}
+        for name, component in self.asked.items():
+            kept = {} if name in before else {"value": "" if name == "leads" else None}
+            updates[component] = kinds[name](visible=name in session.asked, **kept)
+        updates[self.rules] = gr.CheckboxGroup(visible=rules, **({} if session.policies else {"value": []}))
+        return updates
 
     def draw(self, session: Session | None, model: str, scale: str, layout: str, start: float) -> str:
         """Draw the shown part on paper."""
@@ -386,7 +405,7 @@ class _Page:
         try:
             return within(self.limits.seconds, self._explained, session, model, start, statement)
         except EcgError as error:
-            return notice(str(error), error=True)
+            return notice(_told(error), error=True)
 
     def _explained(self, session: Session, model: str, start: float, statement: str | None) -> str:
         from ..viz.occlusion import plot_occlusion
@@ -396,13 +415,16 @@ class _Page:
         part, first = checkpoint.part(session.record, start)
         if (model, first) not in session.occlusions:
             session.occlusions = {(model, first): checkpoint.occlude(part, **policies)}
-        found = session.occlusions[model, first]
+        found, record = session.occlusions[model, first], session.record
+        if found is not None and record.leads is None:
+            # The checkpoint took them in its own order.
+            record = replace(record, leads=found.lead_names)
         pages = []
         with DRAWING:
             if found is not None and statement in found.codes:
                 row = found.codes.index(statement)
                 figure = plot_occlusion(
-                    session.record, found.parts[row], found.edges + first, segments=found.segments[row],
+                    record, found.parts[row], found.edges + first, segments=found.segments[row],
                     effect_leads=found.lead_names, label=f"{statement} {found.scores[row]:.3f}",
                 )  # fmt: skip
                 lead = found.lead_names[found.leads[row].argmax()]
@@ -424,6 +446,11 @@ class _Page:
         figure, _ = self._figure(session.record, scale, layout, start)
         with DRAWING:
             return downloads(session.analysis, figure, session.record.name)
+
+
+def _told(error: Exception) -> str:
+    """A message without advice that this page cannot take."""
+    return without_advice(str(error), lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
 
 
 def _preformatted(explanation: str, contract: str) -> str:
@@ -459,7 +486,7 @@ def launch(
     port: int | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """Serve the page until it is interrupted.
+    """Serve the page until it is interrupted or terminated; to be called in the main thread.
 
     Args:
         models: Folders or Hub names of checkpoints. Default: the shipped ones in `hub/`, else those on the Hub.
@@ -476,6 +503,8 @@ def launch(
     if port is not None and not 0 < port < 65536:
         raise ArgumentsError(f"port is {port}; expected a number from 1 to 65535.")
     bundled = sorted(ASSETS.glob("index_*.parquet"))
+    # Ends like Ctrl-C, so that the folder is deleted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ecg-app-") as folder:
         # Uploads pass through this folder; it is read when Gradio is imported.
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -485,7 +514,8 @@ def launch(
         page.queue(max_size=_QUEUE, default_concurrency_limit=2).launch(
             server_name=host,
             server_port=port,
-            max_file_size=f"{limits.megabytes:g}mb",
+            # Of files up to this size the page itself says that they are too large.
+            max_file_size=f"{10 * limits.megabytes:g}mb",
             state_session_capacity=64,
             footer_links=[],
             ssr_mode=False,

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from ..errors import ArgumentsError, EcgError
+from ..errors import ArgumentsError, EcgError, without_advice
 from ..extensions import import_extension
 
 __all__ = ["IMPORT_HELP", "USER_ERRORS", "arguments_of", "run_script", "script_text"]
@@ -74,7 +74,6 @@ def run_script(
 _PAIRS = r"\{'(?P<old>[^']+)': '(?P<new>[^']+)'\}"
 _BARE = r"(?P<bare>True|False|None|-?\d+(?:\.\d+)?|\[[^\]]*\]|\.\.\.)"
 _ARGUMENT = re.compile(rf"\b(?P<name>[a-z_]+)=(?:{_PAIRS}|'(?P<text>[^']*)'|{_BARE})?")
-_CURE = re.compile(r"(?<=[.?]) (?=(?:Set|Pass|Leave) )")
 # Values that need no word on the command line, or stand for any.
 _UNSPOKEN = ("True", "[...]", "...")
 
@@ -98,16 +97,13 @@ def script_text(message: str, options: Collection[str]) -> str:
         return message
 
     def replaced(found: re.Match[str]) -> str:
-        name = option_of(found)
+        name = option_of(found["name"])
         if name is None:
             return found[0]
         value = f"{found['old']}={found['new']}" if found["old"] else found["text"] or found["bare"] or ""
         return f"--{name} {'' if value in _UNSPOKEN else value}".rstrip()
 
-    def option_of(found: re.Match[str]) -> str | None:
-        return next((name for name in (f"read_{found['name']}", found["name"]) if name in options), None)
+    def option_of(argument: str) -> str | None:
+        return next((name for name in (f"read_{argument}", argument) if name in options), None)
 
-    first, *advice = _CURE.split(message)
-    named = ((text, list(_ARGUMENT.finditer(text))) for text in advice)
-    kept = [text for text, arguments in named if not arguments or any(map(option_of, arguments))]
-    return _ARGUMENT.sub(replaced, " ".join([first, *kept]))
+    return _ARGUMENT.sub(replaced, without_advice(message, lambda name: option_of(name) is not None))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SignalError
+from ..errors import LeadError, SignalError
 from ..signals.record import EcgRecord
 from .arrays import as_float_array
 from .page import PRINT, Page, page_of_leads
@@ -58,7 +58,7 @@ def plot_occlusion(
 
     Raises:
         SignalError: If the shapes are inconsistent.
-        LeadError: If a lead is not in the record.
+        LeadError: If a lead is not in the record, or record and effects have none in common.
     """
     names = lead_names(record)
     effect_leads = names if effect_leads is None else tuple(effect_leads)
@@ -67,6 +67,11 @@ def plot_occlusion(
     joint = None if segments is None else as_float_array(segments, name="segments", ndim=1)
     _check(effects, edges, joint, effect_leads)
     shown = [name for name in names if name in effect_leads] if leads is None else list(leads)
+    if not shown:
+        raise LeadError(
+            f"the record has the leads {', '.join(names)}, the effects {', '.join(effect_leads)}; expected common "
+            "ones. Name the leads of the record as the model does."
+        )
     rows = lead_rows(names, shown)
     signal, first = shown_part(record, start=edges[0], duration=edges[-1] - edges[0], speed=speed)
     signal = (signal - medians(signal))[rows]

@@ -1,6 +1,8 @@
 """The app without a browser: limits, two visitors at once, memory over many uploads, and a missing library."""
 
 import builtins
+import io
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 from ecg_transformers.app.analysis import Checkpoint
-from ecg_transformers.app.page import _Models, _take, default_models, within
+from ecg_transformers.app.page import _Models, _Page, _take, _told, default_models, launch, within
 from ecg_transformers.app.report import findings_table, overview, paper
+from ecg_transformers.app.upload import Limits
 from ecg_transformers.cli import main
 from ecg_transformers.errors import SignalError
 from ecg_transformers.signals.record import EcgRecord
@@ -97,6 +100,140 @@ def test_a_pretraining_checkpoint_is_embedded_and_its_hidden_patches_are_drawn(c
     assert tiny.occlude(part) is None
     assert "patches masked" in " ".join(text.get_text() for text in tiny.reconstruction(part).axes[0].texts)
     assert tiny.attention(part) is not None
+
+
+VIEW = ("xresnet1d50-ecg", "10 s at 25 mm/s", "3 x 4 and lead II", 0)
+
+
+class Visit:
+    """What one visitor does, through the functions of the page, and what the page then holds."""
+
+    def __init__(self, gradio, folder):
+        self.folder = folder / "upload"
+        self.page = _Page(gradio, _Models(["hub/xresnet1d50-ecg"], []), Limits(megabytes=2))
+        self.page.build()
+        self.session, self.shown, self.values = None, {}, {}
+
+    def _take(self, updates):
+        self.session, self.shown = updates[self.page.session], updates
+        for name, field in [*self.page.asked.items(), ("rules", self.page.rules)]:
+            change = updates[field]._constructor_args[0]
+            self.values |= {name: change["value"]} if "value" in change else {}
+
+    def open(self, files):
+        self.folder.mkdir()
+        paths = []
+        for name, content in files.items():
+            paths.append(self.folder / name)
+            paths[-1].write_bytes(content)
+        self._take(self.page.read_files(paths, self.session, *VIEW))
+
+    def answer(self, **values):
+        self.values |= values
+        answers = [self.values.get(name) for name in (*self.page.asked, "rules")]
+        self._take(self.page.read_again(self.session, *VIEW, *answers))
+
+    def explain(self):
+        return self.page.explain(self.session, *VIEW, self.session.analysis.findings[0]["label"])
+
+    @property
+    def asks(self):
+        return {name for name, field in self.page.asked.items() if self.shown[field].visible}
+
+    def shows(self, name):
+        return self.shown[getattr(self.page, name)]
+
+
+@pytest.fixture
+def visit(gradio, tmp_path):
+    import gradio
+
+    return Visit(gradio, tmp_path)
+
+
+def array_file(leads, seconds=10):
+    content = io.BytesIO()
+    np.save(content, np.random.default_rng(0).normal(scale=0.3, size=(leads, 100 * seconds)).astype(np.float32))
+    return {f"{leads}.npy": content.getvalue()}
+
+
+def test_a_nameless_recording_is_explained_by_the_leads_of_the_checkpoint(visit):
+    visit.open(array_file(12))
+    visit.answer(sampling_rate=100)
+    assert "was read" in visit.shows("status")
+    assert visit.asks == {"sampling_rate", "units", "gain", "leads"}
+    assert "most from lead" in visit.explain()
+
+
+def test_answers_and_rules_of_a_file_do_not_reach_the_next(visit):
+    visit.open(array_file(12))
+    visit.answer(sampling_rate=100, units="uV", rules=["Absent leads: zeros, marked as absent"])
+    visit.open(array_file(12))
+    assert visit.values == {"sampling_rate": None, "units": None, "gain": None, "leads": "", "rules": []}
+    assert visit.asks == {"sampling_rate"}
+    # What is not asked does not count, even if a field holds it.
+    visit.answer(sampling_rate=100, units="uV")
+    assert np.abs(visit.session.record.signal).max() > 0.5
+    assert visit.session.policies == {}
+
+
+def test_names_of_leads_are_asked_if_the_checkpoint_needs_them(visit):
+    visit.open(array_file(3))
+    visit.answer(sampling_rate=100)
+    assert "3 leads without names" in visit.shows("status")
+    assert visit.asks == {"sampling_rate", "units", "gain", "leads"}
+    visit.answer(leads="I, II, V1")
+    assert visit.session.record.leads == ("I", "II", "V1")
+    visit.answer(rules=["Absent leads: zeros, marked as absent"])
+    assert visit.session.analysis is not None
+
+
+def test_a_recording_without_scores_shows_none_of_the_one_before(visit):
+    visit.open(array_file(12))
+    visit.answer(sampling_rate=100)
+    assert visit.shows("scored").visible
+    visit.open(array_file(3))
+    visit.answer(sampling_rate=100)
+    assert visit.shows("results").visible
+    assert not visit.shows("scored").visible
+    assert visit.shows("statement").value is None
+
+
+def test_a_file_that_is_too_large_clears_the_page_and_is_told_in_the_status(visit):
+    visit.open({"large.npy": bytes(3_000_000)})
+    assert "more than 2 MB" in visit.shows("status")
+    assert not visit.shows("results").visible
+
+
+def test_advice_that_the_page_cannot_take_is_left_out():
+    assert _told(SignalError("2 arrays. Set key= to one.")) == "2 arrays."
+    assert _told(SignalError("No rate. Set sampling_rate=.")) == "No rate. Set sampling_rate=."
+    assert _told(SignalError("Lacks V6. Set missing_leads='mask'.")).endswith("'mask'.")
+
+
+def test_gradio_lets_larger_files_through_and_a_terminated_app_leaves_no_folder(gradio, monkeypatch, tmp_path):
+    import gradio
+
+    taken = {}
+
+    def serve(blocks, **options):
+        taken.update(options, folder=list(tmp_path.iterdir()))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setattr(gradio.Blocks, "launch", serve)
+    monkeypatch.setattr("ecg_transformers.app.page.build_page", lambda *arguments: gradio.Blocks())
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch(["x"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert taken["max_file_size"] == "300mb"
+    assert len(taken["folder"]) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

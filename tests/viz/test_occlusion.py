@@ -59,3 +59,5 @@ def test_effects_that_do_not_fit_are_errors(record):
         plot_occlusion(record, np.zeros((3, 2)), [0.0, 2.0, 1.0])
     with pytest.raises(LeadError, match="V6"):
         plot_occlusion(record, np.zeros((3, 2)), np.arange(3.0), leads=["V6"])
+    with pytest.raises(LeadError, match="expected common ones"):
+        plot_occlusion(record, np.zeros((3, 2)), np.arange(3.0), effect_leads=["III", "aVR", "V6"])

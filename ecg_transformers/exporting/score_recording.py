@@ -116,6 +116,8 @@ def score(ecg: np.ndarray, rate: float, leads: list[str], folder: Path) -> np.nd
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        raise SystemExit(__doc__)
     here = Path(__file__).parent
     scores = score(np.load(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(","), here)
     labels = json.loads((here / "contract.json").read_text()).get("labels")

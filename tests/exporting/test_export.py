@@ -90,6 +90,14 @@ def test_a_recording_gets_the_scores_of_the_pipeline_without_torch(exported, cla
     assert len(set(found.values())) == len(CODES)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_script_without_its_arguments_says_how_to_call_it(arguments):
+    script = ROOT / "ecg_transformers" / "exporting" / "score_recording.py"
+    called = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+    assert "score_recording.py RECORDING.npy SAMPLING_RATE" in called.stderr
+    assert "Traceback" not in called.stderr
+
+
 def test_the_contract_has_inputs_labels_and_preprocessing(exported):
     contract = json.loads((exported / "contract.json").read_text())
     assert contract["inputs"]["input_values"] == {"type": "float32", "shape": ["batch", 12, "samples"]}

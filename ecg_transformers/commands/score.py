@@ -94,6 +94,9 @@ class Scoring:
             All new entries.
         """
         report = self.arguments.report
+        for checkpoint in self.arguments.model:
+            # A name that is wrong ends the run before a corpus is prepared.
+            load_extractor(checkpoint, **self.arguments.extractor_options)
         corpus = self.corpus or open_corpus(self.arguments, self.print_line)
         scored: list[_Scored] = []
         for checkpoint in self.arguments.model:

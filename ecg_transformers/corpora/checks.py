@@ -40,5 +40,5 @@ def identical_fault(corpus: Corpus) -> str | None:
     count = "1 record has" if identical["records"] == 1 else f"{identical['records']:,} records have"
     return (
         f"{count} the same samples as another one ({', '.join(named)}{more}); leave them out, or name the patient of "
-        "each record: otherwise they can be in training and test"
+        "each record: otherwise they count twice, and a split can put them into training and test"
     )

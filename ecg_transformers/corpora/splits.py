@@ -79,14 +79,15 @@ def _label_columns(stratify: np.ndarray | None, records: int) -> np.ndarray:
 
 def _groups(ids: np.ndarray) -> np.ndarray:
     """A number per patient from 0, recordings of unknown patients each with their own."""
-    if unknown := int((ids < 0).sum()):
+    # Parts of a split are split again: the first, which is the largest, is enough.
+    if (unknown := int((ids < 0).sum())) and not _warn_of_unknown.cache_info().currsize:
         _warn_of_unknown(unknown, len(ids))
     return patient_groups(ids)
 
 
 @cache
 def _warn_of_unknown(unknown: int, records: int) -> None:
-    """Warns once: a cross-validation splits the same records again and again."""
+    """Warns; the cache tells whether it did."""
     logger.warning(
         "the patient of %d of %d records is not known: each recording counts as a patient of its own, and leakage "
         "between the parts of a split cannot be excluded",

@@ -245,6 +245,7 @@ def test_records_of_the_same_samples_are_named(tmp_path):
     assert corpus.info["identical_records"] == {"records": 2, "pairs": [["r002", "r004"], ["r002", "r009"]]}
     (fault,) = [line for line in corpus_faults(corpus) if "same samples" in line]
     assert "2 records have the same samples as another one (r004 = r002, r009 = r002)" in fault
+    assert "count twice" in fault
     assert identical_fault(build_made(tmp_path, tmp_path / "other")) is None
 
 

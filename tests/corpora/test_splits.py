@@ -54,6 +54,7 @@ def test_unknown_patients_are_warned_of_once(caplog):
     for _ in range(3):
         fold = split_by_patient([-1, -1, -1, -1], 2)
         assert sorted(np.bincount(fold)) == [2, 2]
+    split_by_patient([-1, -1, -1], 2)
     assert caplog.text.count("leakage") == 1
 
 

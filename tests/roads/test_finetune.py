@@ -299,12 +299,13 @@ def test_one_column_of_names_is_a_single_label_task(checkpoint, tmp_path, capsys
     assert config["problem_type"] == "single_label_classification"
 
 
-def test_numbers_are_a_regression(checkpoint, tmp_path):
+def test_numbers_are_a_regression(checkpoint, tmp_path, capsys):
     words = (
         f"--model {checkpoint} {write_table(tmp_path, kind='number')} --output_dir {tmp_path / 'out'} --resamples 50"
     )
     entries = script("finetune").main(words.split())
     assert entries[0]["metric"] == "negative_mean_absolute_error"
+    assert "positives" not in capsys.readouterr().out
     assert -100 < entries[0]["value"] < 0
 
 

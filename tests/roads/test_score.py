@@ -133,10 +133,13 @@ def test_a_classifier_is_validated_on_another_corpus_in_one_command(corpus, tmp_
 
 
 def test_an_official_tree_is_prepared_when_it_is_first_used(data_dir, tmp_path, monkeypatch):
-    from ecg_transformers.errors import ArgumentsError
+    from ecg_transformers.errors import ArgumentsError, CheckpointError
 
     checkpoint = make_checkpoint(tmp_path / "tiny-ecg", rate=50, seed=7)
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="hub/none"):
+        script("score").main(f"--model {checkpoint} hub/none --corpus georgia --source {data_dir}/georgia".split())
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(ArgumentsError, match="--corpus georgia --source DIR"):
         script("score").main(f"--model {checkpoint} --corpus georgia".split())
     with pytest.raises(ArgumentsError, match="expected --corpus ptbxl"):

@@ -128,7 +128,9 @@ class Evaluation:
     ) -> list[Entry]:
         facts = self._facts(outcome, report)
         entries = []
-        for min_positives in (1,) if self.splits.gallery is not None else (1, FEW_POSITIVES):
+        # Numbers and patients have no positives.
+        once = self.splits.gallery is not None or self.splits.task.problem_type == "regression"
+        for min_positives in (1,) if once else (1, FEW_POSITIVES):
             options: dict[str, Any] = {"unit": report.unit, "resamples": report.resamples}
             options["min_positives"] = min_positives
             try:

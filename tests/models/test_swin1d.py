@@ -97,7 +97,7 @@ def test_patches_give_the_same_as_the_signal_they_are_cut_from(swin_t, signal):
 
 
 def test_its_extractor_does_not_pad(signal):
-    with pytest.raises(SignalError, match=r"2560 samples.*allow_short"):
+    with pytest.raises(SignalError, match=r"2560 samples.*no padded windows"):
         Swin1dFeatureExtractor()(signal[0, :, :1000].numpy(), sampling_rate=256)
 
 

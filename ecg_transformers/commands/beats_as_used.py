@@ -13,6 +13,7 @@ from ..corpora.prepared import Corpus
 from ..errors import CorpusError
 from ..evaluation.beats.baselines import rank_sum
 from ..evaluation.beats.report import ScoredBeats
+from ..inference.loading import checkpoint_errors, quiet_loading
 from ..signals.beats import annotated_peaks, match_peaks
 from ..signals.formats.readers import read_record
 from .beat_pictures import BeatPictures, ScoredRecording
@@ -77,7 +78,8 @@ def score_as_used(
     if any(split.shares_patients for split in splits):
         raise CorpusError("a split with the same patients in training and in test has no test recordings.")
     task: Any = "ecg-anomaly-detection"  # the library lists its own tasks only
-    find: Any = pipeline(task, model=checkpoint)
+    with checkpoint_errors(checkpoint), quiet_loading():
+        find: Any = pipeline(task, model=checkpoint)
     label_set = corpus.label_sets["aami"]
     classes = {
         symbol: CLASSES.index(code) for code, all_ in zip(CLASSES, label_set.sources, strict=True) for symbol in all_

@@ -40,8 +40,9 @@ def split(corpus, **changes):
     return BeatSplit("own", rows[:1], rows[:1], rows, **changes)
 
 
-def test_detected_beats_are_judged_by_the_annotated_ones(corpus, checkpoint):
+def test_detected_beats_are_judged_by_the_annotated_ones(corpus, checkpoint, capfd):
     found = score_as_used(checkpoint, corpus, [split(corpus)], SOURCE)
+    assert "Loading weights" not in capfd.readouterr().err
     missed = found.annotated - len(found.scored.scores)
     assert 0 <= missed <= 2  # beats at the ends of the recording are not complete
     assert found.extra <= 1

@@ -18,8 +18,10 @@ from transformers import (
 )
 
 from ecg_transformers import EcgRecord, read_record
+from ecg_transformers.commands.entry import script_text
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing import publish, verify
+from ecg_transformers.publishing.card.facts import load_material
 
 # The package's attribute of this name is the function.
 MODULE = sys.modules["ecg_transformers.publishing.publish"]
@@ -279,6 +281,12 @@ def test_values_of_the_card_come_from_hub_cards_beside_hub(published, tmp_path, 
     text = (done.folder / "README.md").read_text()
     assert "0.871 (0.860-0.882)" in text
     assert "0.900" not in text
+
+
+def test_a_card_that_is_not_there_is_named_as_a_command_takes_it(tmp_path):
+    with pytest.raises(CheckpointError) as error:
+        load_material(tmp_path, "nowhere", "encoder", required=False)
+    assert script_text(str(error.value), ["card"]).startswith("--card nowhere is not a folder")
 
 
 def test_a_folder_without_code_holds_no_code_and_is_verified_with_the_package(run_folder, record_file, tmp_path):

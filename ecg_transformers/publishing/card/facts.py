@@ -116,7 +116,7 @@ def load_material(checkpoint: Path, card: str | Path | None, head: str, *, requi
     if card is not None:
         folder = Path(card)
         if not folder.is_dir():
-            raise CheckpointError(f"card={card} is not a folder; expected one with card.md and results.json.")
+            raise CheckpointError(f"card={str(card)!r} is not a folder; expected one with card.md and results.json.")
     results: list[dict[str, Any]] = []
     if (folder / "results.json").is_file():
         results = load_results(folder / "results.json")

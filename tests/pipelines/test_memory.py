@@ -38,13 +38,15 @@ print(json.dumps([bounded, peak()]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is in kilobytes on Linux only")
 def test_a_process_stays_within_the_bound(save_checkpoint, make_record, tmp_path):
     wide = save_checkpoint(tmp_path / "wide", classifier=False, config={"intermediate_size": 8192})
     write_wfdb(make_record(5120, 100, name="r0"), tmp_path / "records")
 
     command = [sys.executable, "-c", PROGRAM, wide, str(tmp_path / "records")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
     bounded, free = json.loads(done.stdout.splitlines()[-1])
     assert bounded < 800e6 < free
 

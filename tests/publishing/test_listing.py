@@ -32,9 +32,9 @@ CONFIG = {
 def test_every_shipped_checkpoint_is_listed_with_the_scores_of_its_card(capsys):
     entries = {entry.name: entry for entry in list_models(ROOT / "hub")}
     assert entries.keys() == {folder.parent.as_posix() for folder in (ROOT / "hub").glob("*/config.json")}
-    assert all(
-        score.value > 0.8 and score.split == "validation" for entry in entries.values() for score in entry.scores
-    )
+    for entry in entries.values():
+        split = "test" if entry.model_type == "beatgan" else "validation"  # DS2 of MIT-BIH; fold 9 of PTB-XL
+        assert all(score.value > 0.8 and score.split == split for score in entry.scores)
     vit = entries[(ROOT / "hub" / "moco-v3-ecg").as_posix()]
     assert (vit.model_type, vit.pretrained_by, vit.window_seconds) == ("ecg_vit", "moco_v3", 10)
     assert main(["list", str(ROOT / "hub")]) == 0

@@ -52,7 +52,7 @@ def usage_blocks(facts: CardFacts) -> str:
     classifier = facts.head == "classifier"
     blocks = [_installation(facts)]
     blocks += [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
-    if facts.head == "anomaly_detection":
+    if facts.head == "anomaly_detection" and facts.takes_peaks:
         blocks += [_code(_beat_pipeline(facts)), "Model and feature extractor:"]
     blocks += [_code(_with_package(facts))]
     if facts.has_code:

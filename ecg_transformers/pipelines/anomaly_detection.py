@@ -202,7 +202,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         extractor = self.feature_extractor.with_policies(
             **{name: reading[name] for name in POLICIES if name in reading}
         )
-        batch_size = fit_batch(extractor, self._pass, max_memory, at_most=batch_size)
+        batch_size = fit_batch(self, extractor, self._pass, max_memory, at_most=batch_size)
         recording, marks = _open(source, reading, annotations=annotations, num_leads=extractor.num_leads)
         if peaks is not None:
             marks = peaks

@@ -56,7 +56,7 @@ class EcgPipeline(WindowPipeline):
             signal = torch.ones(len(features["input_values"]), dtype=torch.bool)
             self.forward({"is_last": True, "has_signal": signal, **features}, **settings)
 
-        return fit_batch(self.feature_extractor, run, max_memory, at_most=at_most)
+        return fit_batch(self, self.feature_extractor, run, max_memory, at_most=at_most)
 
     @abstractmethod
     def table_columns(self, values: np.ndarray) -> dict[str, Any]:

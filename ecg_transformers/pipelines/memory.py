@@ -29,7 +29,12 @@ _RESERVE = 150 * _MEGABYTE
 _COPIES = 2
 
 
+# Bytes of the process before the first bounded pass of a pipeline: what a pass leaves to the allocator serves the next.
+_held_before: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+
+
 def fit_batch(
+    pipeline: Any,
     extractor: EcgFeatureExtractor,
     run: Callable[[dict[str, torch.Tensor]], Any],
     max_memory: str | int | None,
@@ -39,7 +44,8 @@ def fit_batch(
     """Choose the number of windows per pass such that the process stays within a given memory.
 
     Args:
-        extractor: Feature extractor of the pipeline.
+        pipeline: Whose passes they are.
+        extractor: Its feature extractor.
         run: One pass over `input_values` and `lead_mask`. The memory of another device than the processor counts too.
         max_memory: Bound for the process, libraries and model included, as in `memory_bytes`; None = no bound.
         at_most: Windows per pass that were asked for.
@@ -52,7 +58,7 @@ def fit_batch(
         return at_most
     limit = memory_bytes(max_memory)
     window = _window_bytes(extractor, run)
-    held = psutil.Process().memory_info().rss + _RESERVE
+    held = _held_before.setdefault(pipeline, psutil.Process().memory_info().rss) + _RESERVE
     if held + window > limit:
         raise ArgumentsError(
             f"max_memory is {max_memory}; libraries, model and a pass of one window need about "

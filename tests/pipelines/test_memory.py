@@ -76,9 +76,21 @@ def test_windows_are_counted_by_the_tensors_of_a_pass(monkeypatch):
         with torch.no_grad():
             layer(features["input_values"]).sum()
 
-    assert fit_batch(extractor, run, "142MB", at_most=1000) == pytest.approx(100, abs=2)
-    assert fit_batch(extractor, run, "135MB", at_most=64) == 64
-    assert fit_batch(extractor, run, None, at_most=1000) == 1000
+    assert fit_batch(run, extractor, run, "142MB", at_most=1000) == pytest.approx(100, abs=2)
+    assert fit_batch(run, extractor, run, "135MB", at_most=64) == 64
+    assert fit_batch(run, extractor, run, None, at_most=1000) == 1000
+
+
+def test_what_an_earlier_pass_left_to_the_allocator_does_not_count_again(monkeypatch):
+    extractor = EcgFeatureExtractor(sampling_rate=100, window_size=1000)
+    held = iter([300 * 10**6, 780 * 10**6])
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda self: SimpleNamespace(rss=next(held)))
+
+    def run(features):
+        return features["input_values"] + 1
+
+    first, second = (fit_batch(run, extractor, run, "800MB", at_most=10**6) for _ in range(2))
+    assert first == second > 1000
 
 
 @pytest.mark.parametrize("command", ["classify", "embed"])

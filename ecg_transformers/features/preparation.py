@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, product
 
 import numpy as np
 import torch
@@ -292,8 +292,8 @@ def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], co
         return
     cures = []
     if strange := [name for name in names if name not in contract.lead_names]:
-        lead = _resembled(strange[0], absent)
-        cures.append(f"treat_as={{{strange[0]!r}: {lead!r}}} takes {strange[0]} for {lead}")
+        name, lead = max(product(strange, absent), key=_likeness)
+        cures.append(f"treat_as={{{name!r}: {lead!r}}} takes {name} for {lead}")
     if not contract.derive_leads and {"I", "II"} <= set(names) and not set(DERIVABLE_LEADS).isdisjoint(absent):
         cures.append("derive_leads=True computes III, aVR, aVL, aVF from I and II")
     if contract.missing_leads == "error" and len(absent) < count:
@@ -308,11 +308,10 @@ def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], co
     )
 
 
-def _resembled(name: str, absent: Sequence[str]) -> str:
-    """The absent lead that a name resembles, as MLII does II and MCL1 V1; else the first."""
-    modified = re.fullmatch(r"MC?L([1-6])", name)
-    alike = [lead for lead in absent if name.endswith(lead) or (modified and lead == f"V{modified[1]}")]
-    return max(alike, key=len, default=absent[0])
+def _likeness(pair: tuple[str, str]) -> int:
+    """How much two names of leads resemble each other, as MLII does II, and MCL1 V1; 0 if they do not."""
+    short, long = sorted((re.sub(r"^MC?L([1-6])$", r"V\1", name) for name in pair), key=len)
+    return len(short) if long.endswith(short) else 0
 
 
 def _close_gaps(

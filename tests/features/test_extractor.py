@@ -735,6 +735,14 @@ class TestUnusualRecordings:
         with pytest.raises(SignalError, match="expected one of error, mask"):
             extractor(eight, missing_leads="zero")
 
+    @pytest.mark.parametrize(
+        ("wanted", "cure"), [("MLII", "'II': 'MLII'"), ("MV1", "'V1': 'MV1'"), ("ES", "'I': 'ES'")]
+    )
+    def test_of_many_leads_the_one_that_resembles_the_missing_one_is_named(self, wanted, cure):
+        holter = EcgFeatureExtractor(sampling_rate=100, window_size=200, lead_names=[wanted])
+        with pytest.raises(LeadError, match=rf"treat_as=\{{{cure}\}}"):
+            holter(EcgRecord(noise(500), 100, STANDARD_LEADS))
+
     def test_a_lead_may_stand_for_another_and_the_checkpoint_remembers_it(self, extractor, tmp_path):
         watch = EcgRecord(noise(500, 1), 100, ["ECG"])
         with pytest.raises(LeadError, match=r"treat_as=\{'ECG': 'I'\} takes ECG for I"):

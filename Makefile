@@ -21,7 +21,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5,onnx,app]'
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,formats,download,hdf5,onnx,app,beats]'
 	@touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed

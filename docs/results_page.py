@@ -21,13 +21,12 @@ from ecg_transformers.evaluation.results.entries import (
 )
 from ecg_transformers.evaluation.results.store import read_results
 from ecg_transformers.publishing.card.beats import beats_table, find_beat_entries
+from ecg_transformers.publishing.card.table import difference_text, find_baseline
 
 __all__ = ["comparable_rows", "read_all_results", "results_figures", "results_page"]
 
 Entry = Mapping[str, Any]
 
-# Entries that agree in these differ in their system only.
-PROTOCOL = ("corpus", "corpus_version", "labels", "evaluate_folds", "metric", "train_folds", "train_fraction", "seed")
 # What may distinguish two rows of one checkpoint and one mode.
 DISTINGUISHING = (*READOUT_FIELDS, "window_seconds", "leads", "split", "seed")
 
@@ -185,18 +184,12 @@ def _training(row: Entry, rows: Sequence[Entry]) -> str:
 
 def _new_weights(row: Entry, entries: Sequence[Entry]) -> str:
     """The score of the same encoder with new weights under the same protocol."""
-    modes = (row["mode"], MODES[row["mode"]].baseline)
-    same = (*PROTOCOL, *READOUT_FIELDS, "checkpoint", "min_positives")
-    for other in entries:
-        if other is not row and other["initialisation"] == "random" and other["mode"] in modes:
-            if not noise_level(other) and all(other.get(name) == row.get(name) for name in same):
-                return f"{other['value']:.3f}"
-    return "-"
+    own = [other for other in entries if other["checkpoint"] == row["checkpoint"] and not noise_level(other)]
+    baseline = find_baseline(row, own)
+    return f"{baseline['value']:.3f}" if baseline else "-"
 
 
 def _difference(row: Entry) -> str:
-    difference = row.get("difference")
-    if not difference:
-        return "-"
-    text = "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**difference)
-    return text if difference["against"] in ("random", "from_scratch") else f"{text} from `{difference['against']}`"
+    against = (row.get("difference") or {}).get("against", "random")
+    other = "" if against in ("random", "from_scratch") else f" from `{against}`"
+    return f"{difference_text(row)}{other}" or "-"

@@ -16,6 +16,7 @@ from functools import partial
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "Architecture",
     "ClassKind",
     "call_after_import",
+    "family_with",
     "register",
     "register_architecture",
 ]
@@ -190,6 +192,24 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("xresnet1d", "Xresnet1d", heads=("encoder", "classifier")),
     )
 }
+
+
+def family_with(kind: str, model_type: str, checkpoint: str | Path, hint: str) -> Architecture:
+    """The family of a checkpoint, which must have a kind of head.
+
+    Args:
+        kind: A name of `CLASS_KINDS`.
+        model_type: Name of the family.
+        checkpoint: For the message.
+        hint: What to do without this head.
+
+    Raises:
+        CheckpointError: It is no family of the table, or has no such head.
+    """
+    row = ARCHITECTURES.get(model_type)
+    if row is None or kind not in row.heads:
+        raise CheckpointError(f"{checkpoint} is a {model_type}, a family without {kind.replace('_', ' ')}. {hint}")
+    return row
 
 
 def register_architecture(row: Architecture) -> None:

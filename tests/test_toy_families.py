@@ -147,5 +147,5 @@ def test_a_family_without_classifier_says_so_in_the_classification_pipeline(tmp_
     model.save_pretrained(tmp_path)
     extractor.save_pretrained(tmp_path)
     for given in ({"model": str(tmp_path)}, {"model": model, "feature_extractor": extractor}):
-        with pytest.raises(CheckpointError, match="toy_autoencoder, a family without a classifier"):
+        with pytest.raises(CheckpointError, match="toy_autoencoder, a family without classifier"):
             pipeline("ecg-classification", **given, device="cpu")

@@ -1,7 +1,6 @@
 """Official checkpoints of other projects to folders of ours: what `ecg-transformers convert` does."""
 
 import inspect
-import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentsError, CheckpointError
+from ..files import replace_folder
 
 if TYPE_CHECKING:
     from ..conversion import Converted, OutputLabels
@@ -102,7 +102,7 @@ def convert_checkpoint(
             converted.source, Path(file), command=_command(kind, file, folder), notes=converted.notes
         )
         (unfinished / TEMPLATE_FILE).write_text(card, encoding="utf-8")
-    os.replace(unfinished, folder)
+    replace_folder(unfinished, folder)
     return converted
 
 

@@ -116,7 +116,7 @@ class PretrainingRun:
 
     def introduction(self) -> str:
         """What the run will do, in a few lines."""
-        plan, model, corpus = self.plan, self.trainer.pretraining_model, self.data.corpus
+        plan, model, corpus = self.plan, self.trainer.pretraining_model, self.data.split.corpus
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
         return "\n".join(
@@ -126,7 +126,7 @@ class PretrainingRun:
                 f"{corpus.info.get('version', '')} ({corpus.hash[:12]})",
                 *(
                     f"{count:,} records of the test folds of {name} are left out"
-                    for name, count in self.data.test_records_left_out.items()
+                    for name, count in self.data.split.test_records_left_out.items()
                 ),
                 *([self.queue_note] if self.queue_note else []),
                 *(model.record_notes(self.data.train.lengths) if hasattr(model, "record_notes") else []),
@@ -161,18 +161,14 @@ class PretrainingData:
     """Records of a pretraining run.
 
     Args:
-        corpus: The whole corpus; several corpora joined.
+        split: The records.
         train: Windows to train on.
         validation: Windows of the validation loss and the probe; None without any.
-        test_records_left_out: Number of records of test folds that are not trained on, by corpus.
-        shares_patients: Whether patients of the training set are in the test set of a named split, too.
     """
 
-    corpus: Corpus
+    split: PretrainingSplit
     train: WindowDataset
     validation: WindowDataset | None
-    test_records_left_out: dict[str, int]
-    shares_patients: bool = False
 
     @property
     def validation_records(self) -> int:
@@ -183,9 +179,9 @@ class PretrainingData:
     def facts(self) -> dict:
         """Facts of `run.json` about the records."""
         return {
-            "corpus": self.corpus.identity,
-            "test_records_left_out": self.test_records_left_out,
-            "shares_patients": self.shares_patients,
+            "corpus": self.split.corpus.identity,
+            "test_records_left_out": self.split.test_records_left_out,
+            "shares_patients": self.split.shares_patients,
             "records": len(self.train),
             "patients": count_patients(self.train.corpus.patient_ids),
             "validation_records": self.validation_records,
@@ -232,8 +228,7 @@ def _load_data(
         )
 
     validation = None if split.validation is None else windows(split.validation)
-    train = windows(split.train)
-    return PretrainingData(split.corpus, train, validation, split.test_records_left_out, split.shares_patients)
+    return PretrainingData(split, windows(split.train), validation)
 
 
 def _split(options: PretrainingArguments, *, validate: bool, seed: int) -> PretrainingSplit:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import CorpusError
+from .labels import label_set
 from .prepared import Corpus
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # Classes of beats; every class but the first is abnormal.
-CLASSES = ("N", "S", "V", "F", "Q")
+CLASSES = label_set("aami").codes
 NUM_FOLDS = 5
 # Seed of the order of the beats: the published order was drawn without one and cannot be repeated.
 PUBLISHED_SEED = 42

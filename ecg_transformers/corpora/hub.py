@@ -7,14 +7,13 @@ stored as differences of neighboring samples and compressed, which takes about h
 import csv
 import json
 import logging
-import os
 import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorpusError
-from ..files import replace_file, write_text
+from ..files import replace_file, replace_folder, write_text
 from .layout import corpus_features
 from .shards import Refusal, ShardReport, write_index
 
@@ -186,7 +185,7 @@ def _fetch(repo_id: str, commit: str, info: dict[str, Any], target: Path) -> Non
     with refused.open(encoding="utf-8", newline="") as rows:
         reports[0].refused = [Refusal(**row) for row in csv.DictReader(rows)]
     write_index(work, reports, info, info["storage"])
-    os.rename(work, target)
+    replace_folder(work, target)
 
 
 def _data_files(files: list[str]) -> list[str]:

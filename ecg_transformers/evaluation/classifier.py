@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSequenceClassification
 
-from ..auto import ARCHITECTURES
+from ..auto import family_with
 from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
@@ -108,10 +108,7 @@ def build_classifier(
             adapted to the window.
     """
     config = AutoConfig.from_pretrained(checkpoint)
-    if "classifier" not in ARCHITECTURES[config.model_type].heads:
-        raise CheckpointError(
-            f"{checkpoint} is a {config.model_type}, a family without a classifier; a probe or a fine-tuning needs one."
-        )
+    family_with("classifier", config.model_type, checkpoint, "A probe or a fine-tuning needs one.")
     if not readout.pooling:
         with torch.device("meta"):
             readout = AutoModel.from_config(config).resolved(readout)

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig
 
-from ..auto import ARCHITECTURES
-from ..errors import CheckpointError, EcgError
+from ..auto import family_with
+from ..errors import EcgError
 from ..inference.aggregation import aggregate_windows
 from ..inference.encode import CheckpointEncoder, EncoderOutput, encode_corpus
 from ..metrics.identification import identified
@@ -91,12 +91,8 @@ def build_identifier(
             initialization=cast(Any, initialization), seed=settings.seed, **options,
         )  # fmt: skip
     config = AutoConfig.from_pretrained(checkpoint)
-    family = ARCHITECTURES[config.model_type].patient_identification
-    if family is None:
-        raise CheckpointError(
-            f"{checkpoint} is a {config.model_type}, a family without patient identification; its embeddings are "
-            "compared as they are with --mode linear_probe."
-        )
+    hint = "Its embeddings are compared as they are with --mode linear_probe."
+    family = family_with("patient_identification", config.model_type, checkpoint, hint).patient_identification
     Readout("cls").write_to(config)  # embeddings are the encoder's own output
     config.num_patients = splits.train.labels.shape[1]
     for name, value in settings.arcface.items():

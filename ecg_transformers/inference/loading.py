@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.utils import logging
 
-from ..auto import ARCHITECTURES
+from ..auto import family_with
 from ..errors import CheckpointError, EcgError
 
 __all__ = ["checkpoint_errors", "load_anomaly_detector", "quiet_loading"]
@@ -49,14 +49,9 @@ def load_anomaly_detector(checkpoint: str | Path, **kwargs: Any) -> Any:
         CheckpointError: The family has no anomaly detection.
     """
     config = AutoConfig.from_pretrained(checkpoint)
-    row = ARCHITECTURES.get(config.model_type)
-    kind = None if row is None else row.anomaly_detection
-    if kind is None:
-        raise CheckpointError(
-            f"{checkpoint} is a {config.model_type}, a family without anomaly detection. Expected a checkpoint of "
-            "beats (beatgan, si_beatgan); for labels use ecg-classification."
-        )
-    return kind.from_pretrained(checkpoint, **kwargs)
+    hint = "Expected a checkpoint of beats (beatgan, si_beatgan); for labels use ecg-classification."
+    row = family_with("anomaly_detection", config.model_type, checkpoint, hint)
+    return row.anomaly_detection.from_pretrained(checkpoint, **kwargs)
 
 
 def _refuse_missing_folder(folder: Path) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 
-from ..auto import ARCHITECTURES
-from ..errors import CheckpointError
+from ..auto import ARCHITECTURES, family_with
 from ..modeling import EcgPreTrainedModel
 from .files import EcgPipeline
 from .labels import LabelPipeline
@@ -73,10 +72,8 @@ class EcgClassificationPipeline(EcgPipeline, LabelPipeline):
 
     def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         if not _has_classifier(model.config):
-            raise CheckpointError(
-                f"the checkpoint is a {model.config.model_type}, a family without a classifier. Expected a fine-tuned "
-                "classifier of another family; for embeddings use ecg-feature-extraction."
-            )
+            hint = "Expected a classifier of another family; for embeddings use ecg-feature-extraction."
+            family_with("classifier", model.config.model_type, "the checkpoint", hint)
         super().__init__(model, *args, **kwargs)
 
     def table_columns(self, values: np.ndarray) -> dict[str, Any]:

@@ -2,19 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import ModelOutput, logging
 
 from .protocol import PretrainingModel
-from .schedules import PlateauAfterWarmup
 
-if TYPE_CHECKING:
-    from .trainer import EcgTrainer
-
-__all__ = ["ClockCallback", "HookCallback", "LogAtSave", "LossCallback", "ResumedEarlyStopping", "StepCallback"]
+__all__ = ["ClockCallback", "HookCallback", "LogAtSave", "LossCallback", "ResumedEarlyStopping"]
 
 logger = logging.get_logger(__name__)
 
@@ -53,52 +49,6 @@ class LossCallback(TrainerCallback):
             the name is not there) and logged under its name.
         """
         return None
-
-
-class StepCallback(TrainerCallback):
-    """What `EcgTrainer` needs at fixed places: its first step, epoch of the sampler, micro-batch, plateau's warm-up.
-
-    Args:
-        trainer: The Trainer to keep up to date.
-    """
-
-    def __init__(self, trainer: "EcgTrainer"):
-        self.trainer = trainer
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        """End a run that was resumed at its last step before it takes another one."""
-        self.trainer.first_step = state.global_step
-        if state.global_step >= state.max_steps:
-            logger.warning(f"all {state.max_steps} steps are done: nothing is left to train.")
-            control.should_training_stop = True
-        return control
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Give the sampler the epoch; Trainer and accelerate do not reach it in every set-up."""
-        if self.trainer.epoch_sampler is not None:
-            self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """The first micro-batch of a step follows."""
-        self.trainer.micro_step = 0
-
-    def on_substep_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Another micro-batch of the same step follows."""
-        self.trainer.micro_step += 1
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Count the step for the plateau's warm-up."""
-        scheduler = self.trainer.plateau_scheduler
-        if isinstance(scheduler, PlateauAfterWarmup):
-            scheduler.finish_train_step()
 
 
 class HookCallback(TrainerCallback):

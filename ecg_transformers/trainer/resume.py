@@ -1,7 +1,6 @@
 """Checkpoints that are whole or do not count: written aside, synced, renamed, marked; the newest whole one is found."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from safetensors import safe_open
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from ..errors import CheckpointError
-from ..files import sync, write_text
+from ..files import replace_folder, sync, write_text
 
 __all__ = [
     "MARKER",
@@ -48,8 +47,7 @@ def seal_checkpoint(unfinished: str | Path, final: str | Path) -> None:
         sync(file)
         sizes[file.relative_to(unfinished).as_posix()] = file.stat().st_size
     sync(unfinished)
-    remove_checkpoint(final)
-    os.replace(unfinished, final)
+    replace_folder(unfinished, final)
     sync(final.parent)
     write_text(final / MARKER, json.dumps({"files": sizes}, indent=1))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.optimization import get_scheduler
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
@@ -19,7 +19,7 @@ from transformers.utils import logging
 from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from ..inference.loading import quiet_loading
-from .callbacks import LogAtSave, StepCallback
+from .callbacks import LogAtSave
 from .data import EpochSampler, WindowDataset, check_dataset, identity_collator
 from .draws import step_seed
 from .published_schedules import published_factor
@@ -100,7 +100,7 @@ class EcgTrainer(Trainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            callbacks=[StepCallback(self), *(callbacks or [])],
+            callbacks=[_StepCallback(self), *(callbacks or [])],
             **kwargs,
         )
         if self.args.n_gpu > 1:
@@ -337,3 +337,49 @@ class EcgTrainer(Trainer):
             self.core_model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+
+class _StepCallback(TrainerCallback):
+    """What `EcgTrainer` needs at fixed places: its first step, epoch of the sampler, micro-batch, plateau's warm-up.
+
+    Args:
+        trainer: The Trainer to keep up to date.
+    """
+
+    def __init__(self, trainer: EcgTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """End a run that was resumed at its last step before it takes another one."""
+        self.trainer.first_step = state.global_step
+        if state.global_step >= state.max_steps:
+            logger.warning(f"all {state.max_steps} steps are done: nothing is left to train.")
+            control.should_training_stop = True
+        return control
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the sampler the epoch; Trainer and accelerate do not reach it in every set-up."""
+        if self.trainer.epoch_sampler is not None:
+            self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The first micro-batch of a step follows."""
+        self.trainer.micro_step = 0
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Another micro-batch of the same step follows."""
+        self.trainer.micro_step += 1
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the step for the plateau's warm-up."""
+        scheduler = self.trainer.plateau_scheduler
+        if isinstance(scheduler, PlateauAfterWarmup):
+            scheduler.finish_train_step()

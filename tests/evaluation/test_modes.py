@@ -270,5 +270,5 @@ def test_attention_is_no_linear_probe(checkpoint, extractor, splits):
 def test_a_family_without_a_classifier_is_refused_by_name(checkpoint, splits, monkeypatch):
     row = replace(ARCHITECTURES["mae_moco"], heads=("encoder", "pretraining"))
     monkeypatch.setitem(ARCHITECTURES, "mae_moco", row)
-    with pytest.raises(CheckpointError, match="is a mae_moco, a family without a classifier"):
+    with pytest.raises(CheckpointError, match="is a mae_moco, a family without classifier"):
         build_classifier(checkpoint, splits.task)

@@ -18,7 +18,7 @@ from .results import (
     varying_fields,
 )
 
-__all__ = ["results_table", "score_text"]
+__all__ = ["difference_text", "find_baseline", "results_table", "score_text"]
 
 Entry = Mapping[str, Any]
 Row = Mapping[str, Entry]
@@ -112,9 +112,9 @@ def _columns(
         entries = [row.get(role) for row in rows]
         title = _fold_text(role, shown)
         columns[title] = [score_text(one) if one else "-" for one in entries]
-        if any(baselines := [_baseline(one, main) if one else "" for one in entries]):
+        if any(baselines := [_baseline_text(one, main) if one else "" for one in entries]):
             columns["baseline" if role == found[0] else f"baseline, {role}"] = [cell or "-" for cell in baselines]
-        if any(differences := [_difference(one) if one else "" for one in entries]):
+        if any(differences := [difference_text(one) if one else "" for one in entries]):
             title = "paired difference" if role == found[0] else f"paired difference, {role}"
             columns[title] = [cell or "-" for cell in differences]
     numbers = {source: str(number) for number, source in enumerate(sources, 1)}
@@ -123,22 +123,33 @@ def _columns(
     return columns
 
 
-def _baseline(entry: Entry, main: Sequence[Entry]) -> str:
-    """The score of the same encoder from random weights under the same protocol."""
+def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
+    """The same encoder from random weights under the same protocol; `None` if it was not evaluated.
+
+    Args:
+        entry: Entry of `results.json`.
+        entries: Entries of the same checkpoint.
+    """
     modes = {entry["mode"], MODES[entry["mode"]].baseline if entry["mode"] in MODES else None}
-    for other in main:
+    for other in entries:
         if other is not entry and other["initialisation"] == "random" and other["mode"] in modes:
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
-                kind = "random weights" if other["mode"] == entry["mode"] else mode_title(other["mode"])
-                return f"{other['value']:.3f} ({kind})"
-    return ""
+                return other
+    return None
 
 
-def _difference(entry: Entry) -> str:
-    difference = entry.get("difference")
-    if not difference:
+def _baseline_text(entry: Entry, main: Sequence[Entry]) -> str:
+    baseline = find_baseline(entry, main)
+    if baseline is None:
         return ""
-    return f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+    kind = "random weights" if baseline["mode"] == entry["mode"] else mode_title(baseline["mode"])
+    return f"{baseline['value']:.3f} ({kind})"
+
+
+def difference_text(entry: Entry) -> str:
+    """The paired difference of an entry with its interval, e.g. `"+0.012 (+0.004 to +0.020)"`; empty without one."""
+    difference = entry.get("difference")
+    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**difference) if difference else ""
 
 
 def _source(entry: Entry) -> str:

@@ -12,6 +12,20 @@ __all__ = ["TASKS", "summary", "usage_blocks"]
 # Task of the pipeline that a published folder brings along, by published head.
 TASKS = {head: remote.task for head, remote in PIPELINES.items()}
 
+# Calls of the package's own pipeline, by published head.
+PIPELINE_CALLS = {
+    "classifier": (
+        'classify = pipeline("ecg-classification"',
+        'found = classify("my_record")                           # WFDB, CSV, NPY ...; a list of results for a list',
+        'found[0]                                                # {"label", "name", "score", "positive"}, best first',
+    ),
+    "anomaly_detection": (
+        'find = pipeline("ecg-anomaly-detection"',
+        'beats = find("my_record")                           # a row per beat: peak, score, anomalous, heat ...',
+        'beats = find("my_record", calibrate="record")       # threshold scaled to the recording',
+    ),
+}
+
 # More labels than these are listed in a part that unfolds.
 LISTED_LABELS = 12
 
@@ -51,9 +65,9 @@ def usage_blocks(facts: CardFacts) -> str:
     """
     classifier = facts.head == "classifier"
     blocks = [_installation(facts)]
-    blocks += [_code(_pipeline(facts)), _answer(facts), "Model and feature extractor:"] if classifier else []
-    if facts.head == "anomaly_detection" and facts.takes_peaks:
-        blocks += [_code(_beat_pipeline(facts)), "Model and feature extractor:"]
+    if classifier or (facts.head == "anomaly_detection" and facts.takes_peaks):
+        answer = [_answer(facts)] if classifier else []
+        blocks += [_code(_pipeline(facts)), *answer, "Model and feature extractor:"]
     blocks += [_code(_with_package(facts))]
     if facts.has_code:
         blocks += ["Without the package (runs the code in this folder; read it first):", _code(_without_package(facts))]
@@ -82,24 +96,13 @@ def _installation(facts: CardFacts) -> str:
 
 
 def _pipeline(facts: CardFacts) -> list[str]:
+    opened, *calls = PIPELINE_CALLS[facts.head]
     return [
         "import ecg_transformers",
         "from transformers import pipeline",
         "",
-        f'classify = pipeline("ecg-classification", model="{facts.checkpoint}")',
-        'found = classify("my_record")                           # WFDB, CSV, NPY ...; a list of results for a list',
-        'found[0]                                                # {"label", "name", "score", "positive"}, best first',
-    ]
-
-
-def _beat_pipeline(facts: CardFacts) -> list[str]:
-    return [
-        "import ecg_transformers",
-        "from transformers import pipeline",
-        "",
-        f'find = pipeline("ecg-anomaly-detection", model="{facts.checkpoint}")',
-        'beats = find("my_record")                           # a row per beat: peak, score, anomalous, heat ...',
-        'beats = find("my_record", calibrate="record")       # threshold scaled to the recording',
+        f'{opened}, model="{facts.checkpoint}")',
+        *calls,
     ]
 
 

@@ -162,7 +162,7 @@ class Benchmark:
         found = [systems[0]]
         for name in system.against:
             named = [one for one in systems if one.name == name]
-            found.append(next((one for one in named if one.mode is system.mode), named[0]))
+            found += [one for one in named if one.mode is system.mode][:1] or named[:1]
         return [one for one in dict.fromkeys(found) if one is not system]
 
     def _finished(self, run: PlannedRun, system: System) -> PlannedRun | None:

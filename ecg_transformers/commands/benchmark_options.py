@@ -19,6 +19,9 @@ class BenchmarkArguments:
         group="Data",
         required=True,
     )
+    only: list[str] | None = option(
+        None, help="Names of the systems to run and compare. Default: all of CONFIG.", group="Data"
+    )
     corpus: str = option("", help="Folder of the prepared corpus (training/prepare.py).", group="Data", required=True)
     output_dir: str = option("", help="Folder of the runs and the table.", required=True)
     labels: list[str] = option(default_factory=lambda: ["all"], help="Label sets of the corpus.", group="Data")

@@ -283,8 +283,8 @@ def plan_runs(
         corpus: The corpus.
 
     Raises:
-        ArgumentsError: Settings that `training/finetune.py` would refuse, two systems of one name and mode, or a
-            comparison with a system that is not there.
+        ArgumentsError: Settings that `training/finetune.py` would refuse, two systems of one name and mode, or the
+            name of a system that is not there.
         CorpusError: The corpus has no such label set.
     """
     for labels in arguments.labels:
@@ -310,6 +310,10 @@ def plan_runs(
             raise ArgumentsError(
                 f"system {run.system.name}: against has {unknown[0]!r}; expected names of systems: {', '.join(names)}."
             )
+    if arguments.only is not None:
+        if unknown := [name for name in arguments.only if name not in names]:
+            raise ArgumentsError(f"only has {unknown[0]!r}; expected names of systems: {', '.join(names)}.")
+        runs = [run for run in runs if run.system.name in arguments.only]
     # A first table with one seed comes early; further seeds make it firmer.
     return sorted(runs, key=lambda run: arguments.seeds.index(run.seed))
 

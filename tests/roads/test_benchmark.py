@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from ecg_transformers.errors import ArgumentsError
+
 from ..conftest import CONFIGS, script
 from .conftest import make_checkpoint, synthetic_corpus
 
@@ -155,6 +157,22 @@ def test_a_run_is_what_finetune_does_also_after_a_kill(finished, folder, tmp_pat
     assert "--seed=1" in command
 
 
+def test_named_systems_alone_run_and_are_compared(finished, folder, monkeypatch):
+    out, _, _, _ = finished
+    said = []
+    main = said_by(monkeypatch, said)
+    settings = json.loads((folder / "benchmark.yaml").read_text())
+    settings["systems"][1]["against"] = "net"
+    (folder / "against.yaml").write_text(json.dumps(settings))
+    words = [str(folder / "against.yaml"), "--output_dir", str(out)]
+    printed = call(main, [*words, "--only", "probe"], said)
+    assert "2 runs, 2 done, 0 to do" in printed
+    assert " net " not in printed
+    assert printed.endswith("exit 0")
+    with pytest.raises(ArgumentsError, match="only has 'prob'; expected names of systems: net, probe"):
+        main([*words, "--only", "prob"])
+
+
 def test_a_failure_is_reported_and_the_others_go_on(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "tiny-ecg", tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no tensors")
@@ -197,7 +215,7 @@ def test_the_shipped_configurations_can_be_read():
     assert arguments.label_efficiency == [0.0115, 1, 2, 4, 8]
     assert common["dataloader_drop_last"] is False
     tries = [system["name"].split(",")[0] for system in arguments.systems]
-    assert tries.count("xresnet1d50") == tries.count("SimCLR") == 3
+    assert tries.count("xresnet1d50") == tries.count("SimCLR") == 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ CODE = ecg_transformers training tests benchmarks docs/*.py apps examples/*.py
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-portable test-slow test-floor lint types docs notebooks clean
+.PHONY: demo test suite test-portable test-slow test-floor lint types docs notebooks clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 demo") if sys.version_info < (3, 11) else None'
@@ -34,7 +34,11 @@ demo: $(VENV)/.installed
 # Two workers on two cores: each test process computes with one thread.
 test test-portable test-slow test-floor: export OMP_NUM_THREADS = 1
 
-test: $(VENV)/.test-installed lint types
+# Types are checked while the suite starts.
+test: $(VENV)/.test-installed lint
+	@$(MAKE) --no-print-directory -j 2 types suite
+
+suite: $(VENV)/.test-installed
 	$(PY) tests/conformance/fetch_sources.py
 	$(PY) -m pytest -n 2 --dist loadscope -q
 
@@ -58,9 +62,7 @@ notebooks: $(VENV)/.test-installed
 test-portable: export ATEN_CPU_CAPABILITY = avx2
 test-portable: export ONEDNN_MAX_CPU_ISA = AVX2
 test-portable: export MKL_ENABLE_INSTRUCTIONS = AVX2
-test-portable: $(VENV)/.test-installed
-	$(PY) tests/conformance/fetch_sources.py
-	$(PY) -m pytest -n 2 --dist loadscope -q
+test-portable: suite
 
 test-slow: $(VENV)/.test-installed
 	$(PY) -m pytest -m slow -q

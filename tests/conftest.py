@@ -35,6 +35,18 @@ def script(name: str):
     return module
 
 
+def count(module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def drawn(model, x, seed=2) -> dict:
+    """Inputs of a pretraining model with everything that it draws."""
+    from ecg_transformers.augmentations.row_generator import RowGenerator
+
+    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The tiny real recordings that ship with the tests."""

@@ -20,6 +20,8 @@ from ecg_transformers.corpora import CORPORA
 from ecg_transformers.evaluation.results.entries import mode_title
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
+from . import fresh
+
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = [
@@ -46,14 +48,7 @@ def blocks(language: str, *pages: Path) -> list[str]:
 
 def test_python_blocks_run_in_order_as_printed(tmp_path):
     code = "\n".join(blocks("python")).replace('"runs/', f'"{tmp_path}/')
-    finished = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    finished = fresh.run([sys.executable, "-W", "ignore", "-c", code], cwd=REPOSITORY)
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert "100 Hz" in finished.stdout
     # The comment below the snippet is what it prints.
@@ -78,14 +73,11 @@ def test_blocks_of_how_to_pages_run_in_order_as_printed(tmp_path):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / "runs").mkdir()
     pages = [REPOSITORY / "docs" / page for page in ("index.md", "windows.md", "leads.md", *HOW_TO)]
-    finished = subprocess.run(
+    finished = fresh.run(
         [sys.executable, "-W", "ignore", REPOSITORY / "tests" / "run_pages.py", *pages],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TRANSFORMERS_VERBOSITY": "error"},
-        capture_output=True,
-        text=True,
         timeout=580,
-        check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     # A comment beside print(...) is what it prints, up to a colon or three dots.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from . import fresh
+
 # What `import ecg_transformers` may cost beyond Transformers' own import, in seconds.
 FLOOR = 0.3
 ATTEMPTS = 4
@@ -64,12 +66,12 @@ print(json.dumps([shapes, sorted(blocked & set(sys.modules))]))
 """
 
 
-def fresh_process(code: str, *arguments: str):
-    """What a program prints as JSON in its last line, run in a process of its own."""
+def fresh_process(code: str, *arguments: str, run=subprocess.run):
+    """What a program prints as JSON in its last line, run in a process of its own; `fresh.run`: with torch imported."""
     # With compiled files, as after an installation, whatever the tests themselves run under.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-c", code, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    result = run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -85,7 +87,7 @@ def test_the_import_costs_at_most_its_floor_and_loads_nothing_heavy():
 
 
 def test_inference_needs_no_training_libraries(tmp_path):
-    shapes, loaded = fresh_process(INFERENCE, str(tmp_path))
+    shapes, loaded = fresh_process(INFERENCE, str(tmp_path), run=fresh.run)
     assert shapes == [[2, 32], [2, 3]]
     assert not loaded
 
@@ -177,9 +179,9 @@ print(json.dumps([AutoConfig.for_model(name).model_type for name in ("swin1d", "
 
 
 def test_a_family_that_joins_before_transformers_is_imported_replaces_no_other():
-    assert fresh_process(JOINED) == ["swin1d", "mae_moco"]
+    assert fresh_process(JOINED, run=fresh.run) == ["swin1d", "mae_moco"]
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_families_are_registered_in_whatever_order_the_packages_are_imported(order):
-    assert fresh_process(REGISTERED, order) is False
+    assert fresh_process(REGISTERED, order, run=fresh.run) is False

@@ -2,13 +2,14 @@
 
 import logging
 import os
-import subprocess
 import sys
 
 import pytest
 from transformers.utils import logging as library
 
 import ecg_transformers  # noqa: F401
+
+from . import fresh
 
 # One module that uses Transformers' logger, one that uses the standard library's, one of the numpy-only part.
 NAMES = ("ecg_transformers.trainer.resume", "ecg_transformers.corpora.splits", "ecg_transformers.signals.record")
@@ -56,7 +57,7 @@ def test_the_handlers_of_transformers_are_used(name):
 def output_under(level: str | None) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "TRANSFORMERS_VERBOSITY"}
     environment |= {} if level is None else {"TRANSFORMERS_VERBOSITY": level}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    done = fresh.run([sys.executable, "-c", SCRIPT], env=environment)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

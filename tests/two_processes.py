@@ -9,6 +9,8 @@ import torch.distributed as dist
 
 from ecg_transformers.objectives.gather import world_size
 
+from .fresh import without_main
+
 
 def one_rank(rank: int, check: Callable[[int], None], meeting_point: str) -> None:
     torch.set_num_threads(1)
@@ -21,4 +23,6 @@ def one_rank(rank: int, check: Callable[[int], None], meeting_point: str) -> Non
 def run_in_two_processes(check: Callable[[int], None]) -> None:
     """Call a function of a test module with the rank in each of two processes; what one raises is raised here."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(one_rank, (check, (Path(folder) / "group").as_uri()), nprocs=2)
+        arguments = (check, (Path(folder) / "group").as_uri())
+        with without_main():
+            torch.multiprocessing.start_processes(one_rank, arguments, nprocs=2, start_method="forkserver")

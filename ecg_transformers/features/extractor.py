@@ -5,6 +5,7 @@ from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import signature
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -113,9 +114,9 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
     @property
     def contract(self) -> SignalContract:
         """The attributes as one validated object; raises an error if an attribute was set to an invalid value."""
-        values = tuple(getattr(self, name) for name in FIELD_NAMES)
+        values = _field_values(self)
         try:
-            return _contract(tuple(_hashable(value) for value in values))
+            return _contract(tuple([value if type(value) in _HASHABLE else _hashable(value) for value in values]))
         except TypeError:  # an attribute was set to an array
             return _contract.__wrapped__(values)
 
@@ -375,6 +376,9 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple(value.items())
     return tuple(value) if isinstance(value, list) else value
+
+
+_field_values, _HASHABLE = attrgetter(*FIELD_NAMES), {int, float, str, bool, tuple, type(None)}
 
 
 @lru_cache(maxsize=256)

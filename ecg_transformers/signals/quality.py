@@ -126,8 +126,11 @@ def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
     order = ranges.argsort()
     if not (ranges[order[(ranges.size - 1) // 2]] <= HIGH_MIDDLE_SWING and ranges[order[-1]] <= _MAX_MIDDLE_SWING):
         return False
-    largest = typical_swings(signal[order[-1:]], sampling_rate)
-    return bool(largest.size and largest[-1] >= LOW_LARGEST_SWING)
+    piece = min(max(round(_SWING_SECONDS * sampling_rate), 1), signal.shape[1])
+    count = signal.shape[1] // piece
+    pieces = signal[order[-1], : count * piece].reshape(count, piece)
+    # The median is not smaller than what more than half of them reach.
+    return 2 * np.count_nonzero(pieces.max(axis=1) - pieces.min(axis=1) >= LOW_LARGEST_SWING) > count
 
 
 def amplitude_fault(

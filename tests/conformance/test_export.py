@@ -6,6 +6,21 @@ from torch.export import Dim
 
 from ecg_transformers.exporting.graph import recurrent_layers
 
+from ..testers.tester import testers
+
+
+def forward_pass(tester):
+    """What makes its graph: the code of the encoder, and of its backbone."""
+    return tester.architecture.encoder.forward, tester.config_fields.get("backbone_config", {}).get("model_type")
+
+
+@pytest.fixture(autouse=True)
+def one_of_each_backbone(tester):
+    """Families that train any backbone have one forward pass: each backbone is exported once."""
+    alike = [make for make in testers().values() if forward_pass(make()) == forward_pass(tester)]
+    if forward_pass(tester)[1] and alike[0] is not type(tester):
+        pytest.skip(f"exported as {alike[0].__name__}")
+
 
 def exported(tester, kernel: str, dynamic_shapes=None):
     if kernel == "sdpa" and not tester.has_attentions:

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import unittest
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
@@ -94,6 +95,15 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
             common_properties=["num_leads", "sampling_rate", "window_size", "hidden_size"],
             **fields,
         )
+
+    @contextmanager
+    def subTest(self, msg=None, **parameters):
+        """Name the case in the error: there is one for each tensor, and a report of each takes longer than it."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"{msg or ''} {parameters or ''}")
+            raise
 
     def _enter(self, patch):
         patch.start()

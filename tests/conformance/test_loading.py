@@ -116,7 +116,7 @@ def test_the_same_parameters_are_trained_after_every_way_of_loading(tester, mode
         folder = tmp_path / source.__name__
         tester.trained(source).save_pretrained(folder)
         assert trainable(model_class.from_pretrained(folder)) == want
-        assert trainable(model_class.from_pretrained(folder, dtype=torch.bfloat16)) == want
+    assert trainable(model_class.from_pretrained(tmp_path / model_class.__name__, dtype=torch.bfloat16)) == want
 
 
 def test_the_encoder_loads_whole_from_every_checkpoint(tester, model_class, tmp_path):

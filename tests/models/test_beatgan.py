@@ -14,13 +14,10 @@ from ecg_transformers.errors import CheckpointError
 from ecg_transformers.features.agreement import check_contract
 from ecg_transformers.objectives.progress import Progress
 
+from ..conftest import count
 from .beats import SMALL, beatgan, beats
 
 STEP = Progress(0, 10, 0.0)
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from ecg_transformers import CpcConfig, CpcFeatureExtractor, CpcForPreTraining, 
 from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError, LeadError, SignalError
 
+from ..conftest import count, drawn
+
 SMALL = {
     "encoder_sizes": [6, 8], "encoder_kernel_sizes": [4, 3], "encoder_strides": [2, 1], "hidden_size": 10,
     "window_size": 100, "offsets": [2], "num_negatives": 5,
@@ -23,14 +25,6 @@ def tiny(**changes):
 
 def records(batch=6, samples=100):
     return torch.randn(batch, 12, samples, generator=torch.Generator().manual_seed(1))
-
-
-def drawn(model, x, seed=2):
-    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_published_sizes():

@@ -10,11 +10,9 @@ from ecg_transformers import EcgVitConfig, EcgVitModel, MaeMocoConfig, MaeMocoMo
 from ecg_transformers.inference.encode import embed_windows
 from ecg_transformers.readout import Readout
 
+from ..conftest import count
+
 HUB = Path(__file__).parents[2] / "hub" / "mae-moco-ecg"
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_the_default_is_the_small_transformer_of_moco_v3():

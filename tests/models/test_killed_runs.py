@@ -1,22 +1,20 @@
 """Runs of BeatGAN, SI-BeatGAN and V2 that were killed in either phase or while saving end like those that were not."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from .. import fresh
 from .killed_runs import PLACES, STEPS, SYSTEMS
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.killed_runs", str(folder)], capture_output=True, text=True, timeout=280
-    )
+    done = fresh.run([sys.executable, "-m", f"{__package__}.killed_runs", folder], cwd=fresh.ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

@@ -17,6 +17,7 @@ from ecg_transformers.features.steps import patchify
 from ecg_transformers.objectives.masking import random_patch_mask, select_patches
 from ecg_transformers.objectives.progress import Progress
 
+from ..conftest import count
 from ..testers.mae_moco import SIZES
 
 TINY = {
@@ -43,10 +44,6 @@ def records(batch=4, seed=1, **changes):
 
 def with_draws(model, x, seed=2):
     return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_published_size_has_the_published_parameter_counts():

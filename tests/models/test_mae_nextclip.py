@@ -19,6 +19,7 @@ from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.signals.synthesis import synthesize_record
 
+from ..conftest import count
 from ..testers.mae_moco import SIZES
 
 TINY = {
@@ -41,10 +42,6 @@ def records(batch=4, samples=200):
 
 def with_draws(model, x, seed=2, **masks):
     return model.apply_draws({"input_values": x, **masks}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_published_size_has_the_published_counts_and_no_part_of_the_contrast():

@@ -12,6 +12,8 @@ from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.objectives.progress import Progress
 
+from ..conftest import count
+
 BACKBONES = {
     "ecg_vit": {
         "model_type": "ecg_vit", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -40,10 +42,6 @@ def records(batch=6):
 
 def with_draws(model, x, seed=2):
     return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.fixture(params=BACKBONES)

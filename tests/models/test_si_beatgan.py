@@ -13,9 +13,9 @@ from ecg_transformers import (
     SiBeatganForAnomalyDetection,
     SiBeatganForPreTraining,
 )
-from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 
+from ..conftest import drawn
 from .beats import ALONE, SMALL, V2, beatgan, beats, si_beatgan, teacher
 
 TERMS = ("output", "latent", "feature", "attention", "score")
@@ -203,10 +203,6 @@ def test_what_a_teacher_must_be_is_said(tmp_path):
 
 
 # ---- V2 ------------------------------------------------------------------------------------------------------------
-
-
-def drawn(model, x, seed=2):
-    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
 
 
 @pytest.mark.parametrize("contrast_on", ["latent", "discriminator"])

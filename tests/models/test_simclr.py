@@ -18,6 +18,8 @@ from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.objectives.progress import Progress
 from ecg_transformers.publishing import publish
 
+from ..conftest import count, drawn
+
 BACKBONES = {
     "xresnet1d": {"model_type": "xresnet1d", "stem_sizes": [4, 8], "depths": [1, 2], "width": 4},
     "mae_moco": {
@@ -36,14 +38,6 @@ def tiny(backbone="xresnet1d", **changes):
 
 def records(batch=6, samples=100):
     return torch.randn(batch, 12, samples, generator=torch.Generator().manual_seed(1))
-
-
-def drawn(model, x, seed=2):
-    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_published_sizes_and_starts():

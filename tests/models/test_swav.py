@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from ecg_transformers import SwavConfig, SwavForPreTraining
-from ecg_transformers.augmentations.row_generator import RowGenerator
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.objectives.progress import Progress
 from ecg_transformers.objectives.sinkhorn import assignment_codes
+
+from ..conftest import count, drawn
 
 BACKBONE = {"model_type": "xresnet1d", "stem_sizes": [4, 8], "depths": [1, 2], "width": 4}
 SMALL = {
@@ -38,14 +39,6 @@ def codes(monkeypatch):
 
 def records(batch=8):
     return torch.randn(batch, 12, 100, generator=torch.Generator().manual_seed(1))
-
-
-def drawn(model, x, seed=2):
-    return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_published_sizes():

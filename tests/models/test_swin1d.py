@@ -11,9 +11,7 @@ from ecg_transformers.inference.encode import embed_windows
 from ecg_transformers.readout import Readout
 from ecg_transformers.trainer.trainer import EcgTrainer
 
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+from ..conftest import count
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from .. import fresh
 from ..testers.mae_moco import SIZES
 from .hub_server import serve
 
@@ -52,6 +55,15 @@ RESULTS = [
     entry(mode="fine_tune", value=0.9, low=0.89, high=0.91),
     entry(labels="all", value=0.8, low=0.78, high=0.82, num_labels=68, records=2183),
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_processes():
+    """Published folders are opened in forked processes; `tests/roads/test_publish.py` has the command as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        forked = SimpleNamespace(run=fresh.run, TimeoutExpired=subprocess.TimeoutExpired)
+        patch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", forked)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -133,14 +145,10 @@ def in_process(tmp_path_factory):
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "OMP_NUM_THREADS": "1",
         } | variables
-        done = subprocess.run(
+        done = fresh.run(
             [sys.executable, "-P", "-c", head + textwrap.dedent(code)],
-            capture_output=True,
-            text=True,
             env=environment,
             cwd=cwd or modules,
-            timeout=280,
-            check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,7 +1,6 @@
 """A family whose only model returns a score and a reconstruction: it names its golden outputs and card sections."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from ecg_transformers.errors import CheckpointError
 from ecg_transformers.publishing import export, publish
 from ecg_transformers.publishing.inspection import inspect_checkpoint
 
+from .. import fresh
 from .conftest import WITHOUT_PACKAGE
 
 ROW = Architecture("toy_score", "ToyScore", heads=("anomaly_detection",), package="tests.toys.toy_score")
@@ -92,5 +92,5 @@ def test_a_card_without_sections_of_its_own_describes_the_published_head(run, re
     )
     script = tmp_path / "as_in_the_card.txt"
     script.write_text(f"{WITHOUT_PACKAGE}{lines}\nassert output.score.ndim == 1\n")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=folder.parent, timeout=240)
+    done = fresh.run([sys.executable, script], cwd=folder.parent)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from ecg_transformers.errors import ArgumentsError, CheckpointError, EcgError
 
+from .. import fresh
 from ..conftest import CONFIGS, ROOT, script
 from .conftest import make_checkpoint, small_definition
 
@@ -142,15 +142,16 @@ def test_levels_of_noise_leave_entries_a_table_and_a_picture(corpus, checkpoint,
 
 
 def test_accelerate_launch_runs_the_attentive_probe(corpus, checkpoint, tmp_path):
-    accelerate = Path(sys.executable).with_name("accelerate")
-    launch = f"{accelerate} launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    accelerate = f"{sys.executable} -m accelerate.commands.launch"
+    launch = f"{accelerate} --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
     words = (
         f"training/finetune.py --model {checkpoint} --corpus {corpus} --mode attentive_probe --output_dir {tmp_path}"
     )
-    finished = subprocess.run(
+    finished = fresh.run(
         [*launch.split(), *words.split(), "--no_baseline", "--resamples", "50"],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert json.loads((tmp_path / "config.json").read_text())["pooling"] == "attention"
     assert "Traceback" not in finished.stderr

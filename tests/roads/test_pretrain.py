@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 
@@ -12,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from .. import fresh
 from ..conftest import CONFIGS, ROOT
 from .conftest import small_corpus
 
@@ -64,22 +63,17 @@ def assert_same_run(first, second):
 
 def start(corpus, folder, *more):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words(corpus, folder, *more)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return fresh.start([sys.executable, SCRIPT, *words(corpus, folder, *more)], env=environment)
 
 
 def kill_when(process, condition, patience=120.0):
     until = time.monotonic() + patience
     while not condition():
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(pretrain, corpus, straight, tmp_path):

@@ -2,53 +2,23 @@
 
 from typing import ClassVar
 
-from .mae_moco import MaeMocoTester
-from .tester import EcgModelTester
-from .xresnet1d import Xresnet1dTester
+from .simclr import SimclrTester, SimclrXresnet1dTester
 
 
-class ByolTester(EcgModelTester):
-    """A backbone that takes an attention mask; whole windows are made views of, so none is given here."""
+class ByolTester(SimclrTester):
+    """The backbone of the tester of SimCLR."""
 
     model_type = "byol"
-    config_fields: ClassVar = {
-        "backbone_config": {"model_type": "mae_moco"},
-        **MaeMocoTester.config_fields,
-        "projector_hidden_size": 12,
-        "projection_size": 6,
-        "predictor_hidden_size": 12,
-    }
-    input_shape = MaeMocoTester.input_shape
-    num_hidden_layers = MaeMocoTester.num_hidden_layers
-    seq_length = MaeMocoTester.seq_length
-    hidden_size = MaeMocoTester.hidden_size
-    num_attention_heads = MaeMocoTester.num_attention_heads
-    takes_attention_mask = False
+    config_fields: ClassVar = {**SimclrTester.config_fields, "predictor_hidden_size": 12}
     twins: ClassVar = {"momentum_encoder": "byol", "momentum_projector": "projector"}
-    feature_extractor_fields: ClassVar = MaeMocoTester.feature_extractor_fields
 
 
-class ByolXresnet1dTester(EcgModelTester):
-    """The backbone of the tester of xresnet1d; its fields are given at the top level."""
+class ByolXresnet1dTester(SimclrXresnet1dTester):
+    """The backbone of the tester of xresnet1d."""
 
     model_type = "byol"
-    config_fields: ClassVar = {
-        "backbone_config": {"model_type": "xresnet1d"},
-        **Xresnet1dTester.config_fields,
-        "projector_hidden_size": 12,
-        "projection_size": 6,
-        "predictor_hidden_size": 12,
-    }
-    input_shape = Xresnet1dTester.input_shape
-    num_hidden_layers = Xresnet1dTester.num_hidden_layers
-    seq_length = Xresnet1dTester.seq_length
-    hidden_size = Xresnet1dTester.hidden_size
-    hidden_state_shapes: ClassVar = Xresnet1dTester.hidden_state_shapes
-    takes_attention_mask = False
-    takes_any_window = True
-    records_are_independent = False
-    twins: ClassVar = {"momentum_encoder": "byol", "momentum_projector": "projector"}
-    feature_extractor_fields: ClassVar = Xresnet1dTester.feature_extractor_fields
+    config_fields: ClassVar = {**SimclrXresnet1dTester.config_fields, "predictor_hidden_size": 12}
+    twins: ClassVar = ByolTester.twins
 
 
 OTHERS = {"xresnet1d": ByolXresnet1dTester}

@@ -2,57 +2,24 @@
 
 from typing import ClassVar
 
-from .mae_moco import MaeMocoTester
-from .tester import EcgModelTester
-from .xresnet1d import Xresnet1dTester
+from .simclr import SimclrTester, SimclrXresnet1dTester
+
+# The queue is no multiple of the batch.
+FIELDS = {"num_prototypes": 7, "num_crops": 3, "queue_size": 6}
 
 
-class SwavTester(EcgModelTester):
-    """A backbone that takes an attention mask; whole windows are made views of, so none is given here."""
-
-    model_type = "swav"
-    config_fields: ClassVar = {
-        "backbone_config": {"model_type": "mae_moco"},
-        **MaeMocoTester.config_fields,
-        "projector_hidden_size": 12,
-        "projection_size": 6,
-        "num_prototypes": 7,
-        "num_crops": 3,
-        # No multiple of the batch.
-        "queue_size": 6,
-    }
-    input_shape = MaeMocoTester.input_shape
-    num_hidden_layers = MaeMocoTester.num_hidden_layers
-    seq_length = MaeMocoTester.seq_length
-    hidden_size = MaeMocoTester.hidden_size
-    num_attention_heads = MaeMocoTester.num_attention_heads
-    takes_attention_mask = False
-    feature_extractor_fields: ClassVar = MaeMocoTester.feature_extractor_fields
-
-
-class SwavXresnet1dTester(EcgModelTester):
-    """The backbone of the tester of xresnet1d; its fields are given at the top level."""
+class SwavTester(SimclrTester):
+    """The backbone of the tester of SimCLR."""
 
     model_type = "swav"
-    config_fields: ClassVar = {
-        "backbone_config": {"model_type": "xresnet1d"},
-        **Xresnet1dTester.config_fields,
-        "projector_hidden_size": 12,
-        "projection_size": 6,
-        "num_prototypes": 7,
-        "num_crops": 3,
-        # No multiple of the batch.
-        "queue_size": 6,
-    }
-    input_shape = Xresnet1dTester.input_shape
-    num_hidden_layers = Xresnet1dTester.num_hidden_layers
-    seq_length = Xresnet1dTester.seq_length
-    hidden_size = Xresnet1dTester.hidden_size
-    hidden_state_shapes: ClassVar = Xresnet1dTester.hidden_state_shapes
-    takes_attention_mask = False
-    takes_any_window = True
-    records_are_independent = False
-    feature_extractor_fields: ClassVar = Xresnet1dTester.feature_extractor_fields
+    config_fields: ClassVar = {**SimclrTester.config_fields, **FIELDS}
+
+
+class SwavXresnet1dTester(SimclrXresnet1dTester):
+    """The backbone of the tester of xresnet1d."""
+
+    model_type = "swav"
+    config_fields: ClassVar = {**SimclrXresnet1dTester.config_fields, **FIELDS}
 
 
 OTHERS = {"xresnet1d": SwavXresnet1dTester}

@@ -1,6 +1,6 @@
 import json
 import os
-import subprocess
+import socket
 import sys
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from .. import fresh
 from ..conftest import TINY
 from .two_process_run import PER_PROCESS, run
 
@@ -18,12 +19,20 @@ SCRIPT = Path(__file__).parent / "two_process_run.py"
 def both(corpus_folder, tmp_path_factory):
     """The same run in two processes and in one; where the first left its files, and the second's Trainer."""
     folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += [str(SCRIPT), str(corpus_folder), str(folder / "both"), json.dumps(TINY)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-9000:]
+    command = [sys.executable, SCRIPT, corpus_folder, folder / "both", json.dumps(TINY)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # What `accelerate launch` sets for each process.
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2]), **group}
+    processes = [
+        fresh.start(command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, err=folder / f"errors{rank}")
+        for rank in "01"
+    ]
+    for rank, process in enumerate(processes):
+        process.join(300)
+        assert process.exitcode == 0, (folder / f"errors{rank}").read_text()[-9000:]
     return folder / "both", run(str(corpus_folder), str(folder / "one"), 2 * PER_PROCESS, TINY)
 
 

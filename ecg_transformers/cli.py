@@ -379,6 +379,10 @@ def _export(options: argparse.Namespace, reading: dict[str, Any]) -> int:
         f"{shapes} -> {', '.join(done.signature.outputs)}\n"
         f"equal to the model within {done.difference:.1e} of the largest value\n-> {done.file}\n"
     )
+    if done.example is not None:
+        sys.stdout.write(f"-> {done.example}\n")
+    elif options.format == "onnx":
+        sys.stdout.write("no example: this contract has steps that score_recording.py does not know\n")
     return 0
 
 

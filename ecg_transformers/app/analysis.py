@@ -15,10 +15,13 @@ from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from ..features.extractor import EcgFeatureExtractor
 from ..inference.loading import checkpoint_errors, quiet_loading
+from ..inference.outputs import embed_windows
 from ..pipelines.classification import EcgClassificationPipeline
 from ..pipelines.feature_extraction import EcgFeatureExtractionPipeline
 from ..pipelines.occlusion import Occlusion, occlude
+from ..pipelines.records import model_inputs, prepare_windows
 from ..pipelines.tables import checkpoint_hash
+from ..readout import Readout
 from ..signals.record import EcgRecord
 from ..trainer.protocol import Example
 from .index import EmbeddingIndex
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "Checkpoint"]
 
 _SHOWN_SECONDS = 10.0
+# Windows per pass; it does not change the result.
+_BATCH_SIZE = 64
+# What the embedding pipeline reads of the encoder.
+_OUTPUT = Readout("cls")
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Checkpoint:
 
     Args:
         name: Folder, or name on the Hub.
-        indexes: Indexes of recordings; that of this checkpoint is used.
+        indexes: Indexes of recordings; the first one of this checkpoint in its present state is used.
 
     Raises:
         CheckpointError: It cannot be opened, or takes single beats.
@@ -82,8 +89,9 @@ class Checkpoint:
             # The only one that gives attention weights.
             encoder.set_attn_implementation("eager")
         self.embed = EcgFeatureExtractionPipeline(encoder, feature_extractor=self.extractor)
-        own = checkpoint_hash(self.embed.model, self.extractor)
-        self.index = next((index for index in indexes if index.checkpoint == own), None)
+        self.identity = checkpoint_hash(self.embed.model, self.extractor)
+        self.index = next((index for index in indexes if index.checkpoint == self.identity), None)
+        self.has_outdated_index = self.index is None and any(index.model == self.title for index in indexes)
 
     @property
     def title(self) -> str:
@@ -98,6 +106,7 @@ class Checkpoint:
         codes, stored = self.classify.codes, self.classify.model.config.thresholds
         return dict(zip(codes, [0.5] * len(codes) if stored is None else stored, strict=True))
 
+    @torch.inference_mode()
     def analyze(self, record: EcgRecord, **policies: Any) -> Analysis:
         """Compute the labels and the embedding of a recording.
 
@@ -108,12 +117,34 @@ class Checkpoint:
         Raises:
             EcgError: The checkpoint does not take this recording.
         """
-        found = [] if self.classify is None else self.classify(record, **policies)
+        prepared = prepare_windows(record, self.extractor, **policies)
+        signal = prepared.has_signal
+        features = {name: values[signal] for name, values in prepared.features.items()}
+        # The encoder, which takes nearly all of the time, runs once for labels and embedding.
+        passes = [
+            self._run({name: values[rows] for name, values in features.items()})
+            for rows in torch.arange(int(signal.sum())).split(_BATCH_SIZE)
+        ]
+        vectors, logits = (torch.cat(values) for values in zip(*passes, strict=True))
+        found = [] if self.classify is None else self.classify.postprocess([{"logits": logits}])
         return Analysis(
             findings=[{**one, "threshold": self.thresholds.get(one["label"])} for one in found],
-            embedding=self.embed(record, **policies),
+            embedding=self.embed.postprocess([{"embedding": vectors}]),
             explanation=self.extractor.explain(record, **policies),
         )
+
+    def _run(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and logits of some windows; of an encoder no logits."""
+        encoder: Any = self.embed.model
+        inputs = model_inputs(features, encoder)
+        if self.classify is None:
+            vectors = embed_windows(encoder, inputs)
+            return vectors, vectors[:, :0]
+        model: Any = self.classify.model
+        layers = encoder.encode(layer=model.config.layer, **inputs).layers
+        logits = model.classifier(model.pooling.join(layers))
+        last = model.config.layer == _OUTPUT.layer
+        return encoder.make_pooling(_OUTPUT).join(layers) if last else embed_windows(encoder, inputs), logits
 
     def part(self, record: EcgRecord, start: float) -> tuple[EcgRecord, float]:
         """The 10 s from `start` on that are explained, or as many as a window needs, and their first second.

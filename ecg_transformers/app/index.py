@@ -58,6 +58,7 @@ class EmbeddingIndex:
 
     Args:
         checkpoint: Hash of the encoder and its preprocessing.
+        model: Name of the checkpoint; empty in an index of an earlier version.
         source: Origin and license of the recordings.
         names: Name of each recording.
         labels: Labels of each recording.
@@ -68,6 +69,7 @@ class EmbeddingIndex:
     """
 
     checkpoint: str
+    model: str
     source: str
     names: Sequence[str]
     labels: Sequence[Sequence[str]]
@@ -155,6 +157,7 @@ def build_index(
         raise RecordFileError(f"{folder} has no recording that {embed.model.name_or_path} takes; expected one or more.")
     facts = {
         "checkpoint": checkpoint_hash(embed.model, embed.feature_extractor),
+        "model": Path(str(embed.model.name_or_path)).name,
         "source": license_text or ("" if corpus is None else _origin(corpus.info)),
         "label_names": {} if corpus is None else _label_names(corpus),
     }
@@ -186,7 +189,7 @@ def read_index(path: str | Path) -> EmbeddingIndex:
         embeddings=embeddings.flatten().to_numpy().reshape(len(table), -1).astype(np.float32),
         traces=[np.asarray(trace.values) for trace in table["trace"]],
         leads=table["lead"].to_pylist(),
-        **facts,
+        **{"model": "", **facts},
     )
 
 

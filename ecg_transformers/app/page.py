@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..errors import ArgumentsError, EcgError, SignalError, without_advice
+from ..errors import ArgumentsError, CheckpointError, EcgError, SignalError, without_advice
 from ..pipelines.occlusion import Occlusion
 from ..signals.assembly import UNIT_NOT_STATED
 from ..signals.record import EcgRecord
@@ -322,7 +322,13 @@ class _Page:
         updates[self.statement] = gr.Dropdown(choices, value=first)
         updates[self.looked] = gr.Column(visible=bool(choices))
         updates[self.contract] = _preformatted(session.analysis.explanation, checkpoint.extractor.describe())
-        if checkpoint.index is None:
+        if checkpoint.has_outdated_index:
+            updates[self.neighbors] = notice(
+                f"The index of recordings was made with another state of {checkpoint.title}; its embeddings cannot be "
+                "compared. Make it anew with ecg-transformers index.",
+                error=True,
+            )
+        elif checkpoint.index is None:
             updates[self.neighbors] = notice(
                 f"No index of recordings for {checkpoint.title}; make one with ecg-transformers index."
             )
@@ -460,21 +466,32 @@ def _preformatted(explanation: str, contract: str) -> str:
     )
 
 
-def build_page(models: Sequence[str], indexes: Sequence[EmbeddingIndex] = (), limits: Limits | None = None) -> Any:
+def build_page(
+    models: Sequence[str], indexes: Mapping[str, EmbeddingIndex] | None = None, limits: Limits | None = None
+) -> Any:
     """The page as Gradio's Blocks.
 
     Args:
-        models: Folders or Hub names of checkpoints; the first is opened at once, the others when they are chosen.
-        indexes: Indexes of recordings.
+        models: Folders or Hub names of checkpoints; the first is opened at once, the others when they are chosen, or at
+            once if there are indexes.
+        indexes: Indexes of recordings by file, used before the bundled ones.
         limits: What is taken.
 
     Raises:
         ImportError: Gradio is missing.
-        CheckpointError: The first checkpoint cannot be opened.
+        CheckpointError: The first checkpoint cannot be opened, or an index belongs to none of them.
     """
     gradio = _load_gradio()
-    opened = _Models(models, indexes)
+    bundled = [read_index(path) for path in sorted(ASSETS.glob("index_*.parquet"))]
+    opened = _Models(models, [*(indexes or {}).values(), *bundled])
     opened.open(next(iter(opened.names)))
+    for path, index in (indexes or {}).items():
+        if index.checkpoint not in {opened.open(title).identity for title in opened.names}:
+            made = f" ({index.model})" if index.model else ""
+            raise CheckpointError(
+                f"{path} was made with another checkpoint, or another state of one{made}; expected one of "
+                f"{', '.join(models)}. Make it anew: ecg-transformers index FOLDER --model {models[0]} --output {path}"
+            )
     return _Page(gradio, opened, limits or Limits()).build()
 
 
@@ -502,7 +519,6 @@ def launch(
     limits = limits or Limits()
     if port is not None and not 0 < port < 65536:
         raise ArgumentsError(f"port is {port}; expected a number from 1 to 65535.")
-    bundled = sorted(ASSETS.glob("index_*.parquet"))
     # Ends like Ctrl-C, so that the folder is deleted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ecg-app-") as folder:
@@ -510,7 +526,7 @@ def launch(
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         gradio = _load_gradio()
-        page = build_page(models or default_models(), [read_index(path) for path in (*bundled, *indexes)], limits)
+        page = build_page(models or default_models(), {str(path): read_index(path) for path in indexes}, limits)
         page.queue(max_size=_QUEUE, default_concurrency_limit=2).launch(
             server_name=host,
             server_port=port,

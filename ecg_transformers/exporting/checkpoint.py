@@ -1,15 +1,15 @@
 """A checkpoint as a folder for other runtimes: graph, contract as JSON, and an example that needs neither torch."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import CheckpointError, check_names
-from ..files import replace_file, write_text
+from ..files import write_text
 from ..inference.loading import checkpoint_errors
 from ..publishing.export import Opened, open_checkpoint
+from .example import example_program
 from .graph import FORMATS, TOLERANCE, Signature, largest_difference
 
 __all__ = ["CONTRACT_FILE", "EXAMPLE_FILE", "Exported", "export_checkpoint"]
@@ -26,11 +26,14 @@ class Exported:
         file: The graph, `model.onnx` or `model.pt2`.
         signature: Its inputs and outputs.
         difference: Largest difference of its outputs from those of the model, relative to their largest value.
+        example: The program that prepares and scores a recording without torch; None with `model.pt2`, and for a
+            contract with a step that such programs do not know.
     """
 
     file: Path
     signature: Signature
     difference: float
+    example: Path | None
 
 
 def export_checkpoint(
@@ -39,7 +42,8 @@ def export_checkpoint(
     """Export the encoder, classifier or anomaly detector of a checkpoint, and compare the file with it.
 
     The folder receives the graph, `contract.json` (inputs, outputs, preprocessing, labels and thresholds) and, with
-    `model.onnx`, `score_recording.py`, which prepares and scores a recording with NumPy, SciPy and ONNX Runtime alone.
+    `model.onnx`, `score_recording.py`, which prepares and scores a recording with NumPy, SciPy and ONNX Runtime alone:
+    the steps of this contract, and no others.
     Of a pretraining checkpoint the model that `publish` would publish is exported.
 
     Args:
@@ -63,11 +67,17 @@ def export_checkpoint(
             f"{checkpoint} as {format} differs from the model by {difference:.1e} of the largest value; expected at "
             f"most {TOLERANCE:.0e}. Nothing was exported."
         )
-    write_text(folder / CONTRACT_FILE, json.dumps(_contract(opened, signature), indent=2) + "\n")
-    if format == "onnx":
-        with replace_file(folder / EXAMPLE_FILE) as temporary:
-            shutil.copyfile(Path(__file__).with_name(EXAMPLE_FILE), temporary)
-    return Exported(folder / name, signature, difference)
+    facts = _contract(opened, signature)
+    write_text(folder / CONTRACT_FILE, json.dumps(facts, indent=2) + "\n")
+    if format != "onnx":
+        return Exported(folder / name, signature, difference, example=None)
+    example = folder / EXAMPLE_FILE
+    program = example_program(facts, Path(checkpoint).resolve().name)
+    if program is None:
+        example.unlink(missing_ok=True)
+        return Exported(folder / name, signature, difference, example=None)
+    write_text(example, program)
+    return Exported(folder / name, signature, difference, example)
 
 
 def _contract(opened: Opened, signature: Signature) -> dict[str, Any]:

@@ -34,7 +34,38 @@ def gradio():
 
 
 @pytest.fixture(scope="session")
-def server(gradio, tmp_path_factory):
+def masked_autoencoder(tmp_path_factory):
+    """A small masked autoencoder, trained on the recordings of the examples and published with its decoder."""
+    import torch
+
+    from ecg_transformers import MaeMocoConfig, MaeMocoFeatureExtractor, MaeMocoForPreTraining, read_record
+    from ecg_transformers.app.page import ASSETS, EXAMPLES
+    from ecg_transformers.publishing import publish
+
+    torch.manual_seed(0)
+    signal = {"sampling_rate": 100, "window_size": 500, "patch_size": 25}
+    config = MaeMocoConfig(
+        **signal, contrastive_weight=0, normalize_patches=False, mask_ratio=0.5, hidden_size=64, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=128, decoder_hidden_size=64, decoder_num_attention_heads=2,
+        decoder_intermediate_size=128,
+    )  # fmt: skip
+    model, extractor = MaeMocoForPreTraining(config), MaeMocoFeatureExtractor(**signal)
+    windows = extractor([read_record(ASSETS / name) for name in EXAMPLES.values()], return_tensors="pt").input_values
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        loss = model(input_values=windows, patch_noise=torch.rand(len(windows), config.num_patches)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder = tmp_path_factory.mktemp("autoencoder")
+    model.save_pretrained(folder / "run")
+    extractor.save_pretrained(folder / "run")
+    options = {"golden_record": ASSETS / "00001_lr", "clean_process": False, "with_decoder": True}
+    return publish(folder / "run", output_dir=folder / "small-mae-ecg", **options).folder
+
+
+@pytest.fixture(scope="session")
+def server(gradio, masked_autoencoder, tmp_path_factory):
     """Address, process and temporary folder of the app."""
     folder = tmp_path_factory.mktemp("space")
     shutil.copytree(ROOT / "apps" / "space", folder / "copy")
@@ -42,7 +73,8 @@ def server(gradio, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    models = " ".join(str(ROOT / "hub" / name) for name in ("xresnet1d50-ecg", "mae-moco-ecg"))
+    shipped = [ROOT / "hub" / name for name in ("xresnet1d50-ecg", "mae-moco-ecg")]
+    models = " ".join(map(str, [*shipped, masked_autoencoder]))
     environment = {"ECG_MODELS": models, "GRADIO_SERVER_PORT": str(port), "TMPDIR": str(folder / "tmp")}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=folder / "copy", env=os.environ | environment)

@@ -196,6 +196,20 @@ def test_another_checkpoint_shows_attention_and_its_own_neighbors(page):
     page.wait(lambda: page.scores)
 
 
+def test_a_checkpoint_with_a_decoder_shows_its_reconstruction(page, tmp_path):
+    page.open(lambda: page.find("button", "Atrial").click(), "00152_lr")
+    page.find("label", "small-mae-ecg").click()
+    page.wait(lambda: page.find("h2", "Reconstruction of hidden patches"))
+    image = page.select(".ecg-paper img")[-1]
+    assert "reconstruction" in image.get_attribute("alt")
+    drawn = base64.b64decode(image.get_attribute("src").partition(",")[2]).decode()
+    assert drawn.count('id="reconstruction') >= 12
+    folder = Path(os.environ.get("ECG_SCREENSHOTS", tmp_path))
+    (folder / "app_reconstruction.png").write_bytes(page.picture(1280))
+    page.find("label", "xresnet1d50-ecg").click()
+    page.wait(lambda: page.scores)
+
+
 def test_downloads_hold_the_results(page):
     page.open(lambda: page.find("button", "Atrial").click(), "00152_lr")
     page.find("button", "Download embedding").click()

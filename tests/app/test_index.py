@@ -1,13 +1,15 @@
 """The index of recordings: what it holds, what is nearest, how it is made of a folder or a corpus."""
 
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
 from ecg_transformers.app.analysis import Checkpoint
 from ecg_transformers.app.index import EmbeddingIndex, build_index, read_index
-from ecg_transformers.app.page import ASSETS, DEFAULT_MODELS
+from ecg_transformers.app.page import ASSETS, DEFAULT_MODELS, build_page
 from ecg_transformers.cli import main
 from ecg_transformers.corpora.prepared import load_corpus
 from ecg_transformers.errors import CheckpointError, RecordFileError
@@ -27,8 +29,8 @@ def test_the_nearest_come_first_and_an_offset_of_all_embeddings_changes_nothing(
     traces = [np.full(500, 1000 * row, np.int16) for row in range(20)]
     for offset in (0.0, 100.0):
         index = EmbeddingIndex(
-            "hash", "", [f"r{row}" for row in range(20)], [["AFIB", "X"]] * 20, vectors + offset, traces, ["II"] * 20,
-            {"AFIB": "atrial fibrillation"},
+            "hash", "x", "", [f"r{row}" for row in range(20)], [["AFIB", "X"]] * 20, vectors + offset, traces,
+            ["II"] * 20, {"AFIB": "atrial fibrillation"},
         )  # fmt: skip
         found = index.nearest(vectors[7] + offset, 3)
         assert found[0].name == "r7"
@@ -76,6 +78,32 @@ def test_a_foreign_file_is_no_index(tmp_path, tiny):
         read_index(tmp_path / "x.parquet")
     with pytest.raises(RecordFileError, match="no recording"):
         build_index(tiny.embed, tmp_path, tmp_path / "y.parquet")
+
+
+def test_an_index_of_another_state_of_its_checkpoint_is_noticed(checkpoint, corpus_folder, tmp_path, gradio):
+    tiny, path = Checkpoint(str(checkpoint)), tmp_path / "mine.parquet"
+    index = build_index(tiny.embed, corpus_folder, path, records=10)
+    assert (index.model, tiny.has_outdated_index) == (tiny.title, False)
+    changed = tmp_path / tiny.title
+    shutil.copytree(checkpoint, changed)
+    with torch.no_grad():
+        next(tiny.pretraining.parameters()).add_(0.1)
+    tiny.pretraining.save_pretrained(changed)
+    later = Checkpoint(str(changed), [index])
+    assert later.index is None
+    assert later.has_outdated_index
+    with pytest.raises(CheckpointError, match=rf"mine.parquet was made with another.*{tiny.title}.*index FOLDER"):
+        build_page([str(changed)], {str(path): index})
+
+
+def test_an_index_of_ones_own_comes_before_the_bundled_one(gradio, monkeypatch):
+    own = read_index(ASSETS / "index_xresnet1d50-ecg.parquet")
+    opened = []
+    monkeypatch.setattr(
+        "ecg_transformers.app.page._Page", lambda gradio, models, limits: opened.append(models) or Mock()
+    )
+    build_page(["hub/xresnet1d50-ecg"], {"own.parquet": own})
+    assert opened[0].open("xresnet1d50-ecg").index is own
 
 
 @pytest.mark.parametrize("name", DEFAULT_MODELS)

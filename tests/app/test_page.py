@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ecg_transformers import EcgVitConfig, EcgVitFeatureExtractor, EcgVitForSequenceClassification, read_record
 from ecg_transformers.app.analysis import Checkpoint
-from ecg_transformers.app.page import _Models, _Page, _take, _told, default_models, launch, within
+from ecg_transformers.app.page import ASSETS, _Models, _Page, _take, _told, default_models, launch, within
 from ecg_transformers.app.report import findings_table, overview, paper
 from ecg_transformers.app.upload import Limits
 from ecg_transformers.cli import main
 from ecg_transformers.errors import SignalError
 from ecg_transformers.signals.record import EcgRecord
+
+from ..testers import tester as families
 
 
 def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys):
@@ -100,6 +104,54 @@ def test_a_pretraining_checkpoint_is_embedded_and_its_hidden_patches_are_drawn(c
     assert tiny.occlude(part) is None
     assert "patches masked" in " ".join(text.get_text() for text in tiny.reconstruction(part).axes[0].texts)
     assert tiny.attention(part) is not None
+
+
+def test_a_decoder_reconstructs_hidden_patches_of_real_recordings(masked_autoencoder):
+    shown = Checkpoint(str(masked_autoencoder))
+    record = read_record(ASSETS / "00152_lr")
+    model, inputs = shown.pretraining, shown.extractor(record, return_tensors="pt")
+    patches = model.encoder.to_patches(inputs["input_values"])
+    with torch.no_grad():
+        found = model.reconstruct(patches, torch.rand(patches.shape[:2], generator=torch.Generator().manual_seed(0)))
+    hidden = found["patch_mask"].bool()
+    assert (found["reconstruction"] - patches)[hidden].square().mean() < 0.5 * patches[hidden].square().mean()
+    figure = shown.reconstruction(shown.part(record, 0.0)[0])
+    assert "10 of 20 patches masked" in " ".join(text.get_text() for text in figure.axes[0].texts)
+
+
+def test_labels_and_embedding_of_a_long_recording_take_one_pass_in_batches(monkeypatch):
+    shown, record = Checkpoint("hub/xresnet1d50-ecg"), read_record(ASSETS / "00152_lr")
+    long = EcgRecord(np.tile(record.signal, 12), 100, leads=record.leads)
+    encoder, sizes = shown.embed.model, []
+    encode = encoder.encode
+    monkeypatch.setattr(
+        encoder, "encode", lambda **inputs: sizes.append(len(inputs["input_values"])) or encode(**inputs)
+    )
+    analysis = shown.analyze(long)
+    monkeypatch.undo()
+    assert sizes == [64, 31]  # 95 windows
+    assert analysis.findings[0].keys() == {"label", "name", "score", "positive", "threshold"}
+    for one, expected in zip(analysis.findings, shown.classify(long), strict=True):
+        assert (one["label"], one["positive"]) == (expected["label"], expected["positive"])
+        assert one["score"] == pytest.approx(expected["score"], abs=1e-5)
+    np.testing.assert_allclose(analysis.embedding, shown.embed(long), atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [-1, 1])
+def test_a_head_on_another_layer_or_pooling_leaves_the_embedding_as_it_is(layer, tmp_path):
+    testers = families.testers()["ecg_vit"]()
+    fields = testers.config_fields | {"id2label": {0: "A", 1: "B"}, "label2id": {"A": 0, "B": 1}}
+    torch.manual_seed(0)
+    config = EcgVitConfig(**fields, layer=layer, pooling="mean", problem_type="multi_label_classification")
+    EcgVitForSequenceClassification(config).save_pretrained(tmp_path)
+    EcgVitFeatureExtractor(
+        sampling_rate=config.sampling_rate, window_size=config.window_size, patch_size=config.patch_size
+    ).save_pretrained(tmp_path)
+    shown, record = Checkpoint(str(tmp_path)), read_record(ASSETS / "00152_lr")
+    analysis = shown.analyze(record)
+    scores = {one["label"]: one["score"] for one in shown.classify(record)}
+    assert {one["label"]: one["score"] for one in analysis.findings} == pytest.approx(scores, abs=1e-5)
+    np.testing.assert_allclose(analysis.embedding, shown.embed(record), atol=1e-5)
 
 
 VIEW = ("xresnet1d50-ecg", "10 s at 25 mm/s", "3 x 4 and lead II", 0)
@@ -203,6 +255,14 @@ def test_a_file_that_is_too_large_clears_the_page_and_is_told_in_the_status(visi
     visit.open({"large.npy": bytes(3_000_000)})
     assert "more than 2 MB" in visit.shows("status")
     assert not visit.shows("results").visible
+
+
+def test_an_index_of_another_state_of_the_checkpoint_is_told_instead_of_neighbors(visit):
+    visit.page.models.open("xresnet1d50-ecg").has_outdated_index = True
+    visit.open(array_file(12))
+    visit.answer(sampling_rate=100)
+    assert "another state of xresnet1d50-ecg" in visit.shows("neighbors")
+    assert 'role="alert"' in visit.shows("neighbors")
 
 
 def test_advice_that_the_page_cannot_take_is_left_out():

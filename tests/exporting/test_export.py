@@ -2,6 +2,8 @@
 
 import json
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -9,10 +11,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from transformers import pipeline
+from transformers import AutoFeatureExtractor, pipeline
 
 from ecg_transformers import (
     EcgFeatureExtractor,
+    EcgRecord,
     Xresnet1dConfig,
     Xresnet1dFeatureExtractor,
     Xresnet1dForSequenceClassification,
@@ -21,7 +24,9 @@ from ecg_transformers import (
 from ecg_transformers.cli import main
 from ecg_transformers.errors import CheckpointError
 from ecg_transformers.exporting import export_checkpoint
+from ecg_transformers.exporting.example import example_program
 from ecg_transformers.exporting.graph import FORMATS, OUTPUTS, TOLERANCE, Signature, largest_difference
+from ecg_transformers.signals.beats import detect_r_peaks
 
 from ..conftest import ROOT
 from ..testers import tester as families
@@ -91,9 +96,11 @@ def test_a_recording_gets_the_scores_of_the_pipeline_without_torch(exported, cla
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
-def test_the_script_without_its_arguments_says_how_to_call_it(arguments):
-    script = ROOT / "ecg_transformers" / "exporting" / "score_recording.py"
-    called = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+def test_the_script_without_its_arguments_says_how_to_call_it(arguments, exported):
+    called = subprocess.run(
+        [sys.executable, exported / "score_recording.py", *arguments], capture_output=True, text=True
+    )
+    assert "Scores of a recording from tiny" in called.stderr
     assert "score_recording.py RECORDING.npy SAMPLING_RATE" in called.stderr
     assert "Traceback" not in called.stderr
 
@@ -149,50 +156,133 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):
 CONTRACTS = {
     "resampled": {"normalization": "record_lead"},
     "padded": {"normalization": "record_lead", "allow_short": True, "window_size": 400},
+    "padded_and_little_left": {"normalization": "record", "allow_short": True, "window_size": 470},
     "constants": {"normalization": "constants", "normalization_std": [0.2] * 12},
     "constants_with_mean": {
         "normalization": "constants", "normalization_std": [0.2] * 12, "normalization_mean": [0.01] * 12,
     },
+    "range": {"normalization": "minmax_lead", "bandpass": [0.5, 40], "fir_taps": 101},
     "notch": {"sampling_rate": 250, "window_size": 900, "notch": 50, "bandpass": [None, 40], "normalization": "record"},
     "causal": {"bandpass": [0.5, None], "zero_phase": False, "normalization": "none"},
     "unusual_rate": {"sampling_rate": 257.3, "window_size": 1000, "flat_lead": "keep", "window_stride": 700},
+    "beats": {"window_mode": "beats", "samples_before": 100, "samples_after": 200, "reference": "record_median_beat"},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONTRACTS)
-def test_the_example_prepares_a_recording_as_the_extractor_does(name, data_dir):
-    from ecg_transformers.exporting.score_recording import prepare
+def write_program(folder, contract, inputs):
+    """The functions of the program for an encoder with this contract."""
+    facts = {"preprocessing": asdict(contract), "inputs": inputs, "outputs": ["pooler_output"]}
+    (folder / "contract.json").write_text(json.dumps(facts))
+    program = example_program(facts, "encoder")
+    assert max(map(len, program.splitlines())) <= 120
+    (folder / "score_recording.py").write_text(program)
+    return runpy.run_path(str(folder / "score_recording.py"))
 
-    extractor = EcgFeatureExtractor(**{"sampling_rate": 100, "window_size": 300, **CONTRACTS[name]})
-    record = read_record(data_dir / "ptbxl" / "00001_hr")
-    record.signal[4] = 0.25  # a flat lead
-    wanted = extractor(record, return_tensors="np")
-    contract = {"preprocessing": asdict(extractor.contract)}
-    contract["inputs"] = ["input_values", "attention_mask", "lead_mask"]
-    found = prepare(record.signal, record.sampling_rate, list(record.leads), contract)
+
+def assert_prepares_alike(prepare, extractor, record, masks=("attention_mask", "lead_mask")):
+    peaks = {"peaks": np.arange(50, 5000, 400)} if extractor.contract.window_mode == "beats" else {}
+    wanted = extractor(record, return_tensors="np", **peaks)
+    found = prepare(record.signal, record.sampling_rate, list(record.leads), **peaks)
     scale = np.abs(wanted["input_values"]).max()
     np.testing.assert_allclose(found["input_values"], wanted["input_values"], atol=2e-5 * scale)
-    for mask in ("attention_mask", "lead_mask"):
+    for mask in masks:
         np.testing.assert_array_equal(found[mask], wanted[mask])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"resampling": "linear"}, "resampling"), ({"normalization": "minmax_lead"}, "more than the example does")],
-)
-def test_the_example_refuses_a_contract_that_asks_for_more(changes, message):
-    from ecg_transformers.exporting.score_recording import prepare
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_the_example_prepares_a_recording_as_the_extractor_does(name, data_dir, tmp_path, onnx):
+    extractor = EcgFeatureExtractor(**{"sampling_rate": 100, "window_size": 300, **CONTRACTS[name]})
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    record.signal[4] = 0.25  # a flat lead
+    inputs = {"input_values": {"type": "float32"}} | {
+        name: {"type": "int64"} for name in ("attention_mask", "lead_mask")
+    }
+    assert_prepares_alike(write_program(tmp_path, extractor.contract, inputs)["prepare"], extractor, record)
 
-    contract = {"preprocessing": asdict(EcgFeatureExtractor(**changes).contract), "inputs": ["input_values"]}
-    with pytest.raises(SystemExit, match=message):
-        prepare(np.zeros((12, 5000)), 500, list(EcgFeatureExtractor().lead_names), contract)
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resampling": "linear"},
+        {"used_leads": ["I"]},
+        {"order": ["leads", "units", "resample", "filter", "normalize", "window", "pad"]},
+    ],
+)
+def test_a_contract_with_a_step_that_the_example_does_not_know_has_none(changes):
+    facts = {"preprocessing": asdict(EcgFeatureExtractor(**changes).contract), "inputs": {}, "outputs": []}
+    assert example_program(facts, "encoder") is None
+
+
+@pytest.fixture
+def quick_onnx(monkeypatch):
+    """The format without its graph: the example and the contract are written as with it."""
+
+    def write(path, model, signature):
+        return lambda inputs: tuple(model(**inputs)[name] for name in signature.outputs)
+
+    monkeypatch.setitem(FORMATS, "onnx", ("model.onnx", write))
+
+
+def test_without_an_example_none_of_another_checkpoint_is_left(quick_onnx, classifier, tmp_path, capsys):
+    folder = tmp_path / "changed"
+    shutil.copytree(classifier, folder)
+    facts = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts | {"resampling": "linear"}))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "score_recording.py").write_text("of another checkpoint")
+    assert main(["export", str(folder), "--output_dir", str(tmp_path / "out")]) == 0
+    assert "no example" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["contract.json"]
+
+
+SHIPPED = sorted(path.name for path in (ROOT / "hub").iterdir() if (path / "config.json").exists())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_example_of_every_shipped_checkpoint_has_sixty_lines_at_most(name, data_dir, tmp_path, quick_onnx, onnx):
+    example = export_checkpoint(ROOT / "hub" / name, tmp_path).example
+    lines = example.read_text().splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    extractor = AutoFeatureExtractor.from_pretrained(ROOT / "hub" / name)
+    if extractor.contract.lead_names == ["MLII"]:
+        record = EcgRecord(record.signal[1:2], record.sampling_rate, leads=["MLII"])
+    masks = json.loads((tmp_path / "contract.json").read_text())["inputs"].keys() - {"input_values"}
+    assert_prepares_alike(runpy.run_path(str(example))["prepare"], extractor, record, masks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mae-moco-ecg", "moco-v3-ecg", "xresnet1d50-ecg"])
+@pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_shipped_checkpoint_is_exported_with_equal_outputs(name, format, tmp_path, onnx):
     assert export_checkpoint(ROOT / "hub" / name, tmp_path, format=format).difference <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_example_of_every_shipped_checkpoint_gives_the_numbers_of_the_pipeline(name, data_dir, tmp_path, onnx):
+    example = export_checkpoint(ROOT / "hub" / name, tmp_path).example
+    record = read_record(data_dir / ("mitdb/100" if name.startswith("beatgan") else "ptbxl/00001_hr"))
+    np.save(tmp_path / "record.npy", record.signal)
+    arguments = [example, tmp_path / "record.npy", record.sampling_rate, ",".join(record.leads)]
+    task, options = "ecg-feature-extraction", {}
+    if name.startswith("beatgan"):
+        peaks = detect_r_peaks(record)
+        np.save(tmp_path / "peaks.npy", peaks)
+        task, options = "ecg-anomaly-detection", {"peaks": peaks}
+        arguments.append(tmp_path / "peaks.npy")
+    elif name == "xresnet1d50-ecg":
+        task = "ecg-classification"
+    found = pipeline(task, model=str(ROOT / "hub" / name))(record, **options)
+    lines = [line.split() for line in without_torch(*arguments).splitlines()]
+    if task == "ecg-classification":
+        assert {code: float(value) for code, value in lines} == pytest.approx(
+            {one["label"]: one["score"] for one in found}, abs=1e-4
+        )
+        return
+    wanted = found if task == "ecg-feature-extraction" else [row["score"] for row in found if row["note"] is None]
+    np.testing.assert_allclose([float(value) for _, value in lines], wanted, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -110,10 +110,21 @@ class MaskedAutoencoderPreTrainedModel(MaeMocoPreTrainedModel):
     def _total(self, terms: dict[str, Any]) -> Any:
         return sum(weight * terms[name] for name, weight in self.loss_weights.items() if name in terms)
 
-    def _reconstruct(
-        self, patches: torch.Tensor, patch_noise: torch.Tensor, attention_mask: torch.Tensor | None
+    def reconstruct(
+        self, patches: torch.Tensor, patch_noise: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """Masked reconstruction: the loss term and the output fields of this task."""
+        """Hide patches and reconstruct them from the others; needs the decoder (`has_reconstruction`).
+
+        Args:
+            patches: `(batch, patches, patch_size * leads)`, as of `encoder.to_patches`.
+            patch_noise: `(batch, patches)`; of each window the share `config.mask_ratio` of patches with the largest
+                values is hidden.
+            attention_mask: `(batch, samples)`, 1 = signal. Default: all.
+
+        Returns:
+            `reconstruction`, in the shape of the patches and normalized as they are for the loss; `patch_mask`, 1 =
+            hidden; `ids_restore`; `reconstruction_loss`.
+        """
         mask = random_patch_mask(patch_noise, self.config.mask_ratio)
         valid = self.mae_moco.patch_weight(attention_mask)
         visible = self.mae_moco.encode_visible(

@@ -203,7 +203,7 @@ class MaeMocoForPreTraining(KeyContrastMixin, MaskedAutoencoderPreTrainedModel):
         if self.has_reconstruction:
             # Task 1, on the record itself: reconstruct the removed patches.
             patches = self.mae_moco.to_patches(input_values, lead_mask)
-            reconstructed = self._reconstruct(patches, drawn["patch_noise"], attention_mask)
+            reconstructed = self.reconstruct(patches, drawn["patch_noise"], attention_mask)
         if self.has_contrast:
             # Task 2, on two views: identify the record's own key among those of earlier steps.
             contrasted = self._contrast(

@@ -232,7 +232,7 @@ class MaeNextclipForPreTraining(MaskedAutoencoderPreTrainedModel):
                 {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions},
             )
         if patch_noise is not None and self.has_reconstruction:
-            terms |= self._reconstruct(self.mae_moco.to_patches(input_values, lead_mask), patch_noise, attention_mask)
+            terms |= self.reconstruct(self.mae_moco.to_patches(input_values, lead_mask), patch_noise, attention_mask)
         result = MaeNextclipForPreTrainingOutput(loss=self._total(terms), **terms)
         return self.finish_output(result, return_dict=return_dict)
 

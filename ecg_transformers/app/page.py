@@ -52,6 +52,14 @@ _NOTICE = (
     "Research only: not a medical device, not for diagnosis. An upload is deleted as soon as it is read; the recording "
     "is kept in memory while this page is open, and nowhere else."
 )
+_ATTENTION = (
+    "<h2>Attention</h2><p class='ecg-small'>How much the last layer takes from each part for its summary of the window "
+    "([CLS]): the darker, the more. On the paper the mean of the attention heads, below it each head.</p>"
+)
+_RECONSTRUCTION = (
+    "<h2>Reconstruction of hidden patches</h2><p class='ecg-small'>The shaded parts were hidden from the model; the "
+    "blue line is what it fills in from the rest.</p>"
+)
 _CSS = Path(__file__).with_name("page.css")
 _QUEUE = 16
 _STATE_SECONDS = 900
@@ -438,11 +446,9 @@ class _Page:
                 text = f"Effect of leads and half seconds on {statement}: most from lead {lead}, and at {when:.4g} s"
                 pages.append(paper(figure, text))
             if (drawn := checkpoint.attention(part, **policies)) is not None:
-                head = "<h2>Attention</h2><p class='ecg-small'>Of [CLS] in the last layer, mean and single heads.</p>"
-                pages.append(head + paper(drawn, "Attention of the last layer to each patch of the recording"))
+                pages.append(_ATTENTION + paper(drawn, "Attention of the last layer to each patch of the recording"))
             if (drawn := checkpoint.reconstruction(part, **policies)) is not None:
-                head = "<h2>Reconstruction of hidden patches</h2>"
-                pages.append(head + paper(drawn, "Hidden patches of the recording and their reconstruction"))
+                pages.append(_RECONSTRUCTION + paper(drawn, "Hidden patches of the recording and their reconstruction"))
         return "".join(pages)
 
     def make_files(self, session: Session | None, model: str, scale: str, layout: str, start: float) -> str:

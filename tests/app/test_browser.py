@@ -205,7 +205,7 @@ def test_a_checkpoint_with_a_decoder_shows_its_reconstruction(page, tmp_path):
     drawn = base64.b64decode(image.get_attribute("src").partition(",")[2]).decode()
     assert drawn.count('id="reconstruction') >= 12
     folder = Path(os.environ.get("ECG_SCREENSHOTS", tmp_path))
-    (folder / "app_reconstruction.png").write_bytes(page.picture(1280))
+    (folder / "app_reconstruction.png").write_bytes(image.screenshot_as_png)
     page.find("label", "xresnet1d50-ecg").click()
     page.wait(lambda: page.scores)
 

@@ -4,10 +4,12 @@
     python benchmarks/bench_first_result.py
 
 Every way runs in a process of its own, from the root of the repository, offline: command line, Python, and the app,
-whose page is awaited and given a recording as a browser gives it.
+whose page is awaited and given a recording as a browser gives it. Printed are the time on the clock, which counts, and
+that of the processor, which other work on the machine does not lengthen as much.
 """
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -38,7 +40,7 @@ def program(words):
 
 
 def in_the_app():
-    """What the page answers to the recording."""
+    """What the page answers to the recording, and when."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,14 +57,20 @@ def in_the_app():
         files = [handle_file(ROOT / f"{RECORDING}{suffix}") for suffix in (".hea", ".dat")]
         view = ["xresnet1d50-ecg", "10 s at 25 mm/s", "3 x 4 and lead II", 0]
         client = Client(f"http://127.0.0.1:{port}", verbose=False)
-        return " ".join(map(str, client.predict(files, *view, api_name="/read")))
+        return " ".join(map(str, client.predict(files, *view, api_name="/read"))), time.monotonic()
     finally:
         app.terminate()
-        app.wait(30)
+        app.wait()
 
 
 def run(command):
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout, time.monotonic()
+
+
+def processor_seconds():
+    """Of all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main():
@@ -74,12 +82,13 @@ def main():
     }
     slow = False
     for name, way in ways.items():
-        started = time.monotonic()
-        if "AFIB" not in way():
+        started, before = time.monotonic(), processor_seconds()
+        text, finished = way()
+        if "AFIB" not in text:
             raise SystemExit(f"{name} did not find AFIB in {RECORDING}")
-        seconds = time.monotonic() - started
-        slow |= seconds > LIMIT
-        print(f"{seconds:6.1f} s  {name}", flush=True)
+        slow |= finished - started > LIMIT
+        used = processor_seconds() - before
+        print(f"{finished - started:6.1f} s, processor {used:4.1f} s: {name}", flush=True)
     return int(slow)
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForPreTraining, PreTrainedConfig
 from transformers.utils import logging
 
 from ..auto import ARCHITECTURES, Architecture
 from ..backbone import EcgBackboneConfig
+from ..configuration import LABEL_FIELDS, EcgConfig
 from ..errors import ArgumentsError, CheckpointError, EcgError, check_names
+from ..evaluation.classifier import load_encoder
 from ..features.agreement import CONTRACT_FIELDS, check_contract
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..trainer.arguments import EcgTrainingArguments
@@ -65,7 +67,8 @@ def read_settings(argv: Sequence[str]) -> RunSettings:
 
     Every name is a field of the model's config, of the feature extractor, of `EcgTrainingArguments` or of
     `PretrainingArguments`. The command line wins over the YAML file. With `--model`, the checkpoint's config and
-    feature extractor win over the YAML file: they belong to its weights.
+    feature extractor win over the YAML file: they belong to its weights. A published encoder is the start of the
+    backbone where the YAML file names a method that pretrains any encoder.
 
     Args:
         argv: The command line without the program's name.
@@ -91,9 +94,10 @@ def read_settings(argv: Sequence[str]) -> RunSettings:
         able = ", ".join(name for name, other in ARCHITECTURES.items() if "pretraining" in other.heads)
         raise ArgumentsError(
             f"{architecture.model_type} is a supervised network without an objective of pretraining; expected one of "
-            f"{able}. Train it on labels: finetune.py CONFIG.yaml --corpus DIR --labels SET --output_dir DIR."
+            f"{able}. Train it on labels: finetune.py CONFIG.yaml --corpus DIR --labels SET --output_dir DIR. Or "
+            "pretrain on from it: --model CHECKPOINT with the configuration of a method for any encoder (simclr, ...)."
         )
-    given = {**from_file, **options}.get("backbone_config") if base is None else getattr(base, "backbone_config", None)
+    given = _backbone_of(base, architecture) if base is not None else {**from_file, **options}.get("backbone_config")
     backbone = convert("backbone_config", given, dict) if isinstance(given, str) else given
     owners = {
         "run": field_types(PretrainingArguments),
@@ -111,9 +115,13 @@ def read_settings(argv: Sequence[str]) -> RunSettings:
     if checkpoint is None:
         config, extractor = config_and_extractor(architecture, values)
     else:
-        config = AutoConfig.from_pretrained(checkpoint, **_of(owners["config"], options))
+        assert base is not None
+        if base.model_type == architecture.model_type:
+            config = AutoConfig.from_pretrained(checkpoint, **_of(owners["config"], options))
+        else:
+            config = _config_on_backbone(architecture, base, from_file, _of(owners["config"], options))
         with checkpoint_errors(checkpoint):
-            extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
+            extractor = architecture.feature_extractor.from_pretrained(checkpoint, **_of(owners["extractor"], options))
         _note_what_the_checkpoint_decides(from_file, options, owners, config, extractor)
         check_contract(config, extractor)
     run, training = _dataclasses(owners, values)
@@ -145,12 +153,15 @@ def architecture_of(model_type: str | None, base: PreTrainedConfig | None = None
 
     Args:
         model_type: Its name; the default of `PretrainingArguments` if not given.
-        base: Configuration of a checkpoint, which decides.
+        base: Configuration of a checkpoint, which decides, unless it is an encoder and the name a method that pretrains
+            any encoder.
 
     Raises:
         ArgumentsError: For an unknown name.
     """
-    if base is not None:
+    method = ARCHITECTURES.get(model_type or "")
+    any_encoder = method is not None and issubclass(method.config, EcgBackboneConfig)
+    if base is not None and not (any_encoder and isinstance(base, EcgConfig)):
         if model_type is not None and model_type != base.model_type:
             logger.warning(f"the checkpoint is a {base.model_type}; model_type {model_type!r} of the YAML is not used.")
         model_type = base.model_type
@@ -215,6 +226,35 @@ def config_and_extractor(
     return config, extractor
 
 
+def _backbone_of(base: PreTrainedConfig, architecture: Architecture) -> Any:
+    """The backbone in the config of a checkpoint; an encoder's own config where it is to be the backbone."""
+    return getattr(base, "backbone_config", base if base.model_type != architecture.model_type else None)
+
+
+def _config_on_backbone(
+    architecture: Architecture, encoder: PreTrainedConfig, from_file: dict[str, Any], options: dict[str, Any]
+) -> PreTrainedConfig:
+    """Config of a method from a YAML file and a command line, its backbone that of a published encoder.
+
+    Raises:
+        ArgumentsError: The YAML file has a backbone of another family.
+    """
+    asked = encoder.model_type
+    if "backbone_config" in from_file:
+        asked = architecture.config.read_backbone(from_file["backbone_config"])[0].model_type
+    if asked != encoder.model_type:
+        raise ArgumentsError(
+            f"the checkpoint is a {encoder.model_type}, but the configuration pretrains a {asked} "
+            f"(backbone_config). Choose a checkpoint of a {asked}, or a configuration for a "
+            f"{encoder.model_type}."
+        )
+    # Labels of a classifier are no part of the encoder.
+    kept = encoder.own_fields() - {*LABEL_FIELDS}
+    backbone = {name: getattr(encoder, name) for name in kept} | {"model_type": encoder.model_type}
+    own = {**_of(field_types(architecture.config), from_file), **options, "backbone_config": backbone}
+    return architecture.config(**own)
+
+
 def _note_what_the_checkpoint_decides(
     from_file: dict[str, Any],
     options: dict[str, Any],
@@ -223,10 +263,13 @@ def _note_what_the_checkpoint_decides(
     extractor: "EcgFeatureExtractor",
 ) -> None:
     """Say which settings of the YAML are not used because they belong to the checkpoint's weights."""
+    asked = {name: value for name, value in from_file.items() if name not in options}
+    # Fields of the backbone are read through the config.
+    asked = {**(asked.pop("backbone_config", None) or {}), **asked}
     different = []
-    for name, value in from_file.items():
+    for name, value in asked.items():
         for owner, holder in (("config", config), ("extractor", extractor)):
-            if name in owners[owner] and name not in options and getattr(holder, name, value) != value:
+            if name in owners[owner] and getattr(holder, name, value) != value:
                 different.append(f"{name} {getattr(holder, name)} (not {value})")
     if different:
         logger.warning(f"the checkpoint decides: {', '.join(dict.fromkeys(different))}. --name value would override.")
@@ -268,33 +311,49 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
         options["attn_implementation"] = settings.run.attn_implementation
     if settings.run.model is None:
         return AutoModelForPreTraining.from_config(settings.config, **options)
-    # The queue starts anew, so that its length need not be the checkpoint's.
-    config, stored = copy.deepcopy(settings.config), AutoConfig.from_pretrained(settings.run.model)
-    if "queue_size" in vars(stored):
-        config.queue_size = stored.queue_size
-    with quiet_loading(), checkpoint_errors(settings.run.model):
-        trained, report = AutoModelForPreTraining.from_pretrained(
-            settings.run.model, config=config, dtype=torch.float32, output_loading_info=True, **options
-        )
-    missing = sorted(report["missing_keys"])
-    lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
-    if lacking:
-        raise CheckpointError(f"{settings.run.model} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
-    # What is not trained by gradients (momentum encoder, queue) starts anew: without these tensors, the model's own
-    # initialization copies the loaded encoder into its momentum encoder and fills the queue as at the start of a run.
-    fresh = [
-        name
-        for name, child in trained.named_children()
-        if child.state_dict() and not any(parameter.requires_grad for parameter in child.parameters())
-    ]
-    kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
-    absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
-    initialized = [*fresh, *(f"{name} (not in the checkpoint)" for name in absent)]
+    model_class: Any = ARCHITECTURES[settings.config.model_type].pretraining
+    kept, initialized = _loaded(model_class, settings, **options)
     logger.warning(
         f"continuing from {settings.run.model}: its encoder is loaded"
         + (f"; newly initialized: {', '.join(initialized)}." if initialized else ".")
     )
     with quiet_loading():
-        return type(trained).from_pretrained(
+        return model_class.from_pretrained(
             None, config=settings.config, state_dict=kept, dtype=torch.float32, **options
         )
+
+
+def _loaded(model_class: Any, settings: RunSettings, **options: Any) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a pretraining model that the checkpoint of `--model` decides, and its newly initialized parts.
+
+    What is not trained by gradients (momentum encoder, queue) starts anew: without these tensors, the model's own
+    initialization copies the loaded encoder into its momentum encoder and fills the queue as at the start of a run.
+    """
+    checkpoint = str(settings.run.model)
+    config, stored = copy.deepcopy(settings.config), AutoConfig.from_pretrained(checkpoint)
+    if stored.model_type != config.model_type:
+        encoder = load_encoder(AutoModel, checkpoint, config.backbone_config, **options)
+        place = f"{model_class.base_model_prefix}.backbone"
+        with torch.device("meta"):
+            parts = [name for name, child in model_class(config).named_children() if child.state_dict()]
+        kept = {f"{place}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+        return kept, [name for name in parts if name != model_class.base_model_prefix]
+    # The queue starts anew, so that its length need not be the checkpoint's.
+    if "queue_size" in vars(stored):
+        config.queue_size = stored.queue_size
+    with quiet_loading(), checkpoint_errors(checkpoint):
+        trained, report = model_class.from_pretrained(
+            checkpoint, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"])
+    lacking = [name for name in missing if name.startswith(f"{trained.base_model_prefix}.")]
+    if lacking:
+        raise CheckpointError(f"{checkpoint} lacks {len(lacking)} tensors of the encoder, first {lacking[0]}.")
+    fresh = [
+        name
+        for name, child in trained.named_children()
+        if child.state_dict() and not any(parameter.requires_grad for parameter in child.parameters())
+    ]
+    absent = sorted({name.split(".")[0] for name in missing} - set(fresh))
+    kept = {name: tensor for name, tensor in trained.state_dict().items() if name.split(".")[0] not in fresh}
+    return kept, [*fresh, *(f"{name} (not in the checkpoint)" for name in absent)]

@@ -141,10 +141,10 @@ def build_classifier(
 
 
 def load_encoder(model_class: Any, checkpoint: str | Path, config: "PreTrainedConfig", **options: Any) -> Any:
-    """Load the encoder of a checkpoint into a model whose other parts may be new.
+    """Load the encoder of a checkpoint, alone or into a model whose other parts may be new.
 
     Args:
-        model_class: Class with `from_pretrained`.
+        model_class: Class with `from_pretrained`; of the encoder itself or of a model around it.
         checkpoint: Folder or Hub name of any checkpoint of the family.
         config: Config of the new model.
         **options: For `from_pretrained`, such as `attn_implementation`.
@@ -157,7 +157,7 @@ def load_encoder(model_class: Any, checkpoint: str | Path, config: "PreTrainedCo
             checkpoint, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
             output_loading_info=True, **options,
         )  # fmt: skip
-    prefix = f"{model.base_model_prefix}."
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     lacking = sorted(name for name in report["missing_keys"] if name.startswith(prefix))
     if lacking:
         raise CheckpointError(

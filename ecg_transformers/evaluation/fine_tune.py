@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
+from transformers.utils import logging
 
 from ..errors import ArgumentsError, EcgError
 from ..files import replace_file
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from ..corpora.protocol import Splits
     from ..features.extractor import EcgFeatureExtractor
     from ..modeling import EcgForSequenceClassification
+
+logger = logging.get_logger(__name__)
 
 __all__ = ["TrainingData", "fine_tune", "fit_classifier", "fitting_arguments", "trained", "training_arguments"]
 
@@ -78,6 +81,9 @@ def training_arguments(output_dir: str | Path, **values: Any) -> EcgTrainingArgu
 def fit_classifier(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
     """Train encoder and head; in fine-tuning the head starts as that of a probe unless `head_first` is off.
 
+    The probe is epoch 0. Where no epoch is better on the held-out records, the result is the probe, on the encoder as
+    it was and fitted on all training records.
+
     Returns:
         Name of what was chosen, the choice, and the scores of the reported records.
 
@@ -85,17 +91,28 @@ def fit_classifier(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
         EcgError: There is no `output_dir`, or `fine_tune` refuses.
     """
     settings, splits, model = fitting.settings, fitting.splits, fitting.model
-    from_probe = FINE_TUNING in fitting.mode.uses and settings.head_first
-    if from_probe and not settings.head_epochs and model.config.has_linear_head:
+    from_probe = FINE_TUNING in fitting.mode.uses and settings.head_first and not settings.head_epochs
+    start: dict[str, torch.Tensor] | None = None
+    if from_probe and model.config.has_linear_head:
         # What chooses the epoch must be unseen by the head that the epochs start from.
         everything = settings.choose_epoch == "last" and splits.refit
         seen = splits if everything else splits.without_held_out(seed=settings.seed)
         if seen.held_out:
             fit_head(fitting, seen)
-    arguments = fitting_arguments(fitting, settings)
+            if settings.choose_epoch == "best":
+                start = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+    arguments = replace(fitting_arguments(fitting, settings), eval_on_start=start is not None)
     held_out = fine_tune(
         model, fitting.extractor, splits, arguments=arguments, settings=settings, callbacks=fitting.callbacks
     )
+    if start is not None and held_out.chosen == 0:
+        logger.warning(
+            "fine-tuning: no epoch is better on the held-out records than the probe it started from, so the probe is "
+            "kept. With so few records it may help to set --learning_rate lower, or --mode linear_probe."
+        )
+        model.load_state_dict(start)
+        probe = fit_head(fitting, splits)
+        held_out = replace(probe.held_out, chosen=0.0, scores=held_out.scores, unfinished=held_out.unfinished)
     return "epoch", held_out, fitting.predict()
 
 
@@ -248,6 +265,8 @@ def trained(
         **options,
     )
     resumed = newest_complete_checkpoint(str(arguments.output_dir)) if settings.resume else None
+    # What a resumed run starts from was scored already.
+    trainer.args.eval_on_start &= resumed is None
     trainer.train(resume_from_checkpoint=resumed)
     return trainer
 

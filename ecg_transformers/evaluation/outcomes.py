@@ -162,11 +162,17 @@ def _built(
     if splits.gallery is not None:
         model = build_identifier(checkpoint, splits, settings, mode, **options)
     else:
+        linear_head = mode.linear_head or _starts_from_probe(settings, mode)
         model = build_classifier(
             checkpoint, splits.task, readout=settings.with_attention() if mode.attentive else settings,
-            head=settings.head, linear_head=mode.linear_head, seed=settings.seed, **options,
+            head=settings.head, linear_head=linear_head, seed=settings.seed, **options,
         )  # fmt: skip
     return model.to(device).eval()
+
+
+def _starts_from_probe(settings: LearningSettings, mode: Mode) -> bool:
+    """Whether a fine-tuning gets the linear head of a probe, because no other head was asked for."""
+    return FINE_TUNING in mode.uses and settings.head_first and not (settings.head_epochs or settings.head)
 
 
 def _thresholds(splits: Splits, held_out: HeldOut) -> Thresholds:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModel
 
 from ecg_transformers.commands.recipe import write_architecture
 from ecg_transformers.corpora.evaluation_split import Protocol
@@ -314,3 +315,21 @@ def test_what_a_small_training_set_chooses_on_is_said(checkpoint, corpus, extrac
     last = replace(learning, choose_epoch="last")
     outcome = run_mode("fine_tune", checkpoint, extractor, splits, last, output_dir=tmp_path)
     assert outcome.selection.startswith("nothing is chosen (last epoch)")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sizes"),
+    [({}, []), ({"head_first": False}, [8]), ({"head_hidden_sizes": [4]}, [4]), ({"head_epochs": 1.0}, [8])],
+)
+def test_a_fine_tuning_has_the_linear_head_of_a_probe_unless_another_is_asked_for(
+    asked, sizes, architecture, splits, tmp_path
+):
+    """A random head of several layers does not learn in the few steps that few recordings make."""
+    folder = tmp_path / "pretrained"
+    AutoModel.from_config(AutoConfig.from_pretrained(architecture)).save_pretrained(folder)
+    extractor = load_extractor(architecture)
+    extractor.save_pretrained(folder)
+    settings = LearningSettings(**asked, training=RECIPE | {"learning_rate": 1e-4, "num_train_epochs": 1})
+    outcome = run_mode("fine_tune", folder, extractor, splits, settings, output_dir=tmp_path / "out")
+    assert list(outcome.model.config.head_hidden_sizes) == sizes
+    assert (0.0 in outcome.history) == (sizes == [])

@@ -94,7 +94,8 @@ def test_fine_tuning_moves_every_tensor_of_the_encoder(head_first, checkpoint, e
     published = AutoModel.from_pretrained(checkpoint).state_dict()
     same = [name for name, tensor in encoder_of(outcome.model).items() if torch.equal(published[name], tensor)]
     assert not same
-    assert len(outcome.history) == 2
+    # The probe that it starts from is epoch 0.
+    assert list(outcome.history) == ([0.0, 1.0, 2.0] if head_first else [1.0, 2.0])
     assert outcome.chosen["epoch"] in outcome.history
     assert len(list(tmp_path.glob("checkpoint-*"))) <= 2
 
@@ -272,3 +273,19 @@ def test_a_family_without_a_classifier_is_refused_by_name(checkpoint, splits, mo
     monkeypatch.setitem(ARCHITECTURES, "mae_moco", row)
     with pytest.raises(CheckpointError, match="is a mae_moco, a family without classifier"):
         build_classifier(checkpoint, splits.task)
+
+
+def test_where_no_epoch_beats_the_probe_the_probe_is_kept_and_fitted_on_everything(
+    checkpoint, extractor, splits, tmp_path, caplog
+):
+    ruinous = {**QUICK, "learning_rate": 10.0, "max_grad_norm": 0.0}
+    settings = LearningSettings(training=ruinous, balanced=False)
+    outcome = run_mode("fine_tune", checkpoint, extractor, splits, settings, output_dir=tmp_path)
+    assert outcome.chosen["epoch"] == 0
+    assert set(outcome.history) == {0.0, 1.0, 2.0}
+    assert max(outcome.history, key=outcome.history.get) == 0
+    assert "the probe is kept" in caplog.text
+    probe = run_mode("linear_probe", checkpoint, extractor, splits, LearningSettings(balanced=False))
+    np.testing.assert_allclose(outcome.predictions.scores, probe.predictions.scores, atol=1e-5)
+    for name, tensor in encoder_of(probe.model).items():
+        assert torch.equal(encoder_of(outcome.model)[name], tensor), name

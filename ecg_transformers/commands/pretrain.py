@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class PretrainingRun:
     """
 
     def __init__(self, settings: RunSettings, *, started: float | None = None):
+        corpora = [load_corpus(path) for path in settings.run.corpus or ()]
+        settings = replace(settings, run=_suited_to(corpora, settings.run, settings.of_the_file))
         options, training, extractor = settings.run, settings.training, settings.extractor
         facts = _facts(settings)
         self.folder = Path(str(training.output_dir))
@@ -58,6 +60,7 @@ class PretrainingRun:
             self.folder, facts["settings"], resume=options.resume, world_size=training.world_size
         )
         self.data = _load_data(
+            corpora,
             options,
             extractor,
             evaluated=training.eval_strategy != "no",
@@ -188,7 +191,29 @@ class PretrainingData:
         }
 
 
+def _suited_to(
+    corpora: Sequence[Corpus], options: PretrainingArguments, of_the_file: frozenset[str]
+) -> PretrainingArguments:
+    """The options without folds and labels of the YAML file, such as those of PTB-XL, that other corpora do not have.
+
+    What the command line names stays, and is refused where it does not exist.
+    """
+    unused: dict[str, Any] = {}
+    if all((corpus.folds == -1).all() for corpus in corpora):
+        unused |= {name: None for name in ("train_folds", "validation_folds") if getattr(options, name)}
+    if any(options.probe_labels not in corpus.label_sets for corpus in corpora):
+        unused["probe_labels"] = None
+    unused = {name: None for name in unused if name in of_the_file}
+    if unused:
+        logger.warning(
+            f"not used from the configuration, because {' and '.join(corpus.name for corpus in corpora)} has no such "
+            f"folds or labels: {', '.join(unused)}."
+        )
+    return replace(options, **unused)
+
+
 def _load_data(
+    corpora: Sequence[Corpus],
     options: PretrainingArguments,
     extractor: "EcgFeatureExtractor",
     *,
@@ -197,10 +222,11 @@ def _load_data(
     config: PreTrainedConfig,
     device: torch.device | None,
 ) -> PretrainingData:
-    """Load the corpora, split them and prepare their windows.
+    """Split the corpora and prepare their windows.
 
     Args:
-        options: Corpora, folds, fractions, probe.
+        corpora: The corpora.
+        options: Folds, fractions, probe.
         extractor: Feature extractor of the model.
         evaluated: Whether the run has a validation loss.
         seed: Seed of splits, fractions and window starts.
@@ -213,7 +239,7 @@ def _load_data(
         CorpusError: Folds that overlap or do not exist, patients in both parts, no validation part where one is
             needed.
     """
-    split = _split(options, validate=evaluated or options.probe_labels is not None, seed=seed)
+    split = _split(corpora, options, validate=evaluated or options.probe_labels is not None, seed=seed)
 
     def windows(part: Corpus) -> WindowDataset:
         return WindowDataset(
@@ -231,9 +257,8 @@ def _load_data(
     return PretrainingData(split, windows(split.train), validation)
 
 
-def _split(options: PretrainingArguments, *, validate: bool, seed: int) -> PretrainingSplit:
+def _split(corpora: Sequence[Corpus], options: PretrainingArguments, *, validate: bool, seed: int) -> PretrainingSplit:
     """Training and validation records: of a named split of beats, or by folds."""
-    corpora = [load_corpus(path) for path in options.corpus or ()]
     if options.split is None:
         return split_for_pretraining(
             corpora,

@@ -242,6 +242,7 @@ class Scoring:
             trained=_training_facts(own, scoring),
             baseline_trained=_training_facts(_trained_entry(of_baseline), scoring),
             facts=_lead_facts(checkpoint, extractor),
+            as_saved=True,
         )
 
     def _table(self, scored: Sequence[_Scored]) -> str:
@@ -262,12 +263,13 @@ class Scoring:
             config, entry = one.evaluation.outcome.model.config, one.own[0]
             row = {
                 "checkpoint": one.evaluation.name,
-                "mode": one.evaluation.outcome.mode.name,
+                "mode": _how(one.evaluation),
                 "Hz": f"{config.sampling_rate:g}",
                 "window s": f"{config.window_size / config.sampling_rate:g}",
                 "leads": ", ".join(one.evaluation.extractor.used_leads or ()) or config.num_leads,
                 "parameters": f"{entry['parameters'] / 1e6:.2f} M",
-                "pretraining records": f"{_pretraining_records(one.checkpoint):,}",
+                "pretraining records": _pretraining_records(one.checkpoint),
+                "training records": _training_records(one),
                 "score": format_interval(entry),
                 "random": f"{one.of_baseline[0]['value']:.3f}" if one.of_baseline else "-",
             }
@@ -319,10 +321,26 @@ def _lead_facts(checkpoint: str, extractor: "EcgFeatureExtractor") -> Entry:
     return {} if trained.used_leads == extractor.used_leads else {"train_leads": trained.used_leads or "all"}
 
 
-def _pretraining_records(checkpoint: str) -> int:
-    """Records that the encoder was pretrained on without labels."""
+def _how(evaluation: Evaluation) -> str:
+    """What was scored: a mode, or a classifier as it was saved, with its training if that is known."""
+    mode = evaluation.outcome.mode
+    if not evaluation.as_saved:
+        return mode.name
+    return f"as saved ({mode.title})" if evaluation.trained else "as saved"
+
+
+def _pretraining_records(checkpoint: str) -> str:
+    """Records that the encoder was pretrained on without labels; a dash if that is not known."""
     facts = pretraining_facts(checkpoint)
-    return 0 if facts["labels"] else int(facts["records"])
+    return "0" if facts["labels"] else f"{facts['records']:,}" if facts["records"] else "-"
+
+
+def _training_records(scored: _Scored) -> str:
+    """Records with labels that the classifier was trained on; a dash if that is not known."""
+    if not scored.evaluation.as_saved:
+        return f"{len(scored.evaluation.splits.train):,}"
+    records = scored.evaluation.trained.get("train_records")
+    return "-" if records is None else f"{records:,}"
 
 
 def _comparable(first: Splits, second: Splits) -> bool:

@@ -51,6 +51,7 @@ class RunSettings:
         config_file: The YAML file, as records name it.
         values: All names that were set, converted, command line over YAML.
         full_run: `max_steps` and `num_train_epochs` of the YAML, if the command line cut the run short.
+        of_the_file: Names that the YAML file alone sets.
     """
 
     run: PretrainingArguments
@@ -60,6 +61,7 @@ class RunSettings:
     config_file: str | None
     values: dict[str, Any]
     full_run: dict[str, Any]
+    of_the_file: frozenset[str] = frozenset()
 
 
 def read_settings(argv: Sequence[str]) -> RunSettings:
@@ -129,7 +131,8 @@ def read_settings(argv: Sequence[str]) -> RunSettings:
         name: from_file.get(name, default)
         for name, default in (("max_steps", -1), ("num_train_epochs", training.num_train_epochs))
     }
-    return RunSettings(run, training, config, extractor, portable_path(positional[0]), values, full_run)
+    of_the_file = frozenset(from_file.keys() - options.keys())
+    return RunSettings(run, training, config, extractor, portable_path(positional[0]), values, full_run, of_the_file)
 
 
 def setting_names(argv: Sequence[str]) -> set[str]:

@@ -32,7 +32,7 @@ from .fit_probe import fit_head
 from .fitting import Fitting
 from .modes import FINE_TUNING
 from .probes.linear import HeldOut
-from .settings import REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS, LearningSettings
+from .settings import FINE_TUNING_DEFAULTS, REPLACED_BY_ONE_CYCLE, TRAINING_DEFAULTS, LearningSettings
 
 if TYPE_CHECKING:
     from ..corpora.protocol import Splits
@@ -128,7 +128,8 @@ def fitting_arguments(fitting: Fitting, settings: LearningSettings) -> EcgTraini
     """
     if fitting.output_dir is None:
         raise EcgError("fine-tuning needs a folder for its checkpoints; set output_dir.")
-    given = {"seed": settings.seed} | dict(settings.training)
+    defaults = FINE_TUNING_DEFAULTS if FINE_TUNING in fitting.mode.uses else {}
+    given = {**defaults, "seed": settings.seed, **settings.training}
     if settings.choose_epoch == "last":
         given = {"load_best_model_at_end": False} | given
     arguments = training_arguments(fitting.output_dir, **given)

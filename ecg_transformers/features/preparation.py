@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import compress, product
 
 import numpy as np
@@ -38,6 +39,8 @@ logger = logging.get_logger(__name__)
 
 # Said of a recording, or a window, whose leads are all constant.
 NO_SIGNAL = "no signal in any lead"
+# Recordings that a warning names before it stops.
+_MOST_NAMED = 5
 DERIVABLE_LEADS = ("III", "aVR", "aVL", "aVF")
 
 
@@ -192,7 +195,16 @@ def _check_offset(record: EcgRecord, found: tuple[str, bool] | None) -> None:
             f"{text}. Set electrode_offset='remove' to subtract the median of each lead, or "
             "implausible_amplitude='accept' to take the values as they are."
         )
-    logger.warning_once(f"{text}.")
+    named = _warn_of_offset.cache_info().currsize
+    if named < _MOST_NAMED:
+        _warn_of_offset(f"{text}.")
+    elif named == _MOST_NAMED:
+        _warn_of_offset("Further recordings with an unusual offset are not named.")
+
+
+@cache
+def _warn_of_offset(text: str) -> None:
+    logger.warning(text)
 
 
 def normalize(

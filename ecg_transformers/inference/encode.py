@@ -190,7 +190,9 @@ def _groups(corpus: "Corpus", seconds: float) -> Iterator[tuple[int, list[dict[s
     items: list[dict[str, Any]] = []
     for position in range(len(corpus)):
         signal, rate = corpus.signals([position])[0], float(corpus.sampling_rates[position])
-        items.append({"signal": signal, "sampling_rate": rate, "leads": list(corpus.leads[position])})
+        # The corpus is the source: what its build noted is not noted again.
+        facts = {"name": corpus.names[position], "source": corpus.name, "leads": list(corpus.leads[position])}
+        items.append({"signal": signal, "sampling_rate": rate, **facts})
         held += signal.shape[1] / rate
         if held >= seconds or position == len(corpus) - 1:
             yield first, items

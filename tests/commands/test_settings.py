@@ -180,3 +180,70 @@ def test_what_has_no_weights_is_not_newly_initialized(tmp_path, caplog):
         build_model(read_settings([str(word) for word in words]))
     assert "its encoder is loaded" in caplog.text
     assert "newly initialized" not in caplog.text
+
+
+def published_encoder(folder, **changes):
+    """A tiny xresnet1d with random weights, as a supervised checkpoint is published: with labels, without projector."""
+    from ecg_transformers import Xresnet1dConfig, Xresnet1dFeatureExtractor, Xresnet1dForSequenceClassification
+
+    config = Xresnet1dConfig(
+        depths=[1, 1, 1, 1], width=8, stem_sizes=[8, 8, 8], block="basic", sampling_rate=50, window_size=100,
+        id2label={0: "A", 1: "B"}, label_names=["a", "b"], **changes,
+    )  # fmt: skip
+    model = Xresnet1dForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    Xresnet1dFeatureExtractor(sampling_rate=50, window_size=100, normalization="record").save_pretrained(folder)
+    return model.base_model
+
+
+@pytest.mark.parametrize("method", ["simclr", "byol", "moco_v3", "swav"])
+def test_a_published_encoder_is_the_start_of_the_backbone_of_a_method(method, tmp_path, caplog):
+    encoder = published_encoder(tmp_path / "published")
+    path = tmp_path / "run.yaml"
+    backbone = {"model_type": "xresnet1d", "depths": [2, 2, 2, 2], "block": "basic"}
+    recipe = {"model_type": method, "backbone_config": backbone, "projector_hidden_size": 16, "window_size": 250}
+    path.write_text(json.dumps(recipe | {"normalization": "constants"}))
+    words = [path, "--corpus", "c", "--output_dir", tmp_path / "out", "--use_cpu", "--model", tmp_path / "published"]
+    settings = read_settings([str(word) for word in words])
+    model = build_model(settings)
+    assert (settings.config.model_type, settings.config.projector_hidden_size) == (method, 16)
+    assert settings.config.backbone_config.label_names is None
+    assert settings.extractor.normalization == "record"
+    # The checkpoint's architecture and signal win over those of the YAML, in one line.
+    line = "the checkpoint decides: depths [1, 1, 1, 1] (not [2, 2, 2, 2]), window_size 100 (not 250), "
+    assert line in caplog.text
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(model.encoder.backbone.state_dict()[name], tensor), name
+    twin = getattr(model, "momentum_encoder", None)
+    if twin is not None:
+        for name, tensor in encoder.state_dict().items():
+            assert torch.equal(twin.backbone.state_dict()[name], tensor), name
+        assert not any(parameter.requires_grad for parameter in twin.parameters())
+    assert (twin is not None) == (method in ("byol", "moco_v3"))
+    fresh = [name for name, child in model.named_children() if child.state_dict() and child is not model.encoder]
+    assert f"its encoder is loaded; newly initialized: {', '.join(fresh)}." in caplog.text
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "extra", "error", "message"),
+    [
+        ({"model_type": "ecg_vit"}, [], ArgumentsError, "is a xresnet1d, but the configuration pretrains a ecg_vit"),
+        (
+            {"model_type": "xresnet1d"},
+            ["--kernel_size", "7"],
+            CheckpointError,
+            "another shape than its config implies",
+        ),
+    ],
+)
+def test_a_published_encoder_that_is_not_the_backbone_is_refused(backbone, extra, error, message, tmp_path):
+    published_encoder(tmp_path / "published")
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps({"model_type": "simclr", "backbone_config": backbone}))
+    words = [path, "--corpus", "c", "--output_dir", tmp_path / "out", "--use_cpu", "--model", tmp_path / "published"]
+    with pytest.raises(error, match=message):
+        build_model(read_settings([str(word) for word in (*words, *extra)]))

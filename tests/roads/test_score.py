@@ -99,6 +99,10 @@ def elsewhere(corpus, folder):
     return folder
 
 
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
 def test_a_classifier_is_validated_on_another_corpus_in_one_command(corpus, tmp_path, capsys, monkeypatch):
     import numpy as np
 
@@ -118,6 +122,11 @@ def test_a_classifier_is_validated_on_another_corpus_in_one_command(corpus, tmp_
     assert "external validation on elsewhere, a sample of 220 of 5,000 records" in text
     assert "labels snomed-ct -> scp" in text
     assert "all records macro AUROC" in text
+    # What is scored was not trained here.
+    row = {name: cells for name, *cells in zip(*map(cells_of, text.splitlines()[-2:]), strict=True)}
+    assert row["mode"] == ["as saved (linear probe)"]
+    assert row["training records"] == [f"{entries[0]['train_records']:,}"]
+    assert row["pretraining records"] == ["-"]
     assert entries[0]["evaluate_folds"] == []
     assert entries[0]["sample"] == "a sample of 220 of 5,000 records"
     assert entries[0]["external"]["labels_of_corpus"] == "snomed-ct"

@@ -64,6 +64,7 @@ class Evaluation:
         trained: Facts of the training of a finished classifier: they replace those of this run.
         baseline_trained: The same of its baseline.
         facts: Further facts of the entries, by name.
+        as_saved: Whether a finished classifier is scored, and nothing was fitted.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Evaluation:
     trained: Entry = field(default_factory=dict)
     baseline_trained: Entry = field(default_factory=dict)
     facts: Entry = field(default_factory=dict)
+    as_saved: bool = False
 
     def entries(
         self, report: ReportSettings, *, against: Sequence[tuple[str, Outcome]] = ()

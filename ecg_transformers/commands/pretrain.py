@@ -199,7 +199,8 @@ def _suited_to(
     What the command line names stays, and is refused where it does not exist.
     """
     unused: dict[str, Any] = {}
-    if all((corpus.folds == -1).all() for corpus in corpora):
+    named = {*(options.train_folds or ()), *(options.validation_folds or ())}
+    if any(named - {int(fold) for fold in corpus.folds} for corpus in corpora):
         unused |= {name: None for name in ("train_folds", "validation_folds") if getattr(options, name)}
     if any(options.probe_labels not in corpus.label_sets for corpus in corpora):
         unused["probe_labels"] = None

@@ -43,8 +43,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "dataloader_drop_last": False,
     "no_decay": [*NO_DECAY, "attention.query"],
 }
-# What differs where training starts from pretrained weights. At 1e-3, large encoders lost what they knew in the few steps
-# that tens of recordings make; with 200 and 1,000 recordings the two rates gave the same.
+# What differs where training starts from pretrained weights. At 1e-3, large encoders lost what they knew in the few
+# steps that tens of recordings make; with 200 and 1,000 recordings the two rates gave the same.
 FINE_TUNING_DEFAULTS: dict[str, Any] = {"learning_rate": 3e-4}
 # Arguments that the one-cycle schedule replaces.
 REPLACED_BY_ONE_CYCLE = ("lr_scheduler_type", "warmup_steps", "warmup_epochs")

@@ -6,7 +6,7 @@ Columns: `record` (path below the folder of recordings; `.hea` may be left out),
 | label columns | task |
 | --- | --- |
 | one column of names or of whole numbers (codes of classes) | single-label |
-| columns of 0 and 1 | multi-label |
+| columns of 0 and 1, true and false, or yes and no (ja, nein) | multi-label |
 | one column of joined names ("AFIB;PVC"), if `task` says so | multi-label |
 | numbers with decimals, of which most occur once | regression |
 
@@ -46,7 +46,25 @@ _SYNONYMS = {
 }
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "": None, "unknown": None}
 _MISSING = {"nan", "na", "n/a", "null", "none", "<na>"} | SHEET_ERRORS
-_MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+# "y" and "n" are codes of beats and rhythms.
+_MARKS = {
+    **dict.fromkeys(("0", "0.0", "false", "no", "nein"), False),
+    **dict.fromkeys(("1", "1.0", "true", "yes", "ja"), True),
+}
+# What a spreadsheet writes below its last row.
+_FOOTERS = {
+    "total",
+    "grand total",
+    "totals",
+    "sum",
+    "summe",
+    "gesamt",
+    "insgesamt",
+    "count",
+    "anzahl",
+    "mean",
+    "average",
+}
 _WHOLE = re.compile(r"[-+]?\d+(\.0+)?")
 # How a spreadsheet writes a number that is too long for its cell.
 _ROUNDED = re.compile(r"[-+]?\d([.,]\d+)?E\+\d+")
@@ -313,6 +331,11 @@ def _value(text: str) -> float | None:
 def _records(column: _Cells) -> list[str]:
     """Paths of the records, each once, below the folder."""
     records = [text.replace("\\", "/") for text in column.ids()]
+    number, last = column.rows[-1][0], records[-1]
+    if last.casefold().strip(" :.") in _FOOTERS:
+        raise CorpusError(
+            f"{column.path}, row {number}: {last!r} is the footer of a table, no recording. Delete the row."
+        )
     first: dict[str, tuple[int, str]] = {}
     for (number, _), record in zip(column.rows, records, strict=True):
         where = f"{column.path}, row {number}"
@@ -353,7 +376,7 @@ def _labels(
         for column in columns:
             column.refuse(
                 lambda text: text.casefold() not in _MARKS,
-                f"0 or 1 in each cell. Correct the cell or leave the row out{cure}",
+                f"0 or 1 in each cell, or yes or no. Correct the cell or leave the row out{cure}",
             )
         flags = zip(*([_MARKS[text.casefold()] for text in column.texts] for column in columns), strict=True)
         labels = [tuple(name for name, flag in zip(names, row, strict=True) if flag) for row in flags]

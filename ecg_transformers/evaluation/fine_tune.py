@@ -108,7 +108,7 @@ def fit_classifier(fitting: Fitting) -> tuple[str, HeldOut, np.ndarray]:
     if start is not None and held_out.chosen == 0:
         logger.warning(
             "fine-tuning: no epoch is better on the held-out records than the probe it started from, so the probe is "
-            "kept. With so few records it may help to set --learning_rate lower, or --mode linear_probe."
+            "kept. --choose_epoch last would keep the last epoch."
         )
         model.load_state_dict(start)
         probe = fit_head(fitting, splits)

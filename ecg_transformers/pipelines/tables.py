@@ -214,7 +214,11 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str], list[st
     if isinstance(source, str | Path):
         folder = Path(source)
         if not folder.is_dir():
-            raise RecordFileError(f"{folder} is no folder; expected one with recordings, or a list of paths.")
+            if not (folder.is_file() or folder.with_name(f"{folder.name}.hea").is_file()):
+                raise RecordFileError(
+                    f"{folder} is no folder and no recording; expected one of them, or a list of paths."
+                )
+            return _items([source], output)
         paths = [path for path in find_recordings(folder) if path.resolve() != output.resolve()]
         if not paths:
             raise RecordFileError(f"{folder} holds no recording; looked for files that end in {', '.join(SUFFIXES)}.")

@@ -488,3 +488,17 @@ def test_the_unit_of_the_others_does_not_touch_a_file_that_states_its_own(data_d
         load_records(tmp_path, output=tmp_path / "out", progress=False, units="uV", sampling_rate=400, leads=["I"])
     )
     np.testing.assert_array_equal(corpus[0].signal, read_record(data_dir / "ptbxl" / "00002_lr.csv").signal)
+
+
+@pytest.mark.parametrize("marks", [("yes", "no"), ("Ja", "Nein"), ("True", "False"), ("1", "0")])
+def test_columns_of_yes_and_no_are_marks(marks, tmp_path):
+    yes, no = marks
+    found = read_label_table(table(tmp_path, f"record,AF,LBBB\nr1,{yes},{no}\nr2,{no},{no}\nr3,{yes},{yes}\n"))
+    assert found.label_set.problem_type == "multi_label_classification"
+    assert [row.labels for row in found.rows] == [("AF",), (), ("AF", "LBBB")]
+
+
+@pytest.mark.parametrize("footer", ["Total,40", "SUM:,2", "Mean,AF"])
+def test_the_footer_of_a_spreadsheet_is_no_recording(footer, tmp_path):
+    with pytest.raises(CorpusError, match=r"row 5: '.*' is the footer of a table, no recording. Delete the row"):
+        read_label_table(table(tmp_path, f"record,dx\nr1,AF\nr2,SR\nr3,AF\n{footer}\n"))

@@ -226,6 +226,14 @@ def test_records_in_memory_and_lists_of_paths(embed, make_record, folder, tmp_pa
     assert listed == [path.as_posix().removesuffix(".hea") for path in paths]
 
 
+def test_one_recording_is_a_table_too(embed, folder, tmp_path):
+    path = folder / "a" / "r0.hea"
+    for source in (path, str(path.with_suffix(""))):
+        (tmp_path / "one.csv").unlink(missing_ok=True)
+        rows = embed.to_table(source, tmp_path / "one.csv", windows=False).read()
+        assert rows["record"].to_pylist() == [path.with_suffix("").as_posix()]
+
+
 def test_checkpoint_hash_follows_weights_and_preprocessing(embed, classify):
     import copy
 

@@ -311,9 +311,12 @@ def test_corpora_of_the_yaml_file_are_a_path_or_a_list(pretrain, corpus, tmp_pat
         assert len(run.data.train) == (24 if name == "one" else 48)
 
 
-def test_folds_and_labels_of_a_configuration_that_a_corpus_does_not_have_are_not_used(pretrain, tmp_path, caplog):
+@pytest.mark.parametrize("folds", [True, False])
+def test_folds_and_labels_of_a_configuration_that_a_corpus_does_not_have_are_not_used(
+    folds, pretrain, tmp_path, caplog
+):
     """The configurations for PTB-XL name its folds and its labels; recordings of one's own have neither."""
-    own = small_corpus(tmp_path / "own", folds=False)
+    own = small_corpus(tmp_path / "own", folds=folds)
     config = tmp_path / "ptbxl.yaml"
     config.write_text(CONFIG.read_text() + "\ntrain_folds: 1-8\nvalidation_folds: 9\nprobe_labels: superclass\n")
     common = [str(config), "--corpus", str(own), "--max_steps", "1", "--per_device_train_batch_size", "8", "--use_cpu"]
@@ -323,8 +326,9 @@ def test_folds_and_labels_of_a_configuration_that_a_corpus_does_not_have_are_not
     assert "no such folds or labels: train_folds, validation_folds, probe_labels." in caplog.text
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["train_folds"], record["validation_folds"]) == (None, None)
-    assert len(run.data.train) + len(run.data.validation) == 32
+    # The last of a corpus's own folds is its test fold.
+    assert len(run.data.train) + len(run.data.validation) == (24 if folds else 32)
     assert not (tmp_path / "run" / "probe.json").exists()
-    named = ["--train_folds", "1-2", "--validation_folds", "3"]
-    with pytest.raises(CorpusError, match="has no fold 1, 2"):
+    named = ["--train_folds", "11-12", "--validation_folds", "13"]
+    with pytest.raises(CorpusError, match="has no fold 11, 12"):
         pretrain([*common, "--output_dir", str(tmp_path / "named"), *named])

@@ -85,3 +85,16 @@ def test_size_and_length_are_limited_also_of_what_is_packed(pair):
             read_upload(files, limits=Limits(megabytes=0.02))
     with pytest.raises(SignalError, match="minutes"):
         read_upload(pair, limits=Limits(minutes=0.1))
+
+
+def test_vendor_files_go_the_same_way(tmp_path_factory):
+    pytest.importorskip("ecgdatakit", reason="the extra [formats] is not installed")
+    pytest.importorskip("edfio", reason="the extra [test] is not installed")
+    from ..signals import test_vendor_io as vendor
+
+    path = vendor.write_edf(tmp_path_factory.mktemp("vendor") / "one.edf")
+    xml = vendor.muse(np.rint(vendor.SIGNAL * 200), encoding="UTF-8").encode()
+    for files in ({"one.edf": path.read_bytes()}, {"one.xml": xml}, {"a.zip": archive({"one.xml": xml})}):
+        record = read_upload(files, limits=Limits())
+        assert (record.leads, record.sampling_rate, record.name) == (("I", "II", "V1"), 500, "one")
+        np.testing.assert_allclose(record.signal, vendor.SIGNAL[[1, 0, 2]], atol=0.005)

@@ -47,6 +47,8 @@ NO_ECG_JUMPS = "no ECG jumps"
 _MAX_MIDDLE_OFFSET, _MAX_OFFSET = 1.5, 25.0
 # Samples of a lead that show whether its median may be beyond a limit.
 _GLANCE = 64
+# Leads of one recording whose swings differ more are in different units, or disconnected.
+_UNLIKE_LEADS = 100
 # mV; the swing of a usual lead, and how many millivolts other units are.
 _USUAL_SWING = 1.0
 _OTHER_UNITS = {"uV": 1e-3, "nV": 1e-6, "V": 1e3}
@@ -176,7 +178,9 @@ def unit_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = 
     else:
         return None
     factor = min(_OTHER_UNITS.values(), key=lambda factor: abs(np.log(middle * factor / _USUAL_SWING)))
-    return f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
+    fault = f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
+    others = int((swings < middle / _UNLIKE_LEADS).sum())
+    return f"{fault} But {others} leads swing by a hundredth of it or less: are all in one unit?" if others else fault
 
 
 def jump_fault(signal: np.ndarray, leads: Sequence[str] | None = None) -> str | None:

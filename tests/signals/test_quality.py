@@ -15,7 +15,9 @@ from ecg_transformers.signals.quality import (
     how_taken,
     jump_fault,
     offset_finding,
+    unit_fault,
 )
+from ecg_transformers.signals.synthesis import synthesize_record
 
 
 def test_flat_leads_are_constant_ones_and_those_without_a_sample():
@@ -150,3 +152,9 @@ def test_a_message_says_how_values_became_millivolts():
     assert how_taken(["flat", "converted uV -> mV"]) == "(converted uV -> mV)"
     assert how_taken(["gain 200/mV set by the caller"]) == "(gain 200/mV set by the caller)"
     assert how_taken([]) == "is taken as millivolts"
+
+
+def test_leads_in_two_units_are_not_cured_by_one_unit():
+    signal = synthesize_record(duration=10, sampling_rate=100).signal * np.r_[np.full(7, 1000), np.ones(5)][:, None]
+    assert "But 5 leads swing by a hundredth of it or less: are all in one unit?" in unit_fault(signal, 100)
+    assert unit_fault(1000 * synthesize_record(duration=10, sampling_rate=100).signal, 100).endswith("units='uV'?")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +85,10 @@ def run(command: Sequence[str | Path], *, timeout: float = 280, **options: Any) 
             process.kill()
             raise subprocess.TimeoutExpired(list(command), timeout)
         return subprocess.CompletedProcess(list(command), process.exitcode, out.read_text(), err.read_text())
+
+
+# In place of the module `subprocess` where a module calls Python.
+forked = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
 
 
 def _execute(words: list[str], environment: dict[str, str], folder: str, files: list[str]) -> None:

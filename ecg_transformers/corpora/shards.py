@@ -78,7 +78,7 @@ class ShardReport:
 
     def to_json(self) -> str:
         """The report as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self), default=vars)
 
     @classmethod
     def from_json(cls, text: str) -> "ShardReport":

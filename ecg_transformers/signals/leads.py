@@ -112,6 +112,15 @@ def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise LeadError(f"leads is the text {names!r}; expected a list of names such as ['I', 'II', 'V1'].")
     written = list(names)
+    try:
+        return _distinct(tuple(written))
+    except TypeError:  # a name that is no text
+        return _distinct.__wrapped__(tuple(written))
+
+
+@lru_cache(maxsize=1024)
+def _distinct(written: tuple[str, ...]) -> tuple[str, ...]:
+    """Their canonical spellings; cached, for most recordings have the leads of others."""
     canonical = tuple(canonical_lead(name) for name in written)
     seen: dict[str, str] = {}
     for name, spelling in zip(canonical, written, strict=True):

@@ -2,11 +2,9 @@
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,8 +59,7 @@ RESULTS = [
 def clean_processes():
     """Published folders are opened in forked processes; `tests/roads/test_publish.py` has the command as it is."""
     with pytest.MonkeyPatch.context() as patch:
-        forked = SimpleNamespace(run=fresh.run, TimeoutExpired=subprocess.TimeoutExpired)
-        patch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", forked)
+        patch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", fresh.forked)
         yield
 
 

@@ -7,7 +7,7 @@ from ..conftest import CONFIGS
 from .conftest import small_corpus
 
 # 24 records in folds 1 to 3 make 3 batches of 8; the run is interrupted in the middle of an epoch.
-RUN = "--max_steps 14 --save_strategy steps --save_steps 2 --save_total_limit 20 --eval_strategy steps --eval_steps 5"
+RUN = "--max_steps 8 --save_strategy steps --save_steps 4 --eval_strategy steps --eval_steps 5"
 RUN += " --logging_steps 3 --per_device_train_batch_size 8 --train_folds 1-3 --validation_folds 4 --disable_tqdm"
 RUN += " --use_cpu --load_best_model_at_end false"
 # What makes a published recipe small enough; its optimization, objective and signal stay.
@@ -61,7 +61,7 @@ def test_a_recipe_starts_and_resumes_bit_for_bit(recipe, pretrain, corpus, tmp_p
     pretrain(words("resumed", "--max_seconds", "0"))
     assert [path.name for path in (tmp_path / "resumed").glob("checkpoint-*")] == ["checkpoint-1"]
     pretrain(words("resumed", "--resume"))
-    straight, resumed = (tmp_path / folder / "checkpoint-14" for folder in ("straight", "resumed"))
+    straight, resumed = (tmp_path / folder / "checkpoint-8" for folder in ("straight", "resumed"))
     assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     states = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in (straight, resumed)]
     torch.testing.assert_close(*states, rtol=0, atol=0)

@@ -172,3 +172,10 @@ def test_a_damaged_header_is_named_in_words(tmp_path, old, new):
     (tmp_path / "a.npy").write_bytes(data.replace(old, new))
     with pytest.raises(RecordFileError, match="its header, which states type and shape of the array, is damaged"):
         read_numpy(tmp_path / "a.npy", sampling_rate=100)
+
+
+def test_a_mask_beside_the_signal_is_noted(tmp_path):
+    signal = np.random.default_rng(0).normal(scale=0.3, size=(12, 500))
+    np.savez(tmp_path / "a.npz", signal=signal, mask=np.ones((12, 500), dtype=bool))
+    notes = read_numpy(tmp_path / "a.npz", sampling_rate=100).notes
+    assert "the array 'mask' is not used: set the samples that it leaves out to NaN" in notes

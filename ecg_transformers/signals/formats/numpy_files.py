@@ -42,12 +42,13 @@ def read_numpy(
         if isinstance(loaded, np.ndarray):
             if key is not None:
                 raise RecordFileError(f"{path} holds one array; leave key= out.").about("key")
-            where, facts = str(path), Facts()
+            where, facts, masks = str(path), Facts(), []
             position = select_record(loaded.shape, index, where=where)
             values = np.array(loaded[position])
         else:
             with loaded:
                 arrays = _npz_headers(path)
+                masks = [name for name in arrays if "mask" in name.casefold() and name != key]
                 small = [name for name, (shape, dtype) in arrays.items() if np.prod(shape) <= 64 and dtype.kind != "O"]
                 facts = facts_among({name: loaded[name] for name in small})
                 chosen, where, position = locate_recording(path, arrays, key, index)
@@ -62,7 +63,9 @@ def read_numpy(
         elif any(words in str(error) for words in ("malformed node", "Cannot parse header", "multi-line statement")):
             why = "its header, which states type and shape of the array, is damaged"
         raise RecordFileError(f"{path} cannot be read as a NumPy file: {why}. Save the array again.") from error
-    return assemble_array(values, path, facts, where=where, index=index, **caller)
+    record = assemble_array(values, path, facts, where=where, index=index, **caller)
+    record.notes += [f"the array {name!r} is not used: set the samples that it leaves out to NaN" for name in masks]
+    return record
 
 
 def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

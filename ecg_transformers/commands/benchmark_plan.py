@@ -228,6 +228,9 @@ def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, A
     config, from_file, options = read_command_line(argv)
     own = declared_options(BenchmarkArguments)
     given = {name: value for name, value in {**from_file, **options}.items() if name in own}
+    if isinstance(given.get("only"), str):
+        # A name may have commas, at which the text of a list is divided.
+        given["only"] = [given["only"]]
     values = converted(given, own, {})
     if not values.get("systems"):
         raise ArgumentsError("systems is empty; expected checkpoints or recipes, in CONFIG or as --systems A B.")

@@ -162,14 +162,14 @@ def test_named_systems_alone_run_and_are_compared(finished, folder, monkeypatch)
     said = []
     main = said_by(monkeypatch, said)
     settings = json.loads((folder / "benchmark.yaml").read_text())
-    settings["systems"][1]["against"] = "net"
+    settings["systems"][1] |= {"name": "probe, 2", "against": "net"}
     (folder / "against.yaml").write_text(json.dumps(settings))
     words = [str(folder / "against.yaml"), "--output_dir", str(out)]
-    printed = call(main, [*words, "--only", "probe"], said)
-    assert "2 runs, 2 done, 0 to do" in printed
+    printed = call(main, [*words, "--only", "probe, 2", "--dry_run"], said)
+    assert [line.split()[1:4] for line in printed.splitlines()[1:3]] == [["probe,", "2", "linear"]] * 2
     assert " net " not in printed
     assert printed.endswith("exit 0")
-    with pytest.raises(ArgumentsError, match="only has 'prob'; expected names of systems: net, probe"):
+    with pytest.raises(ArgumentsError, match="only has 'prob'; expected names of systems: net, probe, 2"):
         main([*words, "--only", "prob"])
 
 

@@ -113,7 +113,7 @@ def _table(findings: Iterable[dict[str, Any]], caption: str) -> str:
         width = 100 * min(max(one["score"], 0.0), 1.0)
         rows.append(
             f'<tr{" class=ecg-positive" if one["positive"] else ""}><th scope="row">{escape(one["label"])}</th>'
-            f'<td>{escape(one["name"])}</td><td class="ecg-number">{one["score"]:.3f}</td>'
+            f'<td>{escape(one["name"]).replace("/", "/<wbr>")}</td><td class="ecg-number">{one["score"]:.3f}</td>'
             f'<td class="ecg-bar" aria-hidden="true"><div><b style="width:{width:.1f}%"></b>{mark}</div></td>'
             f'<td class="ecg-number">{"–" if limit is None else f"{limit:.3f}"}</td><td>{decision}</td></tr>'
         )

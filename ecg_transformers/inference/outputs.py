@@ -22,7 +22,7 @@ def embed_windows(encoder: "Encoder", inputs: Mapping[str, torch.Tensor], readou
     Args:
         encoder: The encoder.
         inputs: Output of the extractor, on the device of the encoder.
-        readout: Layers, and a pooling without parameters. Default: the encoder's own pooling of its output.
+        readout: What is read of the encoder, without learned parameters. Default: its output, pooled as it does itself.
 
     Returns:
         `(batch, pooled)`.

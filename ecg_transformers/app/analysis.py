@@ -1,6 +1,6 @@
 """What the app computes: a checkpoint with its pipelines, and its results for a recording."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelF
 from ..augmentations.row_generator import RowGenerator
 from ..errors import CheckpointError
 from ..features.extractor import EcgFeatureExtractor
+from ..features.preparation import present_leads
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..inference.outputs import embed_windows
 from ..pipelines.classification import EcgClassificationPipeline
@@ -47,11 +48,14 @@ class Analysis:
             empty for an encoder.
         embedding: float32 `(pooled,)`.
         explanation: What the preprocessing did.
+        warnings: Why scores and embedding do not hold, one sentence each; empty for a recording as the checkpoint
+            expects it.
     """
 
     findings: list[dict[str, Any]]
     embedding: np.ndarray
     explanation: str
+    warnings: tuple[str, ...] = ()
 
 
 class Checkpoint:
@@ -131,7 +135,25 @@ class Checkpoint:
             findings=[{**one, "threshold": self.thresholds.get(one["label"])} for one in found],
             embedding=self.embed.postprocess([{"embedding": vectors}]),
             explanation=self.extractor.explain(record, **policies),
+            warnings=tuple(self._warnings(record, policies)),
         )
+
+    def _warnings(self, record: EcgRecord, policies: dict[str, Any]) -> Iterator[str]:
+        """What the visitor's rules let through and the checkpoint was not made for."""
+        made, taken = self.extractor.contract, self.extractor.with_policies(**policies).contract
+        present = dict(zip(taken.lead_names, present_leads(record, taken), strict=True))
+        needed = taken.used_leads or taken.lead_names
+        absent = [name for name in needed if not present[name]]
+        if absent and made.missing_leads != "mask":
+            yield (
+                f"{len(absent)} of {len(needed)} leads are absent ({', '.join(absent)}) and were replaced by zeros: "
+                "the checkpoint was not made for this; scores, thresholds and similar recordings do not hold."
+            )
+        if taken.implausible_amplitude == "accept" != made.implausible_amplitude:
+            yield (
+                "The amplitudes were taken as they are, without a check: if their unit or gain is wrong, scores, "
+                "thresholds and similar recordings do not hold."
+            )
 
     def _run(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings and logits of some windows; of an encoder no logits."""

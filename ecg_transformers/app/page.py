@@ -46,6 +46,8 @@ RULES: dict[str, dict[str, Any]] = {
     "Unusual amplitudes: take them as they are": {"implausible_amplitude": "accept"},
 }
 _ASKING = re.compile(r"\b(sampling_rate|units|leads|gain)=")
+# How a message says that a lead may be one that the checkpoint needs; the page asks for the names instead.
+_FOREIGN_LEAD = re.compile(r" treat_as=\{[^}]*\} takes [^;.]*(?:;|\.)")
 _RULE_ARGUMENTS = {name for rule in RULES.values() for name in rule}
 _RULE_NAMES = re.compile(rf"\b({'|'.join(sorted(_RULE_ARGUMENTS))})\b")
 _NOTICE = (
@@ -321,10 +323,15 @@ class _Page:
             checkpoint = self.models.open(view[1])
             session.analysis = within(self.limits.seconds, checkpoint.analyze, record, **session.policies)
         except EcgError as error:
-            return {**updates, self.status: notice(_told(error), error=True), **self._ask(session, str(error))}
+            asking, told = self._ask(session, str(error)), _told(error)
+            if _FOREIGN_LEAD.search(str(error)) and "leads" in session.asked:
+                told = f"{told} If the file has some of them under other names, state the names of its leads below."
+            return {**updates, self.status: notice(told, error=True), **asking}
+        if record.leads is None:
+            updates[self.facts] = facts(record, checkpoint.extractor.lead_names)
         updates |= {**self._ask(session, ""), self.scored: gr.Column(visible=True)}
         findings = session.analysis.findings
-        updates[self.findings] = findings_table(findings, checkpoint.title)
+        updates[self.findings] = findings_table(session.analysis, checkpoint.title)
         choices = [(f"{one['label']}  {one['score']:.2f}  {one['name']}", one["label"]) for one in findings]
         first = next((one["label"] for one in findings if one["positive"]), choices[0][1] if choices else None)
         updates[self.statement] = gr.Dropdown(choices, value=first)
@@ -369,7 +376,7 @@ class _Page:
         names = set(_ASKING.findall(message))
         if record is not None and any(note.startswith(UNIT_NOT_STATED) for note in record.notes):
             names |= {"units", "gain"}
-        if record is not None and record.leads is None:
+        if record is not None and (record.leads is None or _FOREIGN_LEAD.search(message)):
             names.add("leads")
         before = session.asked
         if session.files:
@@ -462,7 +469,8 @@ class _Page:
 
 def _told(error: Exception) -> str:
     """A message without advice that this page cannot take."""
-    return without_advice(str(error), lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
+    told = _FOREIGN_LEAD.sub("", str(error))
+    return without_advice(told, lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
 
 
 def _preformatted(explanation: str, contract: str) -> str:

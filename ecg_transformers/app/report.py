@@ -62,19 +62,20 @@ def notice(message: str, *, error: bool = False) -> str:
     return f'<p class="ecg-notice{" ecg-error" if error else ""}" role="{role}">{escape(message)}</p>'
 
 
-def facts(record: EcgRecord) -> str:
+def facts(record: EcgRecord, assumed: Sequence[str] = ()) -> str:
     """What the file says about a recording, and the notes of its reader.
 
     Args:
         record: The recording.
+        assumed: Names by which the checkpoint took leads without names.
     """
-    leads = ", ".join(record.leads) if record.leads else "without names"
+    unnamed = "without names" + (f"; the checkpoint took them in the order {', '.join(assumed)}" if assumed else "")
     patient = ", ".join(
         str(value) for value in (None if record.age is None else f"{record.age:g} years", record.sex) if value
     )
     rows = {
         "Recording": record.name or "without a name",
-        "Leads": f"{record.num_leads}: {leads}" if record.leads else f"{record.num_leads}, without names",
+        "Leads": f"{record.num_leads}: {', '.join(record.leads)}" if record.leads else f"{record.num_leads}, {unnamed}",
         "Sampling rate": f"{record.sampling_rate:g} Hz",
         "Length": f"{record.duration:g} s",
         "Patient": patient,
@@ -85,20 +86,25 @@ def facts(record: EcgRecord) -> str:
     return f'<dl class="ecg-facts">{"".join(lines)}</dl>'
 
 
-def findings_table(findings: Sequence[dict[str, Any]], checkpoint: str) -> str:
+def findings_table(analysis: Analysis, checkpoint: str) -> str:
     """The labels with scores and thresholds: those that are positive and the most probable, the others folded in.
 
+    Above them stands why they do not hold, if they do not.
+
     Args:
-        findings: As in `Analysis`.
+        analysis: The results.
         checkpoint: Name of the checkpoint.
     """
+    findings, alerts = analysis.findings, "".join(notice(one, error=True) for one in analysis.warnings)
     if not findings:
-        return notice(f"{checkpoint} is an encoder: it embeds recordings and makes no statements.")
+        return alerts + notice(f"{checkpoint} is an encoder: it embeds recordings and makes no statements.")
     shown = [one for number, one in enumerate(findings) if one["positive"] or number < _SHOWN_FINDINGS]
     rest = [one for one in findings if one not in shown]
     positive = sum(one["positive"] is True for one in findings)
     caption = f"{positive} of {len(findings)} statements are positive: score at or above the threshold of the statement"
-    text = _table(shown, caption)
+    if analysis.warnings:
+        caption += ". Mind the warning above: they may be meaningless for this recording"
+    text = alerts + _table(shown, caption)
     if rest:
         text += f"<details><summary>{len(rest)} more statements</summary>{_table(rest, 'Further statements')}</details>"
     return text
@@ -199,9 +205,9 @@ def downloads(analysis: Analysis, figure: "Figure", name: str) -> str:
         f"{stem}.pdf": ("application/pdf", _drawn(figure, "pdf")),
     }
     if analysis.findings:
-        heads = ("label", "name", "score", "threshold", "positive")
-        rows = [[one[head] for head in heads] for one in analysis.findings]
-        files[f"{stem}_scores.csv"] = ("text/csv", _csv([heads, *rows]))
+        heads, warning = ("label", "name", "score", "threshold", "positive"), " ".join(analysis.warnings)
+        rows = [[*(one[head] for head in heads), warning] for one in analysis.findings]
+        files[f"{stem}_scores.csv"] = ("text/csv", _csv([(*heads, "warning"), *rows]))
     links = [
         f'<li><a download="{file}" href="{_data(content, kind)}">{file}</a> ({len(content) / 1000:,.0f} kB)</li>'
         for file, (kind, content) in sorted(files.items())

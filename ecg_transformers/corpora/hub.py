@@ -9,6 +9,8 @@ import json
 import logging
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +53,8 @@ def push_corpus(corpus: "Corpus", repo_id: str, *, private: bool = True) -> str:
         Address of the commit.
 
     Raises:
-        CorpusError: The corpus is a selection, was joined or relabeled, or `repo_id` names no repository.
+        CorpusError: The corpus is a selection, was joined or relabeled, `repo_id` names no repository, or the Hub
+            cannot be reached or refuses it.
     """
     from huggingface_hub import HfApi
 
@@ -59,22 +62,34 @@ def push_corpus(corpus: "Corpus", repo_id: str, *, private: bool = True) -> str:
         raise CorpusError(f"{corpus!r} is a selection, or was joined or relabeled; push a corpus as it was prepared.")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id) is None:
         raise CorpusError(f"{repo_id!r} is no name of a repository; expected owner/name.")
-    api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    api, refused = HfApi(), f"{repo_id} cannot be pushed to"
+    with _hub_errors(refused):
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_parquet(corpus, folder / "data")
         for file in (_INFO, _REFUSED):
             write_text(folder / file, (corpus.path / file).read_text(encoding="utf-8"))
         write_text(folder / "README.md", _card(corpus.info))
-        pushed = api.upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            commit_message=f"{corpus.name}: {len(corpus):,} records",
-            delete_patterns="data/*.parquet",
-        )
+        with _hub_errors(refused):
+            pushed = api.upload_folder(
+                repo_id=repo_id,
+                repo_type="dataset",
+                folder_path=folder,
+                commit_message=f"{corpus.name}: {len(corpus):,} records",
+                delete_patterns="data/*.parquet",
+            )
     return str(pushed.commit_url)
+
+
+@contextmanager
+def _hub_errors(what: str, cure: str = "") -> Iterator[None]:
+    """Report what the Hub or the way to it refuses inside the `with` block in one line."""
+    try:
+        yield
+    except Exception as error:  # the client raises its own, its transport's and the system's
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CorpusError(f"{what}: {reason}{cure}") from error
 
 
 def _write_parquet(corpus: "Corpus", folder: Path) -> None:
@@ -148,14 +163,10 @@ def _read_info(repo_id: str, revision: str | None) -> tuple[dict[str, Any], str]
     """`corpus.json` of a repository, and the commit that it is of."""
     from huggingface_hub import hf_hub_download
 
-    try:
+    what = f"{repo_id} is no folder, and no prepared corpus of the Hub"
+    with _hub_errors(what, " Push one with ecg-transformers push."):
         path = Path(hf_hub_download(repo_id, _INFO, repo_type="dataset", revision=revision))
         return json.loads(path.read_text(encoding="utf-8")), path.parent.name
-    except Exception as error:  # the client raises its own, its transport's and the system's
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CorpusError(
-            f"{repo_id} is no folder, and no prepared corpus of the Hub: {reason} Push one with ecg-transformers push."
-        ) from error
 
 
 def _fetch(repo_id: str, commit: str, info: dict[str, Any], target: Path) -> None:

@@ -1,7 +1,10 @@
 """The app without a browser: limits, two visitors at once, memory over many uploads, and a missing library."""
 
+import base64
 import builtins
+import csv
 import io
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +15,7 @@ import pytest
 import torch
 
 from ecg_transformers import EcgVitConfig, EcgVitFeatureExtractor, EcgVitForSequenceClassification, read_record
-from ecg_transformers.app.analysis import Checkpoint
+from ecg_transformers.app.analysis import Analysis, Checkpoint
 from ecg_transformers.app.page import ASSETS, _Models, _Page, _take, _told, default_models, launch, within
 from ecg_transformers.app.report import findings_table, overview, paper
 from ecg_transformers.app.upload import Limits
@@ -84,7 +87,10 @@ def test_text_of_files_is_escaped_and_the_overview_marks_what_is_shown():
     finding = {"label": "<b>", "name": "<i>", "score": 0.5, "threshold": None, "positive": None}
     from ecg_transformers.viz import plot_ecg
 
-    for text in (findings_table([finding], "x"), paper(plot_ecg(record), "<img> of <script>")):
+    for text in (
+        findings_table(Analysis([finding], np.zeros(1), ""), "x"),
+        paper(plot_ecg(record), "<img> of <script>"),
+    ):
         assert "<script>" not in text
         assert "<b>&lt;" not in text
         assert "&lt;" in text
@@ -154,6 +160,7 @@ def test_a_head_on_another_layer_or_pooling_leaves_the_embedding_as_it_is(layer,
     np.testing.assert_allclose(analysis.embedding, shown.embed(record), atol=1e-5)
 
 
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 VIEW = ("xresnet1d50-ecg", "10 s at 25 mm/s", "3 x 4 and lead II", 0)
 
 
@@ -214,6 +221,7 @@ def test_a_nameless_recording_is_explained_by_the_leads_of_the_checkpoint(visit)
     visit.answer(sampling_rate=100)
     assert "was read" in visit.shows("status")
     assert visit.asks == {"sampling_rate", "units", "gain", "leads"}
+    assert "took them in the order I, II, III, aVR" in visit.shows("facts")
     assert "most from lead" in visit.explain()
 
 
@@ -238,6 +246,55 @@ def test_names_of_leads_are_asked_if_the_checkpoint_needs_them(visit):
     assert visit.session.record.leads == ("I", "II", "V1")
     visit.answer(rules=["Absent leads: zeros, marked as absent"])
     assert visit.session.analysis is not None
+
+
+def text_file(*leads):
+    waves = np.random.default_rng(0).normal(scale=0.3, size=(1000, len(leads)))
+    return {"few.csv": "\n".join([",".join(leads), *(",".join(f"{one:.4f}" for one in row) for row in waves)]).encode()}
+
+
+ABSENT = "Absent leads: zeros, marked as absent"
+
+
+def scores_file(visit):
+    link = re.search(r'few_scores.csv" href="data:text/csv;base64,([^"]+)', visit.page.make_files(visit.session, *VIEW))
+    return list(csv.DictReader(base64.b64decode(link[1]).decode().splitlines()))
+
+
+def test_scores_of_absent_leads_are_marked_as_worthless_on_the_page_and_in_the_file(visit):
+    visit.open(text_file("I", "II"))
+    visit.answer(sampling_rate=100)
+    visit.answer(rules=[ABSENT])
+    alert, table = visit.shows("findings").split("<table", 1)
+    assert 'role="alert"' in alert
+    assert "10 of 12 leads are absent (III, aVR" in alert
+    assert "the checkpoint was not made for this" in alert
+    assert "Mind the warning above" in table
+    assert all("10 of 12 leads are absent" in row["warning"] for row in scores_file(visit))
+
+
+def test_scores_of_amplitudes_without_a_check_are_marked_and_usual_ones_are_not(visit):
+    visit.open(text_file(*LEADS))
+    visit.answer(sampling_rate=100)
+    assert 'role="alert"' not in visit.shows("findings")
+    assert {row["warning"] for row in scores_file(visit)} == {""}
+    visit.answer(rules=["Unusual amplitudes: take them as they are"])
+    assert "without a check" in visit.shows("findings").split("<table")[0]
+    assert all("without a check" in row["warning"] for row in scores_file(visit))
+
+
+def test_a_lead_under_another_name_is_asked_and_its_answer_is_taken(visit):
+    visit.open(text_file("ECG"))
+    visit.answer(sampling_rate=100)
+    assert "has 1 lead (ECG)" in visit.shows("status")
+    assert "treat_as" not in visit.shows("status")
+    assert "state the names of its leads below" in visit.shows("status")
+    assert visit.asks == {"sampling_rate", "units", "gain", "leads"}
+    visit.answer(leads="I")
+    assert visit.session.record.leads == ("I",)
+    assert visit.shown[visit.page.rules].visible
+    visit.answer(rules=[ABSENT])
+    assert "11 of 12 leads" in visit.shows("findings")
 
 
 def test_a_recording_without_scores_shows_none_of_the_one_before(visit):

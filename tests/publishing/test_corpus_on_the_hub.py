@@ -2,6 +2,7 @@
 
 import pytest
 
+from ecg_transformers.cli import main
 from ecg_transformers.corpora import hub as corpora_hub
 from ecg_transformers.corpora.build import build_corpus
 from ecg_transformers.corpora.hub import push_corpus
@@ -91,6 +92,16 @@ def test_only_whole_corpora_are_pushed(corpus):
         push_corpus(corpus.select([0, 1]), "tester/part")
     with pytest.raises(CorpusError, match="expected owner/name"):
         push_corpus(corpus, "part")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(corpus, monkeypatch, capsys):
+    def create_repo(self, *arguments, **options):
+        raise ConnectionError("no way to the Hub\nand more")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create_repo)
+    assert main(["push", str(corpus.path), "tester/ecgs"]) == 2
+    error = capsys.readouterr().err
+    assert error == "ecg-transformers: CorpusError: tester/ecgs cannot be pushed to: no way to the Hub\n"
 
 
 def test_a_fetch_that_was_interrupted_keeps_its_files(corpus, tmp_path, monkeypatch):

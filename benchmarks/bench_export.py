@@ -1,6 +1,6 @@
 """A checkpoint in torch and exported: ms per window on one thread, size, and for a classifier the AUROC of its scores.
 
-    pip install ecg_transformers[onnx]
+    pip install -e '.[onnx]'
     python benchmarks/bench_export.py hub/xresnet1d50-ecg --corpus data/prepared/ptbxl [--batch 32] [--rounds 10]
 
 The runtimes take turns round by round, in processor time of one thread; the fastest round of each counts. int8 is

@@ -5,6 +5,8 @@ It is written for the contract of the checkpoint: each step that this contract h
 
 from typing import Any
 
+from ..signals.quality import MAX_JUMP, MAX_MIDDLE_SWING, MIN_LARGEST_SWING
+
 __all__ = ["example_program"]
 
 # Fields whose other values have no step here.
@@ -57,19 +59,27 @@ def filtered(x, sections):
 _PREPARE = '''
 
 def prepare(ecg, rate, leads{peaks}):
-    """Return the inputs of the model for all windows of a recording (leads, samples) in mV at `rate` Hz."""
+    """Return the inputs of the model, of all windows with signal of a recording (leads, samples) in mV at `rate` Hz."""
     rule = CONTRACT["preprocessing"]
-    size, target = rule["window_size"], rule["sampling_rate"]
-    if missing := [name for name in rule["lead_names"] if name not in leads]:
-        raise SystemExit(f"The recording lacks {{', '.join(missing)}}.")
-    source = np.asarray(ecg, np.float32)[[leads.index(name) for name in rule["lead_names"]]]
-    if not np.isfinite(source).all():
-        raise SystemExit("The recording has missing samples.")
-    # Resample to the rate of the model.
-    ratio = Fraction(str(target)) / Fraction(str(rate))
+    size, {stride}target, names = (rule[key] for key in ("window_size", {strided}"sampling_rate", "lead_names"))
+    len(leads) == len(ecg) or sys.exit(f"The recording has {{len(ecg)}} leads, and {{len(leads)}} names are given.")
+    set(names) <= set(leads) or sys.exit(f"The recording lacks {{', '.join(sorted(set(names) - set(leads)))}}.")
+    source = np.asarray(ecg, np.float32)[[leads.index(name) for name in names]]
+    np.isfinite(source).all() or sys.exit("The recording has missing samples.")
+'''
+_AMPLITUDE = """\
+    piece = min(round(2 * rate), source.shape[1])  # a swing is the range of a lead within 2 s
+    swings = np.median(np.ptp(source[:, : source.shape[1] // piece * piece].reshape(len(source), -1, piece), 2), 1)
+    half, most = np.quantile(swings[swings > 0], [0.5, 1], method="lower") if swings.any() else (1, 1)
+    half <= {half:g} or sys.exit(f"Half of the leads swing by {{half:.4g}} mV or more. In microvolts? Divide by 1000.")
+    most >= {most:g} or sys.exit(f"No lead swings by more than {{most:.1g}} mV. In volts? Multiply by 1000.")
+    np.abs(np.diff(source)).max() <= {jump:g} or sys.exit("Neighbors differ by more than {jump:g} mV: missing samples?")
+"""
+_RESAMPLE = """\
+    ratio = Fraction(str(target)) / Fraction(str(rate))  # resample to the rate of the model
     length = math.floor(source.shape[1] * ratio + Fraction(1, 2))
     x = signal.resample_poly(source, ratio.numerator, ratio.denominator, axis=1, padtype="edge")[:, :length]
-'''
+"""
 _BUTTER = """\
     x = filtered(x, signal.butter(rule["filter_order"], {edges}, "{kind}", fs=target, output="sos"))
 """
@@ -82,26 +92,19 @@ _NOTCH = """\
     x = filtered(x, signal.tf2sos(*signal.iirnotch(rule["notch"], rule["notch_quality"], fs=target)))
 """
 _ALIGNED = """\
-    # Cut windows; the last one ends with the recording.
-    if length < size:
-        raise SystemExit(f"The recording has {length} samples at {target:g} Hz; a window has {size}.")
-    starts = [*range(0, length - size, rule["window_stride"]), length - size]
+    length >= size or sys.exit(f"The recording has {length} samples at {target:g} Hz; a window has {size}.")
+    starts = [*range(0, length - size, rule["window_stride"]), length - size]  # the last one ends with the recording
 """
 _PADDED = """\
-    # Cut windows; the last one is padded, or ends with the recording if little is left.
-    stride = rule["window_stride"]
     starts = [stride * number for number in range(1 + max(0, math.ceil((length - size) / stride)))]
     if len(starts) > 1 and length - starts[-1] < min(rule["min_window_seconds"] * target, size):
-        starts[-1] = length - size
+        starts[-1] = length - size  # little is left: the last one is not padded, but ends with the recording
     x = np.pad(x, ((0, 0), (0, max(0, starts[-1] + size - length))))
     mask = np.add.outer(starts, np.arange(size)) < length
 """
 _BEATS = """\
-    # Cut the beats that are completely recorded.
     starts = [math.floor(int(peak) * ratio + Fraction(1, 2)) - rule["samples_before"] for peak in peaks]
-    starts = [start for start in starts if 0 <= start <= length - size]
-    if not starts:
-        raise SystemExit("The recording has no complete beat.")
+    starts = [at for at in starts if 0 <= at <= length - size] or sys.exit("The recording has no complete beat.")
 """
 _WINDOWS = """\
     windows = np.stack([x[:, start : start + size] for start in starts])
@@ -115,10 +118,9 @@ _MASKED_STATISTICS = """\
     deviation = np.sqrt((((windows - mean) * mask[:, None]) ** 2).sum(2, keepdims=True) / count)
 """
 _FLAT = """\
-    # Find flat leads: constant in a window as it was recorded, or by now. Normalize the others.
     pieces = [source[:, math.ceil(start / ratio) : math.floor((start + size - 1) / ratio) + 1] for start in starts]
-    flat = np.stack([np.ptp(piece, axis=1) for piece in pieces])[:, :, None] < rule["normalization_epsilon"]
-    flat |= deviation < 4 * np.finfo(np.float32).eps * np.abs(mean) + rule["normalization_epsilon"]
+    flat = np.stack([np.ptp(piece, 1) for piece in pieces])[:, :, None] < rule["normalization_epsilon"]  # recorded so
+    flat |= deviation < 4 * np.finfo(np.float32).eps * np.abs(mean) + rule["normalization_epsilon"]  # or by now
 """
 _CENTER = {True: """np.array(rule["normalization_mean"])[:, None]""", False: "mean"}
 _NORMALIZE = {
@@ -146,20 +148,19 @@ _MEDIAN_BEAT = """\
     windows = windows - np.median(windows, axis=0)  # the median beat of the recording
 """
 _RETURN = """\
+    flat.all() and sys.exit("The recording has no signal in any lead.")
     inputs = {LISTED}
-    return {name: values.astype(CONTRACT["inputs"][name]["type"]) for name, values in inputs.items()}
+    return {name: value[HEARD].astype(CONTRACT["inputs"][name]["type"]) for name, value in inputs.items()}
 """
 _MAIN = """
 
 if __name__ == "__main__":
-    if len(sys.argv) != {arguments}:
-        raise SystemExit(__doc__)
+    len(sys.argv) == {arguments} or sys.exit(__doc__)
     inputs = prepare(np.load(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(","){peaks})
     output = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx")).run(["{output}"], inputs)[0]
 """
 _CLASSES = """\
-    scores = {activation}
-    scores = {over_windows}
+    scores = {activation}{over_windows}
     for label, value in sorted(zip(CONTRACT["labels"], scores, strict=True), key=lambda pair: -pair[1]):
         print(f"{{label['code']:<12}} {{value:.4f}}")
 """
@@ -168,8 +169,8 @@ _ACTIVATIONS = {
     "softmax": "special.softmax(output.astype(np.float64), axis=1)",
     "none": "output",
 }
-_MIXED = """\
-np.where([one["over_windows"] == "max" for one in CONTRACT["labels"]], scores.max(0), scores.mean(0))"""
+_MIXED = """
+    scores = np.where([one["over_windows"] == "max" for one in CONTRACT["labels"]], scores.max(0), scores.mean(0))"""
 _NUMBERS = """\
     for number, value in enumerate(output{over_windows}):
         print(f"{{number:<12}} {{value:.4f}}")
@@ -197,9 +198,18 @@ def example_program(facts: dict[str, Any], title: str) -> str | None:
     parts = [_HEAD.format(title=title, special=special, peaks=" R_PEAKS.npy" if beats else "")]
     if rule["notch"] or (rule["bandpass"] and not rule["fir_taps"]):
         parts.append(_SECTIONS if rule["zero_phase"] else _CAUSAL)
-    parts += [_PREPARE.format(peaks=", peaks" if beats else ""), *_filter_steps(rule), *_window_steps(rule, facts)]
+    stride = ("stride, ", '"window_stride", ') if _is_padded(rule) else ("", "")
+    parts.append(_PREPARE.format(peaks=", peaks" if beats else "", stride=stride[0], strided=stride[1]))
+    if rule["implausible_amplitude"] == "error":
+        parts.append(_AMPLITUDE.format(half=MAX_MIDDLE_SWING, most=MIN_LARGEST_SWING, jump=MAX_JUMP))
+    parts += [_RESAMPLE, *_filter_steps(rule), *_window_steps(rule, facts)]
     arguments = {"arguments": 5 if beats else 4, "peaks": ", np.load(sys.argv[4])" if beats else ""}
     return "".join([*parts, _MAIN.format(output=_output(facts), **arguments), _result_lines(facts)])
+
+
+def _is_padded(rule: dict[str, Any]) -> bool:
+    """Whether windows may be longer than what is left of the recording."""
+    return rule["allow_short"] and rule["window_mode"] != "beats"
 
 
 def _filter_steps(rule: dict[str, Any]) -> list[str]:
@@ -213,7 +223,7 @@ def _filter_steps(rule: dict[str, Any]) -> list[str]:
 
 
 def _window_steps(rule: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    beats, padded = rule["window_mode"] == "beats", rule["allow_short"] and rule["window_mode"] != "beats"
+    beats, padded = rule["window_mode"] == "beats", _is_padded(rule)
     center = _CENTER[rule["normalization_mean"] is not None]
     steps = [
         _BEATS if beats else _PADDED if padded else _ALIGNED,
@@ -236,7 +246,8 @@ def _window_steps(rule: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     listed = ", ".join(items)
     if len(listed) > _LINE:
         listed = "".join(f"\n        {item}," for item in items) + "\n    "
-    return [*steps, _RETURN.replace("LISTED", listed)]
+    heard = "~flat.all((1, 2))" if rule["flat_lead"] == "mask" else "windows.any((1, 2))"
+    return [*steps, _RETURN.replace("LISTED", listed).replace("HEARD", heard)]
 
 
 def _output(facts: dict[str, Any]) -> str:
@@ -248,6 +259,4 @@ def _result_lines(facts: dict[str, Any]) -> str:
     if "labels" not in facts:
         return _NUMBERS.format(over_windows="" if "score" in facts["outputs"] else ".mean(0)")
     mixed = any(label["over_windows"] == "max" for label in facts["labels"])
-    return _CLASSES.format(
-        activation=_ACTIVATIONS[facts["activation"]], over_windows=_MIXED if mixed else "scores.mean(0)"
-    )
+    return _CLASSES.format(activation=_ACTIVATIONS[facts["activation"]], over_windows=_MIXED if mixed else ".mean(0)")

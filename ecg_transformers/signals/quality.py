@@ -11,6 +11,8 @@ from .record import unit_scale
 
 __all__ = [
     "MAX_JUMP",
+    "MAX_MIDDLE_SWING",
+    "MIN_LARGEST_SWING",
     "NO_ECG_JUMPS",
     "LeadGaps",
     "amplitude_fault",
@@ -31,7 +33,7 @@ __all__ = [
 _SWING_SECONDS = 2.0
 # mV. Of 19,601 records of PTB-XL, 290 of CinC 2017 and 48 of MIT-BIH the middle lead swings by at most 7.3 and the
 # largest by at least 0.05 (0.58 in 12 leads). Values beyond these limits are in another unit, or no ECG.
-_MAX_MIDDLE_SWING, _MIN_LARGEST_SWING = 20.0, 0.02
+MAX_MIDDLE_SWING, MIN_LARGEST_SWING = 20.0, 0.02
 # mV. In every second one of 19,601 PTB-XL records, the range within pieces of 2 s (median over the pieces) is at most
 # 3.98 for the median lead and at least 0.58 for the largest. Beyond these bounds a wrong gain is more likely than such
 # a heart. A single lead may be small, so that the lower bound needs six or more.
@@ -126,7 +128,7 @@ def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
     # No piece swings by more than the whole: most signals pass without a look at the pieces of all leads.
     ranges = signal.max(axis=1) - signal.min(axis=1)
     order = ranges.argsort()
-    if not (ranges[order[(ranges.size - 1) // 2]] <= HIGH_MIDDLE_SWING and ranges[order[-1]] <= _MAX_MIDDLE_SWING):
+    if not (ranges[order[(ranges.size - 1) // 2]] <= HIGH_MIDDLE_SWING and ranges[order[-1]] <= MAX_MIDDLE_SWING):
         return False
     piece = min(max(round(_SWING_SECONDS * sampling_rate), 1), signal.shape[1])
     count = signal.shape[1] // piece
@@ -165,20 +167,20 @@ def unit_fault(signal: np.ndarray, sampling_rate: float, notes: Sequence[str] = 
     if not swings.size:
         return None
     middle, largest_swing = float(swings[(swings.size - 1) // 2]), float(swings[-1])
-    if middle > _MAX_MIDDLE_SWING and _wraps_around(signal, notes):
+    if middle > MAX_MIDDLE_SWING and _wraps_around(signal, notes):
         return (
             f"half of the leads swing by {middle:.3g} or more within 2 s, with jumps of about {_STEPS:,} counts: "
             "16-bit integers that wrapped around, such as signed ones stored as unsigned. Read them as int16."
         )
-    if middle > _MAX_MIDDLE_SWING:
+    if middle > MAX_MIDDLE_SWING:
         found = f"half of the leads swing by {middle:.3g} or more"
-    elif largest_swing < _MIN_LARGEST_SWING:
+    elif largest_swing < MIN_LARGEST_SWING:
         found = f"no lead swings by more than {largest_swing:.2g}"
         middle = largest_swing
     else:
         return None
     factor = min(_OTHER_UNITS.values(), key=lambda factor: abs(np.log(middle * factor / _USUAL_SWING)))
-    fault = f"{found} within 2 s, an ECG in mV by 0.05 to {_MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
+    fault = f"{found} within 2 s, an ECG in mV by 0.05 to {MAX_MIDDLE_SWING:g}: {_better_unit(factor, notes)}?"
     others = int((swings < middle / _UNLIKE_LEADS).sum())
     return f"{fault} But {others} leads swing by a hundredth of it or less: are all in one unit?" if others else fault
 
@@ -225,7 +227,7 @@ def _cause_of_jump(
     mark = max(sides, key=lambda value: np.count_nonzero(values == value))
     rest = values[values != mark]
     # Integers in another unit repeat, too: a mark is what leaves an ECG when it is taken out.
-    if values.size - rest.size >= _MIN_MARKS and np.ptp(np.percentile(rest, _MIDDLE_PERCENT)) <= _MAX_MIDDLE_SWING:
+    if values.size - rest.size >= _MIN_MARKS and np.ptp(np.percentile(rest, _MIDDLE_PERCENT)) <= MAX_MIDDLE_SWING:
         return (
             f"{values.size - rest.size} samples are {mark:.6g}; if it marks missing samples, replace it by NaN, in "
             f"files by missing_value={mark:.6g} (nan_policy= says what becomes of those)."
@@ -233,7 +235,7 @@ def _cause_of_jump(
     moving = np.flatnonzero(~flat_leads(signal))
     low, high = np.nanpercentile(signal[moving], _MIDDLE_PERCENT, axis=1)
     swings = high - low
-    wide = swings > _MAX_MIDDLE_SWING
+    wide = swings > MAX_MIDDLE_SWING
     if wide.any() and not wide.all():
         ratio = np.median(swings[wide]) / max(np.median(swings[~wide]), np.finfo(np.float32).tiny)
         if ratio >= _MIN_UNIT_RATIO:

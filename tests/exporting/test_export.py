@@ -22,7 +22,7 @@ from ecg_transformers import (
     read_record,
 )
 from ecg_transformers.cli import main
-from ecg_transformers.errors import CheckpointError
+from ecg_transformers.errors import CheckpointError, EcgError
 from ecg_transformers.exporting import export_checkpoint
 from ecg_transformers.exporting.example import example_program
 from ecg_transformers.exporting.graph import FORMATS, OUTPUTS, TOLERANCE, Signature, largest_difference
@@ -84,8 +84,22 @@ def without_torch(*arguments):
     return done.stdout
 
 
-def test_a_recording_gets_the_scores_of_the_pipeline_without_torch(exported, classifier, data_dir, tmp_path):
-    record = read_record(data_dir / "ptbxl" / "00001_hr")
+def without_signal(record, silence):
+    """A recording whose leads are all 0 in its second half, or in the middle third of three times its length."""
+    signal = np.tile(record.signal, (1, 3)) if silence == "a gap" else record.signal.copy()
+    parts = {"nowhere": 0, "the second half": 2, "a gap": 3}[silence]
+    if parts:
+        samples = signal.shape[1] // parts
+        signal[:, samples : 2 * samples] = 0
+    return EcgRecord(signal, record.sampling_rate, leads=record.leads)
+
+
+SILENCES = ("nowhere", "the second half", "a gap")
+
+
+@pytest.mark.parametrize("silence", SILENCES)
+def test_a_recording_gets_the_scores_of_the_pipeline_without_torch(silence, exported, classifier, data_dir, tmp_path):
+    record = without_signal(read_record(data_dir / "ptbxl" / "00001_hr"), silence)
     np.save(tmp_path / "record.npy", record.signal)
     script = exported / "score_recording.py"
     lines = without_torch(script, tmp_path / "record.npy", record.sampling_rate, ",".join(record.leads)).splitlines()
@@ -181,7 +195,10 @@ def write_program(folder, contract, inputs):
 
 def assert_prepares_alike(prepare, extractor, record, masks=("attention_mask", "lead_mask")):
     peaks = {"peaks": np.arange(50, 5000, 400)} if extractor.contract.window_mode == "beats" else {}
-    wanted = extractor(record, return_tensors="np", **peaks)
+    wanted = extractor(record, return_tensors="np", return_patches=False, **peaks)
+    # The pipelines leave these windows out.
+    heard = wanted["lead_mask"].any(axis=1) & wanted["input_values"].any(axis=(1, 2))
+    wanted = {name: values[heard] for name, values in wanted.items()}
     found = prepare(record.signal, record.sampling_rate, list(record.leads), **peaks)
     scale = np.abs(wanted["input_values"]).max()
     np.testing.assert_allclose(found["input_values"], wanted["input_values"], atol=2e-5 * scale)
@@ -189,15 +206,64 @@ def assert_prepares_alike(prepare, extractor, record, masks=("attention_mask", "
         np.testing.assert_array_equal(found[mask], wanted[mask])
 
 
+INPUTS = {
+    "input_values": {"type": "float32"}, "attention_mask": {"type": "int64"}, "lead_mask": {"type": "int64"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("silence", SILENCES)
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_the_example_prepares_a_recording_as_the_extractor_does(name, data_dir, tmp_path, onnx):
+def test_the_example_prepares_a_recording_as_the_extractor_does(name, silence, data_dir, tmp_path, onnx):
     extractor = EcgFeatureExtractor(**{"sampling_rate": 100, "window_size": 300, **CONTRACTS[name]})
-    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    record = without_signal(read_record(data_dir / "ptbxl" / "00001_hr"), silence)
     record.signal[4] = 0.25  # a flat lead
-    inputs = {"input_values": {"type": "float32"}} | {
-        name: {"type": "int64"} for name in ("attention_mask", "lead_mask")
-    }
-    assert_prepares_alike(write_program(tmp_path, extractor.contract, inputs)["prepare"], extractor, record)
+    assert_prepares_alike(write_program(tmp_path, extractor.contract, INPUTS)["prepare"], extractor, record)
+
+
+def marked(signal):
+    """A sample that the recorder marks as missing."""
+    signal = signal.copy()
+    signal[2, 700] = -32.768
+    return signal
+
+
+REFUSED = {
+    "microvolts": (lambda signal: np.round(1000 * signal).astype(np.int16), "microvolts. Divide by 1000"),
+    "volts": (lambda signal: signal / 1000, "volts. Multiply by 1000"),
+    "marks": (marked, "differ by more than 25 mV"),
+    "gaps": (lambda signal: np.where(np.arange(5000) == 7, np.nan, signal), "missing samples"),
+    "no signal": (np.zeros_like, "no signal in any lead"),
+    "too few leads": (lambda signal: signal[:11], "11 leads, and 12 names"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_example_refuses_what_the_extractor_refuses(case, data_dir, tmp_path, onnx):
+    change, message = REFUSED[case]
+    extractor = EcgFeatureExtractor(sampling_rate=100, window_size=300)
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    signal, prepare = change(record.signal), write_program(tmp_path, extractor.contract, INPUTS)["prepare"]
+    with pytest.raises(EcgError):
+        extractor(signal, sampling_rate=500, leads=list(record.leads))
+    with pytest.raises(SystemExit, match=message):
+        prepare(signal, 500, list(record.leads))
+
+
+def test_the_example_refuses_more_names_than_leads_and_missing_leads(data_dir, tmp_path, onnx):
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    contract = EcgFeatureExtractor(sampling_rate=100, window_size=300).contract
+    prepare = write_program(tmp_path, contract, INPUTS)["prepare"]
+    with pytest.raises(SystemExit, match="12 leads, and 13 names"):
+        prepare(record.signal, 500, [*record.leads, "V7"])
+    with pytest.raises(SystemExit, match="lacks V5, V6"):
+        prepare(record.signal, 500, [*record.leads[:10], "V7", "V8"])
+
+
+def test_the_example_takes_any_values_where_the_contract_does(data_dir, tmp_path, onnx):
+    record = read_record(data_dir / "ptbxl" / "00001_hr")
+    extractor = EcgFeatureExtractor(sampling_rate=100, window_size=300, implausible_amplitude="accept")
+    record = EcgRecord(1000 * record.signal, 500, leads=record.leads)
+    assert_prepares_alike(write_program(tmp_path, extractor.contract, INPUTS)["prepare"], extractor, record)
 
 
 @pytest.mark.parametrize(
@@ -264,25 +330,31 @@ def test_every_shipped_checkpoint_is_exported_with_equal_outputs(name, format, t
 def test_the_example_of_every_shipped_checkpoint_gives_the_numbers_of_the_pipeline(name, data_dir, tmp_path, onnx):
     example = export_checkpoint(ROOT / "hub" / name, tmp_path).example
     record = read_record(data_dir / ("mitdb/100" if name.startswith("beatgan") else "ptbxl/00001_hr"))
-    np.save(tmp_path / "record.npy", record.signal)
-    arguments = [example, tmp_path / "record.npy", record.sampling_rate, ",".join(record.leads)]
-    task, options = "ecg-feature-extraction", {}
+    task, options, more = "ecg-feature-extraction", {}, []
     if name.startswith("beatgan"):
-        peaks = detect_r_peaks(record)
-        np.save(tmp_path / "peaks.npy", peaks)
-        task, options = "ecg-anomaly-detection", {"peaks": peaks}
-        arguments.append(tmp_path / "peaks.npy")
+        task, more = "ecg-anomaly-detection", [tmp_path / "peaks.npy"]
     elif name == "xresnet1d50-ecg":
         task = "ecg-classification"
-    found = pipeline(task, model=str(ROOT / "hub" / name))(record, **options)
-    lines = [line.split() for line in without_torch(*arguments).splitlines()]
-    if task == "ecg-classification":
-        assert {code: float(value) for code, value in lines} == pytest.approx(
-            {one["label"]: one["score"] for one in found}, abs=1e-4
-        )
-        return
-    wanted = found if task == "ecg-feature-extraction" else [row["score"] for row in found if row["note"] is None]
-    np.testing.assert_allclose([float(value) for _, value in lines], wanted, atol=1e-4)
+    pipe = pipeline(task, model=str(ROOT / "hub" / name))
+    for silence in SILENCES:
+        silenced = without_signal(record, silence)
+        np.save(tmp_path / "record.npy", silenced.signal)
+        if more:
+            # Peaks as if there were a signal throughout, so that some beats have none.
+            peaks, samples = detect_r_peaks(record), record.num_samples
+            options = {"peaks": np.concatenate([peaks + start for start in range(0, silenced.num_samples, samples)])}
+            np.save(more[0], options["peaks"])
+        found = pipe(silenced, **options)
+        printed = without_torch(example, tmp_path / "record.npy", record.sampling_rate, ",".join(record.leads), *more)
+        lines = [line.split() for line in printed.splitlines()]
+        if task == "ecg-classification":
+            assert {code: float(value) for code, value in lines} == pytest.approx(
+                {one["label"]: one["score"] for one in found}, abs=1e-4
+            )
+            continue
+        if more:
+            found = [row["score"] for row in found if np.isfinite(row["score"])]
+        np.testing.assert_allclose([float(value) for _, value in lines], found, atol=1e-4)
 
 
 @pytest.mark.slow

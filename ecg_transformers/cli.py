@@ -483,30 +483,45 @@ def _index(options: argparse.Namespace, reading: dict[str, Any]) -> int:
 def _list(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .auto import ARCHITECTURES
     from .corpora import CORPORA
-    from .listing import list_models
+    from .listing import DEFAULT_FOLDER, list_models
     from .signals.formats.readers import reader_names
 
-    entries, checkpoints = [], "none"
-    try:
-        entries = list_models(options.source)
-    except CheckpointError as error:
-        if options.source is not None:
-            raise
-        checkpoints = f"not listed: {error}"  # the rest needs no network
-    scored: dict[str, list[str]] = {}
+    is_local = Path(options.source or DEFAULT_FOLDER).is_dir()
+    entries = list_models(options.source) if is_local else []
+    names: dict[str, list[str]] = {}
     for entry in entries:
-        scored.setdefault(entry.model_type, []).append(Path(entry.name).name)
-    parts = {
-        "architectures": [
-            f"{row.model_type:<14} {', '.join(row.heads):<46} {', '.join(scored.get(row.model_type, ()))}".rstrip()
-            for row in ARCHITECTURES.values()
-        ],
-        "corpora": [", ".join(CORPORA)],
-        "formats": [", ".join(reader_names())],
-        "checkpoints": ["\n      ".join(map(str, (entry, *entry.scores))) for entry in entries] or [checkpoints],
-    }
-    sys.stdout.write("\n".join(f"{title}:\n  " + "\n  ".join(lines) for title, lines in parts.items()) + "\n")
+        names.setdefault(entry.model_type, []).append(Path(entry.name).name)
+    rows = [
+        (one.model_type, ", ".join(one.heads), ", ".join(names.get(one.model_type, ())))
+        for one in ARCHITECTURES.values()
+    ]
+    _write_part("architectures", _columns(rows))
+    _write_part("corpora", [", ".join(CORPORA)])
+    _write_part("formats", [", ".join(reader_names())])
+    checkpoints = "none"
+    if not is_local:
+        sys.stdout.flush()  # the rest may wait for the network
+        try:
+            entries = list_models(options.source)
+        except CheckpointError as error:
+            if options.source is not None:
+                raise
+            checkpoints = f"not listed: {error}"
+    lines = _columns([(entry.name, entry.facts) for entry in entries])
+    scores = (entry.scores for entry in entries)
+    listed = ["\n      ".join(map(str, (line, *found))) for line, found in zip(lines, scores, strict=True)]
+    _write_part("checkpoints", listed or [checkpoints])
     return 0
+
+
+def _write_part(title: str, lines: Sequence[str]) -> None:
+    sys.stdout.write(f"{title}:\n" + "".join(f"  {line}\n" for line in lines))
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def describe_record(record: "EcgRecord") -> str:

@@ -65,12 +65,15 @@ class ModelEntry:
     scores: tuple[Score, ...]
 
     def __str__(self) -> str:
-        """The facts as one line, without the scores."""
+        """Name and facts as one line, without the scores."""
+        return f"{self.name} {self.facts}"
+
+    @property
+    def facts(self) -> str:
+        """Class, method of pretraining and input."""
         method = f", pretrained by {self.pretrained_by}" if self.pretrained_by else ""
-        return (
-            f"{self.name:<24} {self.class_name}{method}, {self.num_leads} leads, {self.sampling_rate:g} Hz, "
-            f"{self.window_seconds:g} s"
-        )
+        leads = "1 lead" if self.num_leads == 1 else f"{self.num_leads} leads"
+        return f"{self.class_name}{method}, {leads}, {self.sampling_rate:g} Hz, {self.window_seconds:g} s"
 
 
 def list_models(source: str | Path | None = None) -> list[ModelEntry]:
@@ -109,11 +112,14 @@ def _local_file(folder: Path, name: str) -> Path | None:
 
 
 def _of_account(account: str) -> Iterator[tuple[str, Get]]:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.utils import get_session
 
     if not account.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise CheckpointError(f"{account} is no folder; expected one, or the name of an account of the Hub.")
     try:
+        # Asked once: the client tries again for half a minute where there is no network.
+        get_session().head(constants.ENDPOINT, timeout=10)
         names = sorted(model.id for model in HfApi().list_models(author=account))
     except Exception as error:  # the client raises its own, its transport's and the system's
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from ecg_transformers import (
     MaeMocoForSequenceClassification,
     read_record,
 )
-from ecg_transformers.cli import describe_record, main
+from ecg_transformers.cli import _columns, describe_record, main
+from ecg_transformers.errors import CheckpointError
+from ecg_transformers.inference.loading import checkpoint_errors
 from ecg_transformers.publishing import publish
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -169,6 +172,32 @@ def test_without_network_architectures_are_still_listed(tmp_path, monkeypatch, c
     assert main(["list", "somebody"]) == 2
 
 
+def test_without_network_the_hub_is_asked_once_and_what_is_local_is_listed_first(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def request(*arguments, **options):
+        asked.append(capsys.readouterr().out)
+        raise ConnectionError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=request))
+    monkeypatch.setattr("ecg_transformers.inference.loading.get_session", lambda: SimpleNamespace(head=request))
+    assert main(["list"]) == 0
+    assert "architectures:" in asked[0]
+    assert "no network" in capsys.readouterr().out
+    with pytest.raises(
+        CheckpointError, match="nobody/absent is no folder here, and the Hub cannot be reached: no netw"
+    ):
+        with checkpoint_errors("nobody/absent"):
+            raise AssertionError("the client is not called")
+    assert len(asked) == 2
+
+
+def test_the_columns_of_a_list_are_aligned():
+    assert _columns([("a", "long text", ""), ("longer", "b", "c")]) == ["a       long text", "longer  b          c"]
+    assert _columns([]) == []
+
+
 def test_a_recording_is_plotted(data_dir, tmp_path, capsys):
     page = tmp_path / "page.svg"
     assert main(["plot", str(data_dir / "ptbxl" / "00001_lr"), "--output", str(page), "--layout", "12x1"]) == 0
@@ -283,7 +312,7 @@ def test_recordings_are_converted_to_wfdb(data_dir, tmp_path, capsys):
 def test_the_list_has_families_corpora_formats_and_checkpoints(checkpoint, capsys):
     assert main(["list", str(checkpoint.parent)]) == 0
     text = capsys.readouterr().out
-    assert "mae_moco       encoder, pretraining, classifier" in text
+    assert "mae_moco encoder, pretraining, classifier" in " ".join(text.split())
     assert "ptbxl, mitdb" in text
     assert "wfdb, numpy" in text
     assert f"{checkpoint.as_posix()} MaeMocoForSequenceClassification, 12 leads, 100 Hz, 10 s" in " ".join(text.split())

@@ -19,7 +19,7 @@ from ..signals.assembly import UNIT_NOT_STATED
 from ..signals.record import EcgRecord
 from .analysis import Analysis, Checkpoint
 from .index import EmbeddingIndex, read_index
-from .report import DRAWING, downloads, facts, findings_table, neighbors_list, notice, overview, paper
+from .report import DRAWING, downloads, facts, findings_table, for_visitors, neighbors_list, notice, overview, paper
 from .upload import Limits, read_upload
 
 __all__ = ["ASSETS", "DEFAULT_MODELS", "build_page", "launch"]
@@ -200,7 +200,7 @@ class _Page:
                 self.asked = {
                     "sampling_rate": gr.Number(None, label="Sampling rate (Hz)", minimum=0, visible=False),
                     "units": gr.Dropdown(["mV", "uV", "V"], value=None, label="Unit of the values", visible=False),
-                    "gain": gr.Number(None, label="Values per mV", minimum=0, visible=False),
+                    "gain": gr.Number(None, label="Values per unit (per mV without one)", minimum=0, visible=False),
                     "leads": gr.Textbox("", label="Leads in their order, as I,II,V1", visible=False),
                 }
             self.rules = gr.CheckboxGroup(list(RULES), label="Rules for this recording", visible=False)
@@ -469,13 +469,13 @@ class _Page:
 
 def _told(error: Exception) -> str:
     """A message without advice that this page cannot take."""
-    told = _FOREIGN_LEAD.sub("", str(error))
+    told = for_visitors(_FOREIGN_LEAD.sub("", str(error)))
     return without_advice(told, lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
 
 
 def _preformatted(explanation: str, contract: str) -> str:
     return (
-        f"<h3>This recording</h3><pre class='ecg-text'>{escape(explanation)}</pre>"
+        f"<h3>This recording</h3><pre class='ecg-text'>{escape(for_visitors(explanation))}</pre>"
         f"<h3>Contract of the checkpoint</h3><pre class='ecg-text'>{escape(contract)}</pre>"
     )
 

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from threading import Lock
@@ -17,12 +18,32 @@ from .index import EmbeddingIndex, Neighbor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DRAWING", "downloads", "facts", "findings_table", "notice", "overview", "paper", "neighbors_list"]
+__all__ = [
+    "DRAWING",
+    "downloads",
+    "facts",
+    "findings_table",
+    "for_visitors",
+    "notice",
+    "overview",
+    "paper",
+    "neighbors_list",
+]
 
 # matplotlib draws in one thread at a time.
 DRAWING = Lock()
 _MM_PER_INCH = 25.4
 _SHOWN_FINDINGS = 10
+# What messages of the package say to programmers only, and what the page says instead.
+_FOR_PROGRAMMERS = {
+    re.compile(r",? or add a reader with register_reader"): "",
+    re.compile(r" \(override: gain=\)"): "",
+    re.compile(r", in files by missing_value=\S+"): "",
+    re.compile(r" \(nan_policy= says what becomes of those\)"): "",
+    re.compile(r"Pass the unit with the signal, or "): "Set ",
+    re.compile(r"; record\.select\(\[\.\.\.\]\) orders leads, treat_as=\{[^}]*\} renames them"): "",
+    re.compile(r" To choose leads, read all and use record\.select\(\[\.\.\.\]\)\."): "",
+}
 
 
 def paper(figure: "Figure", alternative: str) -> str:
@@ -62,6 +83,21 @@ def notice(message: str, *, error: bool = False) -> str:
     return f'<p class="ecg-notice{" ecg-error" if error else ""}" role="{role}">{escape(message)}</p>'
 
 
+def for_visitors(text: str) -> str:
+    """A message or note of the package without what only a program can do.
+
+    Args:
+        text: The message or note.
+
+    Example:
+        >>> for_visitors("the gain may be wrong (override: gain=)")
+        'the gain may be wrong'
+    """
+    for pattern, instead in _FOR_PROGRAMMERS.items():
+        text = pattern.sub(instead, text)
+    return text
+
+
 def facts(record: EcgRecord, assumed: Sequence[str] = ()) -> str:
     """What the file says about a recording, and the notes of its reader.
 
@@ -82,7 +118,7 @@ def facts(record: EcgRecord, assumed: Sequence[str] = ()) -> str:
         "Labels in the file": ", ".join(map(str, record.labels)),
     }
     lines = [f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in rows.items() if value]
-    lines += [f"<dt>Note</dt><dd>{escape(note)}</dd>" for note in record.notes]
+    lines += [f"<dt>Note</dt><dd>{escape(for_visitors(note))}</dd>" for note in record.notes]
     return f'<dl class="ecg-facts">{"".join(lines)}</dl>'
 
 
@@ -118,8 +154,8 @@ def _table(findings: Iterable[dict[str, Any]], caption: str) -> str:
         decision = {True: "positive", False: "", None: "no threshold"}[one["positive"]]
         width = 100 * min(max(one["score"], 0.0), 1.0)
         rows.append(
-            f'<tr{" class=ecg-positive" if one["positive"] else ""}><th scope="row">{escape(one["label"])}</th>'
-            f'<td>{escape(one["name"]).replace("/", "/<wbr>")}</td><td class="ecg-number">{one["score"]:.3f}</td>'
+            f'<tr{" class=ecg-positive" if one["positive"] else ""}><th scope="row">{_breakable(one["label"])}</th>'
+            f'<td>{_breakable(one["name"])}</td><td class="ecg-number">{one["score"]:.3f}</td>'
             f'<td class="ecg-bar" aria-hidden="true"><div><b style="width:{width:.1f}%"></b>{mark}</div></td>'
             f'<td class="ecg-number">{"–" if limit is None else f"{limit:.3f}"}</td><td>{decision}</td></tr>'
         )
@@ -131,6 +167,11 @@ def _table(findings: Iterable[dict[str, Any]], caption: str) -> str:
         f'<div class="ecg-scroll"><table class="ecg-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _breakable(text: str) -> str:
+    """A text that may go on in the next line after a slash, on narrow screens."""
+    return escape(text).replace("/", "/<wbr>")
 
 
 def neighbors_list(neighbors: Sequence[Neighbor], index: EmbeddingIndex) -> str:

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
 from transformers import AutoConfig
 from transformers.utils import logging
 
@@ -27,6 +29,7 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
     """
     _refuse_missing_folder(Path(checkpoint))
     try:
+        _refuse_unreachable(str(checkpoint))
         yield
     except EcgError:
         raise
@@ -35,6 +38,20 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
         raise CheckpointError(
             f"{checkpoint} cannot be opened: {reason}. Expected the folder of a checkpoint (config.json, "
             "preprocessor_config.json, model.safetensors), or its name on the Hub."
+        ) from error
+
+
+def _refuse_unreachable(name: str) -> None:
+    """Refuse a name on the Hub at once if the cache lacks it and there is no network; the client tries on and on."""
+    if Path(name).exists() or try_to_load_from_cache(name, "config.json") is not None:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception as error:  # the client raises its own, its transport's and the system's
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"{name} is no folder here, and the Hub cannot be reached: {reason}. Expected the folder of a checkpoint, "
+            "or its name on the Hub with a network."
         ) from error
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from transformers import pipeline
 
+from ecg_transformers.app.page import _told
 from ecg_transformers.app.upload import Limits, read_upload
 from ecg_transformers.errors import EcgError
 
@@ -135,7 +136,7 @@ def test_bad_files_have_the_message_of_the_reader_and_leave_no_results(page, tmp
         with pytest.raises(EcgError) as refused:
             read_upload({name: content}, limits=Limits())
         page.upload(tmp_path / name)
-        expected = " ".join(str(refused.value).split())
+        expected = " ".join(_told(refused.value).split())
         page.wait(lambda expected=expected: expected == " ".join(page.status.split()))
         assert page.select(".ecg-notice")[0].get_attribute("role") == "alert"
         assert not page.select(".ecg-paper")
@@ -278,6 +279,18 @@ def test_every_picture_and_field_has_a_name_and_both_widths_hold_the_page(page, 
         (folder / f"app_{width}.png").write_bytes(picture)
         assert len(picture) > 50_000
         assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
+        cut = page.browser.execute_script(
+            "return [...document.querySelectorAll('.ecg-scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+        )
+        assert not cut, [one.text for one in cut]
+        # The text of the chosen statement ends before the arrow.
+        free = page.browser.execute_script(
+            "const field = document.querySelector('.secondary-wrap input'), arrow = field.parentElement"
+            ".querySelector('svg');"
+            "return arrow.getBoundingClientRect().left - field.getBoundingClientRect().right"
+            " + parseFloat(getComputedStyle(field).paddingRight)"
+        )
+        assert free >= 0
 
 
 def test_nothing_uploaded_is_kept_and_the_console_is_silent(page, server):

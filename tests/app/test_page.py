@@ -16,11 +16,22 @@ import torch
 
 from ecg_transformers import EcgVitConfig, EcgVitFeatureExtractor, EcgVitForSequenceClassification, read_record
 from ecg_transformers.app.analysis import Analysis, Checkpoint
-from ecg_transformers.app.page import ASSETS, _Models, _Page, _take, _told, default_models, launch, within
-from ecg_transformers.app.report import findings_table, overview, paper
+from ecg_transformers.app.page import (
+    ASSETS,
+    _Models,
+    _Page,
+    _preformatted,
+    _take,
+    _told,
+    default_models,
+    launch,
+    within,
+)
+from ecg_transformers.app.report import facts, findings_table, overview, paper
 from ecg_transformers.app.upload import Limits
 from ecg_transformers.cli import main
 from ecg_transformers.errors import SignalError
+from ecg_transformers.signals.quality import amplitude_note
 from ecg_transformers.signals.record import EcgRecord
 
 from ..testers import tester as families
@@ -326,6 +337,37 @@ def test_advice_that_the_page_cannot_take_is_left_out():
     assert _told(SignalError("2 arrays. Set key= to one.")) == "2 arrays."
     assert _told(SignalError("No rate. Set sampling_rate=.")) == "No rate. Set sampling_rate=."
     assert _told(SignalError("Lacks V6. Set missing_leads='mask'.")).endswith("'mask'.")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Convert it, or add a reader with register_reader.", "Convert it."),
+        ("Unpack or convert it, or add a reader with register_reader.", "Unpack or convert it."),
+        (
+            "x, but y. Pass the unit with the signal, or implausible_amplitude='accept' to take it.",
+            "x, but y. Set implausible_amplitude='accept' to take it.",
+        ),
+        (
+            "replace it by NaN, in files by missing_value=-32768 (nan_policy= says what becomes of those).",
+            "replace it by NaN.",
+        ),
+        (
+            "Leave leads= out to use the file's; record.select([...]) orders leads, treat_as={'V': 'II'} renames them.",
+            "Leave leads= out to use the file's.",
+        ),
+    ],
+)
+def test_what_only_programs_can_do_is_not_on_the_page(message, shown):
+    assert _told(SignalError(message)) == shown
+
+
+def test_notes_and_the_preparation_are_free_of_advice_for_programs():
+    note = amplitude_note(np.sin(np.arange(1000))[None] * 20, 100)
+    record = EcgRecord(np.zeros((1, 100)), 100, leads=["I"], notes=[note])
+    assert "override" in note
+    assert "the gain may be wrong</dd>" in facts(record)
+    assert "override" not in _preformatted(note, "")
 
 
 def test_gradio_lets_larger_files_through_and_a_terminated_app_leaves_no_folder(gradio, monkeypatch, tmp_path):

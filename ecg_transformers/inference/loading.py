@@ -50,8 +50,8 @@ def _refuse_unreachable(name: str) -> None:
     except Exception as error:  # the client raises its own, its transport's and the system's
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"{name} is no folder here, and the Hub cannot be reached: {reason}. Expected the folder of a checkpoint, "
-            "or its name on the Hub with a network."
+            f"{name} cannot be opened: no such folder, and the Hub cannot be reached: {reason}. Expected the folder of "
+            "a checkpoint (config.json, preprocessor_config.json, model.safetensors), or its name on the Hub."
         ) from error
 
 

@@ -89,14 +89,14 @@ def comparable_rows(entries: Sequence[Entry]) -> list[Entry]:
     Args:
         entries: Entries of `results.json`.
     """
-    pretrained = {entry["checkpoint"] for entry in entries if entry["initialisation"] != "random"}
+    pretrained = {entry["checkpoint"] for entry in entries if entry["initialization"] != "random"}
     rows = [
         entry
         for entry in entries
         if entry["mode"] in MODES
         and not noise_level(entry)
         and (entry.get("min_positives") or 1) == 1
-        and (entry["initialisation"] != "random" or entry["checkpoint"] not in pretrained)
+        and (entry["initialization"] != "random" or entry["checkpoint"] not in pretrained)
         and len(entry["train_folds"]) == _most_folds(entry, entries)
     ]
     return sorted(rows, key=lambda row: (row["corpus"], row["labels"], _place(row), -row["value"]))
@@ -169,7 +169,7 @@ def _place(entry: Entry) -> str:
 
 def _most_folds(entry: Entry, entries: Sequence[Entry]) -> int:
     """The largest number of training folds of the same system in the same mode."""
-    alike = ("checkpoint", "mode", "initialisation", "corpus", "labels", "evaluate_folds")
+    alike = ("checkpoint", "mode", "initialization", "corpus", "labels", "evaluate_folds")
     same = (other for other in entries if all(other.get(name) == entry.get(name) for name in alike))
     return max(len(other["train_folds"]) for other in same)
 

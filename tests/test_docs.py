@@ -119,13 +119,13 @@ def test_the_results_page_says_what_the_results_say(tmp_path):
     page = results_page(entries)
     for entry in entries:
         noise, points = entry.get("noise_level"), entry.get("min_positives", 1)
-        if entry["initialisation"] != "random" and not noise and points == 1 and len(entry["train_folds"]) == 8:
+        if entry["initialization"] != "random" and not noise and points == 1 and len(entry["train_folds"]) == 8:
             row = f"| `{entry['checkpoint']}` | {mode_title(entry['mode'])}, {entry['train_records']:,} recordings"
             score = "**{value:.3f}** ({low:.3f}-{high:.3f})".format(**entry)
             assert any(line.count(row) and score in line for line in page.splitlines()), (row, score)
     # Another number in a file is another number on the page, and the plots are of the same entries.
     one = next(
-        entry for entry in entries if entry["mode"] == "linear_probe" and entry["initialisation"] == "pretrained"
+        entry for entry in entries if entry["mode"] == "linear_probe" and entry["initialization"] == "pretrained"
     )
     changed = [{**entry, "value": 0.123} if entry is one else entry for entry in entries]
     assert "**0.123**" in results_page(changed)
@@ -249,7 +249,7 @@ def test_scores_of_the_readme_are_those_of_the_results(labels):
         next(
             entry
             for entry in entries
-            if (entry["mode"], entry["labels"], entry["initialisation"], entry["min_positives"])
+            if (entry["mode"], entry["labels"], entry["initialization"], entry["min_positives"])
             == ("linear_probe", labels, initialization, 1)
         )
         for initialization in ("pretrained", "random")

@@ -169,7 +169,7 @@ class PlannedRun:
         except ValueError:
             return None
         mode = self.system.mode
-        asked: dict[str, Any] = {"mode": mode.name, "initialisation": mode.initialization}
+        asked: dict[str, Any] = {"mode": mode.name, "initialization": mode.initialization}
         asked |= {"labels": self.labels, "seed": self.seed, "train_folds": list(self.train_folds)}
         asked["train_fraction"] = self.amount.fraction
         asked["corpus_hash"] = self.settings["corpus"]
@@ -184,7 +184,7 @@ class PlannedRun:
 
     def prediction_file(self, entry: Mapping[str, Any]) -> Path | None:
         """Where the predictions behind an entry of this run are; `None` if they are gone."""
-        pattern = f"*_{entry['mode']}_{_started(entry)['initialisation']}_*.safetensors"
+        pattern = f"*_{entry['mode']}_{_started(entry)['initialization']}_*.safetensors"
         return next((self.folder / "predictions").glob(pattern), None)
 
     def state(self) -> str:
@@ -433,7 +433,7 @@ def _digest(settings: Mapping[str, Any], *, length: int = 8) -> str:
 
 def _started(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """The entry with the initialization that was asked for: a checkpoint, whatever it was trained on."""
-    return {**entry, "initialisation": "pretrained"} if entry["initialisation"] == "supervised" else entry
+    return {**entry, "initialization": "pretrained"} if entry["initialization"] == "supervised" else entry
 
 
 def fingerprint(checkpoint: str) -> str:

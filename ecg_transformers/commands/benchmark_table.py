@@ -274,9 +274,9 @@ def _metric_title(rows: Sequence[Row]) -> str:
 
 def _new_row(run: PlannedRun, entry: dict[str, Any] | None, labels: Sequence[str]) -> Row:
     mode = run.system.mode
-    start = entry or {"mode": mode.name, "initialisation": mode.initialization}
+    start = entry or {"mode": mode.name, "initialization": mode.initialization}
     cells = {one: Cell() for one in labels}
-    return Row(run.system.name, start["mode"], start["initialisation"], run.amount, cells)
+    return Row(run.system.name, start["mode"], start["initialization"], run.amount, cells)
 
 
 def _add(cell: Cell, run: PlannedRun, entry: dict[str, Any], *, unit: str, resamples: int) -> None:
@@ -340,7 +340,7 @@ def _notes(rows: Sequence[Row], *, unit: str, resamples: int) -> list[str]:
 
 
 def _csv_line(row: Row) -> dict[str, Any]:
-    line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialisation": row.initialization}
+    line: dict[str, Any] = {"system": row.system, "mode": row.mode, "initialization": row.initialization}
     line["train_folds"] = str(row.amount)
     for labels, cell in row.cells.items():
         first = cell.entries[0] if cell.entries else {}

@@ -150,7 +150,7 @@ def _table(entries: Sequence[dict[str, Any]]) -> str:
         {
             "training folds": str(TrainingAmount(tuple(entry["train_folds"]), entry["train_fraction"])),
             "records": f"{entry['train_records']:,}",
-            "system": f"{entry['checkpoint']}, {mode_title(entry['mode'])}, {entry['initialisation']}",
+            "system": f"{entry['checkpoint']}, {mode_title(entry['mode'])}, {entry['initialization']}",
             metric_title(entry["metric"]): format_interval(entry),
         }
         for entry in shown

@@ -132,7 +132,7 @@ def noise_table(entries: Sequence[Mapping[str, Any]]) -> str:
     systems: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
     for entry in entries:
         if entry["min_positives"] == 1:
-            systems.setdefault((entry["mode"], entry["initialisation"]), {})[noise_level(entry)] = entry
+            systems.setdefault((entry["mode"], entry["initialization"]), {})[noise_level(entry)] = entry
     own, *others = systems.values()
     rows = []
     for level, entry in own.items():

@@ -215,9 +215,9 @@ class Scoring:
         options |= {"batch_size": learning.encode_batch_size}
         scoring = {**self._scoring_settings(extractor, splits), "aggregate": learning.aggregate}
         of_baseline = [
-            entry for entry in known if entry["initialisation"] == "random" and entry["mode"] == mode.baseline
+            entry for entry in known if entry["initialization"] == "random" and entry["mode"] == mode.baseline
         ]
-        start = own.get("initialisation", "pretrained")
+        start = own.get("initialization", "pretrained")
         outcome = evaluate_as_is(
             checkpoint, extractor, splits, mode=mode.name, initialization=start,
             new_thresholds=arguments.fit_thresholds, **options,

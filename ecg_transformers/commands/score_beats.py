@@ -257,7 +257,7 @@ class BeatScoring:
         return {
             "checkpoint": title,
             "mode": MODE,
-            "initialisation": "none" if scorer.checkpoint is None else "pretrained",
+            "initialization": "none" if scorer.checkpoint is None else "pretrained",
             **split_facts(self.corpus, group, splits),
             "sampling_rate": self.extractor.sampling_rate,
             **_values(values),

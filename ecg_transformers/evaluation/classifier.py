@@ -260,7 +260,7 @@ def pretraining_facts(checkpoint: str | Path) -> dict[str, Any]:
             found = json.loads(file.read_text(encoding="utf-8"))
             break
     else:
-        entries = [entry for entry in read_results(folder / "results.json") if entry["initialisation"] == "pretrained"]
+        entries = [entry for entry in read_results(folder / "results.json") if entry["initialization"] == "pretrained"]
         if entries:
             found = {**entries[0]["pretraining"], "config": entries[0]["config"]}
     return facts | {name: found[name] for name in (*facts, *_OF_THE_RUN) if found.get(name) is not None}

@@ -81,7 +81,7 @@ def _draw_line(
         marker=MARKERS[number % len(MARKERS)],
         markersize=5,
         linewidth=1.5,
-        linestyle="--" if system[0].get("initialisation") == "random" else "-",
+        linestyle="--" if system[0].get("initialization") == "random" else "-",
         label=name,
     )
     return line

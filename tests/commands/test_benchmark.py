@@ -64,7 +64,7 @@ def finish(run, *, shift=0.0, baseline=None, records=None, **fields):
         interval = score_interval(predictions, resamples=50)
         entries.append(
             {
-                "mode": name, "initialisation": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
+                "mode": name, "initialization": start, "labels": run.labels, "seed": run.seed, "min_positives": 1,
                 "value": interval.value, "low": interval.low, "high": interval.high, "num_labels": 3, "records": 80,
                 "train_records": 128, "train_folds": list(run.train_folds), "train_fraction": 1.0, "corpus": "tiny",
                 "corpus_hash": run.settings["corpus"], "seconds": 10.0, "evaluate_folds": [9],
@@ -297,7 +297,7 @@ def test_files_have_every_number(two_systems, tmp_path):
     assert [path.name for path in written] == ["table.csv", "table.png"]
     with open(folder / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["system"], row["mode"], row["initialisation"]) for row in rows] == [
+    assert [(row["system"], row["mode"], row["initialization"]) for row in rows] == [
         ("net", "from_scratch", "random"),
         ("tiny-ecg", "linear_probe", "pretrained"),
         ("tiny-ecg", "linear_probe", "random"),

@@ -56,10 +56,10 @@ def test_levels_and_contracts_are_checked_before_anything_is_trained(extractor, 
 
 def test_the_table_has_a_row_for_each_level():
     clean = {"min_positives": 1, "metric": "macro_auroc", "value": 0.9, "low": 0.88, "high": 0.92}
-    clean |= {"mode": "linear_probe", "initialisation": "pretrained"}
+    clean |= {"mode": "linear_probe", "initialization": "pretrained"}
     clean |= {"difference": {"against": "random", "value": 0.1, "low": 0.05, "high": 0.15}}
     entries = [clean, clean | {"min_positives": 10}, clean | {"noise_level": 3, "value": 0.8}]
-    random = clean | {"initialisation": "random"}
+    random = clean | {"initialization": "random"}
     baseline = [random | {"value": 0.7}, random | {"noise_level": 3, "value": 0.6}]
     lines = noise_table([*entries, *baseline]).splitlines()
     assert lines[0].split("  ")[0] == "noise"

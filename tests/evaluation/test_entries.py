@@ -5,7 +5,7 @@ from ecg_transformers.evaluation.results.entries import label_efficiency_curves,
 
 def curve(**changes):
     one = {
-        "checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialisation": "pretrained", "corpus": "ptbxl",
+        "checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialization": "pretrained", "corpus": "ptbxl",
         "labels": "all", "evaluate_folds": [9], "metric": "macro_auroc", "seed": 0,
     }  # fmt: skip
     return [one | {"train_folds": list(range(1, folds + 1)), "value": 0.8 + 0.01 * folds} | changes for folds in (1, 2)]
@@ -16,7 +16,7 @@ def names(curves):
 
 
 def test_no_two_systems_share_a_name():
-    entries = [*curve(), *curve(initialisation="supervised"), *curve(initialisation="random")]
+    entries = [*curve(), *curve(initialization="supervised"), *curve(initialization="random")]
     assert names(label_efficiency_curves(entries)) == [
         [
             "mae-moco-ecg, fine-tuned, initialization pretrained",

@@ -12,7 +12,7 @@ def entry(value, **changes):
     facts = {
         "checkpoint": "a",
         "mode": "linear_probe",
-        "initialisation": "pretrained",
+        "initialization": "pretrained",
         "evaluate_folds": [9],
         "seed": 0,
     }
@@ -21,7 +21,7 @@ def entry(value, **changes):
 
 def test_a_new_entry_replaces_the_one_with_its_key_and_keeps_the_others(tmp_path):
     path = tmp_path / "card" / "results.json"
-    merge_results(path, [entry(0.7), entry(0.6, initialisation="random"), entry(0.5, evaluate_folds=[10])])
+    merge_results(path, [entry(0.7), entry(0.6, initialization="random"), entry(0.5, evaluate_folds=[10])])
     merge_results(path, [entry(0.8, date="later"), entry(0.9, seed=1)])
     values = [one["value"] for one in read_results(path)]
     assert values == [0.8, 0.6, 0.5, 0.9]

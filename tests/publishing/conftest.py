@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Blocked())
 def entry(**changes):
     """One entry of results.json, invented."""
     return {
-        "checkpoint": "tiny", "mode": "linear_probe", "initialisation": "pretrained", "corpus": "ptbxl",
+        "checkpoint": "tiny", "mode": "linear_probe", "initialization": "pretrained", "corpus": "ptbxl",
         "corpus_version": "1.0.3", "sampling_rate": 100, "labels": "superclass",
         "train_folds": [1, 2, 3, 4, 5, 6, 7, 8], "evaluate_folds": [9], "records": 2146, "num_labels": 5,
         "metric": "macro_auroc", "value": 0.871234, "low": 0.86, "high": 0.882, "resamples": 1000, "seed": 0,
@@ -49,7 +49,7 @@ def entry(**changes):
 
 RESULTS = [
     entry(difference={"against": "random", "value": 0.061, "low": 0.05, "high": 0.072}),
-    entry(initialisation="random", value=0.81, low=0.8, high=0.82),
+    entry(initialization="random", value=0.81, low=0.8, high=0.82),
     entry(mode="fine_tune", value=0.9, low=0.89, high=0.91),
     entry(labels="all", value=0.8, low=0.78, high=0.82, num_labels=68, records=2183),
 ]

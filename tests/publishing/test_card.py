@@ -182,7 +182,7 @@ CARDS = sorted(path for path in (ROOT / "hub_cards").iterdir() if (path / "card.
 def supervised(facts, results):
     """A classifier that was trained from new weights, and a pretrained system beside it."""
     own = results[0] | {
-        "mode": "from_scratch", "initialisation": "random", "difference": None, "train_records": 17_084,
+        "mode": "from_scratch", "initialization": "random", "difference": None, "train_records": 17_084,
         "selection": "nothing is chosen (last epoch); thresholds on folds 9, which are reported", "seconds": 1800.0,
         "chosen": {"epoch": 50.0}, "hardware": "1 x 1 CPU threads", "config": "training/configs/net.yaml",
         "pretraining": {"records": 0, "epochs": 0, "steps": 0, "hardware": "", "hours": 0.0},

@@ -23,7 +23,7 @@ SCORES = [
 def supervised(results):
     return [
         results[0]
-        | {"mode": "from_scratch", "initialisation": "random", "value": 0.9, "macro_f1": 0.44, "difference": None}
+        | {"mode": "from_scratch", "initialization": "random", "value": 0.9, "macro_f1": 0.44, "difference": None}
         | {"selection": "nothing is chosen (last epoch); thresholds on folds 9, which are reported"}
     ]
 

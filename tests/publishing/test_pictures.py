@@ -5,7 +5,7 @@ import pytest
 from ecg_transformers.evaluation.results.entries import label_efficiency_curves, noise_curves
 from ecg_transformers.publishing.card.pictures import draw_pictures
 
-PRETRAINED = {"checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialisation": "pretrained"}
+PRETRAINED = {"checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialization": "pretrained"}
 AMOUNTS = (1, 2, 4, 8)
 
 
@@ -15,7 +15,7 @@ def entry(results):
         return results[0] | {
             "checkpoint": "xresnet1d50-ecg",
             "mode": "from_scratch",
-            "initialisation": "random",
+            "initialization": "random",
             "labels": "all",
             "num_labels": 71,
             "min_positives": 1,

@@ -88,7 +88,7 @@ def test_every_row_says_where_it_comes_from_and_what_was_filled_in_by_hand(resul
 
 
 def test_fine_tuning_is_compared_with_training_from_scratch(results):
-    scratch = results[2] | {"mode": "from_scratch", "initialisation": "random", "value": 0.88}
+    scratch = results[2] | {"mode": "from_scratch", "initialization": "random", "value": 0.88}
     assert "0.880 (from scratch)" in results_table([results[2], scratch])
     other = scratch | {"train_fraction": 0.1}
     assert "0.880" not in results_table([results[2], other])
@@ -157,7 +157,7 @@ def test_the_model_index_holds_the_pretrained_entries_rounded(results):
 @pytest.fixture
 def supervised(results):
     """A checkpoint that was trained from new weights, its recipe with another seed and label set, and others."""
-    own = results[0] | {"checkpoint": "net", "mode": "from_scratch", "initialisation": "random", "difference": None}
+    own = results[0] | {"checkpoint": "net", "mode": "from_scratch", "initialization": "random", "difference": None}
     other = results[0] | {"checkpoint": "other", "value": 0.777}
     return [
         own,

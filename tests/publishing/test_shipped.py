@@ -37,7 +37,7 @@ def folder(request):
 def test_a_shipped_checkpoint_is_complete_and_its_card_has_the_scores_of_its_results(folder):
     results = load_results(ROOT / "hub_cards" / folder.name / "results.json")
     # A baseline: random weights, or for beats what needs no network.
-    assert any(entry["initialisation"] in ("random", "none") for entry in results)
+    assert any(entry["initialization"] in ("random", "none") for entry in results)
     assert verify(folder, results=results).golden.passed
     assert inspect_checkpoint(folder).golden.passed
 

@@ -315,7 +315,7 @@ def test_a_supervised_checkpoint_can_be_a_system_and_a_card_takes_the_entries(fi
     words = [str(tmp_path / "tuned.yaml"), "--output_dir", str(tmp_path / "out"), "--card", "tuned-ecg"]
     assert call(main, words, said).endswith("exit 0")
     entries = json.loads((tmp_path / "hub_cards" / "tuned-ecg" / "results.json").read_text())
-    assert {(entry["checkpoint"], entry["initialisation"]) for entry in entries} == {("tuned", "supervised")}
+    assert {(entry["checkpoint"], entry["initialization"]) for entry in entries} == {("tuned", "supervised")}
     assert "1 runs, 1 done, 0 to do" in call(main, words, said)
 
 

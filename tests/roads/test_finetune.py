@@ -44,7 +44,7 @@ def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoin
     saved = load_results(tmp_path / "results.json")
     assert saved == [entry | {"evaluations": 1} for entry in json.loads(json.dumps(entries))]
     first = saved[0]
-    assert (first["mode"], first["initialisation"], first["labels"]) == ("linear_probe", "pretrained", "all")
+    assert (first["mode"], first["initialization"], first["labels"]) == ("linear_probe", "pretrained", "all")
     assert first["pretraining"] == {
         "records": 7, "epochs": 3.0, "steps": 9, "hardware": "a test", "hours": 0.1, "config": "tiny.yaml",
         "commit": "c0ffee1",
@@ -52,7 +52,7 @@ def test_a_probe_leaves_a_checkpoint_folder_and_honest_results(corpus, checkpoin
     assert first["config"] == "tiny.yaml"
     assert first["difference"]["against"] == "random"
     assert first["label_codes"] == list(model.config.id2label.values())
-    assert {entry["initialisation"] for entry in saved} == {"pretrained", "random"}
+    assert {entry["initialization"] for entry in saved} == {"pretrained", "random"}
     assert len(list((tmp_path / "predictions").glob("*.safetensors"))) == 2
     assert (tmp_path / "baseline" / "config.json").is_file()
     assert "linear probe" in results_table(saved)
@@ -71,7 +71,7 @@ def test_fine_tuning_is_compared_with_training_from_scratch_by_settings_of_its_o
     assert (tuned["learning_rate"], scratch["learning_rate"]) == (2e-3, 5e-4)
     assert (tuned["warmup_steps"], scratch["warmup_steps"]) == (0.05, 0.1)
     assert (tuned["num_train_epochs"], scratch["num_train_epochs"]) == (2, 2)
-    modes = [(entry["mode"], entry["initialisation"]) for entry in entries if entry["min_positives"] == 1]
+    modes = [(entry["mode"], entry["initialization"]) for entry in entries if entry["min_positives"] == 1]
     assert modes == [("fine_tune", "pretrained"), ("from_scratch", "random")]
     assert entries[0]["train_fraction"] == 0.5
     assert entries[0]["difference"]["against"] == "from_scratch"
@@ -129,7 +129,7 @@ def test_levels_of_noise_leave_entries_a_table_and_a_picture(corpus, checkpoint,
     assert "noise_robustness.png" in table[4]
     saved = json.loads((tmp_path / "results.json").read_text())
     assert len(saved) == len(entries)
-    figures = {(one["initialisation"], one.get("noise_level", 0)): one for one in saved if one["min_positives"] == 1}
+    figures = {(one["initialization"], one.get("noise_level", 0)): one for one in saved if one["min_positives"] == 1}
     assert set(figures) == {(start, level) for start in ("pretrained", "random") for level in (0, 1, 6)}
     assert figures["pretrained", 6]["value"] < figures["pretrained", 0]["value"]
     assert figures["pretrained", 6]["difference"]["against"] == "random"
@@ -343,7 +343,7 @@ def test_a_recipe_trains_new_weights_on_every_training_record(corpus, recipe, tm
 
     entries = script("finetune").main([str(recipe), "--corpus", str(corpus), "--output_dir", str(tmp_path)])
     first = entries[0]
-    assert (first["mode"], first["initialisation"], first["checkpoint"]) == ("from_scratch", "random", "tiny_xresnet1d")
+    assert (first["mode"], first["initialization"], first["checkpoint"]) == ("from_scratch", "random", "tiny_xresnet1d")
     assert first["config"] == recipe.name
     assert (first["window_seconds"], first["window_stride_seconds"], first["pooling"]) == (1.0, 0.5, "cls")
     assert first["chosen"]["epoch"] == 3
@@ -389,7 +389,7 @@ def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(co
     options = ["--resamples", "50", "--disable_tqdm", "true"]
     model = ["--model", str(tmp_path / "supervised")]
     scored = script("score").main([*model, *words, str(tmp_path / "scored"), "--labels", "all", *options])
-    assert (scored[0]["mode"], scored[0]["initialisation"]) == ("from_scratch", "random")
+    assert (scored[0]["mode"], scored[0]["initialization"]) == ("from_scratch", "random")
     before, after = (
         Predictions.load(next((tmp_path / folder / "predictions").glob("*.safetensors")))
         for folder in ("supervised", "scored")
@@ -398,7 +398,7 @@ def test_a_supervised_checkpoint_is_scored_as_it_is_and_fine_tuned_head_first(co
     tuning = "--mode fine_tune --head_epochs 1 --layer_decay 0.25 --num_train_epochs 1 --no_baseline".split()
     tuned = script("finetune").main([*model, *words, str(tmp_path / "tuned"), *tuning, *options])
     # What was learned before were labels.
-    assert (tuned[0]["mode"], tuned[0]["initialisation"]) == ("fine_tune", "supervised")
+    assert (tuned[0]["mode"], tuned[0]["initialization"]) == ("fine_tune", "supervised")
     wide = script("score").main(
         [*model, *words, str(tmp_path / "wide"), "--labels", "all", *options, "--window_seconds", "2"]
     )
@@ -551,14 +551,14 @@ def test_a_card_with_other_systems_does_not_mislabel_a_published_checkpoint(corp
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         (published / name).write_bytes((tmp_path / "run" / name).read_bytes())
     own = [entry | {"checkpoint": "net-ecg"} for entry in json.loads((tmp_path / "run" / "results.json").read_text())]
-    other = [entry | {"checkpoint": "mae-ecg", "mode": "fine_tune", "initialisation": "pretrained"} for entry in own]
+    other = [entry | {"checkpoint": "mae-ecg", "mode": "fine_tune", "initialization": "pretrained"} for entry in own]
     card = tmp_path / "hub_cards" / "net-ecg"
     card.mkdir(parents=True)
     (card / "results.json").write_text(json.dumps([*other, *own]))
     monkeypatch.chdir(tmp_path)
     options = ["--labels", "all", "--resamples", "50"]
     entries = script("score").main(["--model", str(published), *words, str(tmp_path / "scored"), *options])
-    assert (entries[0]["mode"], entries[0]["initialisation"], entries[0]["config"]) == (
+    assert (entries[0]["mode"], entries[0]["initialization"], entries[0]["config"]) == (
         "from_scratch", "random", recipe.name,
     )  # fmt: skip
 
@@ -698,7 +698,7 @@ def test_patients_are_identified_by_frozen_embeddings(corpus, checkpoint, tmp_pa
     printed = capsys.readouterr().out
     assert "nothing is learned" in printed
     assert "identification accuracy" in printed
-    assert [entry["initialisation"] for entry in entries] == ["pretrained", "random"]
+    assert [entry["initialization"] for entry in entries] == ["pretrained", "random"]
     assert (entries[0]["leads"], entries[0]["labels"]) == (["I", "II"], "patients")
     ids = load_corpus(corpus).select(folds=[9]).patient_ids
     assert entries[0]["records"] == int((np.unique(ids, return_counts=True)[1] > 1).sum())

@@ -25,13 +25,13 @@ def test_two_encoders_of_different_rates_are_compared_on_the_same_records(corpus
     )
     assert table[1].split()[2:4] == ["25", "4"]
     assert table[2].split()[2:4] == ["50", "2"]
-    by_name = {entry["checkpoint"]: entry for entry in entries if entry["initialisation"] == "pretrained"}
+    by_name = {entry["checkpoint"]: entry for entry in entries if entry["initialization"] == "pretrained"}
     assert by_name["slow-ecg"]["records"] == by_name["fast-ecg"]["records"]
     others = [difference["against"] for difference in by_name["fast-ecg"]["differences"]]
     assert others == ["random", "slow-ecg"]
     card = json.loads((tmp_path / "hub_cards" / "slow-ecg" / "results.json").read_text())
     assert {entry["checkpoint"] for entry in card} == {"slow-ecg"}
-    assert {entry["initialisation"] for entry in card} == {"pretrained", "random"}
+    assert {entry["initialization"] for entry in card} == {"pretrained", "random"}
 
 
 def test_one_layer_or_several_are_probed_saved_and_scored(corpus, tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ def test_a_classifier_is_scored_as_it_is_beside_its_saved_baseline(corpus, tmp_p
     assert scored[0]["difference"]["value"] == pytest.approx(trained[0]["difference"]["value"], abs=1e-6)
     words = f"--model out --corpus {corpus} --folds 9 --resamples 50 --output_dir noisy --noise_levels 3"
     noisy = script("score").main(words.split())
-    levels = [(entry["initialisation"], entry.get("noise_level")) for entry in noisy if entry["min_positives"] == 1]
+    levels = [(entry["initialization"], entry.get("noise_level")) for entry in noisy if entry["min_positives"] == 1]
     assert levels == [("pretrained", None), ("random", None), ("pretrained", 3), ("random", 3)]
     clean = [entry["value"] for entry in noisy if not entry.get("noise_level")]
     assert clean == pytest.approx([entry["value"] for entry in scored], abs=1e-6)

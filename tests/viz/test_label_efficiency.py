@@ -12,7 +12,7 @@ def entry(folds, value, **changes):
     return {
         "checkpoint": "xresnet1d50-ecg",
         "mode": "from_scratch",
-        "initialisation": "random",
+        "initialization": "random",
         "corpus": "ptbxl",
         "labels": "all",
         "metric": "macro_auroc",
@@ -32,7 +32,7 @@ def curve(values=(0.80, 0.84, 0.88, 0.92), **changes):
     return [entry(folds, value, **changes) for folds, value in zip(RECORDS, values, strict=True)]
 
 
-PRETRAINED = {"checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialisation": "pretrained"}
+PRETRAINED = {"checkpoint": "mae-moco-ecg", "mode": "fine_tune", "initialization": "pretrained"}
 
 
 def legend(figure):

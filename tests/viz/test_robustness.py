@@ -12,7 +12,7 @@ TWIN = "encoder of mae-moco-ecg with new weights, linear probe"
 def entries(levels=range(7), **fields):
     """Clean and noisy figures of one system, as `results.json` has them."""
     common = {
-        "checkpoint": "mae-moco-ecg", "mode": "linear_probe", "initialisation": "pretrained", "corpus": "ptbxl",
+        "checkpoint": "mae-moco-ecg", "mode": "linear_probe", "initialization": "pretrained", "corpus": "ptbxl",
         "labels": "superclass", "evaluate_folds": [9], "metric": "macro_auroc", "min_positives": 1, "seed": 0,
         "train_folds": [1, 2],
     }  # fmt: skip
@@ -33,7 +33,7 @@ def legend(figure):
 
 
 def test_a_line_for_each_system_over_the_levels():
-    figure = plot_noise_robustness([*entries(), *entries(initialisation="random", value=0.7)])
+    figure = plot_noise_robustness([*entries(), *entries(initialization="random", value=0.7)])
     drawn = lines(figure)
     assert list(drawn) == legend(figure) == [PROBE, TWIN]
     assert list(drawn[PROBE].get_xdata()) == list(range(7))

@@ -34,7 +34,7 @@ READOUT_FIELDS = tuple(field.name for field in fields(Readout))
 TASK_FIELDS = ("corpus", "corpus_version", "labels", "split", "evaluate_folds", "metric")
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
-    "checkpoint", "mode", "initialisation", *READOUT_FIELDS, "aggregate", "sampling_rate", "window_seconds",
+    "checkpoint", "mode", "initialization", *READOUT_FIELDS, "aggregate", "sampling_rate", "window_seconds",
     "window_stride_seconds", "leads", "train_leads", "unit",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.
@@ -139,11 +139,11 @@ def _curves(
 
 def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[str, str]:
     """Checkpoint and mode of each system, and those of the fields that distinguish it from others of both."""
-    pretrained = {entry["checkpoint"] for entry in systems.values() if entry.get("initialisation") != "random"}
+    pretrained = {entry["checkpoint"] for entry in systems.values() if entry.get("initialization") != "random"}
     starts: dict[str, list[str]] = {}
     alike: dict[str, list[Entry]] = {}
     for key, entry in systems.items():
-        random = entry.get("initialisation") == "random"
+        random = entry.get("initialization") == "random"
         # Where the checkpoint is in the plot too, random weights are those of its encoder and not the checkpoint.
         own = entry.get("mode") in MODES and MODES[entry["mode"]].initialization == "random"
         of_encoder = random and (entry["checkpoint"] in pretrained or not own)
@@ -175,7 +175,7 @@ def field_text(field: str, value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     # The key of the entries is spelled as it always was; texts are in American English.
-    return f"{field.replace('_', ' ').replace('initialisation', 'initialization')} {value}"
+    return f"{field.replace('_', ' ')} {value}"
 
 
 def _key(entry: Entry, fields: Sequence[str]) -> str:

@@ -161,7 +161,7 @@ class Evaluation:
         return {
             "checkpoint": self.name,
             "mode": outcome.mode.name,
-            "initialisation": "supervised" if pretrained and supervised else outcome.initialization,
+            "initialization": "supervised" if pretrained and supervised else outcome.initialization,
             "corpus": corpus.name,
             "corpus_version": corpus.info.get("version") or "",
             "corpus_hash": corpus.hash,

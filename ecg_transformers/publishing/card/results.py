@@ -30,7 +30,7 @@ __all__ = [
 Entry = Mapping[str, Any]
 
 REQUIRED_FIELDS = (
-    "checkpoint", "mode", "initialisation", "corpus", "corpus_version", "sampling_rate", "labels", "train_folds",
+    "checkpoint", "mode", "initialization", "corpus", "corpus_version", "sampling_rate", "labels", "train_folds",
     "evaluate_folds", "records", "num_labels", "metric", "value", "low", "high", "resamples", "seed", "pretraining",
     "config", "commit", "date",
 )  # fmt: skip
@@ -114,7 +114,7 @@ def _is_point_below(entry: Entry, other: Entry) -> bool:
     """Whether two entries are of one system and the other was trained on these folds and more."""
     alike = all(
         entry.get(field) == other.get(field)
-        for field in ("mode", "initialisation", "corpus", "labels", "metric", "train_fraction", "evaluate_folds")
+        for field in ("mode", "initialization", "corpus", "labels", "metric", "train_fraction", "evaluate_folds")
     )
     return alike and set(entry["train_folds"]) < set(other["train_folds"])
 
@@ -130,7 +130,7 @@ def checkpoint_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:
         name: As for `main_entries`.
     """
     main = main_entries(entries, name)
-    pretrained = [entry for entry in main if entry["initialisation"] != "random"]
+    pretrained = [entry for entry in main if entry["initialization"] != "random"]
     if pretrained or not main:
         return pretrained
     fields = ("mode", "corpus", "corpus_version", "labels", "label_codes", "sampling_rate", "train_folds", "seed")
@@ -139,7 +139,7 @@ def checkpoint_entries(entries: Sequence[Entry], name: str = "") -> list[Entry]:
 
 def distinct_entries(entries: Sequence[Entry]) -> list[Entry]:
     """Leaves out entries that repeat an earlier one because leaving out rare labels left none out."""
-    fields = [*(name for name in SETTING_FIELDS if name != "min_positives"), "initialisation", "metric", "num_labels"]
+    fields = [*(name for name in SETTING_FIELDS if name != "min_positives"), "initialization", "metric", "num_labels"]
     fields += ["evaluate_folds", "value"]
     kept: dict[str, Entry] = {}
     for entry in entries:

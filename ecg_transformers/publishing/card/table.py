@@ -44,8 +44,8 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     main = distinct_entries(main_entries(entries, name))
     if not main:
         return "No evaluation of this checkpoint has been recorded."
-    supervised = all(entry["initialisation"] == "random" for entry in main)
-    own = main if supervised else [entry for entry in main if entry["initialisation"] != "random"]
+    supervised = all(entry["initialization"] == "random" for entry in main)
+    own = main if supervised else [entry for entry in main if entry["initialization"] != "random"]
     rows = _rows(own)
     shown = rows if len(rows) <= MAX_ROWS else [row for row in rows if row in sorted(rows, key=_priority)[:MAX_ROWS]]
     sources = list(dict.fromkeys(_source(entry) for row in shown for entry in row.values()))
@@ -54,7 +54,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     lines = [table_row(list(columns)), table_row(["---"] * len(columns))]
     lines += [table_row(cells) for cells in zip(*columns.values(), strict=True)]
     notes = [" ".join(_notes([entry for row in shown for entry in row.values()], len(rows) - len(shown)))]
-    if not supervised and not any(entry["initialisation"] == "random" for entry in main):
+    if not supervised and not any(entry["initialization"] == "random" for entry in main):
         notes.append("No randomly initialized encoder was evaluated, so these scores do not show a gain.")
     listed = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, 1))
     return "\n\n".join(["\n".join(lines), *notes, f"Sources of the rows:\n\n{listed}"])
@@ -74,7 +74,7 @@ def _rows(entries: Sequence[Entry]) -> list[Row]:
     """Entries of one setting by the role of their folds, in the order of the table."""
     rows: dict[str, dict[str, Entry]] = {}
     for entry in sorted(entries, key=_order):
-        key = json.dumps([*(entry.get(field) for field in SETTING_FIELDS), entry["initialisation"], entry["metric"]])
+        key = json.dumps([*(entry.get(field) for field in SETTING_FIELDS), entry["initialization"], entry["metric"]])
         rows.setdefault(key, {})[find_fold_role(entry)] = entry
     return list(rows.values())
 
@@ -132,7 +132,7 @@ def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
     """
     modes = {entry["mode"], MODES[entry["mode"]].baseline if entry["mode"] in MODES else None}
     for other in entries:
-        if other is not entry and other["initialisation"] == "random" and other["mode"] in modes:
+        if other is not entry and other["initialization"] == "random" and other["mode"] in modes:
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
                 return other
     return None

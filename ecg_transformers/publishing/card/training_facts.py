@@ -25,7 +25,7 @@ def training_text(
     kind = MODES[own["mode"]].made if own is not None and own["mode"] in MODES else "Training"
     if run:
         return f"- {kind if classifier else 'Pretraining'}: {_run_text(run)}"
-    pretrained = [entry for entry in main_entries(results, name) if entry["initialisation"] == "pretrained"]
+    pretrained = [entry for entry in main_entries(results, name) if entry["initialization"] == "pretrained"]
     # The commit of an entry is that of the evaluation; entries of today know that of the pretraining.
     runs = [{"config": entry["config"]} | entry["pretraining"] for entry in pretrained]
     lines = dict.fromkeys(f"- Pretraining: {_run_text(one)}" for one in runs)
@@ -45,7 +45,7 @@ def _training_run(entry: Mapping[str, Any]) -> Mapping[str, Any]:
         "seed": entry.get("seed"),
     }
     # Of a fine-tuned classifier the configuration is that of its pretraining.
-    return run | ({"config": entry["config"]} if entry["initialisation"] == "random" else {})
+    return run | ({"config": entry["config"]} if entry["initialization"] == "random" else {})
 
 
 def _run_text(run: Mapping[str, Any]) -> str:

@@ -232,3 +232,15 @@ def test_lead_sets_and_the_identification_of_patients_are_told_apart(results):
     found = evaluation_results(entries)
     assert [one.task_name for one in found] == ["patient identification"] * 2
     assert found[1].metric_name.endswith("leads I, II")
+
+
+def test_a_row_names_its_amount_of_labels_and_the_system_that_it_is_compared_with(results):
+    probe = results[0] | {"train_records": 17_418}
+    other = probe | {"checkpoint": "net", "mode": "from_scratch", "initialization": "random", "train_folds": [1]}
+    difference = {"against": "net, from scratch", "value": 0.04, "low": 0.03, "high": 0.05}
+    few = {"mode": "fine_tune", "train_folds": [1], "train_records": 196, "difference": difference}
+    noisy = other | {"value": 0.5, "low": 0.4, "high": 0.6, "noise_level": 1}
+    rows = rows_of(results_table([probe, probe | few, noisy, other]))
+    assert "| fine-tuned, 196 labeled records |" in rows[-1]
+    assert f"| {other['value']:.3f} (net, from scratch) | +0.040 (+0.030 to +0.050) |" in rows[-1]
+    assert "| linear probe, 17,418 labeled records |" in rows[-2]

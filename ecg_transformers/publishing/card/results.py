@@ -164,10 +164,13 @@ def setting_text(entry: Entry, entries: Sequence[Entry]) -> str:
         entries: Those that are shown with it.
     """
     parts = [mode_title(entry["mode"])]
-    for field in varying_fields([other for other in entries if other["labels"] == entry["labels"]]):
-        if field == "train_fraction" and entry.get("train_records"):
-            parts.append(f"{entry['train_records']:,} labeled records")
-        elif entry.get(field) is not None:
+    alike = [other for other in entries if other["labels"] == entry["labels"]]
+    amounts = {json.dumps([other["train_folds"], other.get("train_fraction")]) for other in alike}
+    by_amount = len(amounts) > 1 and entry.get("train_records")
+    if by_amount:
+        parts.append(f"{entry['train_records']:,} labeled records")
+    for field in varying_fields(alike):
+        if entry.get(field) is not None and not (by_amount and field == "train_fraction"):
             parts.append(field_text(field, entry[field]))
     return ", ".join(parts)
 

@@ -50,7 +50,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     shown = rows if len(rows) <= MAX_ROWS else [row for row in rows if row in sorted(rows, key=_priority)[:MAX_ROWS]]
     sources = list(dict.fromkeys(_source(entry) for row in shown for entry in row.values()))
     published = checkpoint_entries(entries, name) if supervised else []
-    columns = _columns(shown, main, published, sources)
+    columns = _columns(shown, entries, published, sources)
     lines = [table_row(list(columns)), table_row(["---"] * len(columns))]
     lines += [table_row(cells) for cells in zip(*columns.values(), strict=True)]
     notes = [" ".join(_notes([entry for row in shown for entry in row.values()], len(rows) - len(shown)))]
@@ -93,7 +93,7 @@ def _order(entry: Entry) -> tuple[Any, ...]:
 
 
 def _columns(
-    rows: Sequence[Row], main: Sequence[Entry], published: Sequence[Entry], sources: Sequence[str]
+    rows: Sequence[Row], entries: Sequence[Entry], published: Sequence[Entry], sources: Sequence[str]
 ) -> dict[str, list[str]]:
     """The columns: a title and one cell per row."""
     shown = [entry for row in rows for entry in row.values()]
@@ -109,12 +109,12 @@ def _columns(
     found = list(dict.fromkeys(map(find_fold_role, shown)))
     standard = ["validation", "test"] if {"validation", "test"} & set(found) else []
     for role in dict.fromkeys([*standard, *found]):
-        entries = [row.get(role) for row in rows]
+        found_here = [row.get(role) for row in rows]
         title = _fold_text(role, shown)
-        columns[title] = [score_text(one) if one else "-" for one in entries]
-        if any(baselines := [_baseline_text(one, main) if one else "" for one in entries]):
+        columns[title] = [score_text(one) if one else "-" for one in found_here]
+        if any(baselines := [_baseline_text(one, entries) if one else "" for one in found_here]):
             columns["baseline" if role == found[0] else f"baseline, {role}"] = [cell or "-" for cell in baselines]
-        if any(differences := [difference_text(one) if one else "" for one in entries]):
+        if any(differences := [difference_text(one) if one else "" for one in found_here]):
             title = "paired difference" if role == found[0] else f"paired difference, {role}"
             columns[title] = [cell or "-" for cell in differences]
     numbers = {source: str(number) for number, source in enumerate(sources, 1)}
@@ -124,24 +124,36 @@ def _columns(
 
 
 def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
-    """The same encoder from random weights under the same protocol; `None` if it was not evaluated.
+    """What an entry is compared with under the same protocol; `None` if it was not evaluated.
+
+    That is the same encoder from random weights, or the system that the paired difference of the entry names.
 
     Args:
         entry: Entry of `results.json`.
-        entries: Entries of the same checkpoint.
+        entries: Entries of the same file.
     """
     modes = {entry["mode"], MODES[entry["mode"]].baseline if entry["mode"] in MODES else None}
-    for other in entries:
-        if other is not entry and other["initialization"] == "random" and other["mode"] in modes:
+    against = (entry.get("difference") or {}).get("against")
+    clean = [other for other in entries if (other.get("noise_level") or 0) == (entry.get("noise_level") or 0)]
+    for other in clean:
+        twin = other["checkpoint"] == entry["checkpoint"] and other["mode"] in modes
+        if other is not entry and other["initialization"] == "random" and (twin or _title(other) == against):
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
                 return other
     return None
 
 
-def _baseline_text(entry: Entry, main: Sequence[Entry]) -> str:
-    baseline = find_baseline(entry, main)
+def _title(entry: Entry) -> str:
+    """Name of a system and its mode, as differences name it."""
+    return f"{entry['checkpoint']}, {mode_title(entry['mode'])}"
+
+
+def _baseline_text(entry: Entry, entries: Sequence[Entry]) -> str:
+    baseline = find_baseline(entry, entries)
     if baseline is None:
         return ""
+    if baseline["checkpoint"] != entry["checkpoint"]:
+        return f"{baseline['value']:.3f} ({_title(baseline)})"
     kind = "random weights" if baseline["mode"] == entry["mode"] else mode_title(baseline["mode"])
     return f"{baseline['value']:.3f} ({kind})"
 

@@ -13,6 +13,7 @@ from .commands.entry import IMPORT_HELP, arguments_of, script_text
 from .commands.options import Declared, converted, declared_options
 from .commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from .errors import ArgumentsError, CheckpointError, CorpusError, EcgError, RecordFileError
+from .hub_access import hub_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -299,13 +300,8 @@ def _inspect_checkpoint(folder: Path) -> int:
 def _fetch(repo_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    try:
+    with hub_errors(f"{repo_id} is no local recording or checkpoint, and the Hub does not have it"):
         return Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS))
-    except Exception as error:  # the client raises its own, its transport's and the system's
-        raise CheckpointError(
-            f"{repo_id} is no local recording or checkpoint, and the Hub does not have it: "
-            f"{str(error).strip().splitlines()[0]}"
-        ) from error
 
 
 def _read(path: Path, reading: dict[str, Any]) -> "EcgRecord":

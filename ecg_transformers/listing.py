@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .hub_access import check_hub, hub_errors
 
 __all__ = ["DEFAULT_ACCOUNT", "DEFAULT_FOLDER", "ModelEntry", "Score", "list_models"]
 
@@ -112,20 +113,13 @@ def _local_file(folder: Path, name: str) -> Path | None:
 
 
 def _of_account(account: str) -> Iterator[tuple[str, Get]]:
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import HfApi
 
     if not account.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise CheckpointError(f"{account} is no folder; expected one, or the name of an account of the Hub.")
-    try:
-        # Asked once: the client tries again for half a minute where there is no network.
-        get_session().head(constants.ENDPOINT, timeout=10)
+    with hub_errors(f"{account} is no folder, and the Hub cannot be asked for the account"):
+        check_hub()
         names = sorted(model.id for model in HfApi().list_models(author=account))
-    except Exception as error:  # the client raises its own, its transport's and the system's
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CheckpointError(
-            f"{account} is no folder, and the Hub cannot be asked for the account: {reason}"
-        ) from error
     for name in names:
         yield name, partial(_remote_file, name)
 

@@ -598,6 +598,14 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
         learned = self.pooling.kind == "attention"
         return LayerTokens(tokens, token_mask, tokens[:, 0, :0] if learned else self.pooling.join(layers))
 
+    def classify(self, layers: Sequence[LayerTokens]) -> torch.Tensor:
+        """Compute logits `(batch, num_labels)`.
+
+        Args:
+            layers: The layers `config.layer`, from `Encoder.encode`.
+        """
+        return self.classifier(self.pooling.join(layers))
+
     def forward(
         self,
         input_values: torch.Tensor | None = None,
@@ -633,7 +641,7 @@ class EcgForSequenceClassification(EcgPreTrainedModel):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        logits = self.classifier(self.pooling.join(encoding.layers))
+        logits = self.classify(encoding.layers)
         loss = None if labels is None else self.classification_loss(logits, labels)
         result = EcgClassifierOutput(
             loss=loss,

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "ecg_transformers"
 
 # What each part may import of the others, and no pair both ways; all may import GROUND.
 BLOCKS = {"layers", "augmentations", "objectives"}
-GROUND = {"errors", "files", "hashing", "option"}
+GROUND = {"errors", "files", "hashing", "hub_access", "option"}
 MODEL_SIDE = {
     "signals", "features", "readout", "configuration", "conversion", "modeling", "backbone", "models", "auto", *BLOCKS
 }  # fmt: skip

@@ -181,7 +181,6 @@ def test_without_network_the_hub_is_asked_once_and_what_is_local_is_listed_first
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=request))
-    monkeypatch.setattr("ecg_transformers.inference.loading.get_session", lambda: SimpleNamespace(head=request))
     assert main(["list"]) == 0
     assert "architectures:" in asked[0]
     assert "no network" in capsys.readouterr().out

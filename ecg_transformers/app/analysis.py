@@ -22,7 +22,6 @@ from ..pipelines.feature_extraction import EcgFeatureExtractionPipeline
 from ..pipelines.occlusion import Occlusion, occlude
 from ..pipelines.records import model_inputs, prepare_windows
 from ..pipelines.tables import checkpoint_hash
-from ..readout import Readout
 from ..signals.record import EcgRecord
 from ..trainer.protocol import Example
 from .index import EmbeddingIndex
@@ -35,8 +34,6 @@ __all__ = ["Analysis", "Checkpoint"]
 _SHOWN_SECONDS = 10.0
 # Windows per pass; it does not change the result.
 _BATCH_SIZE = 64
-# What the embedding pipeline reads of the encoder.
-_OUTPUT = Readout("cls")
 
 
 @dataclass(frozen=True)
@@ -164,9 +161,8 @@ class Checkpoint:
             return vectors, vectors[:, :0]
         model: Any = self.classify.model
         layers = encoder.encode(layer=model.config.layer, **inputs).layers
-        logits = model.classifier(model.pooling.join(layers))
-        last = model.config.layer == _OUTPUT.layer
-        return encoder.make_pooling(_OUTPUT).join(layers) if last else embed_windows(encoder, inputs), logits
+        vectors = layers[0].pooled if model.config.layer == -1 else embed_windows(encoder, inputs)
+        return vectors, model.classify(layers)
 
     def part(self, record: EcgRecord, start: float) -> tuple[EcgRecord, float]:
         """The 10 s from `start` on that are explained, or as many as a window needs, and their first second.

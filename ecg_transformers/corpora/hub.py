@@ -9,13 +9,12 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorpusError
 from ..files import replace_file, replace_folder, write_text
+from ..hub_access import hub_errors
 from .layout import corpus_features
 from .shards import Refusal, ShardReport, write_index
 
@@ -63,7 +62,7 @@ def push_corpus(corpus: "Corpus", repo_id: str, *, private: bool = True) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id) is None:
         raise CorpusError(f"{repo_id!r} is no name of a repository; expected owner/name.")
     api, refused = HfApi(), f"{repo_id} cannot be pushed to"
-    with _hub_errors(refused):
+    with hub_errors(refused, kind=CorpusError):
         api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -71,7 +70,7 @@ def push_corpus(corpus: "Corpus", repo_id: str, *, private: bool = True) -> str:
         for file in (_INFO, _REFUSED):
             write_text(folder / file, (corpus.path / file).read_text(encoding="utf-8"))
         write_text(folder / "README.md", _card(corpus.info))
-        with _hub_errors(refused):
+        with hub_errors(refused, kind=CorpusError):
             pushed = api.upload_folder(
                 repo_id=repo_id,
                 repo_type="dataset",
@@ -80,16 +79,6 @@ def push_corpus(corpus: "Corpus", repo_id: str, *, private: bool = True) -> str:
                 delete_patterns="data/*.parquet",
             )
     return str(pushed.commit_url)
-
-
-@contextmanager
-def _hub_errors(what: str, cure: str = "") -> Iterator[None]:
-    """Report what the Hub or the way to it refuses inside the `with` block in one line."""
-    try:
-        yield
-    except Exception as error:  # the client raises its own, its transport's and the system's
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CorpusError(f"{what}: {reason}{cure}") from error
 
 
 def _write_parquet(corpus: "Corpus", folder: Path) -> None:
@@ -164,7 +153,7 @@ def _read_info(repo_id: str, revision: str | None) -> tuple[dict[str, Any], str]
     from huggingface_hub import hf_hub_download
 
     what = f"{repo_id} is no folder, and no prepared corpus of the Hub"
-    with _hub_errors(what, " Push one with ecg-transformers push."):
+    with hub_errors(what, " Push one with ecg-transformers push.", kind=CorpusError):
         path = Path(hf_hub_download(repo_id, _INFO, repo_type="dataset", revision=revision))
         return json.loads(path.read_text(encoding="utf-8")), path.parent.name
 

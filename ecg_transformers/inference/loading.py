@@ -6,15 +6,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.utils import get_session
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig
 from transformers.utils import logging
 
 from ..auto import family_with
 from ..errors import CheckpointError, EcgError
+from ..hub_access import check_hub, hub_errors
 
 __all__ = ["checkpoint_errors", "load_anomaly_detector", "quiet_loading"]
+
+_EXPECTED = (
+    "Expected the folder of a checkpoint (config.json, preprocessor_config.json, model.safetensors), or its name on "
+    "the Hub."
+)
 
 
 @contextmanager
@@ -35,24 +40,15 @@ def checkpoint_errors(checkpoint: str | Path) -> Iterator[None]:
         raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        raise CheckpointError(
-            f"{checkpoint} cannot be opened: {reason}. Expected the folder of a checkpoint (config.json, "
-            "preprocessor_config.json, model.safetensors), or its name on the Hub."
-        ) from error
+        raise CheckpointError(f"{checkpoint} cannot be opened: {reason}. {_EXPECTED}") from error
 
 
 def _refuse_unreachable(name: str) -> None:
-    """Refuse a name on the Hub at once if the cache lacks it and there is no network; the client tries on and on."""
+    """Refuse a name on the Hub at once if the cache lacks it and there is no network."""
     if Path(name).exists() or try_to_load_from_cache(name, "config.json") is not None:
         return
-    try:
-        get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception as error:  # the client raises its own, its transport's and the system's
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CheckpointError(
-            f"{name} cannot be opened: no such folder, and the Hub cannot be reached: {reason}. Expected the folder of "
-            "a checkpoint (config.json, preprocessor_config.json, model.safetensors), or its name on the Hub."
-        ) from error
+    with hub_errors(f"{name} cannot be opened: no such folder, and the Hub cannot be reached", f". {_EXPECTED}"):
+        check_hub()
 
 
 def load_anomaly_detector(checkpoint: str | Path, **kwargs: Any) -> Any:

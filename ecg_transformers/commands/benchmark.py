@@ -20,11 +20,13 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from ..corpora.prepared import load_corpus
-from ..errors import ArgumentsError
-from ..evaluation.results.predictions import Predictions, paired_difference
+from ..errors import ArgumentsError, EcgError
+from ..evaluation.results.predictions import Predictions, label_table, paired_difference
 from ..evaluation.results.report import compared, difference_entry
-from ..evaluation.results.store import format_table
-from ..files import write_text
+from ..evaluation.results.store import format_table, merge_results
+from ..evaluation.results.together import systems_together
+from ..evaluation.settings import ReportSettings
+from ..files import write_csv, write_text
 from .benchmark_options import BenchmarkArguments
 from .benchmark_plan import PlannedPretraining, PlannedRun, System, as_options, plan_runs
 from .downstream import FineTuneArguments, read_arguments
@@ -167,8 +169,7 @@ class Benchmark:
 
     def _finished(self, run: PlannedRun, system: System) -> PlannedRun | None:
         """The finished run of a system that a run is compared with."""
-        wanted = (system, run.labels, run.seed, run.amount)
-        same = [one for one in self.runs if (one.system, one.labels, one.seed, one.amount) == wanted]
+        same = [one for one in self.runs if one.system == system and one.cell == run.cell]
         return next((one for one in same if one.entries() is not None), None)
 
     def _difference(self, run: PlannedRun, reference: PlannedRun, entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -194,10 +195,34 @@ class Benchmark:
             arguments = read_arguments([*argv, "--resume"], FineTuneArguments)
             DownstreamRun(arguments, print_line=lambda text: self.print_line(_indented(text))).run()
 
-        problem = guarded(run.folder, "training/finetune.py", argv, run.settings, fine_tune)
+        if run.members:
+            only = ["--only", run.system.name]
+            problem = guarded(run.folder, "training/benchmark.py", only, run.settings, lambda: self._average(run))
+        else:
+            problem = guarded(run.folder, "training/finetune.py", argv, run.settings, fine_tune)
         if problem is None and is_main_process() and run.entries() is None:
             return f"it left no finished result of this run in {run.folder}"
         return problem
+
+    def _average(self, run: PlannedRun) -> None:
+        """Average the logits of finished runs, and write what a run leaves."""
+        if not is_main_process():
+            return
+        members = {}
+        for member in run.members:
+            entries = member.entries()
+            if entries is None:
+                raise EcgError(f"{member.title} is not finished; its predictions are needed. Repeat when it is.")
+            predictions = Predictions.load(str(member.prediction_file(entries[0])))
+            members[member.system.key] = entries[0], predictions
+        mode, arguments = run.system.mode, self.arguments
+        report = ReportSettings(unit=arguments.unit, resamples=arguments.resamples)
+        entries, predictions = systems_together(run.system.name, members, report, mode=mode)
+        file = f"together_{mode.name}_{mode.initialization}_{run.labels}.safetensors"
+        predictions.save(run.folder / "predictions" / file)
+        if predictions.problem_type.endswith("_classification"):
+            write_csv(run.folder / "labels.csv", label_table(predictions))
+        merge_results(run.folder / "results.json", entries)
 
     def _pretrain(self, planned: PlannedPretraining) -> str | None:
         """Make the checkpoint of a pretraining unless it is there; the reason if that failed, now or before."""
@@ -222,14 +247,15 @@ class Benchmark:
         """From the seconds per training fold of the finished runs, of the same system where there are any."""
         rates: dict[str, list[float]] = {}
         for run in self.runs:
-            if entries := run.entries():
+            # What averages finished runs takes no time.
+            if not run.members and (entries := run.entries()):
                 seconds = sum(entry["seconds"] for entry in entries if entry["min_positives"] == 1)
                 rates.setdefault(run.system.key, []).append(seconds / run.amount.size)
         if not rates:
             return None
         known = {key: sum(one) / len(one) for key, one in rates.items()}
         other = sum(known.values()) / len(known)
-        return sum(known.get(run.system.key, other) * run.amount.size for run in missing)
+        return sum(known.get(run.system.key, other) * run.amount.size for run in missing if not run.members)
 
 
 def run_pretraining(argv: Sequence[str], *, print_line: Callable[[str], None]) -> PretrainingRun:

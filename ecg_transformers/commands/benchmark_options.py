@@ -14,8 +14,8 @@ class BenchmarkArguments:
 
     systems: list[Any] = option(
         default_factory=list,
-        help="Checkpoints, recipes, or in CONFIG mappings (name, model, config, pretrain, mode, any setting); the "
-        "others are compared with the first.",
+        help="Checkpoints, recipes, or in CONFIG mappings (name, model, config, pretrain, mode, any setting; or "
+        "name, together); the others are compared with the first.",
         group="Data",
         required=True,
     )

@@ -3,7 +3,8 @@
 The YAML file names `systems`, `labels`, `seeds` and perhaps `label_efficiency`; every further name is a setting of
 `training/finetune.py` for all systems. A system is a checkpoint, a recipe, or a mapping with a name and settings of its
 own: one mode each, so that it is one row of the table (one for each number of folds). A mapping with `pretrain` is
-pretrained first, once for all systems that name the same pretraining.
+pretrained first, once for all systems that name the same pretraining. One with `together` trains nothing: it averages
+the logits of systems above it.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from ..errors import ArgumentsError, check_names
 from ..evaluation.modes import MODES, Mode
 from ..evaluation.results.published import check_published_name
 from ..evaluation.results.store import read_results
+from ..evaluation.results.together import MEAN_OF_LOGITS
 from ..trainer.arguments import EcgTrainingArguments
 from .benchmark_options import BenchmarkArguments
 from .command_line import field_types, read_command_line, read_yaml
@@ -126,6 +128,7 @@ class PlannedRun:
         argv: Its command line for `training/finetune.py`, without corpus and output folder.
         settings: What could change its result, by name.
         parent: The folder of all runs.
+        members: The runs whose logits it averages; none = it is trained.
     """
 
     system: System
@@ -135,6 +138,12 @@ class PlannedRun:
     argv: tuple[str, ...]
     settings: dict[str, Any]
     parent: Path
+    members: "tuple[PlannedRun, ...]" = ()
+
+    @property
+    def cell(self) -> tuple[str, int, TrainingAmount]:
+        """Labels, seed and training records: runs of two systems that share them are compared."""
+        return self.labels, self.seed, self.amount
 
     @property
     def amount(self) -> TrainingAmount:
@@ -304,7 +313,7 @@ def plan_runs(
                 f"{where} has {', '.join(sorted(not_here))}, which is one for all systems. Set it at the top level."
             )
         try:
-            runs += plan.runs_of(mapping)
+            runs += plan.runs_together(mapping, runs) if "together" in mapping else plan.runs_of(mapping)
         except ArgumentsError as error:
             raise ArgumentsError(f"{where}: {error}") from error
     names = dict.fromkeys(run.system.name for run in runs)
@@ -316,7 +325,10 @@ def plan_runs(
     if arguments.only is not None:
         if unknown := [name for name in arguments.only if name not in names]:
             raise ArgumentsError(f"only has {unknown[0]!r}; expected names of systems: {', '.join(names)}.")
-        runs = [run for run in runs if run.system.name in arguments.only]
+        chosen = [run for run in runs if run.system.name in arguments.only]
+        # Systems together need the runs that they are made of.
+        chosen_systems = {one.system for run in chosen for one in (run, *run.members)}
+        runs = [run for run in runs if run.system in chosen_systems]
     # A first table with one seed comes early; further seeds make it firmer.
     return sorted(runs, key=lambda run: arguments.seeds.index(run.seed))
 
@@ -339,8 +351,7 @@ class _Plan:
         name, published = mapping.pop("name", None), mapping.pop("published", None)
         if published is not None:
             check_published_name(published)
-        against = mapping.pop("against", ())
-        against = (against,) if isinstance(against, str) else tuple(map(str, against))
+        against = _names(mapping.pop("against", ()))
         pretraining = self._pretraining(mapping.pop("pretrain", None), mapping)
         settings = {**self.common, **mapping, **self.overrides}
         config = settings.pop("config", None)
@@ -348,9 +359,7 @@ class _Plan:
             name, settings["model"] = name or pretraining.name, str(pretraining.folder)
         system, values = _system(name, config, settings, published, pretraining)
         system = replace(system, against=against)
-        if system.key in self.keys:
-            raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
-        self.keys.add(system.key)
+        self._check_key(system)
         named = values.pop("train_folds", None), values.get("evaluate_folds")
         folds, values["evaluate_folds"] = chosen_folds(self.corpus, *named)
         if pretraining is not None:
@@ -376,6 +385,56 @@ class _Plan:
                         PlannedRun(system, labels, part.folds, seed, tuple(argv), identity, self.folder / "runs")
                     )
         return runs
+
+    def runs_together(self, mapping: dict[str, Any], above: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """The runs of a system that averages the logits of others: one in each cell of the first of them.
+
+        Args:
+            mapping: `name`, `together`, and perhaps `against`.
+            above: The runs of the systems above it.
+        """
+        name, names = mapping.pop("name", None), _names(mapping.pop("together"))
+        against = _names(mapping.pop("against", ()))
+        if mapping or name is None:
+            raise ArgumentsError(
+                f"together averages the logits of other systems; expected name, together and against, found "
+                f"{', '.join(['together', *mapping]) if mapping else 'no name'}."
+            )
+        if PATIENTS in self.arguments.labels:
+            raise ArgumentsError(f"together averages logits, and the label set {PATIENTS} has none. Leave one out.")
+        members = [self._member(one, above) for one in dict.fromkeys(names)]
+        if len(members) < 2:
+            raise ArgumentsError(f"together is {list(names)}; expected the names of two systems or more.")
+        starts = {member.mode.initialization for member in members}
+        mode = replace(MEAN_OF_LOGITS, initialization="random" if starts == {"random"} else "pretrained")
+        system = System(name, mode, None, {}, against=against)
+        self._check_key(system)
+        runs = []
+        for run in (run for run in above if run.system is members[0]):
+            cell = [one for one in above if one.system in members and one.cell == run.cell]
+            for missing in [member for member in members if member not in [one.system for one in cell]]:
+                raise ArgumentsError(f"{missing.name} has no run like {run.title}; expected the same train_folds.")
+            identity = {key: run.settings[key] for key in ("corpus", "labels", "train_folds", "evaluate_folds", "seed")}
+            identity |= {"train_fraction": run.amount.fraction, "together": sorted(one.folder.name for one in cell)}
+            runs.append(replace(run, system=system, argv=(), settings=identity, members=tuple(cell)))
+        return runs
+
+    def _member(self, name: str, above: Sequence[PlannedRun]) -> System:
+        """The one trained system of a name above."""
+        systems = [one for one in dict.fromkeys(run.system for run in above if not run.members)]
+        found = [one for one in systems if name == one.name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ArgumentsError(f"together has {name!r}, the name of {len(found)} systems; give each its own name.")
+        raise ArgumentsError(
+            f"together has {name!r}; expected names of trained systems above: {', '.join(one.name for one in systems)}."
+        )
+
+    def _check_key(self, system: System) -> None:
+        if system.key in self.keys:
+            raise ArgumentsError(f"two systems are called {system.key}; give each a name.")
+        self.keys.add(system.key)
 
     def _pretraining(self, given: Any, mapping: Mapping[str, Any]) -> PlannedPretraining | None:
         """The pretraining of a system, one for all that name the same."""
@@ -425,6 +484,11 @@ def _system(
     for key in ("labels", "seed", "unit", "resamples"):
         values.pop(key, None)
     return System(name, mode, config, settings, published, pretraining), values
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """Names of systems, from one name or a list of them."""
+    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def _digest(settings: Mapping[str, Any], *, length: int = 8) -> str:

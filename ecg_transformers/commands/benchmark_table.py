@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..corpora import official_fold_roles
-from ..evaluation.modes import find_mode
-from ..evaluation.results.entries import metric_title, size_text
+from ..evaluation.modes import MODES
+from ..evaluation.results.entries import metric_title, mode_title, size_text
 from ..evaluation.results.predictions import Predictions, score_interval
 from ..evaluation.results.published import PublishedResult, published_results
 from ..evaluation.results.store import format_table
@@ -108,13 +108,10 @@ class Row:
     @property
     def protocol(self) -> str:
         """Mode and initialization as shown in the table."""
-        mode = find_mode(self.mode)
-        # A mode that always starts from random weights need not state it.
-        return (
-            mode.title
-            if self.initialization in ("supervised", mode.initialization)
-            else f"{mode.title}, random weights"
-        )
+        title, mode = mode_title(self.mode), MODES.get(self.mode)
+        # A mode that always starts from random weights need not state it; one that trains nothing has no weights.
+        usual = mode is None or self.initialization in ("supervised", mode.initialization)
+        return title if usual else f"{title}, random weights"
 
     @property
     def train_records(self) -> str:

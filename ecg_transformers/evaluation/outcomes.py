@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
-from ..corpora.patients import count_patients
 from ..corpora.protocol import Splits
-from ..corpora.splits import split_by_patient
 from ..errors import EcgError
 from ..inference.aggregation import Aggregate
 from ..inference.encode import predict_records
 from ..inference.loading import quiet_loading
-from ..metrics.thresholds import MIN_POSITIVES, Thresholds, cross_fitted, fit_thresholds
+from ..metrics.thresholds import Thresholds, fit_reported_thresholds, fit_thresholds
 from .classifier import build_classifier
 from .fitting import Fitting
 from .identification import build_identifier, fit_identification
@@ -44,8 +42,6 @@ _FEW_RECORDS = 1000
 # Of the Trainer's arguments, those that also shape an evaluation in which nothing is trained by it.
 _WITHOUT_TRAINING = ("bf16",)
 _MULTI_LABEL = "multi_label_classification"
-# Parts of the reported records, by patient, whose thresholds are fitted on the other parts.
-_JUDGING_PARTS = 5
 
 
 @dataclass
@@ -188,11 +184,7 @@ def _of_reported(splits: Splits, scores: np.ndarray) -> Thresholds:
     """Thresholds fitted on the reported records, each of which is judged by those of other patients."""
     part = splits.evaluate
     source = {"corpus": part.corpus.name, "folds": list(splits.evaluate_folds)}
-    fitted = fit_thresholds(part.labels, scores, source=source)
-    parts = min(_JUDGING_PARTS, count_patients(part.corpus.patient_ids))
-    stratify = part.labels[:, part.labels.sum(axis=0) >= MIN_POSITIVES]
-    fold = split_by_patient(part.corpus, parts, stratify=stratify)
-    return replace(fitted, judging=cross_fitted(part.labels, scores, fold))
+    return fit_reported_thresholds(part.labels, scores, part.corpus.patient_ids, source=source)
 
 
 def run_with_baseline(

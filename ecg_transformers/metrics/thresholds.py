@@ -5,17 +5,21 @@ not. A label with fewer than ten positives therefore gets none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..corpora.patients import count_patients
+from ..corpora.splits import split_by_patient
 from .metrics import best_f1_cuts, f1, precision, recall
 
-__all__ = ["MIN_POSITIVES", "Thresholds", "cross_fitted", "fit_thresholds"]
+__all__ = ["MIN_POSITIVES", "Thresholds", "cross_fitted", "fit_reported_thresholds", "fit_thresholds"]
 
 # Least number of positives that a threshold is fitted on.
 MIN_POSITIVES = 10
+# Parts of the reported records, by patient, whose thresholds are fitted on the other parts.
+_JUDGING_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,23 @@ def fit_thresholds(
     positives = np.asarray(labels).sum(axis=0).astype(np.int64)
     enough = positives >= max(min_positives, 1)
     return Thresholds(np.where(enough, best_f1_cuts(labels, scores), np.nan), positives, source=dict(source or {}))
+
+
+def fit_reported_thresholds(
+    labels: np.ndarray, scores: np.ndarray, patient_ids: np.ndarray, *, source: Mapping[str, Any]
+) -> Thresholds:
+    """Thresholds fitted on the reported records, each of which is judged by those of other patients.
+
+    Args:
+        labels: `(records, labels)`, 0 or 1.
+        scores: Probabilities of the same shape.
+        patient_ids: `(records,)`, negative = unknown.
+        source: Corpus and folds of the records.
+    """
+    fitted = fit_thresholds(labels, scores, source=source)
+    parts = min(_JUDGING_PARTS, count_patients(patient_ids))
+    fold = split_by_patient(patient_ids, parts, stratify=labels[:, labels.sum(axis=0) >= MIN_POSITIVES])
+    return replace(fitted, judging=cross_fitted(labels, scores, fold))
 
 
 def cross_fitted(labels: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> np.ndarray:

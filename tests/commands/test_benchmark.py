@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +393,87 @@ def test_a_system_is_compared_with_those_that_it_names_too(plan, recipe, checkpo
     assert [one["against"] for one in entry["differences"]] == ["tiny_net, from scratch", "part, linear probe"]
     with pytest.raises(ArgumentsError, match="against has 'parts'; expected names of systems: tiny_net, part"):
         plan({"systems": [str(recipe), probe | {"name": "part", "against": "parts"}]})
+
+
+@pytest.fixture
+def three_systems(recipe, checkpoint):
+    """Settings of two trained systems and of both together."""
+    probe = {"name": "probe", "model": str(checkpoint), "mode": "linear_probe", "no_baseline": True}
+    both = {"name": "both", "together": ["probe", "tiny_net"], "against": "probe"}
+    return {"systems": [str(recipe), probe, both], "seeds": [0, 1], "resamples": 50}
+
+
+def finish_as_probabilities(run, *, strength):
+    """A finished run whose scores are probabilities, as those of real runs are."""
+    finish(run, corpus_version="1", evaluate_role="validation", records_without_label=0, labels_without_training=[])
+    file = next((run.folder / "predictions").iterdir())
+    predictions = Predictions.load(file)
+    noise = np.random.default_rng(int(10 * strength) + run.seed).normal(size=predictions.scores.shape)
+    logits = noise + strength * predictions.labels
+    replace(predictions, scores=np.float32(1 / (1 + np.exp(-logits)))).save(file)
+    return logits
+
+
+def test_two_systems_together_are_the_mean_of_their_logits(plan, three_systems):
+    benchmark = plan(three_systems)
+    net, probe, both = benchmark.runs[:3]
+    assert [run.system.name for run in benchmark.runs] == ["tiny_net", "probe", "both"] * 2
+    logits = [finish_as_probabilities(run, strength=s) for run, s in ((net, 1.0), (probe, 1.5))]
+    assert benchmark._seconds_left([both]) == 0
+    assert benchmark._do(both) is None
+    found = predictions_of(both)
+    assert np.allclose(found.scores, 1 / (1 + np.exp(-np.mean(logits, axis=0))), atol=1e-6)
+    # 80 records: every label has its threshold, judged by those of other patients.
+    assert found.thresholds.judging.shape == found.scores.shape
+    first, rare = both.entries()
+    assert (first["mode"], first["initialization"], rare["min_positives"]) == ("mean_of_logits", "pretrained", 10)
+    assert first["settings"]["together"] == ["tiny_net, from scratch", "probe, linear probe"]
+    assert first["settings"]["rule"].startswith("mean of the logits of the saved probabilities, equal weights")
+    assert first["selection"] == "nothing is chosen; thresholds on folds 9, which are reported"
+    assert first["labels_with_threshold"] == 3
+    entry = next(one for one in benchmark.entries() if one["checkpoint"] == "both")
+    assert [one["against"] for one in entry["differences"]] == ["tiny_net, from scratch", "probe, linear probe"]
+    row = benchmark_table(benchmark).rows[2]
+    assert (row.system, row.protocol) == ("both", "mean of logits")
+    assert row.cells["all"].further.keys() == {"probe, linear probe"}
+    assert plan(three_systems).runs[2].state() == "done"
+
+
+def test_systems_together_wait_for_their_parts_and_change_with_them(plan, three_systems):
+    benchmark = plan(three_systems)
+    both = benchmark.runs[2]
+    assert "tiny_net, from scratch, all, folds 1-8, seed 0 is not finished" in benchmark._do(both)
+    assert both.state() == "failed"
+    assert plan(three_systems, "--learning_rate", "0.5").runs[2].folder != both.folder
+    # Only they and what they are made of.
+    assert [run.system.name for run in plan(three_systems, "--only", "both").runs] == ["tiny_net", "probe", "both"] * 2
+    other = finish_as_probabilities(benchmark.runs[0], strength=1.0)
+    assert len(other) == 80
+    finish_as_probabilities(benchmark.runs[1], strength=1.0)
+    results = benchmark.runs[1].folder / "results.json"
+    results.write_text(results.read_text().replace('"train_records": 128', '"train_records": 127'))
+    assert "differ in train_records (tiny_net, from scratch: 128; probe, linear probe: 127)" in benchmark._do(both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "message"),
+    [
+        ({"together": ["probe", "net"]}, {}, "together has 'net'; expected names of trained systems above: tiny_net, "),
+        ({"together": "probe"}, {}, r"together is \['probe'\]; expected the names of two systems"),
+        ({"mode": "linear_probe"}, {}, "expected name, together and against, found together, mode"),
+        ({"name": None}, {}, "found no name"),
+        ({"together": ["both", "probe"]}, {}, "together has 'both'; expected names of trained systems above"),
+        ({}, {"labels": ["patients"]}, "label set patients has none"),
+        ({"together": ["early", "probe"]}, {"early": True}, "probe has no run like early, .*same train_folds"),
+    ],
+)
+def test_systems_together_that_cannot_be_meant_are_refused(plan, three_systems, recipe, changes, more, message):
+    more = dict(more)
+    if more.pop("early", False):
+        three_systems["systems"].insert(0, {"name": "early", "config": str(recipe), "train_folds": [1, 2]})
+    three_systems["systems"][-1] |= changes
+    with pytest.raises(ArgumentsError, match=message):
+        plan(three_systems | more)
 
 
 def test_a_difference_to_the_baseline_stays_the_first(plan, recipe, checkpoint):

@@ -1,12 +1,14 @@
 """Predictions of one evaluation: the source of its results, kept for later comparisons."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit, softmax
 
 from ...corpora.protocol import Part, Task
 from ...errors import EcgError
@@ -22,6 +24,7 @@ __all__ = [
     "Predictions",
     "challenge_interval",
     "label_table",
+    "mean_of_logits",
     "other_metrics",
     "paired_difference",
     "score_interval",
@@ -132,6 +135,43 @@ def score_interval(
     )
 
 
+def _other_records(first: Predictions, second: Predictions) -> str:
+    return (
+        f"the predictions are of {len(first)} records with {len(first.codes)} labels and of {len(second)} with "
+        f"{len(second.codes)}; expected the same records and labels in the same order."
+    )
+
+
+def mean_of_logits(several: Sequence[Predictions]) -> Predictions:
+    """Predictions of several systems together: the mean of their logits, with equal weights.
+
+    The logit is that of the saved probability of a record, log p - log(1 - p); for single-label tasks it is log p, and
+    the probabilities sum to 1 again. Regressions are averaged as they are.
+
+    Args:
+        several: Predictions of each system, of the same records and labels.
+
+    Returns:
+        Predictions without thresholds.
+
+    Raises:
+        EcgError: The systems are of different records or labels.
+    """
+    first = several[0]
+    for other in several[1:]:
+        if first.codes != other.codes or not np.array_equal(first.record_ids, other.record_ids):
+            raise EcgError(f"systems together: {_other_records(first, other)}")
+    scores = np.stack([one.scores for one in several]).astype(np.float64)
+    if first.problem_type == "regression":
+        together = scores.mean(axis=0)
+    else:
+        # A float32 probability of 0 or 1 stands for one that is too close to it to be told apart.
+        scores = scores.clip(np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
+        single = first.problem_type == "single_label_classification"
+        together = softmax(np.log(scores).mean(axis=0), axis=1) if single else expit(logit(scores).mean(axis=0))
+    return replace(first, scores=together.astype(np.float32), thresholds=None)
+
+
 def paired_difference(
     first: Predictions, second: Predictions, *, min_positives: int = 1, unit: str = "record", resamples: int = 1000
 ) -> Difference:
@@ -148,10 +188,7 @@ def paired_difference(
         EcgError: The two are of different records or labels.
     """
     if first.codes != second.codes or not np.array_equal(first.record_ids, second.record_ids):
-        raise EcgError(
-            f"the predictions are of {len(first)} records with {len(first.codes)} labels and of {len(second)} with "
-            f"{len(second.codes)}; a paired comparison needs the same records and labels in the same order."
-        )
+        raise EcgError(f"a paired comparison: {_other_records(first, second)}")
     return compare(
         first.labels,
         first.scores,

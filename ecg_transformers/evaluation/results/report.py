@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...corpora.identification import PATIENTS
 from ...corpora.protocol import Splits
 from ...errors import EcgError
 from ...metrics.bootstrap import Difference, Interval
@@ -33,8 +34,10 @@ __all__ = [
     "NO_PRETRAINING",
     "Evaluation",
     "compared",
+    "current_commit",
     "difference_entry",
     "format_interval",
+    "result_entries",
     "summary_line",
 ]
 
@@ -128,26 +131,8 @@ class Evaluation:
     def _entries_of(
         self, outcome: Outcome, report: ReportSettings, against: Sequence[tuple[str, Outcome]]
     ) -> list[Entry]:
-        facts = self._facts(outcome, report)
-        entries = []
-        # Numbers and patients have no positives.
-        once = self.splits.gallery is not None or self.splits.task.problem_type == "regression"
-        for min_positives in (1,) if once else (1, FEW_POSITIVES):
-            options: dict[str, Any] = {"unit": report.unit, "resamples": report.resamples}
-            options["min_positives"] = min_positives
-            try:
-                interval = score_interval(outcome.predictions, **options)
-            except EcgError:
-                if min_positives == 1:
-                    raise
-                continue  # no label has so many positives
-            differences = [
-                difference_entry(name, paired_difference(outcome.predictions, one.predictions, **options))
-                for name, one in against
-            ]
-            values = _values(interval, outcome.predictions, min_positives)
-            entries.append(facts | values | compared(differences))
-        return entries
+        others = [(name, other.predictions) for name, other in against]
+        return result_entries(self._facts(outcome, report), outcome.predictions, report, against=others)
 
     def _facts(self, outcome: Outcome, report: ReportSettings) -> Entry:
         """Everything of an entry that is no result."""
@@ -185,7 +170,7 @@ class Evaluation:
             "settings": {**self.settings, **recorded(report), **outcome.settings},
             "pretraining": known if pretrained else NO_PRETRAINING,
             "config": portable_path(self.config_file) or (pretraining_config if pretrained else ""),
-            "commit": _commit(),
+            "commit": current_commit(),
             "hardware": describe_hardware(),
             "seconds": round(outcome.seconds, 1),
             **({"unfinished": outcome.unfinished} if outcome.unfinished else {}),
@@ -193,6 +178,38 @@ class Evaluation:
             **self.facts,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
+
+
+def result_entries(
+    facts: Entry, predictions: Predictions, report: ReportSettings, *, against: Sequence[tuple[str, Predictions]] = ()
+) -> list[Entry]:
+    """The entries of some predictions: over all labels, and over those with enough positives to mean something.
+
+    Args:
+        facts: Everything of an entry that is no result.
+        predictions: The predictions.
+        report: Bootstrap settings.
+        against: Names and predictions of what they are compared with.
+
+    Raises:
+        EcgError: No label of the reported records has both classes.
+    """
+    entries = []
+    # Numbers and patients have no positives.
+    once = facts["labels"] == PATIENTS or predictions.problem_type == "regression"
+    for min_positives in (1,) if once else (1, FEW_POSITIVES):
+        options: dict[str, Any] = {"unit": report.unit, "resamples": report.resamples, "min_positives": min_positives}
+        try:
+            interval = score_interval(predictions, **options)
+        except EcgError:
+            if min_positives == 1:
+                raise
+            continue  # no label has so many positives
+        differences = [
+            difference_entry(name, paired_difference(predictions, other, **options)) for name, other in against
+        ]
+        entries.append(facts | _values(interval, predictions, min_positives) | compared(differences))
+    return entries
 
 
 def _values(interval: Interval, predictions: Predictions, min_positives: int) -> Entry:
@@ -241,7 +258,8 @@ def compared(differences: Sequence[Entry]) -> Entry:
 
 
 @cache
-def _commit() -> str:
+def current_commit() -> str:
+    """The commit of the code; empty outside a repository."""
     return find_commit() or ""
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, product
@@ -147,7 +147,8 @@ def check_values(
 ) -> None:
     """Reject a recording without signal, and one whose values cannot be millivolts; warn of suspicious values.
 
-    Only leads that reach the model are judged. Warnings that the reader of a file noted are not repeated.
+    Only leads that reach the model are judged; whether a recording was ever filtered, all of its leads tell. Warnings
+    that the reader of a file noted are not repeated.
 
     Args:
         record: The recording.
@@ -174,7 +175,7 @@ def check_values(
             )
         notes.append(amplitude_note(signal, record.sampling_rate))
     if contract.keeps_offset and not contract.removes_offset and "normalize" in steps:
-        _check_offset(record, offset_finding(signal, names))
+        _check_offset(record, offset_finding(signal, names, others=_other_leads(record, names)))
     if record.source is None:  # otherwise its reader has judged it
         if prepared.flat.any():
             flat = compress(contract.lead_names, prepared.flat.all(axis=0) & prepared.present)
@@ -182,6 +183,12 @@ def check_values(
         for note in notes:
             if note is not None and note not in record.notes:
                 logger.warning_once(f"{_title(record)}: {note}")
+
+
+def _other_leads(record: EcgRecord, names: Collection[str]) -> np.ndarray | None:
+    """The leads of a recording besides these; None if there are none."""
+    places = [place for place, name in enumerate(record.leads or ()) if name not in names]
+    return record.signal[places] if places else None
 
 
 def _check_offset(record: EcgRecord, found: tuple[str, bool] | None) -> None:

@@ -674,6 +674,20 @@ class TestUnusualRecordings:
         with pytest.raises(SignalError, match="from 0 in V6 30"):
             keeping(signal, sampling_rate=100, nan_policy="interpolate")
 
+    def test_leads_that_are_not_used_still_tell_a_bad_electrode_from_a_recording_without_filter(self, caplog):
+        signal = synthesize_record(duration=4, sampling_rate=100).signal
+        signal[:6] += np.float32([[5.57], [0.02], [-5.55], [-2.8], [5.56], [-2.77]])
+        record = EcgRecord(signal, 100, STANDARD_LEADS)
+        contract = {"sampling_rate": 100, "window_size": 200, "normalization": "none", "missing_leads": "mask"}
+        _warn_of_offset.cache_clear()
+        for used in (STANDARD_LEADS[:6], ["I"], ["I", "II"]):
+            EcgFeatureExtractor(**contract, used_leads=used)(record)
+        assert "from 0 in I 5.5" in caplog.text
+        whole = EcgRecord(signal + np.float32(9), 100, STANDARD_LEADS)
+        for refused in (whole, record.select(["I"])):
+            with pytest.raises(SignalError, match="electrode_offset='remove'"):
+                EcgFeatureExtractor(**contract, used_leads=["I"])(refused)
+
     @pytest.mark.parametrize("value", [9999, -9999, -999, 32.767, -32.768, 1e30, -2147483.648])
     @pytest.mark.parametrize("place", [slice(0, 3), slice(150, 151), slice(100, 300), slice(390, 400)])
     def test_marks_of_missing_samples_are_refused_by_every_contract(self, extractor, value, place):

@@ -104,13 +104,20 @@ def test_a_jump_is_found_beside_a_gap_and_reported_where_it_is_far_from_usual():
     assert jump_fault(signal, STANDARD_LEADS) is None
 
 
-def test_an_offset_counts_by_the_half_of_the_leads_that_move():
+def test_an_offset_counts_by_the_middle_of_the_leads_that_move():
     wave = np.sin(np.arange(500.0)) * np.ones((4, 1))
     assert offset_finding(wave + 1.2, "abcd") is None
     for offset, fault in (([0, 0, 0, 19], False), ([0, 0, -4, 4], True), ([0, 9, 9, 9], True), ([0, 0, 0, 30], True)):
         assert offset_finding(wave + np.array(offset)[:, None], "abcd")[1] == fault
     flat = np.where(np.arange(4)[:, None] < 2, 50.0, wave)
     assert offset_finding(flat, "abcd") is None
+    # The offsets of I and II in record 05353 of PTB-XL: of two leads, one does not decide.
+    assert not offset_finding(wave[:2] + np.array([[0.5], [1.76]]), "ab")[1]
+    # Alone a lead may be of a recording that was never filtered; beside others that are not off it is a bad electrode.
+    alone, others = wave[:1] + 1.76, np.vstack([wave[:2], np.full((1, 500), 9.0)])
+    assert [offset_finding(alone, "a", others=one)[1] for one in (None, others, others + 5)] == [True, False, True]
+    assert offset_finding(alone + 30, "a", others=others)[1]
+    assert offset_finding(wave[:1], "a", others=others + 5) is None
     assert offset_finding(np.full((1, 10), np.nan), "a") is None
 
 

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.dry_run:
             for path in table.write(str(arguments.output_dir)):
                 print_line(f"-> {path}")
-            if arguments.card is not None and (entries := benchmark.entries()):
+            if arguments.card is not None and (entries := benchmark.entries(card=arguments.card)):
                 print_line(f"-> {add_to_card(arguments.card, entries)}")
     return 1 if benchmark.problems else 0
 

@@ -139,10 +139,14 @@ class Benchmark:
             self.print_line(f"{_clock(time.monotonic() - started)} in all, {len(self.problems)} failed")
         return self.problems
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self, *, card: str | None = None) -> list[dict[str, Any]]:
         """The entries of all finished runs on clean recordings, under the names of their systems.
 
         They carry the paired differences to the runs of `references` with the same folds, labels and seed.
+
+        Args:
+            card: Name of a checkpoint. The entries of systems that start from it are named after it, as its card needs
+                them, and their `system` is the name in the plan.
         """
         found = []
         for run in self.runs:
@@ -151,7 +155,7 @@ class Benchmark:
                 differences = entry.get("differences") or ([entry["difference"]] if "difference" in entry else [])
                 for reference in references:
                     differences = [*differences, *(self._difference(run, reference, entry) if reference else [])]
-                found.append({**entry, "checkpoint": run.system.name, **compared(differences)})
+                found.append({**entry, **_named(run.system, card), **compared(differences)})
         return found
 
     def references(self, system: System) -> list[System]:
@@ -256,6 +260,13 @@ class Benchmark:
         known = {key: sum(one) / len(one) for key, one in rates.items()}
         other = sum(known.values()) / len(known)
         return sum(known.get(run.system.key, other) * run.amount.size for run in missing if not run.members)
+
+
+def _named(system: System, card: str | None) -> dict[str, str]:
+    """The name of a system in entries for a card."""
+    if card is None or system.checkpoint != card or system.name == card:
+        return {"checkpoint": system.name}
+    return {"checkpoint": card, "system": system.name}
 
 
 def run_pretraining(argv: Sequence[str], *, print_line: Callable[[str], None]) -> PretrainingRun:

@@ -34,7 +34,10 @@ class BenchmarkArguments:
     unit: Literal["record", "patient"] = option("record", help="Resampling unit of the bootstrap.", group="Report")
     resamples: int = option(1000, help="Number of bootstrap resamples.", group="Report")
     card: str | None = option(
-        None, help="Add the entries of all runs to hub_cards/CARD/results.json, by system.", group="Report"
+        None,
+        help="Add the entries of all runs to hub_cards/CARD/results.json, by system; those that start from the "
+        "checkpoint CARD under its name.",
+        group="Report",
     )
     dry_run: bool = option(False, help="List the runs, done and missing, and the table so far; run nothing.")
 

@@ -100,6 +100,7 @@ class System:
         published: Its name in `published.PUBLISHED`.
         pretraining: What makes its checkpoint; `None` = it is there.
         against: Names of systems that it is compared with besides the first.
+        checkpoint: Name of the checkpoint that it starts from; `None` = a recipe, or systems together.
     """
 
     name: str
@@ -109,6 +110,7 @@ class System:
     published: str | None = None
     pretraining: PlannedPretraining | None = None
     against: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
     @property
     def key(self) -> str:
@@ -476,14 +478,15 @@ def _system(
     if recipe and read.mode not in (None, "from_scratch"):
         raise ArgumentsError(f"mode is {read.mode}; a recipe has no weights, so it is from_scratch.")
     mode = MODES[read.mode or ("from_scratch" if recipe else "fine_tune")]
-    name = name or (Path(str(config)).stem if recipe else checkpoint_name(read.model))
+    checkpoint = None if recipe else checkpoint_name(read.model)
+    name = name or checkpoint or Path(str(config)).stem
     training = {key: value for key, value in read.learning.training.items() if key not in _SCREEN}
     values = {**changed_options(read), **read.architecture, **training, "mode": mode.name}
     values |= {"model": read.model} if read.model else {}
     # Label set and seed are those of each run; unit and resamples judge its predictions anew.
     for key in ("labels", "seed", "unit", "resamples"):
         values.pop(key, None)
-    return System(name, mode, config, settings, published, pretraining), values
+    return System(name, mode, config, settings, published, pretraining, checkpoint=checkpoint), values
 
 
 def _names(given: Any) -> tuple[str, ...]:

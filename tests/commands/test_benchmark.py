@@ -16,6 +16,8 @@ from ecg_transformers.commands.downstream import FineTuneArguments, read_argumen
 from ecg_transformers.errors import ArgumentsError, CorpusError
 from ecg_transformers.evaluation.results.predictions import Predictions, paired_difference, score_interval
 from ecg_transformers.evaluation.results.published import PUBLISHED, published_results
+from ecg_transformers.evaluation.results.store import merge_results
+from ecg_transformers.publishing.card.table import find_baseline
 
 RECIPE = """
 model_type: xresnet1d
@@ -393,6 +395,27 @@ def test_a_system_is_compared_with_those_that_it_names_too(plan, recipe, checkpo
     assert [one["against"] for one in entry["differences"]] == ["tiny_net, from scratch", "part, linear probe"]
     with pytest.raises(ArgumentsError, match="against has 'parts'; expected names of systems: tiny_net, part"):
         plan({"systems": [str(recipe), probe | {"name": "part", "against": "parts"}]})
+
+
+def test_for_a_card_what_starts_from_its_checkpoint_has_its_name(plan, recipe, checkpoint, tmp_path):
+    probe = {"model": str(checkpoint), "mode": "linear_probe"}
+    systems = [str(recipe), probe | {"name": "one"}, probe | {"name": "two", "against": "one"}, probe]
+    benchmark = plan({"systems": systems, "resamples": 50})
+    for run in benchmark.runs:
+        finish(run, baseline=None if run.system.name == "tiny_net" else 0.0, corpus_version="1")
+    entries = benchmark.entries(card="tiny-ecg")
+    names = [(entry["checkpoint"], entry.get("system"), entry["initialization"]) for entry in entries]
+    assert names[1:] == [
+        ("tiny-ecg", system, start) for system in ("one", "two", None) for start in ("pretrained", "random")
+    ]
+    assert names[0] == ("tiny_net", None, "random")
+    # Each is a result of its own in the card, beside the random weights of its own row.
+    merged = merge_results(tmp_path / "results.json", entries)
+    assert len(merged) == len(entries)
+    two = merged[3]
+    assert find_baseline(two | {"difference": None}, merged) == merged[4]
+    assert find_baseline(two | {"difference": {"against": "tiny_net, from scratch"}}, merged) == merged[0]
+    assert {entry["checkpoint"] for entry in benchmark.entries()} == {"tiny_net", "one", "two", "tiny-ecg"}
 
 
 @pytest.fixture

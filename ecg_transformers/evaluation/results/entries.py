@@ -35,7 +35,7 @@ TASK_FIELDS = ("corpus", "corpus_version", "labels", "split", "evaluate_folds", 
 # Those that share these too are of one system. Seeds are repetitions of a point.
 SYSTEM_FIELDS = (
     "checkpoint", "mode", "initialization", *READOUT_FIELDS, "aggregate", "sampling_rate", "window_seconds",
-    "window_stride_seconds", "leads", "train_leads", "unit",
+    "window_stride_seconds", "leads", "train_leads", "unit", "system",
 )  # fmt: skip
 # Under noise nothing is trained, so that every training is a system.
 TRAINING_FIELDS = (*SYSTEM_FIELDS, "train_fraction", "train_folds", "seed")

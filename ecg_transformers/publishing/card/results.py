@@ -38,7 +38,7 @@ REQUIRED_FIELDS = (
 # Fields that make two entries incomparable. Corpus, labels and mode are named in every row, others where they vary.
 SETTING_FIELDS = (
     "corpus", "sampling_rate", "labels", "mode", *READOUT_FIELDS, "train_fraction", "min_positives", "aggregate",
-    "window_seconds", "window_stride_seconds", "leads", "train_leads", "unit", "seed",
+    "window_seconds", "window_stride_seconds", "leads", "train_leads", "unit", "seed", "system",
 )  # fmt: skip
 NAMED_FIELDS = ("corpus", "labels", "mode", "min_positives")
 DETAIL_FIELDS = ("mode", "train_folds", "evaluate_folds", "records", "num_labels", "seed")

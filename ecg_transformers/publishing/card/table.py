@@ -25,7 +25,7 @@ Row = Mapping[str, Entry]
 
 MAX_ROWS = 10
 # A baseline shares these with the entry that it is compared with.
-SHARED_FIELDS = {*SETTING_FIELDS, "corpus_version", "metric", "train_folds", "evaluate_folds"} - {"mode"}
+SHARED_FIELDS = {*SETTING_FIELDS, "corpus_version", "metric", "train_folds", "evaluate_folds"} - {"mode", "system"}
 NO_TEST = "The test fold was not evaluated: these are validation scores and must not be read as test scores."
 
 
@@ -136,7 +136,8 @@ def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
     against = (entry.get("difference") or {}).get("against")
     clean = [other for other in entries if (other.get("noise_level") or 0) == (entry.get("noise_level") or 0)]
     for other in clean:
-        twin = other["checkpoint"] == entry["checkpoint"] and other["mode"] in modes
+        named = all(other.get(name) == entry.get(name) for name in ("checkpoint", "system"))
+        twin = named and other["mode"] in modes
         if other is not entry and other["initialization"] == "random" and (twin or _title(other) == against):
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
                 return other
@@ -145,7 +146,7 @@ def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
 
 def _title(entry: Entry) -> str:
     """Name of a system and its mode, as differences name it."""
-    return f"{entry['checkpoint']}, {mode_title(entry['mode'])}"
+    return f"{entry.get('system') or entry['checkpoint']}, {mode_title(entry['mode'])}"
 
 
 def _baseline_text(entry: Entry, entries: Sequence[Entry]) -> str:

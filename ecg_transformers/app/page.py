@@ -49,6 +49,10 @@ _ASKING = re.compile(r"\b(sampling_rate|units|leads|gain)=")
 # How a message says that a lead may be one that the checkpoint needs; the page asks for the names instead.
 _FOREIGN_LEAD = re.compile(r" treat_as=\{[^}]*\} takes [^;.]*(?:;|\.)")
 _RULE_ARGUMENTS = {name for rule in RULES.values() for name in rule}
+# The rules as messages name them: the page calls them by their boxes.
+_RULE_TEXTS = {
+    f"{name}={value!r}": f"the rule “{label}”" for label, rule in RULES.items() for name, value in rule.items()
+}
 _RULE_NAMES = re.compile(rf"\b({'|'.join(sorted(_RULE_ARGUMENTS))})\b")
 _NOTICE = (
     "Research only: not a medical device, not for diagnosis. An upload is deleted as soon as it is read; the recording "
@@ -468,9 +472,13 @@ class _Page:
 
 
 def _told(error: Exception) -> str:
-    """A message without advice that this page cannot take."""
+    """A message without advice that this page cannot take, its rules by their names on the page."""
     told = for_visitors(_FOREIGN_LEAD.sub("", str(error)))
-    return without_advice(told, lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
+    told = without_advice(told, lambda name: bool(_ASKING.match(f"{name}=")) or name in _RULE_ARGUMENTS)
+    for argument, rule in _RULE_TEXTS.items():
+        told = told.replace(f"Set {argument}", f"Choose {rule}").replace(f". {argument}", f". T{rule[1:]}")
+        told = told.replace(argument, rule)
+    return told
 
 
 def _preformatted(explanation: str, contract: str) -> str:

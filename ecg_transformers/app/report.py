@@ -40,6 +40,7 @@ _FOR_PROGRAMMERS = {
     re.compile(r" \(override: gain=\)"): "",
     re.compile(r", in files by missing_value=\S+"): "",
     re.compile(r" \(nan_policy= says what becomes of those\)"): "",
+    re.compile(r" with max_gap_seconds=, or nan_policy='mask_lead'"): "",
     re.compile(r"Pass the unit with the signal, or "): "Set ",
     re.compile(r"; record\.select\(\[\.\.\.\]\) orders leads, treat_as=\{[^}]*\} renames them"): "",
     re.compile(r" To choose leads, read all and use record\.select\(\[\.\.\.\]\)\."): "",

@@ -31,6 +31,7 @@ logger = logging.get_logger(__name__)
 BATCH_SIZE = 64
 # s; without a beat for this long a recording has a gap.
 GAP_SECONDS = 3.0
+_NO_SIGNAL = "no signal in this beat: every lead is constant"
 _OPTIONS = ("peaks", "annotations", "detector", "threshold", "calibrate", "batch_size", "max_memory", "block_seconds")
 _COLUMNS = ("record", "start", "end", "peak", "score", "anomalous", "threshold", "rr_ratio", "median_distance", "note")
 
@@ -125,6 +126,7 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
             for row, score, heat in zip(rows, scores, heats, strict=True):
                 anomalous = None if np.isnan(score) else bool(score >= row["threshold"])
                 row |= {"score": score, "anomalous": anomalous, "heat": heat[0] if len(heat) == 1 else heat}
+                row |= {"note": _NO_SIGNAL} if anomalous is None else {}
         return {"is_last": input_tensors["is_last"], "rows": rows}
 
     def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:  # type: ignore[override]

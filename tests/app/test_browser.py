@@ -152,7 +152,7 @@ def test_the_rate_is_asked_of_a_file_that_does_not_say_it_and_absent_leads_are_a
     rate.send_keys("250")
     page.find("button", "Read again").click()
     # It is drawn, although the classifier needs more leads.
-    page.wait(lambda: page.select(".ecg-paper") and "missing_leads" in page.status)
+    page.wait(lambda: page.select(".ecg-paper") and "the rule “Absent leads: zeros" in page.status)
     assert "III" in page.status
     rule = page.find("#asking label", "Absent leads")
     rule.click()

@@ -336,7 +336,8 @@ def test_an_index_of_another_state_of_the_checkpoint_is_told_instead_of_neighbor
 def test_advice_that_the_page_cannot_take_is_left_out():
     assert _told(SignalError("2 arrays. Set key= to one.")) == "2 arrays."
     assert _told(SignalError("No rate. Set sampling_rate=.")) == "No rate. Set sampling_rate=."
-    assert _told(SignalError("Lacks V6. Set missing_leads='mask'.")).endswith("'mask'.")
+    told = _told(SignalError("Lacks V6. Set missing_leads='mask'."))
+    assert told == "Lacks V6. Choose the rule “Absent leads: zeros, marked as absent”."
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,16 @@ def test_advice_that_the_page_cannot_take_is_left_out():
         ("Unpack or convert it, or add a reader with register_reader.", "Unpack or convert it."),
         (
             "x, but y. Pass the unit with the signal, or implausible_amplitude='accept' to take it.",
-            "x, but y. Set implausible_amplitude='accept' to take it.",
+            "x, but y. Choose the rule “Unusual amplitudes: take them as they are” to take it.",
+        ),
+        (
+            "V1 is missing. missing_leads='mask' replaces it by zeros; derive_leads=True computes III from I and II.",
+            "V1 is missing. The rule “Absent leads: zeros, marked as absent” replaces it by zeros; the rule “Compute "
+            "III, aVR, aVL, aVF from I and II” computes III from I and II.",
+        ),
+        (
+            "3 samples are NaN. Set nan_policy='interpolate' with max_gap_seconds=, or nan_policy='mask_lead'.",
+            "3 samples are NaN. Choose the rule “Missing samples: interpolate short gaps”.",
         ),
         (
             "replace it by NaN, in files by missing_value=-32768 (nan_policy= says what becomes of those).",

@@ -147,6 +147,16 @@ def test_a_gap_costs_only_its_own_beats(find, record):
     np.testing.assert_allclose([row["score"] for row in same], [whole[row["peak"]]["score"] for row in same], rtol=1e-3)
 
 
+def test_a_beat_without_signal_has_no_score_and_says_why(find, record):
+    signal = record.signal.copy()
+    signal[:, 3000:4000] = 0.5
+    first, lost, last = find(EcgRecord(signal, 360, record.leads), peaks=[1000, 3500, 5000])
+    assert np.isnan(lost["score"])
+    assert lost["anomalous"] is None
+    assert lost["note"] == "no signal in this beat: every lead is constant"
+    assert [row["note"] for row in (first, last)] == [None, None]
+
+
 def test_a_flat_recording_has_no_beats_and_says_so(find, caplog):
     logging.enable_propagation()
     try:

@@ -25,6 +25,7 @@ from ..signals.quality import (
     jump_fault,
     offset_finding,
     unit_fault,
+    unlike_note,
     usual_amplitude,
 )
 from ..signals.record import EcgRecord
@@ -173,7 +174,7 @@ def check_values(
                 f"{_title(record)} {how_taken(record.notes)}, but {fault} Pass the unit with the signal, or "
                 "implausible_amplitude='accept' to take the values as they are."
             )
-        notes.append(amplitude_note(signal, record.sampling_rate))
+        notes += [amplitude_note(signal, record.sampling_rate), unlike_note(signal, names)]
     if contract.keeps_offset and not contract.removes_offset and "normalize" in steps:
         _check_offset(record, offset_finding(signal, names, others=_other_leads(record, names)))
     if record.source is None:  # otherwise its reader has judged it

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads, listed
-from .quality import MAX_JUMP, NO_ECG_JUMPS, amplitude_note, flat_note, jump_fault, unit_fault
+from .quality import MAX_JUMP, NO_ECG_JUMPS, amplitude_note, flat_note, jump_fault, unit_fault, unlike_note
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = [
@@ -50,7 +50,8 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
         low = np.nanmin(signal, axis=1, initial=np.inf)
         high = np.nanmax(signal, axis=1, initial=-np.inf)
     flat = [name for name, lowest, highest in zip(names, low, high, strict=True) if lowest == highest]
-    notes += [note for note in (flat_note(flat), amplitude_note(signal, sampling_rate)) if note is not None]
+    found = (flat_note(flat), amplitude_note(signal, sampling_rate), unlike_note(signal, names))
+    notes += [note for note in found if note is not None]
     if (high - low > MAX_JUMP).any() and (fault := jump_fault(signal, names)):
         notes.append(fault.removesuffix("."))
     return notes

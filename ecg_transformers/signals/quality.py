@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -26,6 +27,7 @@ __all__ = [
     "offset_finding",
     "typical_swings",
     "unit_fault",
+    "unlike_note",
     "usual_amplitude",
 ]
 
@@ -130,6 +132,8 @@ def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
     ranges = signal.max(axis=1) - signal.min(axis=1)
     order = ranges.argsort()
     if not (ranges[order[(ranges.size - 1) // 2]] <= HIGH_MIDDLE_SWING and ranges[order[-1]] <= MAX_MIDDLE_SWING):
+        return False
+    if ranges[order[0]] < MIN_LARGEST_SWING:
         return False
     piece = min(max(round(_SWING_SECONDS * sampling_rate), 1), signal.shape[1])
     count = signal.shape[1] // piece
@@ -308,6 +312,23 @@ def amplitude_note(signal: np.ndarray, sampling_rate: float) -> str | None:
             f"usual is at least {LOW_LARGEST_SWING:g} mV; the gain may be wrong (override: gain=)"
         )
     return None
+
+
+def unlike_note(signal: np.ndarray, leads: Sequence[str]) -> str | None:
+    """Leads that move less than any ECG, as those in another unit do, beside others that move more; None without one.
+
+    Args:
+        signal: `(leads, samples)` in mV.
+        leads: Name of each lead.
+    """
+    ranges = np.fmax.reduce(signal, axis=1) - np.fmin.reduce(signal, axis=1)
+    faint = (ranges < MIN_LARGEST_SWING) & ~flat_leads(signal)
+    if not faint.any() or not (ranges >= MIN_LARGEST_SWING).any():
+        return None
+    return (
+        f"implausible amplitude: {listed(compress(leads, faint))} move by {ranges[faint].max():.2g} mV at most, others "
+        "as an ECG does; in another unit, or not connected"
+    )
 
 
 def how_taken(notes: Sequence[str]) -> str:

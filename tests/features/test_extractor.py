@@ -632,6 +632,12 @@ class TestUnusualRecordings:
         with pytest.raises(SignalError, match="gain is for bare arrays"):
             extractor(EcgRecord(signal, 100, STANDARD_LEADS), gain=1000)
 
+    def test_a_unit_that_is_not_that_of_all_leads_is_told(self, extractor, caplog):
+        signal = synthesize_record(duration=4, sampling_rate=100).signal
+        signal[6:] *= 1000
+        extractor(signal, sampling_rate=100, units="uV")
+        assert "implausible amplitude: I, II, III, aVR, aVL, aVF move by 0.0" in caplog.text
+
     @pytest.mark.parametrize("offset", [10.0, -163.84, 300.0, 1000.0])
     @pytest.mark.parametrize("where", [slice(None), slice(3, 9)])
     def test_an_electrode_offset_is_refused_only_where_nothing_removes_it(self, offset, where):

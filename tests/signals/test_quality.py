@@ -16,6 +16,8 @@ from ecg_transformers.signals.quality import (
     jump_fault,
     offset_finding,
     unit_fault,
+    unlike_note,
+    usual_amplitude,
 )
 from ecg_transformers.signals.synthesis import synthesize_record
 
@@ -102,6 +104,20 @@ def test_a_jump_is_found_beside_a_gap_and_reported_where_it_is_far_from_usual():
     assert jump_fault(signal, STANDARD_LEADS).startswith("lead aVR has 9999 mV at sample 39 next to")
     signal[3, 10:40] = np.inf
     assert jump_fault(signal, STANDARD_LEADS) is None
+
+
+@pytest.mark.parametrize("large", [3, 9])
+def test_leads_of_another_unit_are_named_where_the_rest_is_an_ecg(large):
+    signal = BEATS.copy()
+    signal[:-large] /= 1000
+    assert not usual_amplitude(signal, 500)
+    note = unlike_note(signal, STANDARD_LEADS)
+    assert note.startswith(f"implausible amplitude: {', '.join(STANDARD_LEADS[:-large])} move by 0.00")
+    assert note.endswith("in another unit, or not connected")
+    signal[0] = 0.5
+    assert ": II, III" in unlike_note(signal, STANDARD_LEADS)
+    # All too small is a fault of its own, and usual recordings have no note.
+    assert [unlike_note(one, STANDARD_LEADS) for one in (BEATS, BEATS / 1000)] == [None, None]
 
 
 def test_an_offset_counts_by_the_middle_of_the_leads_that_move():

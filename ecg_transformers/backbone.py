@@ -95,9 +95,10 @@ class EcgBackboneConfig(EcgBaseConfig):
         return found if isinstance(found, PreTrainedConfig) else None
 
     def __getattr__(self, name: str) -> Any:
-        # Only called for what neither the instance nor its class has. A temperature is one of the backbone's own
-        # pretraining, which Transformers would take for one of text generation.
-        backbone = None if name.startswith("__") or name == "temperature" else self._backbone()
+        # Only called for what neither the instance nor its class has. Temperature and number of segments are of the
+        # backbone's own pretraining: Transformers would take the one for text generation, a run the other for its rows.
+        hidden = name.startswith("__") or name in ("temperature", "num_segments")
+        backbone = None if hidden else self._backbone()
         if backbone is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
         return getattr(backbone, name)

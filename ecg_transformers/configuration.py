@@ -239,7 +239,7 @@ class SelectionConfig(EcgBaseConfig):
         n_sam_keep (`int`, *optional*, ours): Of the others, how many of the most similar `n_sam` keeps.
         ds_mode (`str`, default `"threshold"`, ours): `"threshold"`, `"schedule"` or `"both"`.
         ds_threshold (`float`, default 0.8, ours): Cosine similarity from which `ds` counts a positive.
-        reduction (`str`, default `"sum_in_log"`, Lenz et al.): `"sum_in_log"` or `"mean_of_logs"`.
+        reduction (`str`, default `"sum_in_log"`, Lenz et al.): `"sum_in_log"`, `"mean_of_logs"` or `"sum_of_logs"`.
         select_by (`str`, default `"query"`): Whose similarity decides, the `"query"`'s or the `"key"`'s.
         same_source (`str`, default `"ignore"`, as published): Keys of the same patient (or record): `"ignore"`,
             `"exclude"` or `"positive"`. `"exclude"` in our training configs.
@@ -255,7 +255,7 @@ class SelectionConfig(EcgBaseConfig):
     n_sam_keep: int | None = None
     ds_mode: Literal["threshold", "schedule", "both"] = "threshold"
     ds_threshold: float | int = 0.8
-    reduction: Literal["sum_in_log", "mean_of_logs"] = "sum_in_log"
+    reduction: Literal["sum_in_log", "mean_of_logs", "sum_of_logs"] = "sum_in_log"
     select_by: Literal["query", "key"] = "query"
     same_source: Literal["ignore", "exclude", "positive"] = "ignore"
     sampling_warmup: float | int = 0.1

@@ -105,6 +105,8 @@ def test_fields_of_the_backbone_may_be_given_at_the_top_level(backbone):
     # Of a field that both have, the top level is the method's own.
     both = SIMCLR.config(backbone_config={"model_type": "mae_moco", "temperature": 0.3}, temperature=0.2)
     assert (both.temperature, both.backbone_config.temperature) == (0.2, 0.3)
+    # A row of the run is one window, whatever the backbone's own pretraining compares.
+    assert getattr(SIMCLR.config(backbone_config={"model_type": "ecg_wav2vec2"}), "num_segments", 1) == 1
     assert SIMCLR.config().backbone_config.model_type == "xresnet1d"
 
 

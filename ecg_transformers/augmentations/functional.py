@@ -8,7 +8,7 @@ arXiv:2103.12676).
 
 import torch
 
-__all__ = ["drop_samples", "erase_lead", "partial_noise", "resized_crop", "time_out"]
+__all__ = ["drop_samples", "erase_lead", "lead_time_out", "partial_noise", "resized_crop", "time_out"]
 
 
 def _window(samples: int, start: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
@@ -69,6 +69,19 @@ def time_out(signal: torch.Tensor, width: torch.Tensor, start: torch.Tensor) -> 
         start: First sample `(batch,)`.
     """
     return signal.masked_fill(_window(signal.shape[-1], start, width), 0)
+
+
+def lead_time_out(signal: torch.Tensor, width: int, start: torch.Tensor) -> torch.Tensor:
+    """Set each lead to 0 on `[start, start + width)` of its own; what goes beyond the end continues at the start.
+
+    Args:
+        signal: `(batch, leads, samples)`.
+        width: Width in samples.
+        start: First sample `(batch, leads)`.
+    """
+    samples = signal.shape[-1]
+    since = torch.arange(samples, device=signal.device) - start[:, :, None]
+    return signal.masked_fill(since % samples < width, 0)
 
 
 def partial_noise(

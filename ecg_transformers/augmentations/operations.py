@@ -1,7 +1,7 @@
 """Operations on views: each draws its parameters for a batch and applies them.
 
-After the augmentations of Mehari & Strodthoff 2022 and their public code ecg-selfsupervised; the default ranges are
-those of its training scripts.
+After the augmentations of Mehari & Strodthoff 2022 and their public code ecg-selfsupervised, with the default ranges of
+its training scripts; the last two after 3KG (Gopal et al. 2021).
 """
 
 import math
@@ -12,9 +12,10 @@ import torch
 
 from ..errors import SignalError
 from .amplitude import scale_leads, smooth
-from .functional import time_out
+from .functional import lead_time_out, time_out
 from .noise import PhysiologicalNoise, electromyographic_noise
 from .row_generator import RowGenerator
+from .vectorcardiogram import turn_vectorcardiogram
 from .warps import down_sample, dynamic_time_warp, random_positions, random_time_warp, time_warp
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DynamicTimeWarp",
     "GaussianBlur",
     "GaussianNoise",
+    "LeadTimeOut",
     "Negation",
     "Operation",
     "RandomTimeWarp",
@@ -29,6 +31,7 @@ __all__ = [
     "ScaleLeads",
     "TimeOut",
     "TimeWarp",
+    "TurnVectorcardiogram",
     "random_span",
 ]
 
@@ -220,6 +223,48 @@ class RecordingNoise:
     def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Add the noise."""
         return self.noise.apply(signal, draws)
+
+
+@dataclass(frozen=True)
+class TurnVectorcardiogram:
+    """The twelve leads of a rotated and scaled vectorcardiogram, see `turn_vectorcardiogram`.
+
+    Args:
+        max_angle: Largest rotation about each axis, to either side, in degrees.
+        max_scale: Largest factor of each axis; the least is 1.
+    """
+
+    max_angle: float = 45.0
+    max_scale: float = 1.5
+
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw `angles` (radians) and `scales`, `(batch, 3)` each."""
+        uniform = generator.uniform(6)
+        angles = math.radians(self.max_angle) * (2 * uniform[:, :3] - 1)
+        return {"angles": angles, "scales": 1 + (self.max_scale - 1) * uniform[:, 3:]}
+
+    def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Turn each record by its draws."""
+        return turn_vectorcardiogram(signal, draws["angles"], draws["scales"])
+
+
+@dataclass(frozen=True)
+class LeadTimeOut:
+    """A silent window in each lead, at a time of its own; what goes beyond the end is at the start.
+
+    Args:
+        ratio: Its share of the record.
+    """
+
+    ratio: float = 0.5
+
+    def draw(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:
+        """Draw the `start (batch, leads)` of each window."""
+        return {"start": (generator.uniform(num_leads) * num_samples).long().clamp_max(num_samples - 1)}
+
+    def apply(self, signal: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Silence each lead's window."""
+        return lead_time_out(signal, int(self.ratio * signal.shape[-1]), draws["start"])
 
 
 class _Fixed:

@@ -18,6 +18,7 @@ from .operations import (
     DynamicTimeWarp,
     GaussianBlur,
     GaussianNoise,
+    LeadTimeOut,
     Negation,
     Operation,
     RandomTimeWarp,
@@ -25,6 +26,7 @@ from .operations import (
     ScaleLeads,
     TimeOut,
     TimeWarp,
+    TurnVectorcardiogram,
     random_span,
 )
 from .row_generator import RowGenerator
@@ -85,6 +87,8 @@ _PLAIN: dict[str, Operation] = {
     "dynamic_time_warp": DynamicTimeWarp(),
     "time_warp": TimeWarp(),
     "down_sample": DownSample(),
+    "turn_vectorcardiogram": TurnVectorcardiogram(),
+    "lead_time_out": LeadTimeOut(),
 }
 
 OPERATIONS = (*_PLAIN, *_NOISES)
@@ -98,6 +102,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "physio": tuple(_NOISES),
     # Default of the published training scripts.
     "default": ("gaussian_noise", "scale_leads", "random_time_warp"),
+    # Gopal et al. 2021, 12 leads.
+    "3kg": ("turn_vectorcardiogram", "lead_time_out"),
 }
 
 

@@ -9,6 +9,7 @@ A `SelectionRule` makes some candidates extra positives P_i and keeps the candid
 
     sum_in_log:    L_i = -log[ (w_i + sum_P w_ij) / (w_i + sum_D w_ij) ]
     mean_of_logs:  L_i = -mean over own key and P of log[ w_ij / (w_i + sum_D w_ij) ]
+    sum_of_logs:   L_i = -sum over own key and P of log[ w_ij / (w_ij + sum over D without P of w) ]
 
 `matrix_info_nce` is the form without own keys: rows and columns of a matrix, any pairs of which are positive (CMSC).
 """
@@ -138,6 +139,13 @@ def _losses(logits: torch.Tensor, selection: KeySelection, reduction: str) -> to
     # The own key is always among the positives, so no row is empty.
     is_positive = functional.pad(selection.is_positive, (1, 0), value=True)
     positives = torch.cat([own, logits.gather(1, 1 + selection.ids)], dim=1)
+    if reduction == "sum_of_logs":
+        # Far below every similarity, but finite: a row without negatives has a loss of 0 and a gradient.
+        floor = torch.finfo(logits.dtype).min / 2
+        rest = logits[:, 1:].clamp_min(floor)
+        negatives = rest.gather(1, selection.ids).masked_fill(selection.is_positive, floor)
+        rest = rest.scatter(1, selection.ids, negatives).logsumexp(dim=1, keepdim=True)
+        return -functional.logsigmoid(positives - rest).masked_fill(~is_positive, 0.0).sum(dim=1)
     if reduction == "sum_in_log":
         numerator = positives.masked_fill(~is_positive, -torch.inf).logsumexp(dim=1)
     else:

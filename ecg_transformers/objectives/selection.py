@@ -20,7 +20,7 @@ __all__ = ["KeySelection", "SelectionMixin", "SelectionRule", "select_keys"]
 _CHOICES = {
     "sampling": ("none", "srcl", "n_sam", "ds"),
     "ds_mode": ("threshold", "schedule", "both"),
-    "reduction": ("sum_in_log", "mean_of_logs"),
+    "reduction": ("sum_in_log", "mean_of_logs", "sum_of_logs"),
     "select_by": ("query", "key"),
     "same_source": ("ignore", "exclude", "positive"),
 }
@@ -40,7 +40,8 @@ class SelectionRule:
         ds_mode: `"threshold"`: candidates at least as similar as `ds_threshold`. `"schedule"`: a number that grows over
             the run. `"both"`: the threshold within the growing number.
         ds_threshold: Cosine similarity from -1 to 1 (0.8, ours); not divided by the temperature.
-        reduction: `"sum_in_log"` (Lenz et al.) or `"mean_of_logs"` (Khosla et al. 2020, equation 2).
+        reduction: `"sum_in_log"` (Lenz et al.), `"mean_of_logs"` (Khosla et al. 2020, equation 2), or `"sum_of_logs"`:
+            each positive alone against the negatives (3KG, Gopal et al. 2021).
         select_by: Whose similarity to the candidates decides, the `"query"`'s or its own `"key"`'s.
         same_source: `"ignore"`: patients do not matter. `"exclude"`: candidates of the query's patient (or record) are
             left out. `"positive"`: they are positives, in addition to those chosen among the others.

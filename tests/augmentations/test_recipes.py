@@ -33,7 +33,7 @@ def rows(count, seed=0):
 
 @pytest.fixture
 def signal():
-    return torch.randn(32, 3, SAMPLES, generator=torch.Generator().manual_seed(1))
+    return torch.randn(32, 12, SAMPLES, generator=torch.Generator().manual_seed(1))
 
 
 def recipe(names, **options):
@@ -72,6 +72,7 @@ def test_published_sets():
         "rrc_to": ("random_time_warp", "time_out"),
         "physio": PHYSIO,
         "default": ("gaussian_noise", "scale_leads", "random_time_warp"),
+        "3kg": ("turn_vectorcardiogram", "lead_time_out"),
     }
     assert set().union(*RECIPES.values()) <= set(OPERATIONS)
 
@@ -80,8 +81,8 @@ def test_neighboring_noises_of_a_list_are_drawn_as_one_set(signal):
     physio, listed = recipe("physio"), recipe(list(PHYSIO))
     assert len(physio.operations) == 1
     assert torch.equal(
-        physio.apply(signal, physio.draw(rows(32), 3, SAMPLES)),
-        listed.apply(signal, listed.draw(rows(32), 3, SAMPLES)),
+        physio.apply(signal, physio.draw(rows(32), 12, SAMPLES)),
+        listed.apply(signal, listed.draw(rows(32), 12, SAMPLES)),
     )
     wander = recipe(["baseline_wander"]).operations[0].noise
     assert (wander.max_baseline_wander, wander.max_powerline) == (0.1, 0.0)
@@ -94,7 +95,7 @@ def test_neighboring_noises_of_a_list_are_drawn_as_one_set(signal):
 def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
     chain = recipe(names)
     before = signal.clone()
-    draws = chain.draw(rows(32), 3, SAMPLES)
+    draws = chain.draw(rows(32), 12, SAMPLES)
     assert all(len(value) == len(signal) for value in draws.values())
     result = chain.apply(signal, draws)
     assert torch.equal(signal, before)
@@ -102,9 +103,9 @@ def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
     assert result.dtype == signal.dtype
     assert result.isfinite().all()
     assert torch.equal(result, signal) == (names == "times")
-    again = chain.draw(rows(32), 3, SAMPLES)
+    again = chain.draw(rows(32), 12, SAMPLES)
     assert all(torch.equal(value, again[name]) for name, value in draws.items())
-    other = chain.draw(rows(32, 1), 3, SAMPLES)
+    other = chain.draw(rows(32, 1), 12, SAMPLES)
     assert not draws or any(not torch.equal(value, other[name]) for name, value in draws.items())
     alone = torch.cat(
         [
@@ -118,14 +119,14 @@ def test_views_repeat_with_their_seed_and_a_batch_is_its_records(signal, names):
 
 def test_an_operation_may_be_named_twice(signal):
     twice = recipe(["time_out", "time_out"])
-    result = twice.apply(signal, twice.draw(rows(32), 3, SAMPLES))
+    result = twice.apply(signal, twice.draw(rows(32), 12, SAMPLES))
     silent = (result == 0).all(dim=1).sum(dim=1)
     assert silent.min() >= 50
     assert silent.max() > 100
 
 
 def test_a_random_time_warp_keeps_its_share_and_its_starts_reach_both_ends():
-    draws = RandomTimeWarp().draw(rows(20_000), 3, SAMPLES)
+    draws = RandomTimeWarp().draw(rows(20_000), 12, SAMPLES)
     kept, start = draws["kept"], draws["start"]
     length = kept.sum(dim=1)
     assert kept[:, 0].all()
@@ -140,17 +141,17 @@ def test_a_random_time_warp_keeps_its_share_and_its_starts_reach_both_ends():
 
 
 def test_published_starts_never_reach_the_last_place():
-    published = RandomTimeWarp(all_starts=False).draw(rows(20_000), 3, SAMPLES)
+    published = RandomTimeWarp(all_starts=False).draw(rows(20_000), 12, SAMPLES)
     assert (published["start"] + published["kept"].sum(dim=1)).max() == SAMPLES - 1
-    whole = RandomTimeWarp(ratio=(1.0, 1.0), all_starts=False).draw(rows(8), 3, SAMPLES)
+    whole = RandomTimeWarp(ratio=(1.0, 1.0), all_starts=False).draw(rows(8), 12, SAMPLES)
     assert whole["kept"].all()
     assert not whole["start"].any()
-    silent = TimeOut(all_starts=False).draw(rows(20_000), 3, SAMPLES)
+    silent = TimeOut(all_starts=False).draw(rows(20_000), 12, SAMPLES)
     assert (silent["start"] + silent["width"]).max() == SAMPLES - 1
 
 
 def test_a_time_out_silences_its_share():
-    draws = TimeOut().draw(rows(20_000), 3, SAMPLES)
+    draws = TimeOut().draw(rows(20_000), 12, SAMPLES)
     assert draws["width"].min() == 50
     assert draws["width"].max() == 99
     assert float(draws["width"].float().mean()) == pytest.approx(74.5, abs=0.5)
@@ -159,15 +160,15 @@ def test_a_time_out_silences_its_share():
 
 
 def test_a_down_sampling_keeps_its_share_and_the_published_two_more():
-    assert DownSample(ratio=0.2).draw(rows(8), 3, SAMPLES)["kept"].sum(dim=1).tolist() == [50] * 8
+    assert DownSample(ratio=0.2).draw(rows(8), 12, SAMPLES)["kept"].sum(dim=1).tolist() == [50] * 8
     published = DownSample(ratio=0.2, ratio_by_slice=True)
-    assert published.draw(rows(8), 3, SAMPLES)["kept"].sum(dim=1).tolist() == [51] * 8
+    assert published.draw(rows(8), 12, SAMPLES)["kept"].sum(dim=1).tolist() == [51] * 8
     # A share of less than one sample removes nothing there.
-    assert DownSample(ratio=0.001, ratio_by_slice=True).draw(rows(1), 3, SAMPLES)["kept"].all()
+    assert DownSample(ratio=0.001, ratio_by_slice=True).draw(rows(1), 12, SAMPLES)["kept"].all()
 
 
 def test_centers_of_a_dynamic_time_warp_leave_room_on_both_sides():
-    centers = DynamicTimeWarp().draw(rows(20_000), 3, SAMPLES)["centers"]
+    centers = DynamicTimeWarp().draw(rows(20_000), 12, SAMPLES)["centers"]
     assert centers.shape == (20_000, 3)
     assert (centers.min(), centers.max()) == (30, 217)
     with pytest.raises(SignalError, match="63"):
@@ -217,7 +218,7 @@ def views_of(signal, draws_seed=0, **options):
 
 def test_other_times_of_a_record_are_views(signal):
     result, draws = views_of(signal)
-    assert result.shape == (32, 2, 3, 100)
+    assert result.shape == (32, 2, 12, 100)
     start = draws["window_start"]
     for row in (0, 7, 31):
         for view in range(2):
@@ -244,9 +245,9 @@ def test_views_of_the_same_crop_differ_by_their_augmentation(signal):
 
 def test_each_process_draws_and_makes_the_views_of_its_own_records(signal):
     views = RecordViews(recipe=recipe([*OPERATIONS]), num_views=2, window_size=100)
-    whole = views.apply(signal, views.draw(rows(32), 3, SAMPLES))
+    whole = views.apply(signal, views.draw(rows(32), 12, SAMPLES))
     own = RowGenerator(8, seed=0, first_row=8, total_rows=32)
-    part = views.apply(signal[8:16], views.draw(own, 3, SAMPLES))
+    part = views.apply(signal[8:16], views.draw(own, 12, SAMPLES))
     torch.testing.assert_close(part, whole[8:16], rtol=0, atol=1e-5)
 
 
@@ -262,8 +263,19 @@ def test_a_source_shorter_than_the_window_is_refused(signal):
         views_of(signal, window_size=300)
 
 
+def test_draws_of_3kg(signal):
+    turn, silence = recipe("3kg").operations
+    draws = turn.draw(rows(20_000), 12, SAMPLES)
+    assert -0.7854 <= float(draws["angles"].min()) < -0.78 < 0.78 < float(draws["angles"].max()) <= 0.7854
+    assert 1 <= float(draws["scales"].min()) < 1.001 < 1.499 < float(draws["scales"].max()) <= 1.5
+    silent = silence.apply(torch.ones_like(signal), silence.draw(rows(32), 12, SAMPLES))
+    assert (silent == 0).sum(dim=2).unique().tolist() == [SAMPLES // 2]
+    with pytest.raises(SignalError, match="3 leads; expected the 12 standard ones"):
+        turn.apply(signal[:, :3], turn.draw(rows(32), 3, SAMPLES))
+
+
 def test_a_recipe_of_own_operations(signal):
     own = ViewRecipe((RandomTimeWarp(ratio=(0.9, 0.9)), TimeOut(ratio=(0.5, 0.5))))
-    draws = own.draw(rows(32), 3, SAMPLES)
+    draws = own.draw(rows(32), 12, SAMPLES)
     assert draws["0_kept"].sum(dim=1).unique().tolist() == [225]
     assert draws["1_width"].unique().tolist() == [125]

@@ -54,13 +54,16 @@ def written_out(data, rule, temperature, same, left_out):
         total = own + sum(weights[j] for j in kept)
         if rule.reduction == "sum_in_log":
             loss = -math.log((own + sum(weights[j] for j in positives)) / total)
+        elif rule.reduction == "sum_of_logs":
+            rest = sum(weights[j] for j in kept if j not in positives)
+            loss = -sum(math.log(w / (w + rest)) for w in [own, *(weights[j] for j in positives)])
         else:
             loss = -sum(math.log(w / total) for w in [own, *(weights[j] for j in positives)]) / (1 + len(positives))
         result.append((loss, set(positives), set(kept)))
     return result
 
 
-@pytest.mark.parametrize("reduction", ["sum_in_log", "mean_of_logs"])
+@pytest.mark.parametrize("reduction", ["sum_in_log", "mean_of_logs", "sum_of_logs"])
 @pytest.mark.parametrize("sources", ["ignore", "exclude", "positive"])
 @pytest.mark.parametrize(
     "fields",
@@ -226,7 +229,7 @@ def test_a_batch_of_one_patient_alone_has_no_loss_and_no_gradient():
     queries, keys, _ = draw(12)
     queries = queries.requires_grad_()
     for sampling in ("none", "srcl", "n_sam", "ds"):
-        for reduction in ("sum_in_log", "mean_of_logs"):
+        for reduction in ("sum_in_log", "mean_of_logs", "sum_of_logs"):
             rule = SelectionRule(sampling, same_source="exclude", reduction=reduction)
             same = torch.ones(4, 4, dtype=torch.bool)
             left_out = torch.eye(4, dtype=torch.bool)

@@ -212,7 +212,10 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
             marks = _detect(recording, extractor, detector)
         beats = BeatStream(recording, extractor, marks, block_seconds=block_seconds, preprocessed_by=preprocessed_by)
         if not len(beats):
-            logger.warning(f"{recording.name or 'the recording'}: no beats were found (a flat lead has none).")
+            seconds = recording.num_samples / recording.sampling_rate
+            beat = extractor.window_size / extractor.sampling_rate
+            why = "a flat lead has none" if seconds >= beat else f"{seconds:.2f} s are shorter than a beat of {beat:.2f} s"
+            logger.warning(f"{recording.name or 'the recording'}: no beats were found ({why}).")
             return
         reference = beats.reference()
         cut = self._threshold(threshold)

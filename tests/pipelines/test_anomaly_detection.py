@@ -157,14 +157,16 @@ def test_a_beat_without_signal_has_no_score_and_says_why(find, record):
     assert [row["note"] for row in (first, last)] == [None, None]
 
 
-def test_a_flat_recording_has_no_beats_and_says_so(find, caplog):
+def test_a_flat_recording_and_one_shorter_than_a_beat_have_no_beats_and_say_so(find, record, caplog):
     logging.enable_propagation()
     try:
         with caplog.at_level(std_logging.WARNING):
             assert find(EcgRecord(np.zeros((1, 3600)), 360, ["MLII"], name="flat")) == []
+            assert find(EcgRecord(record.signal[:, :200], 360, record.leads, name="short")) == []
     finally:
         logging.disable_propagation()
-    assert "flat: no beats were found" in caplog.text
+    assert "flat: no beats were found (a flat lead has none)." in caplog.text
+    assert "short: no beats were found (0.56 s are shorter than a beat of 0.89 s)." in caplog.text
 
 
 @pytest.mark.parametrize(

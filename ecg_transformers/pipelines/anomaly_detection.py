@@ -214,7 +214,8 @@ class EcgAnomalyDetectionPipeline(WindowPipeline):
         if not len(beats):
             seconds = recording.num_samples / recording.sampling_rate
             beat = extractor.window_size / extractor.sampling_rate
-            why = "a flat lead has none" if seconds >= beat else f"{seconds:.2f} s are shorter than a beat of {beat:.2f} s"
+            short = f"{seconds:.2f} s are shorter than a beat of {beat:.2f} s"
+            why = short if seconds < beat else "a flat lead has none"
             logger.warning(f"{recording.name or 'the recording'}: no beats were found ({why}).")
             return
         reference = beats.reference()

@@ -56,7 +56,7 @@ def make_batch(
         cut = cut.copy()  # otherwise the result would be the array of the caller
     windows = torch.from_numpy(cut)
     lengths = _joined([one.lengths for one in prepared])
-    present = _joined([np.repeat(one.present[np.newaxis], len(one.starts), axis=0) for one in prepared])
+    present = np.repeat([one.present for one in prepared], [len(one.starts) for one in prepared], axis=0)
     lead_mask = torch.from_numpy(present)
     mask = None
     if lengths.min() < contract.window_size:

@@ -58,6 +58,7 @@ class PreparedRecord:
         reference_beat: Normalized beat `(leads, window_size)` that is subtracted where the contract has a `reference`;
             None: the median of these windows.
         selected: Leads of the contract `(leads, samples)` in mV as they were recorded, gaps included.
+        is_usual: Whether the amplitudes of `selected` are certainly usual; False where they are not judged.
     """
 
     windows: np.ndarray
@@ -67,6 +68,7 @@ class PreparedRecord:
     flat: np.ndarray
     reference_beat: np.ndarray | None
     selected: np.ndarray
+    is_usual: bool
 
 
 def prepare_record(
@@ -101,7 +103,9 @@ def prepare_record(
     if peaks is not None and window_mode != "beats":
         raise SignalError(f"peaks are for window='beats', and the window is {window_mode!r}. Leave peaks out.")
     selected, present = _select_leads(record, contract, done)
-    signal, present = _close_gaps(record, selected, present, contract, done)
+    is_usual = _is_usual(record, selected, present, contract)
+    # A missing sample is no usual amplitude.
+    signal, present = (selected, present) if is_usual else _close_gaps(record, selected, present, contract, done)
     if contract.removes_offset and offset_finding(signal, contract.lead_names) is not None:
         signal = signal - np.median(signal, axis=1, keepdims=True)
         done.append("subtracted the median of each lead (electrode offset)")
@@ -140,7 +144,7 @@ def prepare_record(
             f"{window_mode!r}); expected window='beats' with the recording and its peaks=. Pass those, or the median "
             "of its normalized beats as reference_beat=."
         )
-    return PreparedRecord(windows, lengths, starts, present, flat, reference_beat, selected)
+    return PreparedRecord(windows, lengths, starts, present, flat, reference_beat, selected, is_usual)
 
 
 def check_values(
@@ -160,14 +164,16 @@ def check_values(
     Raises:
         SignalError: If every lead is constant in every window, or the amplitude or the offset is implausible.
     """
-    if (prepared.flat | ~prepared.present).all():
+    any_flat = bool(prepared.flat.any())
+    if any_flat and (prepared.flat | ~prepared.present).all():
         raise SignalError(f"{_title(record)}: {NO_SIGNAL}")
-    if contract.implausible_amplitude == "accept":
+    judges_offset = contract.keeps_offset and not contract.removes_offset and "normalize" in steps
+    if contract.implausible_amplitude == "accept" or (prepared.is_usual and not any_flat and not judges_offset):
         return
     notes = []
-    names = list(compress(contract.lead_names, prepared.present))
-    signal = prepared.selected if prepared.present.all() else prepared.selected[prepared.present]
-    if not usual_amplitude(signal, record.sampling_rate):
+    signal = _present(prepared.selected, prepared.present)
+    names = list(compress(contract.lead_names, prepared.present.tolist()))
+    if not prepared.is_usual:
         fault = unit_fault(signal, record.sampling_rate, record.notes) or jump_fault(signal, names)
         if fault is not None:
             raise SignalError(
@@ -175,10 +181,10 @@ def check_values(
                 "implausible_amplitude='accept' to take the values as they are."
             )
         notes += [amplitude_note(signal, record.sampling_rate), unlike_note(signal, names)]
-    if contract.keeps_offset and not contract.removes_offset and "normalize" in steps:
+    if judges_offset:
         _check_offset(record, offset_finding(signal, names, others=_other_leads(record, names)))
     if record.source is None:  # otherwise its reader has judged it
-        if prepared.flat.any():
+        if any_flat:
             flat = compress(contract.lead_names, prepared.flat.all(axis=0) & prepared.present)
             notes.append(flat_note(list(flat)))
         for note in notes:
@@ -190,6 +196,17 @@ def _other_leads(record: EcgRecord, names: Collection[str]) -> np.ndarray | None
     """The leads of a recording besides these; None if there are none."""
     places = [place for place, name in enumerate(record.leads or ()) if name not in names]
     return record.signal[places] if places else None
+
+
+def _is_usual(record: EcgRecord, selected: np.ndarray, present: np.ndarray, contract: SignalContract) -> bool:
+    """Whether the amplitudes are judged and certainly usual."""
+    judged = contract.implausible_amplitude == "error"
+    return judged and usual_amplitude(_present(selected, present), record.sampling_rate)
+
+
+def _present(signal: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The leads that are present, without a copy if all are."""
+    return signal if present.all() else signal[present]
 
 
 def _check_offset(record: EcgRecord, found: tuple[str, bool] | None) -> None:

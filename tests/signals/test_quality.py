@@ -181,3 +181,13 @@ def test_leads_in_two_units_are_not_cured_by_one_unit():
     signal = synthesize_record(duration=10, sampling_rate=100).signal * np.r_[np.full(7, 1000), np.ones(5)][:, None]
     assert "But 5 leads swing by a hundredth of it or less: are all in one unit?" in unit_fault(signal, 100)
     assert unit_fault(1000 * synthesize_record(duration=10, sampling_rate=100).signal, 100).endswith("units='uV'?")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("lead", "sample"), [(0, 0), (1, 450), (2, 999), (2, 1049)])
+def test_a_signal_with_a_missing_sample_is_not_certainly_usual(value, lead, sample):
+    """The largest lead is the last; the samples beyond its last whole piece of 2 s count, too."""
+    signal = np.sin(np.arange(1050) / 8) * np.array([[0.4], [0.6], [0.8]])
+    assert usual_amplitude(signal, 100)
+    signal[lead, sample] = value
+    assert not usual_amplitude(signal, 100)

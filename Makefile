@@ -40,7 +40,7 @@ test: $(VENV)/.test-installed lint
 
 suite: $(VENV)/.test-installed
 	$(PY) tests/conformance/fetch_sources.py
-	$(PY) -m pytest -n 2 --dist loadscope -q
+	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q
 
 lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check $(CODE)
@@ -72,7 +72,7 @@ test-floor:
 	$(MAKE) VENV=.venv-floor .venv-floor/.test-installed
 	.venv-floor/bin/pip install --quiet --disable-pip-version-check transformers==5.17.0 huggingface_hub==1.33.0
 	.venv-floor/bin/python tests/conformance/fetch_sources.py
-	.venv-floor/bin/python -m pytest -n 2 --dist loadscope -q
+	.venv-floor/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q
 
 clean:
 	rm -rf demo site .cache .pytest_cache .mypy_cache .ruff_cache

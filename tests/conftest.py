@@ -2,16 +2,34 @@
 
 import importlib.util
 import os
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers.utils import logging
 
+from . import fresh
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # `caplog` listens at Python's root logger.
 logging.enable_propagation()
+
+
+# Where the longest tests are; the last ones keep one worker busy while the other has nothing left.
+LONGEST = ("roads", "examples", "test_docs", "test_toy_families", "test_backbone", "trainer", "models", "conformance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests; the examples of docstrings, each a moment, are the end as before."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        inside = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else "doctests"
+        return rank.get(inside.removesuffix(".py"), len(rank) + (inside == "doctests"))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +63,14 @@ def drawn(model, x, seed=2) -> dict:
     from ecg_transformers.augmentations.row_generator import RowGenerator
 
     return model.apply_draws({"input_values": x}, model.draw(RowGenerator(len(x), seed=seed)))
+
+
+@pytest.fixture(scope="session")
+def forked_verification():
+    """Published folders are opened in forked processes; `tests/roads/test_publish.py` has the command as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", fresh.forked)
+        yield
 
 
 @pytest.fixture(scope="session")

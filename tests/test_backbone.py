@@ -41,7 +41,7 @@ SIMCLR = TOYS["toy_simclr"]
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def registered(monkeypatch, forked_verification):
     """The toy families are part of the table."""
     for row in TOYS.values():
         monkeypatch.setitem(ARCHITECTURES, row.model_type, row)

@@ -31,7 +31,7 @@ FAMILIES = {
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def registered(monkeypatch, forked_verification):
     """The toy families are part of the table."""
     for row in TOYS.values():
         monkeypatch.setitem(ARCHITECTURES, row.model_type, row)

@@ -80,6 +80,9 @@ class _ModelTests(suite.modeling.ModelTesterMixin):
         self._enter(mock.patch.object(suite.modeling, "set_config_for_less_flaky_test", _set_known_fields))
         compare = "_test_eager_matches_sdpa_inference"
         self._enter(mock.patch.object(suite.modeling, compare, _compare_kernels_without_padding))
+        # Some tests write whole tensors into a message for each comparison, whether it fails or not.
+        torch.set_printoptions(threshold=0, edgeitems=1)
+        self.addCleanup(torch.set_printoptions, profile="default")
         self.model_tester = find_tester(architecture)(self)
         self.all_model_classes = self.model_tester.model_classes
         self.has_attentions = self.model_tester.has_attentions

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import textwrap
-from importlib import import_module
 
 import pytest
 import torch
@@ -56,11 +55,8 @@ RESULTS = [
 
 
 @pytest.fixture(scope="session", autouse=True)
-def clean_processes():
-    """Published folders are opened in forked processes; `tests/roads/test_publish.py` has the command as it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", fresh.forked)
-        yield
+def _forked(forked_verification):
+    """Everything published here."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from ecg_transformers import (
 )
 from ecg_transformers.errors import CheckpointError
 
-from .. import fresh
 from ..conftest import ROOT
 from ..conftest import script as module_of
 
@@ -82,9 +80,8 @@ BACKBONES = {
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_run_of_moco_v3_is_published_as_its_backbone(backbone, script, tmp_path, monkeypatch):
+def test_a_run_of_moco_v3_is_published_as_its_backbone(backbone, script, tmp_path, monkeypatch, forked_verification):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(import_module("ecg_transformers.publishing.verify"), "subprocess", fresh.forked)
     fields = BACKBONES[backbone]
     config = MocoV3Config(
         backbone_config={"model_type": backbone, **fields}, projector_hidden_size=16, projection_size=8, queue_size=8,

@@ -54,7 +54,7 @@ def results_table(entries: Sequence[Entry], name: str = "") -> str:
     lines = [table_row(list(columns)), table_row(["---"] * len(columns))]
     lines += [table_row(cells) for cells in zip(*columns.values(), strict=True)]
     notes = [" ".join(_notes([entry for row in shown for entry in row.values()], len(rows) - len(shown)))]
-    if not supervised and not any(entry["initialization"] == "random" for entry in main):
+    if not supervised and not any(entry["initialization"] == "random" or entry.get("difference") for entry in main):
         notes.append("No randomly initialized encoder was evaluated, so these scores do not show a gain.")
     listed = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, 1))
     return "\n\n".join(["\n".join(lines), *notes, f"Sources of the rows:\n\n{listed}"])

@@ -137,7 +137,9 @@ def test_labels_that_vanish_in_resamples_are_counted(results):
 def test_scores_without_a_baseline_say_so(results):
     alone = {key: value for key, value in results[0].items() if key != "difference"}
     assert "No randomly initialized encoder" in results_table([alone])
-    compared = alone | {"difference": {"against": "xresnet1d50, from scratch", "value": 0.01, "low": 0.005, "high": 0.02}}
+    compared = alone | {
+        "difference": {"against": "xresnet1d50, from scratch", "value": 0.01, "low": 0.005, "high": 0.02}
+    }
     assert "No randomly initialized encoder" not in results_table([compared])
     assert "No evaluation" in results_table([])
 

@@ -41,7 +41,7 @@ class DownstreamArguments:
     )
     corpus: str | None = option(
         None,
-        help="Folder of the prepared corpus (training/prepare.py), or its name with --source.",
+        help="Folder of the prepared corpus (training/prepare.py), several as A,B, or its name with --source.",
         group="Data",
         recorded=False,
     )

@@ -8,6 +8,7 @@ from transformers.utils import logging
 from ..corpora import CORPORA, corpus_definition
 from ..corpora.build import build_corpus
 from ..corpora.checks import corpus_faults
+from ..corpora.join import join_corpora
 from ..corpora.made_folds import has_folds, with_made_folds, write_folds
 from ..corpora.prepared import Corpus, load_corpus
 from ..errors import ArgumentsError
@@ -20,7 +21,8 @@ def open_corpus(arguments: DownstreamArguments, print_line: Callable[[str], None
     """Open a prepared corpus, or prepare one from its official tree in the output folder.
 
     Args:
-        arguments: `corpus` is the folder of a prepared corpus, or with `source`, its official tree, the name of one.
+        arguments: `corpus` is the folder of a prepared corpus, several with commas between them, or with `source`, its
+            official tree, the name of one.
         print_line: Called with a line for each fault of the corpus.
 
     Raises:
@@ -34,7 +36,8 @@ def open_corpus(arguments: DownstreamArguments, print_line: Callable[[str], None
                 f"there is no folder {name}; for the corpus of that name pass its official tree: --corpus {name} "
                 "--source DIR."
             )
-        corpus = load_corpus(name)
+        folders = [name] if Path(name).is_dir() else name.split(",")
+        corpus = join_corpora([load_corpus(folder.strip()) for folder in folders])
     elif name not in CORPORA:
         raise ArgumentsError(
             f"--source is the official tree of a corpus by name; expected --corpus {'|'.join(CORPORA)}."

@@ -123,6 +123,7 @@ def _joint_info(corpora: Sequence[Corpus], mixed: bool) -> dict[str, Any]:
         if all(info["label_sets"].get(name) == values for info in infos)
     }
     systems = {info.get("label_system") for info in infos}
+    official = [info.get("expected", {}).get("records") for info in infos]
     digest = hashlib.sha256(" ".join(["joined", *(corpus.hash for corpus in corpora)]).encode())
     return {
         "name": "+".join(corpus.name for corpus in corpora),
@@ -140,7 +141,7 @@ def _joint_info(corpora: Sequence[Corpus], mixed: bool) -> dict[str, Any]:
         **{name: dict(values.most_common()) for name, values in counts.items()},
         "fold_roles": _ROLES.to_dict() if any(corpus.fold_roles for corpus in corpora) else None,
         "label_sets": common,
-        "expected": {},
+        "expected": {} if None in official else {"records": sum(official)},
     }
 
 

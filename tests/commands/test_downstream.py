@@ -4,6 +4,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ecg_transformers.commands.command_line import field_types
@@ -14,16 +15,28 @@ from ecg_transformers.commands.downstream import (
     unused_settings,
 )
 from ecg_transformers.commands.help import TRAINER_ARGUMENTS, _type_text, command_help
+from ecg_transformers.commands.open_corpus import open_corpus
 from ecg_transformers.commands.options import declared_options
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
+from ecg_transformers.corpora.build import write_corpus
+from ecg_transformers.corpora.layout import CorpusRecord
 from ecg_transformers.errors import ArgumentsError
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded
 from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS, LearningSettings
+from ecg_transformers.signals.leads import STANDARD_LEADS
 from ecg_transformers.trainer.arguments import EcgTrainingArguments
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 NEEDED = ["--model", "m", "--output_dir", "o"]
+
+
+def test_several_corpora_with_commas_are_one(corpus_folder, tmp_path):
+    folders, signal = [corpus_folder, tmp_path / "b"], np.ones((12, 1), np.float32) * np.arange(200)
+    row = CorpusRecord(signal, 100, STANDARD_LEADS, record_id=1, name="r", patient_id=1, fold=1, labels=())
+    write_corpus([row], folders[1], {"name": "b"})
+    corpus = open_corpus(read("--corpus", ",".join(map(str, folders))), print)
+    assert (corpus.name, len(corpus)) == ("tiny+b", 161)
 
 
 def read(*words, kind=FineTuneArguments):

@@ -249,3 +249,13 @@ def test_patients_on_both_sides_are_refused(tmp_path):
     corpus = write_corpus(rows, tmp_path / "x", {"name": "x"})
     with pytest.raises(CorpusError, match="1 patients are both in training and in validation"):
         split_for_pretraining([corpus])
+
+
+def test_a_sample_of_corpora_is_one_of_all_their_records(tmp_path):
+    expected = ({"records": 100}, {"records": 50}, {})
+    parts = [
+        write_corpus([make_row(0)], tmp_path / name, {"name": name, "expected": one})
+        for name, one in zip("abc", expected, strict=True)
+    ]
+    assert join_corpora(parts[:2]).info["expected"] == {"records": 150}
+    assert join_corpora(parts).info["expected"] == {}

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["replace_file", "replace_folder", "sync", "write_csv", "write_text"]
+__all__ = ["replace_file", "replace_files", "replace_folder", "sync", "write_csv", "write_text"]
 
 
 @contextmanager
@@ -28,6 +29,22 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_files(folder: str | Path, *, last: str = "") -> Iterator[Path]:
+    """A temporary folder whose files take their places in `folder` when the block ends without an error.
+
+    Args:
+        folder: The final folder; it is made if it does not exist, and keeps its other files.
+        last: Suffix of the file that takes its place last, because without it the others do not count. Default: none.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".", suffix=".unfinished") as unfinished:
+        yield Path(unfinished)
+        for file in sorted(Path(unfinished).iterdir(), key=lambda file: (file.suffix == last, file.name)):
+            os.replace(file, folder / file.name)
 
 
 def replace_folder(finished: Path, target: Path) -> None:

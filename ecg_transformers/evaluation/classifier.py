@@ -1,8 +1,6 @@
 """Classifiers for a task: built from a checkpoint's encoder, given the head of a probe, saved as a folder."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +13,7 @@ from ..auto import family_with
 from ..corpora.protocol import Task
 from ..errors import CheckpointError
 from ..features.agreement import check_contract
+from ..files import replace_files
 from ..inference.loading import checkpoint_errors, quiet_loading
 from ..metrics.thresholds import Thresholds
 from ..readout import Readout
@@ -222,19 +221,14 @@ def save_classifier(
         folder: Target folder; other files in it are kept.
         thresholds: Decision thresholds, saved in the config; `None` for none.
     """
-    folder, config = Path(folder), model.config
+    config = model.config
     values = None if thresholds is None else thresholds.values.tolist()
     config.thresholds = None if values is None else [None if value != value else value for value in values]
     config.thresholds_from = None if thresholds is None else dict(thresholds.source)
-    unfinished = folder / ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    with quiet_loading():
-        model.save_pretrained(unfinished)
-    extractor.save_pretrained(unfinished)
-    for file in unfinished.iterdir():
-        os.replace(file, folder / file.name)
-    unfinished.rmdir()
+    with replace_files(folder) as unfinished:
+        with quiet_loading():
+            model.save_pretrained(unfinished)
+        extractor.save_pretrained(unfinished)
 
 
 # Facts of a pretraining that not every run has.

@@ -24,7 +24,7 @@ def cached_sources() -> Path | None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the test files of a source distribution to `folder`, whole or not at all.
+    """Write the test files of a source distribution to `folder` atomically.
 
     Members are taken by exact name and read as bytes: no path of the archive is ever used for writing.
     """

@@ -1,4 +1,4 @@
-"""The cache of the library's tests: filled whole or not at all, skipped loudly, required on demand."""
+"""The cache of the library's tests: filled atomically, skipped loudly, required on demand."""
 
 import io
 import subprocess

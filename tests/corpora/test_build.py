@@ -1,4 +1,4 @@
-"""Building: whole or not at all, resumable after a kill at any point, the same content however it is built."""
+"""Building: atomic, resumable after a kill at any point, the same content however it is built."""
 
 import csv
 import json

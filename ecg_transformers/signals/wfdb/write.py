@@ -1,13 +1,12 @@
 """Writer of WFDB records (format 16), atomic per record."""
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import RecordFileError
+from ...files import replace_files
 from ..record import EcgRecord
 
 __all__ = ["write_wfdb"]
@@ -52,27 +51,22 @@ def write_wfdb(record: EcgRecord, folder: str | Path) -> Path:
     lines += [] if record.age is None else [f"#Age: {record.age:g}"]
     lines += [] if record.sex is None else [f"#Sex: {record.sex.capitalize()}"]
     lines += [f"#Dx: {','.join(record.labels)}"] if record.labels else []
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # The header comes last: without it there is no record.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{record.name}-") as unfinished:
-        Path(unfinished, f"{record.name}.dat").write_bytes(digital.tobytes())
-        Path(unfinished, f"{record.name}.hea").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        suffixes = [".dat", ".hea"]
+    # Without the header there is no record.
+    with replace_files(folder, last=".hea") as unfinished:
+        (unfinished / f"{record.name}.dat").write_bytes(digital.tobytes())
+        header = "\n".join(lines) + "\n"
+        (unfinished / f"{record.name}.hea").write_text(header, encoding="utf-8", newline="\n")
         if record.annotations is not None and len(record.annotations):
             _write_annotations(record, unfinished)
-            suffixes.insert(1, ".atr")
-        for suffix in suffixes:
-            os.replace(Path(unfinished, record.name + suffix), folder / (record.name + suffix))
-    return folder / f"{record.name}.hea"
+    return Path(folder, f"{record.name}.hea")
 
 
-def _write_annotations(record: EcgRecord, folder: str) -> None:
+def _write_annotations(record: EcgRecord, folder: Path) -> None:
     import wfdb
 
     marks = record.require_annotations()
     try:
-        wfdb.wrann(record.name, "atr", marks.samples, symbol=marks.symbols, aux_note=marks.aux, write_dir=folder)
+        wfdb.wrann(record.name, "atr", marks.samples, symbol=marks.symbols, aux_note=marks.aux, write_dir=str(folder))
     # wfdb has no specific error class.
     except Exception as error:
         raise RecordFileError(f"the annotations of record {record.name} cannot be written: {error}") from error

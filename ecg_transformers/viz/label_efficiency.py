@@ -60,6 +60,9 @@ def _name_amounts(axes: "Axes", entries: Sequence[Mapping[str, Any]]) -> None:
     ticks = sorted(records)
     # Draws of a share differ by a few records, because they are of whole patients.
     known = all(0 < max(counts) <= 1.02 * min(counts) for counts in records.values())
-    axes.set_xticks(ticks, [f"{n:.3g}\n{min(records[n]):,}" if known else f"{n:.3g}" for n in ticks], minor=False)
+    # A share of the records says more in records than as a part of a fold.
+    folds = ["" if known and n % 1 else f"{n:.3g}" for n in ticks]
+    numbers = [f"\n{min(records[n]):,}" if known else "" for n in ticks]
+    axes.set_xticks(ticks, [fold + count for fold, count in zip(folds, numbers, strict=True)], minor=False)
     axes.minorticks_off()
     axes.set_xlabel("training folds\nlabeled records" if known else "training folds")

@@ -60,6 +60,12 @@ def test_the_axis_names_folds_and_the_labeled_records_they_hold():
     assert axes.get_title() == "ptbxl, all (71 labels), fold 9"
 
 
+def test_a_share_of_the_records_is_named_by_its_number_of_records():
+    few = entry(8, 0.7, train_fraction=0.0115, train_records=200)
+    (axes,) = plot_label_efficiency([few, *curve()]).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()][:2] == ["\n200", "1\n2,180"]
+
+
 def test_systems_that_saw_other_records_share_the_folds_alone():
     other = [one | PRETRAINED | {"train_records": 100 * len(one["train_folds"])} for one in curve()]
     (axes,) = plot_label_efficiency([*curve(), *other]).axes

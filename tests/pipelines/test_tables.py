@@ -184,18 +184,20 @@ def test_a_csv_that_was_replaced_is_not_taken_for_that_of_the_job(embed, folder,
         run(embed, folder, tmp_path / "e.csv")
 
 
+@pytest.mark.parametrize("place", [1, 2, 3])
 @pytest.mark.parametrize("writer", ["write_parquet", "write_text"])
-def test_a_kill_while_a_part_is_written_loses_no_row(embed, folder, tmp_path, monkeypatch, writer):
+def test_a_kill_while_a_part_is_written_loses_no_row(embed, folder, tmp_path, monkeypatch, writer, place):
+    """In each part: one with refused records is made again in any case."""
     whole = run(embed, folder, tmp_path / "whole.parquet").read()
     output, written, write = tmp_path / "resumed.parquet", [], getattr(tables, writer)
 
-    def stop_at_the_second(*args):
+    def stop_there(*args):
         written.append(args)
-        if len(written) == 2:
+        if len(written) == place:
             raise Stopped
         return write(*args)
 
-    monkeypatch.setattr(tables, writer, stop_at_the_second)
+    monkeypatch.setattr(tables, writer, stop_there)
     with pytest.raises(Stopped):
         run(embed, folder, output)
     monkeypatch.undo()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ecg_transformers.commands.benchmark_plan import as_options
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
@@ -14,6 +15,7 @@ from ecg_transformers.corpora.evaluation_split import Protocol
 from ecg_transformers.evaluation.beats.report import MODE as BEATS
 from ecg_transformers.evaluation.modes import MODES
 from ecg_transformers.evaluation.outcomes import recorded
+from ecg_transformers.evaluation.results.together import MEAN_OF_LOGITS
 from ecg_transformers.evaluation.settings import (
     REPLACED_BY_ONE_CYCLE,
     TRAINING_DEFAULTS,
@@ -104,6 +106,11 @@ def test_every_row_can_be_repeated_from_itself(file):
             again = read_beat_arguments(["--corpus", "x", "--model", row["checkpoint"], *as_options(scoring)])
             assert recorded(again) == scoring
             assert row["split"] in scoring["splits"]
+            continue
+        if row["mode"] == MEAN_OF_LOGITS.name:
+            plan = yaml.safe_load((ROOT / row["config"]).read_text(encoding="utf-8"))
+            systems = tuple(f"{system['name']}, " for system in plan["systems"])
+            assert all(member.startswith(systems) for member in settings["together"])
             continue
         mode = MODES[row["mode"]]
         learning = LearningSettings(balanced=False).with_values(settings)

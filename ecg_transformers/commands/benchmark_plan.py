@@ -188,10 +188,17 @@ class PlannedRun:
         if any("unfinished" in entry for entry in found):
             return None
         levels = {entry.get("noise_level") or 0 for entry in own}
-        if not {0, *self.settings.get("noise_levels", ())} <= levels or self.prediction_file(own[0]) is None:
+        file = self.prediction_file(own[0]) if {0, *self.settings.get("noise_levels", ())} <= levels else None
+        if file is None or not all(member._finished_before(file) for member in self.members):
             return None
         clean = [entry for entry in found if not entry.get("noise_level")]
         return sorted(clean, key=lambda entry: entry not in own)
+
+    def _finished_before(self, file: Path) -> bool:
+        """Whether it is done, and its predictions are no newer than a file that was made of them."""
+        entries = self.entries()
+        own = self.prediction_file(entries[0]) if entries else None
+        return own is not None and own.stat().st_mtime_ns <= file.stat().st_mtime_ns
 
     def prediction_file(self, entry: Mapping[str, Any]) -> Path | None:
         """Where the predictions behind an entry of this run are; `None` if they are gone."""

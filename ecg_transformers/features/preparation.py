@@ -182,7 +182,7 @@ def check_values(
             )
         notes += [amplitude_note(signal, record.sampling_rate), unlike_note(signal, names)]
     if judges_offset:
-        _check_offset(record, offset_finding(signal, names, others=_other_leads(record, names)))
+        _check_offset(record, offset_finding(signal, names, others=_other_leads(record, contract, names)))
     if record.source is None:  # otherwise its reader has judged it
         if any_flat:
             flat = compress(contract.lead_names, prepared.flat.all(axis=0) & prepared.present)
@@ -192,9 +192,9 @@ def check_values(
                 logger.warning_once(f"{_title(record)}: {note}")
 
 
-def _other_leads(record: EcgRecord, names: Collection[str]) -> np.ndarray | None:
-    """The leads of a recording besides these; None if there are none."""
-    places = [place for place, name in enumerate(record.leads or ()) if name not in names]
+def _other_leads(record: EcgRecord, contract: SignalContract, names: Collection[str]) -> np.ndarray | None:
+    """The leads of a recording besides these, which are named as the contract treats them; None if there are none."""
+    places = [place for place, name in enumerate(_treated(record.leads or (), contract)) if name not in names]
     return record.signal[places] if places else None
 
 
@@ -295,10 +295,8 @@ def _named_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) 
         return signal, np.ones(len(wanted), dtype=bool)
     if list(names) == wanted:
         return signal, np.ones(len(wanted), dtype=bool)
-    for old, new in (contract.treat_as or {}).items():
-        if old in names and new not in names:
-            names = tuple(new if name == old else name for name in names)
-            trace.append(f"lead {old} treated as {new}")
+    given, names = names, _treated(names, contract)
+    trace += [f"lead {old} treated as {new}" for old, new in zip(given, names, strict=True) if old != new]
     if contract.derive_leads and not set(needed) <= set(names):
         signal, names, derived = derive_limb_leads(signal, names)
         if derived:
@@ -316,6 +314,15 @@ def _named_leads(record: EcgRecord, contract: SignalContract, trace: list[str]) 
     selected = signal[places]
     selected[~present] = 0.0
     return selected, present
+
+
+def _treated(names: Sequence[str], contract: SignalContract) -> tuple[str, ...]:
+    """Names of leads, those that stand for a lacking one by its name."""
+    names = tuple(names)
+    for old, new in (contract.treat_as or {}).items():
+        if old in names and new not in names:
+            names = tuple(new if name == old else name for name in names)
+    return names
 
 
 def _check_absent(record: EcgRecord, names: Sequence[str], absent: list[str], contract: SignalContract) -> None:

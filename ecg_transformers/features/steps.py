@@ -159,7 +159,8 @@ def normalize_windows(
         attention_mask: `(batch, samples)`, 1 = signal. Default: all.
         lead_mask: `(batch, leads)`, 1 = present. Missing leads become zero and are not part of the statistics of
             `"record"`. Default: all present.
-        statistics: Result of `lead_statistics` for these windows, if already computed; `centered` is overwritten.
+        statistics: Result of `lead_statistics` for these windows, if already computed; `centered` is overwritten
+            unless it requires a gradient.
         any_flat: False skips the search for flat leads if there are none. Default: True.
 
     Returns:
@@ -186,7 +187,8 @@ def normalize_windows(
             centered = centered if mean is None else values - mean.to(values).unsqueeze(-1)
         if flat is not None:
             deviation = torch.where(flat, torch.ones_like(flat, dtype=values.dtype), deviation)
-        values = centered.div_(deviation)  # a tensor of this call or of the statistics
+        # In place unless a gradient needs it: a tensor of this call or of the statistics.
+        values = centered / deviation if centered.requires_grad else centered.div_(deviation)
         if flat is not None:
             values = values.masked_fill_(flat, 0.0)
     if attention_mask is not None:

@@ -462,6 +462,22 @@ def test_two_systems_together_are_the_mean_of_their_logits(plan, three_systems):
     assert plan(three_systems).runs[2].state() == "done"
 
 
+def test_systems_together_are_made_again_when_one_of_them_was(plan, three_systems):
+    benchmark = plan(three_systems)
+    net, probe, both = benchmark.runs[:3]
+    for run in (net, probe):
+        finish_as_probabilities(run, strength=1.0)
+    assert benchmark._do(both) is None
+    assert both.state() == "done"
+    logits = [finish_as_probabilities(run, strength=s) for run, s in ((net, 1.0), (probe, 3.0))]
+    assert both.entries() is None
+    assert benchmark._do(both) is None
+    assert both.state() == "done"
+    assert np.allclose(predictions_of(both).scores, 1 / (1 + np.exp(-np.mean(logits, axis=0))), atol=1e-6)
+    shutil.rmtree(probe.folder)
+    assert both.entries() is None
+
+
 def test_systems_together_wait_for_their_parts_and_change_with_them(plan, three_systems):
     benchmark = plan(three_systems)
     both = benchmark.runs[2]

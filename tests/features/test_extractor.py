@@ -694,6 +694,17 @@ class TestUnusualRecordings:
             with pytest.raises(SignalError, match="electrode_offset='remove'"):
                 EcgFeatureExtractor(**contract, used_leads=["I"])(refused)
 
+    def test_a_lead_that_stands_for_another_counts_once_when_offsets_are_judged(self, caplog):
+        keeping = EcgFeatureExtractor(
+            lead_names=["II", "V1"], sampling_rate=100, window_size=200, normalization="none", treat_as={"MLII": "II"}
+        )
+        signal = synthesize_record(duration=4, sampling_rate=100).signal[[1, 6]] + np.float32([[2.0], [0.1]])
+        _warn_of_offset.cache_clear()
+        for names in (["II", "V1"], ["MLII", "V1"]):
+            caplog.clear()
+            keeping(EcgRecord(signal, 100, names, name=names[0]))
+            assert "unusual offset" in caplog.text
+
     @pytest.mark.parametrize("value", [9999, -9999, -999, 32.767, -32.768, 1e30, -2147483.648])
     @pytest.mark.parametrize("place", [slice(0, 3), slice(150, 151), slice(100, 300), slice(390, 400)])
     def test_marks_of_missing_samples_are_refused_by_every_contract(self, extractor, value, place):

@@ -115,6 +115,15 @@ def test_small_types_are_computed_in_float32(dtype):
     assert torch.equal(result, normalize_windows(windows.float(), normalization="record_lead"))
 
 
+@pytest.mark.parametrize("normalization", ["none", "record_lead", "record", "constants", "minmax_lead"])
+def test_gradients_pass_through_every_normalization(windows, normalization):
+    leaf = windows.double().requires_grad_()
+    std = torch.full((windows.shape[1],), 0.2, dtype=torch.float64) if normalization == "constants" else None
+    normalize_windows(leaf, normalization=normalization, std=std)[..., 3].square().sum().backward()
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad.abs().sum() > 0
+
+
 def test_unknown_normalization_and_missing_constants_are_refused(windows):
     with pytest.raises(SignalError, match="record_lead"):
         normalize_windows(windows, normalization="zscore")

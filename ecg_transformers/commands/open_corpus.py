@@ -37,6 +37,8 @@ def open_corpus(arguments: DownstreamArguments, print_line: Callable[[str], None
                 "--source DIR."
             )
         folders = [name] if Path(name).is_dir() else name.split(",")
+        if not all(folder.strip() for folder in folders):
+            raise ArgumentsError(f"--corpus is {name!r}; expected one folder, or several with a comma between them.")
         corpus = join_corpora([load_corpus(folder.strip()) for folder in folders])
     elif name not in CORPORA:
         raise ArgumentsError(

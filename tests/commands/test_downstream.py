@@ -37,6 +37,8 @@ def test_several_corpora_with_commas_are_one(corpus_folder, tmp_path):
     write_corpus([row], folders[1], {"name": "b"})
     corpus = open_corpus(read("--corpus", ",".join(map(str, folders))), print)
     assert (corpus.name, len(corpus)) == ("tiny+b", 161)
+    with pytest.raises(ArgumentsError, match="several with a comma between them"):
+        open_corpus(read("--corpus", f"{corpus_folder},"), print)
 
 
 def read(*words, kind=FineTuneArguments):

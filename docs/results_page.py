@@ -20,6 +20,7 @@ from ecg_transformers.evaluation.results.entries import (
     noise_level,
 )
 from ecg_transformers.evaluation.results.store import read_results
+from ecg_transformers.evaluation.results.together import MEAN_OF_LOGITS
 from ecg_transformers.publishing.card.beats import beats_table, find_beat_entries
 from ecg_transformers.publishing.card.table import difference_text, find_baseline
 
@@ -93,7 +94,7 @@ def comparable_rows(entries: Sequence[Entry]) -> list[Entry]:
     rows = [
         entry
         for entry in entries
-        if entry["mode"] in MODES
+        if entry["mode"] in (*MODES, MEAN_OF_LOGITS.name)
         and not noise_level(entry)
         and (entry.get("min_positives") or 1) == 1
         and (entry["initialization"] != "random" or entry["checkpoint"] not in pretrained)

@@ -3,7 +3,10 @@
 A family joins all conformance tests by one file, `tests/testers/<model_type>.py`, with the class `<Prefix>Tester`.
 """
 
+import copy
+import functools
 import importlib
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -145,7 +148,7 @@ class EcgModelTester:
 
     def pretraining_draws(self, config: Any, input_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Everything that the pretraining class would otherwise draw, for a batch of any size and type."""
-        model = self.architecture.pretraining(config)
+        model = _pretraining_model(self.architecture.pretraining, config.to_json_string(use_diff=False))
         draws = model.draw(RowGenerator(len(input_values), seed=1))
         keywords = model.apply_draws({"input_values": input_values.float()}, draws)
         return {
@@ -163,12 +166,29 @@ class EcgModelTester:
         return inputs
 
     def trained(self, model_class: type, **config_fields: Any) -> Any:
-        """A model in evaluation mode whose tensors all differ from the initial ones, twins and buffers included."""
-        torch.manual_seed(0)
-        model = model_class(self.get_config(**config_fields)).train()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-            for _ in range(3):
-                model(**self.inputs_for(model_class))
-        return model.eval()
+        """A model in evaluation mode whose tensors all differ from the initial ones, twins and buffers included.
+
+        It is trained once; each call gets a copy of its own.
+        """
+        model = copy.deepcopy(_trained(type(self), model_class, json.dumps(config_fields)))
+        torch.manual_seed(1)
+        return model
+
+
+@functools.cache
+def _pretraining_model(model_class: type, config: str) -> Any:
+    """A model that only draws."""
+    return model_class(model_class.config_class.from_dict(json.loads(config)))
+
+
+@functools.cache
+def _trained(tester_class: type[EcgModelTester], model_class: type, config_fields: str) -> Any:
+    tester = tester_class()
+    torch.manual_seed(0)
+    model = model_class(tester.get_config(**json.loads(config_fields))).train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for _ in range(3):
+            model(**tester.inputs_for(model_class))
+    return model.eval()

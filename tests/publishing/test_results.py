@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ecg_transformers.errors import CheckpointError
+from ecg_transformers.evaluation.modes import mode_title
 from ecg_transformers.publishing.card.results import (
     checkpoint_entries,
     evaluation_results,
@@ -132,6 +133,14 @@ def test_ten_rows_at_most_those_with_a_paired_difference_first(results):
 def test_labels_that_vanish_in_resamples_are_counted(results):
     table = results_table([results[0] | {"resamples_with_vanished_label": 0.854, "min_positives": 1}])
     assert "at most 85 % of the resamples" in table
+
+
+def test_the_pretrained_system_that_a_difference_names_is_the_baseline(results):
+    other = results[0] | {"checkpoint": "other", "value": 0.812}
+    other.pop("difference", None)
+    title = f"other, {mode_title(other['mode'])}"
+    compared = results[0] | {"difference": {"against": title, "value": 0.05, "low": 0.04, "high": 0.06}}
+    assert f"0.812 ({title})" in results_table([compared, other], str(compared["checkpoint"]))
 
 
 def test_scores_without_a_baseline_say_so(results):

@@ -137,8 +137,8 @@ def find_baseline(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
     clean = [other for other in entries if (other.get("noise_level") or 0) == (entry.get("noise_level") or 0)]
     for other in clean:
         named = all(other.get(name) == entry.get(name) for name in ("checkpoint", "system"))
-        twin = named and other["mode"] in modes
-        if other is not entry and other["initialization"] == "random" and (twin or _title(other) == against):
+        twin = named and other["mode"] in modes and other["initialization"] == "random"
+        if other is not entry and (twin or _title(other) == against):
             if all(other.get(field) == entry.get(field) for field in SHARED_FIELDS):
                 return other
     return None

@@ -241,7 +241,10 @@ def _to_int(value: Any) -> int:
 def _to_list(value: Any, kind: Any) -> list:
     if isinstance(value, str):
         text = value.strip()
-        value = json.loads(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
+        if kind is str and Path(text).exists():  # names of folders may have commas: those of a benchmark do
+            value = [text]
+        else:
+            value = json.loads(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
     elif not isinstance(value, Sequence):
         value = [value]
     items: list = []

@@ -68,6 +68,11 @@ def test_a_value_that_does_not_fit_is_named(value, kind):
         convert("width", value, kind)
 
 
+def test_a_folder_with_commas_in_its_name_is_one(tmp_path):
+    (tmp_path / "SimCLR,-1e-2").mkdir()
+    assert convert("model", f"{tmp_path}/SimCLR,-1e-2", list[str]) == [f"{tmp_path}/SimCLR,-1e-2"]
+
+
 def test_command_line_is_split_into_words_and_options():
     words, options = parse_command_line(
         ["a.yaml", "--max_steps", "5", "--resume", "--train-folds", "1", "2", "--seed=3", "--learning_rate", "-1"]

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from ecg_transformers import MaeMocoConfig
 from ecg_transformers.auto import ARCHITECTURES
+from ecg_transformers.commands.benchmark_options import BenchmarkArguments
 from ecg_transformers.commands.command_line import field_types
 from ecg_transformers.commands.downstream import FineTuneArguments, ScoreArguments
 from ecg_transformers.commands.options import declared_options
@@ -271,7 +272,9 @@ def test_cards_of_this_repository_render_and_their_commands_exist(folder, superv
     check_card(text, supervised.results)
     assert headings(text) == ORDER
     known = {"folds", *field_types(EcgTrainingArguments)}
-    known |= {name for kind in (FineTuneArguments, ScoreArguments) for name in declared_options(kind)}
+    known |= {
+        name for kind in (FineTuneArguments, ScoreArguments, BenchmarkArguments) for name in declared_options(kind)
+    }
     known |= {"source", "output", "sampling_rate", "num_proc"}  # of training/prepare.py
     known |= {name for row in ARCHITECTURES.values() for name in row.config.__dataclass_fields__}  # beside a CONFIG
     for block in re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):

@@ -436,9 +436,8 @@ class _Plan:
             return found[0]
         if found:
             raise ArgumentsError(f"together has {name!r}, the name of {len(found)} systems; give each its own name.")
-        raise ArgumentsError(
-            f"together has {name!r}; expected names of trained systems above: {', '.join(one.name for one in systems)}."
-        )
+        names = ", ".join(repr(one.name) for one in systems)
+        raise ArgumentsError(f"together has {name!r}; expected names of trained systems above: {names}.")
 
     def _check_key(self, system: System) -> None:
         if system.key in self.keys:

@@ -497,7 +497,11 @@ def test_systems_together_wait_for_their_parts_and_change_with_them(plan, three_
 @pytest.mark.parametrize(
     ("changes", "more", "message"),
     [
-        ({"together": ["probe", "net"]}, {}, "together has 'net'; expected names of trained systems above: tiny_net, "),
+        (
+            {"together": ["probe", "net"]},
+            {},
+            "together has 'net'; expected names of trained systems above: 'tiny_net', ",
+        ),
         ({"together": "probe"}, {}, r"together is \['probe'\]; expected the names of two systems"),
         ({"mode": "linear_probe"}, {}, "expected name, together and against, found together, mode"),
         ({"name": None}, {}, "found no name"),

@@ -1,5 +1,6 @@
 """Fixtures that several parts of the test suite use."""
 
+import gc
 import importlib.util
 import os
 from importlib import import_module
@@ -15,6 +16,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # `caplog` listens at Python's root logger.
 logging.enable_propagation()
+
+# What is imported and collected stays: the garbage collector need not look at half a million objects again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect the garbage of the tests alone."""
+    gc.freeze()
+    gc.enable()
 
 
 # Where the longest tests are; the last ones keep one worker busy while the other has nothing left.

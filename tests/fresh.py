@@ -4,6 +4,7 @@ A process of its own takes five seconds to import torch and Transformers, four o
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -93,6 +94,7 @@ forked = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
 
 def _execute(words: list[str], environment: dict[str, str], folder: str, files: list[str]) -> None:
     """Become that process."""
+    gc.freeze()  # what the server imported stays
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()

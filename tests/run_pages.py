@@ -39,7 +39,8 @@ def run_command(line: str) -> None:
         raise RuntimeError(f"{line}: exit code {code}")
 
 
-for page in sys.argv[1:]:
+def run_page(page: str) -> None:
+    """Its blocks in their order, with the seconds of each."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for language, block in BLOCK.findall(Path(page).read_text(encoding="utf-8")):
         started = time.monotonic()
@@ -50,3 +51,8 @@ for page in sys.argv[1:]:
             for command in block.replace("\\\n", " ").splitlines():
                 run_command(command)
         print(f"-- {time.monotonic() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    for page in sys.argv[1:]:
+        run_page(page)

@@ -3,6 +3,7 @@
 Each run is a process of its own, forked before torch has computed anything: importing takes longer than all runs.
 """
 
+import gc
 import json
 import os
 import signal
@@ -92,6 +93,7 @@ def forked(*arguments, **keywords):
 
 def main(folder):
     """All runs of all systems, each killed one resumed."""
+    gc.freeze()  # the Trainer collects garbage at the end of each run; what is imported is none
     for system in SYSTEMS:
         assert forked(folder / system / "straight", system) == 0
         for place in PLACES:

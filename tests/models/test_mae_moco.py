@@ -517,7 +517,7 @@ def test_contrast_is_learned():
     x = synthetic_records(32)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     losses = []
-    for step in range(300):
+    for step in range(160):
         generator = torch.Generator().manual_seed(step)
         chosen = torch.randperm(32, generator=generator)[:16]
         output = model(x[chosen], **with_draws(model, x[chosen], seed=step), record_ids=chosen)
@@ -538,7 +538,7 @@ def test_reconstruction_is_learned():
     x = synthetic_records(8)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     losses = []
-    for step in range(300):
+    for step in range(220):
         output = model(x, **with_draws(model, x, seed=step), record_ids=torch.arange(8))
         optimizer.zero_grad()
         output.loss.backward()

@@ -28,6 +28,7 @@ def make_batch(
     prepared: list[PreparedRecord],
     contract: SignalContract,
     *,
+    record_index: np.ndarray,
     kept: torch.Tensor | None,
     random_lead_mask: float | None,
     generator: torch.Generator | None,
@@ -39,7 +40,8 @@ def make_batch(
     Args:
         prepared: Windows of each record.
         contract: The preprocessing.
-        kept: Leads to keep, bool `(windows, leads)`; None: all.
+        record_index: Record of each window, int64 `(windows,)`.
+        kept: Leads to keep, bool `(records, leads)`; None: all.
         random_lead_mask: Probability of masking a lead; None: no random masking.
         generator: Random generator; None: the global one.
         steps: Remaining steps of the contract.
@@ -56,7 +58,9 @@ def make_batch(
         cut = cut.copy()  # otherwise the result would be the array of the caller
     windows = torch.from_numpy(cut)
     lengths = _joined([one.lengths for one in prepared])
-    present = np.repeat([one.present for one in prepared], [len(one.starts) for one in prepared], axis=0)
+    present = np.array([one.present for one in prepared])
+    if len(record_index) > len(prepared):
+        present = present[record_index]
     lead_mask = torch.from_numpy(present)
     mask = None
     if lengths.min() < contract.window_size:
@@ -77,7 +81,7 @@ def make_batch(
     if contract.reference != "none":
         windows = apply_lead_mask(_minus_reference(windows, prepared), lead_mask)
     if kept is not None:
-        lead_mask = lead_mask & kept
+        lead_mask = lead_mask & kept[record_index]
     if random_lead_mask is not None:
         if not 0 <= random_lead_mask <= 1:
             raise SignalError(f"random_lead_mask is {random_lead_mask!r}; expected a probability from 0 to 1.")

@@ -269,12 +269,12 @@ class EcgFeatureExtractor(FeatureExtractionMixin):
         ]
         for item, one in zip(items, prepared, strict=True):
             check_values(item, one, contract, steps=steps)
-        record_index = np.repeat(np.arange(len(items)), [len(one.starts) for one in prepared])
-        kept = self._kept_leads(lead_mask, len(items))
+        record_index = np.arange(len(items)).repeat([len(one.starts) for one in prepared])
         batch = make_batch(
             prepared,
             contract,
-            kept=None if kept is None else kept[record_index],
+            record_index=record_index,
+            kept=self._kept_leads(lead_mask, len(items)),
             random_lead_mask=random_lead_mask,
             generator=generator,
             steps=steps,

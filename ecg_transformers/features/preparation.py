@@ -15,6 +15,7 @@ from ..errors import LeadError, SignalError
 from ..signals.filters import bandpass, fir_bandpass, notch
 from ..signals.leads import derive_limb_leads, listed
 from ..signals.quality import (
+    MIN_LARGEST_SWING,
     LeadGaps,
     amplitude_note,
     fill_gaps,
@@ -136,8 +137,11 @@ def prepare_record(
     windows, lengths = cut_windows(signal, starts, contract.window_size)
     if trace is not None:
         trace.append(_window_text(starts, lengths, signal.shape[1], contract))
-    ratio = record.sampling_rate / contract.sampling_rate
-    flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
+    if is_usual and signal is source and windows.shape == (1, *source.shape) and present.all():
+        flat = np.zeros((1, len(present)), dtype=bool)  # in the recording as a whole, each lead moves
+    else:
+        ratio = record.sampling_rate / contract.sampling_rate
+        flat = _flat_in_source(source, starts, lengths, ratio, contract.normalization_epsilon)
     if contract.reference != "none" and reference_beat is None and (window_mode != "beats" or "window" not in steps):
         raise SignalError(
             f"reference is {contract.reference!r}, but the beats of {_title(record)} are not cut here (window "
@@ -181,7 +185,7 @@ def check_values(
                 "implausible_amplitude='accept' to take the values as they are."
             )
         notes += [amplitude_note(signal, record.sampling_rate), unlike_note(signal, names)]
-    if judges_offset:
+    if judges_offset and offset_finding(signal, names) is not None:
         _check_offset(record, offset_finding(signal, names, others=_other_leads(record, contract, names)))
     if record.source is None:  # otherwise its reader has judged it
         if any_flat:
@@ -201,6 +205,8 @@ def _other_leads(record: EcgRecord, contract: SignalContract, names: Collection[
 def _is_usual(record: EcgRecord, selected: np.ndarray, present: np.ndarray, contract: SignalContract) -> bool:
     """Whether the amplitudes are judged and certainly usual."""
     judged = contract.implausible_amplitude == "error"
+    # A flat lead is not usual, whichever range the contract calls flat.
+    judged = judged and contract.normalization_epsilon <= MIN_LARGEST_SWING
     return judged and usual_amplitude(_present(selected, present), record.sampling_rate)
 
 
@@ -422,6 +428,8 @@ def _starts(
             f"({num_samples} and {size} samples at {rate:g} Hz); this model takes no padded windows. Pass a longer "
             f"recording{cure}."
         )
+    if num_samples == size:
+        return np.zeros(1, dtype=np.int64)
     if window_mode == "slide":
         return window_starts(
             num_samples,

@@ -111,14 +111,14 @@ def lead_statistics(windows: torch.Tensor, attention_mask: torch.Tensor | None =
     count: torch.Tensor | int
     if attention_mask is None:
         count = windows.shape[-1]
-        mean = windows.sum(-1, keepdim=True) / count
+        mean = windows.sum(-1, keepdim=True).div_(count)
         centered = windows - mean
     else:
         valid = attention_mask.unsqueeze(1).to(windows.dtype)
         count = valid.sum(-1, keepdim=True).clamp_(min=1)
         mean = (windows * valid).sum(-1, keepdim=True) / count
         centered = (windows - mean).mul_(valid)
-    return LeadStatistics(mean, (centered.square().sum(-1, keepdim=True) / count).sqrt_(), centered)
+    return LeadStatistics(mean, centered.square().sum(-1, keepdim=True).div_(count).sqrt_(), centered)
 
 
 def is_flat(mean: torch.Tensor, deviation: torch.Tensor, epsilon: float = FLAT_EPSILON) -> torch.Tensor:

@@ -7,7 +7,16 @@ import numpy as np
 
 from ..errors import LeadError, RecordFileError, SignalError
 from .leads import STANDARD_LEADS, canonical_lead, canonical_leads, listed
-from .quality import MAX_JUMP, NO_ECG_JUMPS, amplitude_note, flat_note, jump_fault, unit_fault, unlike_note
+from .quality import (
+    MAX_JUMP,
+    NO_ECG_JUMPS,
+    amplitude_note,
+    flat_note,
+    jump_fault,
+    unit_fault,
+    unlike_note,
+    usual_amplitude,
+)
 from .record import Annotations, EcgRecord, check_sampling_rate, unit_scale
 
 __all__ = [
@@ -37,6 +46,8 @@ def signal_notes(signal: np.ndarray, names: Sequence[str], sampling_rate: float)
         names: Name of each lead.
         sampling_rate: Sampling rate in Hz.
     """
+    if usual_amplitude(signal, sampling_rate):
+        return []
     notes = []
     low, high = signal.min(axis=1), signal.max(axis=1)
     if not np.isfinite(low + high).all():
@@ -207,7 +218,7 @@ def treat_leads_as(record: EcgRecord, treat_as: Mapping[str, str]) -> EcgRecord:
 def _canonical_order(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
     """Positions and names in canonical order if all leads are standard leads, else unchanged."""
     order = list(range(len(names)))
-    if set(names) <= set(STANDARD_LEADS):
+    if names != STANDARD_LEADS and set(names) <= set(STANDARD_LEADS):
         order.sort(key=lambda index: STANDARD_LEADS.index(names[index]))
     return order, tuple(names[index] for index in order)
 

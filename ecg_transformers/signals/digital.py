@@ -25,8 +25,10 @@ def to_millivolts(
     exact = digital.dtype == np.int16 and int(np.abs(baselines).max()) < MAX_EXACT_BASELINE
     exact = exact and bool((gains.astype(np.float32) == gains).all())
     kind = np.float32 if exact else np.float64
-    values = np.subtract(digital, np.asarray(baselines, kind)[:, np.newaxis], dtype=kind)
-    np.divide(values, np.asarray(gains, kind)[:, np.newaxis], out=values)
+    values = digital.astype(kind)
+    if baselines.any():
+        values -= np.asarray(baselines, kind)[:, np.newaxis]
+    values /= np.asarray(gains, kind)[:, np.newaxis]
     if invalid is not None and digital.size and digital.min() <= invalid:
         values[digital == invalid] = np.nan
     return values.astype(np.float32, copy=False)

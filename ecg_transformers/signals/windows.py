@@ -135,13 +135,14 @@ def cut_windows(signal: np.ndarray, starts: np.ndarray, window_size: int) -> tup
     """
     num_leads, num_samples = signal.shape
     starts = np.asarray(starts, dtype=np.int64)
-    if starts.size and not (0 <= starts.min() and starts.max() < num_samples):
-        raise SignalError(f"windows start at samples {starts.tolist()}; expected starts from 0 to {num_samples - 1}.")
+    places = starts.tolist()
+    if places == [0] and num_samples == window_size:
+        return signal[np.newaxis], np.array([window_size])
+    if places and not (0 <= min(places) and max(places) < num_samples):
+        raise SignalError(f"windows start at samples {places}; expected starts from 0 to {num_samples - 1}.")
     lengths = np.minimum(num_samples - starts, window_size)
-    if starts.size == 1 and starts[0] == 0 and num_samples == window_size:
-        return signal[np.newaxis], lengths
     windows = np.zeros((starts.size, num_leads, window_size), dtype=signal.dtype)
     # Copying one contiguous piece per window is faster than a gather over all windows.
-    for window, start, length in zip(windows, starts.tolist(), lengths.tolist(), strict=True):
+    for window, start, length in zip(windows, places, lengths.tolist(), strict=True):
         window[:, :length] = signal[:, start : start + length]
     return windows, lengths

@@ -1,4 +1,4 @@
-"""The two views of a MAE-MoCo step in records/s, beside the nearest equivalents of `ecg-augmentations` (PyPI 1.0.1).
+"""The two views of a MAE-MoCo step in records/s, compared with the nearest ones of `ecg-augmentations` (PyPI 1.0.1).
 
     pip install ecg-augmentations==1.0.1
     python benchmarks/bench_augmentations.py [--threads 1] [--batch 128] [--rounds 10]

@@ -1,4 +1,4 @@
-"""Beats: preparing recordings, detecting R peaks, and scoring by BeatGAN beside its bare forward pass.
+"""Beats: preparing recordings, detecting R peaks, and scoring by BeatGAN, compared with its bare forward pass.
 
     python benchmarks/bench_beats.py --source MITDB [--records 4] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""One 12-lead record through the extractor beside the bare SciPy calls that resample and z-score it.
+"""One 12-lead record through the extractor, compared with the bare SciPy calls that resample and z-score it.
 
     python benchmarks/bench_extractor.py [--rounds 1000]
 

@@ -1,4 +1,4 @@
-"""xresnet1d50 on 12 x 250: training and evaluation beside plain PyTorch, `deepecgkit` (PyPI 0.3.0) and MAE-MoCo.
+"""xresnet1d50 on 12 x 250: training and evaluation compared with plain PyTorch, `deepecgkit` (PyPI 0.3.0) and MAE-MoCo.
 
     python benchmarks/bench_xresnet1d.py --corpus path/to/prepared/ptbxl [--threads 1] [--rounds 20] [--cpu_time]
         [--deepecgkit path/to/python] [--only train|evaluate]

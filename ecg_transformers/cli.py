@@ -37,6 +37,14 @@ another shape are an error. The order of labels is in no file: a classifier is c
 fairseq-signals or ECG-FM needs no KIND.
 """
 
+INSPECTION = """\
+Print what a checkpoint expects, or what a recording holds.
+
+  ecg-transformers inspect hub/mae-moco-ecg            model, input contract, comparison with the golden recording
+  ecg-transformers inspect 00001_hr                    a recording: WFDB, CSV, NPY, HDF5, MATLAB ...
+  ecg-transformers inspect 00001_hr --model hub/mae-moco-ecg      what the checkpoint would do with it
+"""
+
 DESCRIPTION = """\
 Recordings and checkpoints from the command line.
 
@@ -94,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser(
         "inspect",
         help="what a checkpoint expects, what a recording holds",
-        description=DESCRIPTION,
+        description=INSPECTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inspect.add_argument("what", metavar="CHECKPOINT|RECORD", help="folder, repository on the Hub, or recording")
@@ -110,13 +118,13 @@ def build_parser() -> argparse.ArgumentParser:
     classify = commands.add_parser("classify", help="labels of recordings by a classifier")
     classify.add_argument("--aggregate", choices=("mean", "max"), help="of the windows of a recording (mean)")
     embed = commands.add_parser("embed", help="embeddings of recordings by an encoder")
-    for command, words in (
+    for command, default in (
         (classify, "labels of one recording are printed; else labels.parquet"),
         (embed, "default: embeddings.parquet"),
     ):
         command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or repository on the Hub")
         command.add_argument("source", metavar="RECORD|FOLDER", nargs="+", help="recordings, or a folder of them")
-        command.add_argument("--output", metavar="TABLE", help=f"table, .parquet or .csv ({words})")
+        command.add_argument("--output", metavar="TABLE", help=f"table, .parquet or .csv ({default})")
         command.add_argument("--windows", action="store_true", help="a row per window instead of one per recording")
         command.add_argument("--batch_size", type=int, default=64, metavar="N", help="windows per pass (64)")
         command.add_argument(
@@ -215,7 +223,7 @@ def _add_convert(commands: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     convert.add_argument(
-        "words",
+        "arguments",
         metavar="[KIND] FILE [OUT]",
         nargs="+",
         help=f"the official file, or a recording or a folder of them; before it {', '.join((*CONVERTERS, _WFDB))}",
@@ -396,13 +404,13 @@ def _push(options: argparse.Namespace, reading: dict[str, Any]) -> int:
 def _convert(options: argparse.Namespace, reading: dict[str, Any]) -> int:
     from .commands.convert import CONVERTERS, DEFAULT_KIND, convert_checkpoint, read_labels
 
-    words = list(options.words)
+    arguments = list(options.arguments)
     folder = options.output_dir
-    named = words[0] in (*CONVERTERS, _WFDB) or len(words) + (folder is not None) > 2
-    kind = words.pop(0) if named else DEFAULT_KIND
-    if len(words) != (1 if folder is not None else 2):
-        raise ArgumentsError(f"convert got {' '.join(options.words)}; expected [KIND] FILE and --output_dir OUT.")
-    file, folder = words[0], folder or words[-1]
+    named = arguments[0] in (*CONVERTERS, _WFDB) or len(arguments) + (folder is not None) > 2
+    kind = arguments.pop(0) if named else DEFAULT_KIND
+    if len(arguments) != (1 if folder is not None else 2):
+        raise ArgumentsError(f"convert got {' '.join(options.arguments)}; expected [KIND] FILE and --output_dir OUT.")
+    file, folder = arguments[0], folder or arguments[-1]
     if kind == _WFDB:
         return _to_wfdb(Path(file), Path(folder), options, reading)
     labels = None if options.labels is None else read_labels(options.labels)

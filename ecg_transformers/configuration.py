@@ -236,11 +236,14 @@ class SelectionConfig(EcgBaseConfig):
             (Lenz et al. 2024), `"n_sam"` or `"ds"` (our definitions).
         num_extra_positives (`int`, default 5, Lenz et al.): Positives that `srcl` adds, and at most that `ds` adds.
         n_sam_drop (`int`, default 5, ours): Most similar candidates that `n_sam` removes.
-        n_sam_keep (`int`, *optional*, ours): Of the others, how many of the most similar `n_sam` keeps.
-        ds_mode (`str`, default `"threshold"`, ours): `"threshold"`, `"schedule"` or `"both"`.
+        n_sam_keep (`int`, *optional*, ours): Number of the most similar remaining candidates that `n_sam` keeps.
+        ds_mode (`str`, default `"threshold"`, ours): What limits the positives of `ds`: `"threshold"`, `"schedule"` or
+            `"both"`.
         ds_threshold (`float`, default 0.8, ours): Cosine similarity from which `ds` counts a positive.
-        reduction (`str`, default `"sum_in_log"`, Lenz et al.): `"sum_in_log"`, `"mean_of_logs"` or `"sum_of_logs"`.
-        select_by (`str`, default `"query"`): Whose similarity decides, the `"query"`'s or the `"key"`'s.
+        reduction (`str`, default `"sum_in_log"`, Lenz et al.): Loss over several positives: `"sum_in_log"`,
+            `"mean_of_logs"` or `"sum_of_logs"`.
+        select_by (`str`, default `"query"`): Vector that candidates are compared with to choose
+            positives: `"query"` or `"key"`.
         same_source (`str`, default `"ignore"`, as published): Keys of the same patient (or record): `"ignore"`,
             `"exclude"` or `"positive"`. `"exclude"` in our training configs.
         sampling_warmup (`float`, default 0.1, Lenz et al., 5 of 50 epochs): Share of the run without sampling.

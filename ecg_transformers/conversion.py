@@ -76,7 +76,7 @@ class Converted:
 
 
 class _Foreign:
-    """Stands for an object of a class that is not imported; whatever the file says of it is thrown away."""
+    """Replaces an object of a class that is not imported; its contents in the file are ignored."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "_Foreign":
         return super().__new__(cls)
@@ -117,7 +117,7 @@ def read_checkpoint(
     """Read a checkpoint that holds more than tensors: settings, counts, logged metrics, states of an optimizer.
 
     It is read with `weights_only=True`, and only the parts that are used come from the disk. NumPy's scalars and dtypes
-    are the only objects besides those that PyTorch allows itself: logged metrics may be such.
+    are the only objects apart from those that PyTorch allows itself: logged metrics may be such.
 
     Args:
         path: The file.

@@ -257,7 +257,7 @@ class EcgPreTrainedModel(PreTrainedModel):
 
         `auto_map` and `custom_pipelines` in a config refer to source files in the same folder. A model that came from
         such files copies them and keeps the entries of `auto_map` that they serve; every other save drops both, and
-        `ecg_transformers.publishing` bundles the sources anew.
+        `ecg_transformers.publishing` bundles the sources again.
 
         Args:
             save_directory: Target folder.

@@ -152,6 +152,7 @@ def test_help_shows_how_it_is_used(capsys):
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert "ecg-transformers inspect hub/mae-moco-ecg" in text
+    assert "ecg-transformers embed" not in text
     assert "--sampling_rate" in text
 
 

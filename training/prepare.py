@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_transformers.commands.entry import IMPORT_HELP, arguments_of, run_script
+from ecg_transformers.commands.help import type_text
 from ecg_transformers.commands.options import build, converted, declared_options
 from ecg_transformers.commands.recordings import FileSettings, RecordingSettings, refusal_lines
 from ecg_transformers.corpora import CORPORA, corpus_definition
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--task", choices=TASKS, help="folder: kind of task of the table (default: inferred from its cells and printed)"
     )
     for name, one in READING.items():
-        result.add_argument(f"--{name}", nargs="*", metavar="VALUE", help=one.facts["help"])
+        result.add_argument(f"--{name}", nargs="*", metavar=type_text(one.kind), help=one.facts["help"])
     result.add_argument(
         "--preparation",
         choices=("corrected", "published"),

@@ -97,7 +97,7 @@ class _Models:
 
     def __init__(self, names: Sequence[str], indexes: Sequence[EmbeddingIndex]) -> None:
         short = [Path(name).name for name in names]
-        # The last part of a name, where it tells them apart.
+        # The last part of a name, where it is unique.
         self.names = {one if short.count(one) == 1 else name: name for one, name in zip(short, names, strict=True)}
         self._indexes, self._opened, self._lock = indexes, {}, Lock()  # type: ignore[var-annotated]
 
@@ -344,7 +344,7 @@ class _Page:
         if checkpoint.has_outdated_index:
             updates[self.neighbors] = notice(
                 f"The index of recordings was made with another state of {checkpoint.title}; its embeddings cannot be "
-                "compared. Make it anew with ecg-transformers index.",
+                "compared. Make it again with ecg-transformers index.",
                 error=True,
             )
         elif checkpoint.index is None:
@@ -512,7 +512,7 @@ def build_page(
             made = f" ({index.model})" if index.model else ""
             raise CheckpointError(
                 f"{path} was made with another checkpoint, or another state of one{made}; expected one of "
-                f"{', '.join(models)}. Make it anew: ecg-transformers index FOLDER --model {models[0]} --output {path}"
+                f"{', '.join(models)}. Make it again: ecg-transformers index FOLDER --model {models[0]} --output {path}"
             )
     return _Page(gradio, opened, limits or Limits()).build()
 
@@ -529,7 +529,7 @@ def launch(
 
     Args:
         models: Folders or Hub names of checkpoints. Default: the shipped ones in `hub/`, else those on the Hub.
-        indexes: Files of `ecg-transformers index`, besides the bundled ones.
+        indexes: Files of `ecg-transformers index`, in addition to the bundled ones.
         host: Address to listen at. Default: this machine only. None: as Gradio's environment says, as on a Space.
         port: Port. Default: the first free one from 7860 on.
         limits: What is taken.

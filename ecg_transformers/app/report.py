@@ -39,7 +39,7 @@ _FOR_PROGRAMMERS = {
     re.compile(r",? or add a reader with register_reader"): "",
     re.compile(r" \(override: gain=\)"): "",
     re.compile(r", in files by missing_value=\S+"): "",
-    re.compile(r" \(nan_policy= says what becomes of those\)"): "",
+    re.compile(r" \(nan_policy= sets how those are handled\)"): "",
     re.compile(r" with max_gap_seconds=, or nan_policy='mask_lead'"): "",
     re.compile(r"Pass the unit with the signal, or "): "Set ",
     re.compile(r"; record\.select\(\[\.\.\.\]\) orders leads, treat_as=\{[^}]*\} renames them"): "",
@@ -52,7 +52,7 @@ def paper(figure: "Figure", alternative: str) -> str:
 
     Args:
         figure: The figure.
-        alternative: What it shows, in words.
+        alternative: Description of what it shows.
     """
     width, height = figure.get_size_inches() * _MM_PER_INCH
     text = escape(alternative, quote=True)

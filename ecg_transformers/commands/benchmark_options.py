@@ -10,7 +10,7 @@ __all__ = ["BeatBenchmarkArguments", "BenchmarkArguments"]
 
 @dataclass(frozen=True)
 class BenchmarkArguments:
-    """What `training/benchmark.py` has besides the settings of `training/finetune.py`."""
+    """The settings of `training/benchmark.py` in addition to those of `training/finetune.py`."""
 
     systems: list[Any] = option(
         default_factory=list,

@@ -99,7 +99,7 @@ class System:
         settings: Its further settings by name.
         published: Its name in `published.PUBLISHED`.
         pretraining: What makes its checkpoint; `None` = it is there.
-        against: Names of systems that it is compared with besides the first.
+        against: Names of systems that it is compared with in addition to the first.
         checkpoint: Name of the checkpoint that it starts from; `None` = a recipe, or systems together.
     """
 
@@ -269,7 +269,7 @@ def read_benchmark(argv: Sequence[str]) -> tuple[BenchmarkArguments, dict[str, A
 
 
 def _architecture_names(system: Mapping[str, Any]) -> dict[str, Any]:
-    """Names that a recipe has besides the settings that all systems have."""
+    """Names that a recipe has in addition to the settings that all systems have."""
     values = {**(read_yaml(system["config"]) if system.get("config") else {}), **system}
     return recipe_names(values["model_type"], values.get("backbone_config")) if values.get("model_type") else {}
 
@@ -489,7 +489,7 @@ def _system(
     training = {key: value for key, value in read.learning.training.items() if key not in _SCREEN}
     values = {**changed_options(read), **read.architecture, **training, "mode": mode.name}
     values |= {"model": read.model} if read.model else {}
-    # Label set and seed are those of each run; unit and resamples judge its predictions anew.
+    # Label set and seed are those of each run; unit and resamples judge its predictions again.
     for key in ("labels", "seed", "unit", "resamples"):
         values.pop(key, None)
     return System(name, mode, config, settings, published, pretraining, checkpoint=checkpoint), values

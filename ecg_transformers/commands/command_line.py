@@ -151,7 +151,7 @@ _IN_WORDS = {float: "a number", int: "a whole number", bool: "true or false", st
 
 
 def _wanted(kind: Any) -> str:
-    """A type in words, as far as it is one that a user knows."""
+    """The name of a type, as far as it is one that a user knows."""
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_wanted(one) for one in get_args(kind) if one is not type(None)))
     if get_origin(kind) is Literal:

@@ -30,7 +30,7 @@ class DownstreamArguments:
         report: How results are computed.
     """
 
-    # Whether a YAML file may stand before the options.
+    # Whether a YAML file may precede the options.
     takes_config: ClassVar[bool] = False
 
     mode: str | None = option(
@@ -76,7 +76,7 @@ class DownstreamArguments:
 
     @property
     def extractor_options(self) -> dict[str, Any]:
-        """The arguments of `evaluation.classifier.load_extractor` besides the checkpoint."""
+        """The arguments of `evaluation.classifier.load_extractor` in addition to the checkpoint."""
         return {
             "window_seconds": self.window_seconds,
             "window_stride_seconds": self.window_stride_seconds,

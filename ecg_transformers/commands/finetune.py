@@ -282,7 +282,7 @@ class DownstreamRun:
             return []
         merge_results(self.folder / "results.json", [*entries, *of_baseline])
         self.print_line(summary_line(entries, of_baseline, evaluation.splits.reported_folds))
-        # Until here a killed run finds both trainings at their last step, and only predicts anew.
+        # Until here a killed run finds both trainings at their last step, and only predicts again.
         self._clear_training(evaluation)
         if report.noise_levels:
             noisy, text = noise_report(evaluation, report, self.folder, [*entries, *of_baseline])

@@ -17,7 +17,7 @@ from .command_line import read_yaml
 from .entry import IMPORT_HELP
 from .options import Declared, declared_options
 
-__all__ = ["TRAINER_ARGUMENTS", "command_help", "wants_help"]
+__all__ = ["TRAINER_ARGUMENTS", "command_help", "type_text", "wants_help"]
 
 _WIDTH, _NAME_WIDTH = 118, 30
 _GROUPS = (
@@ -92,17 +92,24 @@ def _option_row(one: Declared) -> tuple[str, str]:
         text += f" One of {', '.join(one.facts['choices'])}."
     if one.facts["required"]:
         text = f"Required. {text}"
-    return f"{names} {_type_text(one.kind, one.default)}".rstrip(), text + _default_text(one.default, text)
+    return f"{names} {type_text(one.kind, one.default)}".rstrip(), text + _default_text(one.default, text)
 
 
 def _default_text(default: Any, text: str) -> str:
     if default is False or default in (None, MISSING, "", {}, [], ()) or "Default:" in text:
         return ""
+    if isinstance(default, list | tuple):
+        return f" (default: {','.join(map(str, default))})"
     return f" (default: {str(default).lower() if default is True else default})"
 
 
-def _type_text(kind: Any, default: Any = None) -> str:
-    """What a value looks like; nothing for a switch that is off by default."""
+def type_text(kind: Any, default: Any = None) -> str:
+    """What a value looks like; nothing for a switch that is off by default.
+
+    Args:
+        kind: Annotated type.
+        default: Default of the option.
+    """
     kinds = [one for one in get_args(kind) if one is not type(None)] if _is_union(kind) else [kind]
     names: list[str] = []
     for one in kinds:
@@ -171,7 +178,7 @@ def _architecture_blocks(config: str, declared: Iterable[str]) -> list[str]:
             set_here = f" ({config.rpartition('/')[2]}: {values[name]})" if name in values else ""
             choices = f" One of {', '.join(map(str, CHOICES[name]))}." if name in CHOICES else ""
             default = set_here or _default_text(defaults[owner].get(name), docs.get(name, ""))
-            rows.append((f"--{name} {_type_text(kinds[name])}".rstrip(), docs.get(name, "") + choices + default))
+            rows.append((f"--{name} {type_text(kinds[name])}".rstrip(), docs.get(name, "") + choices + default))
         title = "Architecture" if owner == "config" else "Signal"
         blocks.append(_block(f"{title} ({classes[owner].__name__})", rows))
     return blocks

@@ -78,7 +78,7 @@ def _span(numbers: Sequence[int]) -> str:
 
 
 def sample_words(corpus: Corpus) -> str:
-    """How much of its official corpus is at hand: "a sample of 41 of 10,344 records", or "all 48 records"."""
+    """Available part of its official corpus: "a sample of 41 of 10,344 records", or "all 48 records"."""
     records, official = int(corpus.info["records"]), corpus.info.get("expected", {}).get("records")
     if official in (None, records):
         return f"all {records:,} records"

@@ -69,7 +69,7 @@ def split_table(
     table = read_label_table(path, task=task)
     if table.label_set is None:
         raise CorpusError(
-            f"{path} has no label columns; expected names, columns of 0 and 1, or numbers, besides 'record'."
+            f"{path} has no label columns; expected names, columns of 0 and 1, or numbers, in addition to 'record'."
         )
     folds = np.array([row.fold for row in table.rows])
     if (folds >= 0).all():

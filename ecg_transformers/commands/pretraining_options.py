@@ -14,7 +14,7 @@ _REPORT: dict[str, Any] = {"group": "Report"}
 
 @dataclass
 class PretrainingArguments:
-    """Settings of pretraining besides the fields of the model's config, the feature extractor and the Trainer.
+    """Settings of pretraining apart from the fields of the model's config, the feature extractor and the Trainer.
 
     The `help` of each option describes it.
     """

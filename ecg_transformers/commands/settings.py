@@ -329,7 +329,7 @@ def build_model(settings: RunSettings) -> "EcgPreTrainedModel":
 def _loaded(model_class: Any, settings: RunSettings, **options: Any) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The tensors of a pretraining model that the checkpoint of `--model` decides, and its newly initialized parts.
 
-    What is not trained by gradients (momentum encoder, queue) starts anew: without these tensors, the model's own
+    What is not trained by gradients (momentum encoder, queue) is reinitialized: without these tensors, the model's own
     initialization copies the loaded encoder into its momentum encoder and fills the queue as at the start of a run.
     """
     checkpoint = str(settings.run.model)
@@ -341,7 +341,7 @@ def _loaded(model_class: Any, settings: RunSettings, **options: Any) -> tuple[di
             parts = [name for name, child in model_class(config).named_children() if child.state_dict()]
         kept = {f"{place}.{name}": tensor for name, tensor in encoder.state_dict().items()}
         return kept, [name for name in parts if name != model_class.base_model_prefix]
-    # The queue starts anew, so that its length need not be the checkpoint's.
+    # The queue is reinitialized, so that its length need not be the checkpoint's.
     if "queue_size" in vars(stored):
         config.queue_size = stored.queue_size
     with quiet_loading(), checkpoint_errors(checkpoint):

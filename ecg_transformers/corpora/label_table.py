@@ -498,7 +498,7 @@ def _find_task(columns: list[_Cells]) -> tuple[Task, str]:
             number, text = next((number, text) for number, text in column.rows if text and _value(text) is None)
             raise CorpusError(
                 f"{path}, {_cell_text(number, column.name, text)}, next to {len(columns) - 1} other label columns. "
-                "Expected one column of names, columns of 0 and 1, or numbers. Each column besides "
+                "Expected one column of names, columns of 0 and 1, or numbers. Each column other than "
                 f"{', '.join(_FACTS)} is a label: leave out those that are none."
             )
     if "decimals" in kinds and "marks" not in kinds:

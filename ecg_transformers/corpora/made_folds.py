@@ -1,4 +1,4 @@
-"""Folds for a corpus that comes without, or whose part at hand lacks the folds that train or are reported.
+"""Folds for a corpus that comes without, or whose available part lacks the folds that train or are reported.
 
 They are a property of the corpus: made from its records and labels with a fixed seed, they are the same in every
 command and every run.

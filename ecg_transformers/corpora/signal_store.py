@@ -115,7 +115,7 @@ class SignalStore:
         """
         gains, _, starts = self._scales
         first, last = starts[row], starts[row + 1]
-        # A few samples tell of nearly every recording, in a tenth of the time.
+        # A few samples decide for nearly every recording, in a tenth of the time.
         stored = self.stored(row).reshape(last - first, -1)
         some = stored[leads, :: stored.shape[1] // _SCREENED + 1].astype(np.float64)
         some[some == INVALID_SAMPLE] = np.nan

@@ -87,7 +87,7 @@ def _groups(ids: np.ndarray) -> np.ndarray:
 
 @cache
 def _warn_of_unknown(unknown: int, records: int) -> None:
-    """Warns; the cache tells whether it did."""
+    """Warns; the cache remembers whether it did."""
     logger.warning(
         "the patient of %d of %d records is not known: each recording counts as a patient of its own, and leakage "
         "between the parts of a split cannot be excluded",

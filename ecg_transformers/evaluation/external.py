@@ -1,7 +1,7 @@
-"""External validation: the records of another corpus, their labels in the words of a finished classifier.
+"""External validation: the records of another corpus, their labels as those of a finished classifier.
 
-A record in which no label has a counterpart says nothing about the classifier's labels and is left out; in every other
-record a label that is not stated counts as absent, as in the published label sets.
+A record in which no label has a counterpart has no information about the classifier's labels and is left out; in every
+other record a label that is not stated counts as absent, as in the published label sets.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class External:
         """What is scored, for the screen.
 
         Args:
-            sample: How much of its official corpus is at hand.
+            sample: Available part of its official corpus.
         """
         splits, part = self.splits, self.splits.evaluate
         names = _names(self.source)
@@ -63,7 +63,7 @@ class External:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an entry of `results.json` says of it."""
+        """Its fields in an entry of `results.json`."""
         return {"external": {"labels_of_corpus": self.source, "labels_not_mapped": self.unmapped}}
 
 
@@ -98,7 +98,7 @@ def external_validation(
     wanted = LabelSet(codes, tuple(names[code] for code in codes), target, problem_type=problem_type)
     matrix = mapped.label_matrix(wanted)
     counts = matrix.values.sum(axis=1)
-    # One class per record: a record that states two, or none, does not tell which.
+    # One class per record: a record that states two, or none, has no class.
     keep = counts == 1 if problem_type == "single_label_classification" else counts > 0
     if not keep.any():
         raise CorpusError(

@@ -1,4 +1,4 @@
-"""Settings of an evaluation besides its protocol (`corpora.evaluation_split`), each declared once: learning, report."""
+"""Settings of an evaluation (its protocol: `corpora.evaluation_split`), each declared once: learning, report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace

@@ -1,4 +1,4 @@
-"""The program beside an exported checkpoint: one recording prepared and scored with NumPy, SciPy and ONNX Runtime.
+"""The program of an exported checkpoint: one recording prepared and scored with NumPy, SciPy and ONNX Runtime.
 
 It is written for the contract of the checkpoint: each step that this contract has, and no other.
 """

@@ -1,4 +1,4 @@
-"""The saved preprocessing in words: a numbered list of what is done to a recording."""
+"""The saved preprocessing as text: a numbered list of what is done to a recording."""
 
 from collections.abc import Sequence
 

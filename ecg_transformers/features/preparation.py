@@ -197,7 +197,7 @@ def check_values(
 
 
 def _other_leads(record: EcgRecord, contract: SignalContract, names: Collection[str]) -> np.ndarray | None:
-    """The leads of a recording besides these, which are named as the contract treats them; None if there are none."""
+    """The leads of a recording other than these, named as the contract treats them; None if there are none."""
     places = [place for place, name in enumerate(_treated(record.leads or (), contract)) if name not in names]
     return record.signal[places] if places else None
 

@@ -15,7 +15,7 @@ KINDS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 class RecurrentStack(nn.ModuleList):
     """Several recurrent layers, one direction, from a state of zeros; equals torch's own stack without dropout.
 
-    One module per layer, so that the states of every layer are at hand and the upper ones can be left out.
+    One module per layer, so that the states of every layer are available and the upper ones can be left out.
 
     Args:
         kind: `"lstm"` or `"gru"`.

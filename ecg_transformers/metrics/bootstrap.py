@@ -3,7 +3,7 @@
 Records (or patients) are drawn with replacement; the interval is that of the percentiles. A label that has one class
 only in a resample is left out of *that resample's* mean, and the share of resamples in which this happened to any
 averaged label is reported. `scheme="benchmark"` is the rule of
-the PTB-XL benchmark instead: resamples are drawn anew until every label keeps a positive, which favors resamples with
+the PTB-XL benchmark instead: resamples are drawn again until every label keeps a positive, which favors resamples with
 the rare records, and the interval is 90 % (Strodthoff et al. 2021).
 """
 
@@ -257,7 +257,7 @@ def _resampled(
 
 
 def _redrawn(labels: np.ndarray, resamples: int, patient_ids: np.ndarray | None, seed: int) -> Iterator[np.ndarray]:
-    """Resamples in which every label keeps a positive; the others are thrown away and drawn anew."""
+    """Resamples in which every label keeps a positive; the others are discarded and drawn again."""
     missing = resamples
     for attempt in range(_MAX_REDRAWS):
         kept = []

@@ -48,7 +48,7 @@ def patient_auroc(patient_ids: np.ndarray, *, min_beats: int = MIN_BEATS) -> Cal
         values = patient_aurocs(labels[:, 0], scores[:, 0], patient_ids, min_beats=min_beats)
         if weights is None:
             return np.array([np.mean(list(values.values())) if values else np.nan])
-        # All beats of a patient are drawn together: any of them tells how often.
+        # All beats of a patient are drawn together: their counts are equal.
         _, first = np.unique(patient_ids, return_index=True)
         known = np.array([patient in values for patient in np.unique(patient_ids).tolist()], dtype=bool)
         drawn = weights[first[known]].astype(np.float64)

@@ -9,7 +9,7 @@ __all__ = ["discriminator_loss", "mean_squared_error"]
 
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """Compute how badly real rows and generated ones are told apart; in at least float32, from logits.
+    """Compute how badly real and generated rows are distinguished; in at least float32, from logits.
 
     The binary cross-entropies of real rows with 1 and of generated ones with 0: their sum, not their mean.
 

@@ -23,7 +23,7 @@ __all__ = ["fit_batch"]
 _MEGABYTE = 10**6
 # Process over tensors, see above.
 _WORKSPACES = 2.5
-# Readers, filters and table writers that are imported later, the recording at hand, results that wait for their part.
+# Readers, filters and table writers that are imported later, the current recording, results that wait for their part.
 _RESERVE = 150 * _MEGABYTE
 # A window as it waits for its pass, and in the type of the model; in the batch it is counted.
 _COPIES = 2

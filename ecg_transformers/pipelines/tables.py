@@ -2,7 +2,7 @@
 
 A job is divided into parts of several hundred records. Completed parts are saved next to the table; at the end they
 are joined into the table, which is written atomically, and deleted. The parts record their job (checkpoint, options,
-list of records): parts of another job are not resumed. A part is made anew if one of its files has changed since, or
+list of records): parts of another job are not resumed. A part is made again if one of its files has changed since, or
 could not be used; parts with such files are kept next to the table.
 """
 
@@ -210,7 +210,7 @@ class _Part:
 
 
 def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str], list[str]]:
-    """The records, their names, and what tells whether they have changed."""
+    """The records, their names, and what shows whether they have changed."""
     if isinstance(source, str | Path):
         folder = Path(source)
         if not folder.is_dir():
@@ -244,7 +244,7 @@ def _items(source: Any, output: Path) -> tuple[Sequence[Any], list[str], list[st
         if first.setdefault(name, index) != index:
             raise SignalError(
                 f"the records {first[name]} and {index} of the list have the same name {name!r}; the rows of the table "
-                "could not be told apart. Give each a name of its own."
+                "could not be distinguished. Give each a name of its own."
             )
     return source, names, stamps
 

@@ -1,7 +1,7 @@
 """Lead names: canonical spelling, aliases, and the algebra of the limb leads.
 
 Names are compared ignoring case, blanks, `-`, `_` and the word "lead"; `DI`, `DII`, `DIII` are I, II, III, and "ECG" or
-"EKG" may stand before a name, as in EDF+. Only spellings of the same electrodes are aliases: `MLII` (a Holter lead),
+"EKG" may precede a name, as in EDF+. Only spellings of the same electrodes are aliases: `MLII` (a Holter lead),
 `ML5` and the Frank leads `X Y Z` keep their own names.
 """
 
@@ -13,7 +13,6 @@ import numpy as np
 from ..errors import LeadError, SignalError
 
 __all__ = [
-    "LEAD_SETS",
     "STANDARD_LEADS",
     "canonical_lead",
     "canonical_leads",
@@ -23,16 +22,6 @@ __all__ = [
 ]
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-
-# The lead sets of the PhysioNet/CinC Challenge 2021, and lead I alone (watches).
-LEAD_SETS: dict[int, tuple[str, ...]] = {
-    12: STANDARD_LEADS,
-    6: ("I", "II", "III", "aVR", "aVL", "aVF"),
-    4: ("I", "II", "III", "V2"),
-    3: ("I", "II", "V2"),
-    2: ("I", "II"),
-    1: ("I",),
-}
 
 # Other leads with an established spelling, so that "mlii" and "MLII" are one lead.
 _OTHER_LEADS = (

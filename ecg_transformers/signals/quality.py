@@ -155,7 +155,7 @@ def amplitude_fault(
     Args:
         signal: `(leads, samples)`, flat and missing leads allowed.
         sampling_rate: Hz.
-        notes: Notes on the recording, which tell how its values became millivolts.
+        notes: Notes on the recording, which state how its values became millivolts.
         leads: Name of each lead. Default: None (their numbers).
 
     Example:
@@ -240,7 +240,7 @@ def _cause_of_jump(
     if values.size - rest.size >= _MIN_MARKS and np.ptp(np.percentile(rest, _MIDDLE_PERCENT)) <= MAX_MIDDLE_SWING:
         return (
             f"{values.size - rest.size} samples are {mark:.6g}; if it marks missing samples, replace it by NaN, in "
-            f"files by missing_value={mark:.6g} (nan_policy= says what becomes of those)."
+            f"files by missing_value={mark:.6g} (nan_policy= sets how those are handled)."
         )
     moving = np.flatnonzero(~flat_leads(signal))
     low, high = np.nanpercentile(signal[moving], _MIDDLE_PERCENT, axis=1)
@@ -254,7 +254,7 @@ def _cause_of_jump(
                 f"leads {names} swing {ratio:.0f} times as far as the others: another unit? Convert them to that of "
                 "the others, or state the unit of each lead in the file (text files: in each name, as 'V4 (uV)')."
             )
-    return "an artifact, or a mark of missing samples: replace it by NaN (nan_policy= says what becomes of those)."
+    return "an artifact, or a mark of missing samples: replace it by NaN (nan_policy= sets how those are handled)."
 
 
 def offset_finding(
@@ -268,7 +268,7 @@ def offset_finding(
     Args:
         signal: `(leads, samples)` in mV.
         leads: Name of each lead.
-        others: Further leads of the recording, `(leads, samples)`, which only tell whether it was filtered: of few
+        others: Further leads of the recording, `(leads, samples)`, which only show whether it was filtered: of few
             leads, one bad electrode would decide. Default: none.
 
     Example:
@@ -320,7 +320,7 @@ def amplitude_note(signal: np.ndarray, sampling_rate: float) -> str | None:
 
 
 def unlike_note(signal: np.ndarray, leads: Sequence[str]) -> str | None:
-    """Leads that move less than any ECG, as those in another unit do, beside others that move more; None without one.
+    """Leads that move less than any ECG, as those in another unit do, where others move more; None without one.
 
     Args:
         signal: `(leads, samples)` in mV.

@@ -38,7 +38,7 @@ _MILLIVOLTS |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1
 _UNIT = re.compile(
     r"(?P<number>\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)?\s*(?P<unit>[a-z]+)\s*(?:/\s*(?:lsb|bit|digit|count|adu))?"
 )
-# Lower-case units of the other signals that a file may hold besides the ECG; readers skip these signals.
+# Lower-case units of the other signals that a file may hold in addition to the ECG; readers skip these signals.
 OTHER_QUANTITIES = frozenset(
     ("mmhg", "cmh2o", "kpa", "bpm", "nu", "%", "pm", "degc", "degf", "deg", "ohm", "ohms", "l", "l/min")
 )

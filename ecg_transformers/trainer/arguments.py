@@ -57,7 +57,7 @@ class EcgTrainingArguments(TrainingArguments):
 
     no_decay: list[str] = field(
         default_factory=lambda: list(NO_DECAY),
-        metadata={"help": "Parameters (regular expressions) without weight decay, besides norms and biases."},
+        metadata={"help": "Parameters (regular expressions) without weight decay, in addition to norms and biases."},
     )
     decay_norms_and_biases: bool = field(default=False, metadata={"help": "Weight decay for norms and biases too."})
     warmup_epochs: float | None = field(default=None, metadata={"help": "Warm-up in epochs instead of warmup_steps."})

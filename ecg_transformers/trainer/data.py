@@ -102,7 +102,7 @@ class WindowDataset(Dataset):
             Default: the extractor's window.
         partners: Whether a row also holds a window of another record of the same patient, chosen by a hash of (seed,
             epoch, record id), or of the record itself if there is none: the batch has an axis of 2 after the rows.
-        places: Whether a row also tells of which recording it is a part, and where.
+        places: Whether a row also holds the id of its recording and its place in it.
         device: Where the signals are kept and the batches made. Default: the CPU.
 
     Attributes:

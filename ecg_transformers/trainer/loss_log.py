@@ -30,7 +30,7 @@ class LossLog:
             self._rows[name] = self._rows.get(name, 0) + rows
 
     def drain(self, accelerator: "Accelerator") -> dict[str, float]:
-        """Return the means over all records of all processes since the last call, and begin anew.
+        """Return the means over all records of all processes since the last call, and reset them.
 
         Every process has to call it at the same point (it gathers).
         """

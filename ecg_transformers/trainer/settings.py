@@ -1,4 +1,4 @@
-"""Settings of a training besides the Trainer's arguments. Neither torch nor Transformers is imported."""
+"""Settings of a training apart from the Trainer's arguments. Neither torch nor Transformers is imported."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from ..option import option
 
 __all__ = ["NO_DECAY", "FineTuneSettings"]
 
-# Regular expressions for parameters without weight decay, besides norms and biases.
+# Regular expressions for parameters without weight decay, in addition to norms and biases.
 NO_DECAY = ("position_embeddings", "relative_position_bias", "cls_token", "mask_token")
 
 _TRAINING: dict[str, Any] = {"group": "Training", "used_by": "training"}
@@ -17,7 +17,7 @@ _FINE_TUNING: dict[str, Any] = {"group": "Training", "used_by": "fine_tuning"}
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """Settings of fine-tuning besides the Trainer's arguments; the `help` of each field describes it."""
+    """Settings of fine-tuning apart from the Trainer's arguments; the `help` of each field describes it."""
 
     choose_epoch: Literal["best", "last"] = option(
         "best",

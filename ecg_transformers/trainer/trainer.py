@@ -265,7 +265,7 @@ class EcgTrainer(Trainer):
 
         Args:
             resume_from_checkpoint: True for the newest complete checkpoint of `args.output_dir`, or a checkpoint
-                folder. Default: start anew.
+                folder. Default: start from the beginning.
             trial: As for `transformers.Trainer.train`.
             ignore_keys_for_eval: As for `transformers.Trainer.train`.
 

@@ -52,7 +52,7 @@ def new_figure(**arguments: Any) -> "Figure":
     except ImportError as error:
         raise ImportError("Plots need matplotlib. Install it: pip install matplotlib") from error
     figure = Figure(**arguments)
-    # Without pyplot, nothing tells IPython how to show it.
+    # Without pyplot, IPython does not know how to show it.
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 

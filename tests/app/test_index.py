@@ -110,7 +110,7 @@ def test_an_index_of_ones_own_comes_before_the_bundled_one(gradio, monkeypatch):
 def test_the_bundled_index_is_that_of_the_shipped_checkpoint_small_and_licensed(name):
     path = ASSETS / f"index_{name}.parquet"
     index = read_index(path)
-    assert Checkpoint(f"hub/{name}", [index]).index is index, f"{path} is of another state of {name}; make it anew"
+    assert Checkpoint(f"hub/{name}", [index]).index is index, f"{path} is of another state of {name}; make it again"
     assert len(index.names) == 300
     assert "CC BY 4.0" in index.source
     assert len({label for labels in index.labels for label in labels}) >= 70

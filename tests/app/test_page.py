@@ -359,7 +359,7 @@ def test_advice_that_the_page_cannot_take_is_left_out():
             "3 samples are NaN. Choose the rule “Missing samples: interpolate short gaps”.",
         ),
         (
-            "replace it by NaN, in files by missing_value=-32768 (nan_policy= says what becomes of those).",
+            "replace it by NaN, in files by missing_value=-32768 (nan_policy= sets how those are handled).",
             "replace it by NaN.",
         ),
         (

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecg_transformers.commands.benchmark_options import BenchmarkArguments
 from ecg_transformers.commands.command_line import field_types
 from ecg_transformers.commands.downstream import (
     FineTuneArguments,
@@ -14,7 +15,7 @@ from ecg_transformers.commands.downstream import (
     read_arguments,
     unused_settings,
 )
-from ecg_transformers.commands.help import TRAINER_ARGUMENTS, _type_text, command_help
+from ecg_transformers.commands.help import TRAINER_ARGUMENTS, command_help, type_text
 from ecg_transformers.commands.open_corpus import open_corpus
 from ecg_transformers.commands.options import declared_options
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
@@ -141,6 +142,8 @@ def test_help_of_finetune_is_what_is_read():
     assert "(default: 0.9)" in text
     assert "--num_train_epochs NUMBER" in rows["--num_train_epochs"]
     assert "--hidden_size" not in text
+    benchmark = " ".join(command_help("usage", BenchmarkArguments).split())
+    assert "Label sets of the corpus. (default: all)" in benchmark
     for group in ("Data:", "Labels and folds:", "Classification head:", "Training:", "Report:", "Run:", "Trainer ("):
         assert f"\n{group}" in text
 
@@ -149,7 +152,7 @@ def test_the_arguments_of_the_trainer_in_the_help_are_those_of_its_class():
     kinds, entries = field_types(EcgTrainingArguments), {entry.name: entry for entry in fields(EcgTrainingArguments)}
     for name, (shown, default, text) in TRAINER_ARGUMENTS.items():
         assert default == getattr(entries[name].default, "value", entries[name].default), name
-        assert shown == _type_text(kinds[name], default), name
+        assert shown == type_text(kinds[name], default), name
         assert text.endswith("."), name
 
 

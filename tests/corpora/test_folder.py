@@ -143,7 +143,7 @@ def test_numbers_are_a_regression(recordings, tmp_path):
         ("filename,dx\na,1\n", "Rename 'filename' to 'record'"),
         ("record,patient_id,dx\na,1,A\nb,2,B\n", "Rename 'patient_id' to 'patient', or leave out"),
         ("record,Gender,dx\na,F,A\nb,M,B\n", "Rename 'Gender' to 'sex'"),
-        ("record,ward,dx\na,F,A\nb,M,B\n", "Each column besides record, .* is a label: leave out"),
+        ("record,ward,dx\na,F,A\nb,M,B\n", "Each column other than record, .* is a label: leave out"),
         ("record,dx\na,A\nb,A\nc,\n", r"column 'dx' holds one class \(A\); expected two or more"),
         ("", "columns none"),
         ("record,SR\n", "no rows"),

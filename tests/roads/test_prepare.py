@@ -38,6 +38,8 @@ def test_help_names_every_corpus_and_option(script, capsys):
         "--download",
         "--table",
         "refused.csv",
+        "[error|mask ...]",
+        "[NUMBER ...]",
     ):
         assert word in text
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from ecg_transformers.errors import LeadError, SignalError
 from ecg_transformers.signals import leads as module
 from ecg_transformers.signals.leads import (
-    LEAD_SETS,
     STANDARD_LEADS,
     canonical_lead,
     canonical_leads,
@@ -72,10 +71,6 @@ def test_indices_follow_the_wish_and_name_what_is_missing():
     assert lead_indices(["V1", "lead i", "II"], ["II", "I"]) == [2, 1]
     with pytest.raises(LeadError, match="V5"):
         lead_indices(["I", "II"], ["I", "V5"])
-
-
-def test_lead_sets_are_nested_subsets_of_the_twelve():
-    assert all(len(leads) == size and set(leads) <= set(STANDARD_LEADS) for size, leads in LEAD_SETS.items())
 
 
 @given(st.integers(1, 40), st.permutations(range(12)), st.integers(0, 2**32 - 1))

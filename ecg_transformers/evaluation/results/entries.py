@@ -160,7 +160,7 @@ def _system_names(systems: Mapping[str, Entry], fields: Sequence[str]) -> dict[s
 
 
 def field_text(field: str, value: Any) -> str:
-    """A setting of an entry in words.
+    """A setting of an entry as text.
 
     Args:
         field: Name of the setting.

@@ -165,7 +165,7 @@ def mean_of_logits(several: Sequence[Predictions]) -> Predictions:
     if first.problem_type == "regression":
         together = scores.mean(axis=0)
     else:
-        # A float32 probability of 0 or 1 stands for one that is too close to it to be told apart.
+        # A float32 probability of 0 or 1 may be one that float32 cannot distinguish from it.
         scores = scores.clip(np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
         single = first.problem_type == "single_label_classification"
         together = softmax(np.log(scores).mean(axis=0), axis=1) if single else expit(logit(scores).mean(axis=0))

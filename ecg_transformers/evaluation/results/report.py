@@ -93,7 +93,7 @@ class Evaluation:
 
         Args:
             report: Bootstrap settings.
-            against: Names and outcomes of other systems it is compared with, besides the baseline.
+            against: Names and outcomes of other systems it is compared with, in addition to the baseline.
 
         Raises:
             EcgError: No label of the reported records has both classes.

@@ -36,7 +36,7 @@ class BeatganConfig(EcgConfig):
         discriminator_base_channels (`int`, *optional*): `base_channels` of the discriminator. Default: the same.
         feature_matching_weight (`float`, default 1, published): Weight of the distance of the discriminator's features
             in the loss of the generator. With 0 no discriminator is built: an autoencoder.
-        reinitialize_below (`float`, default 5e-6, published): The discriminator is initialized anew after a step in
+        reinitialize_below (`float`, default 5e-6, published): The discriminator is reinitialized after a step in
             which its loss was lower. 0: never.
         official_order (`bool`, default `False`): Compute the generator's forward pass twice in a step, as the public
             code does, instead of once; weights and statistics are the same.

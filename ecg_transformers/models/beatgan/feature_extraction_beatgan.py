@@ -25,7 +25,7 @@ class BeatganFeatureExtractor(EcgFeatureExtractor):
         reference: What is taken off each beat. Default: `"none"`; ours: `"record_median_beat"`.
         bandpass: Edges of the band-pass in Hz. Default: (3, 45).
         fir_taps: Coefficients of its FIR filter. Default: 109.
-        normalization: Normalization. Default: `"minmax_lead"`.
+        normalization: Scaling of the signal. Default: `"minmax_lead"`.
         return_attention_mask: Return an attention mask. Default: no.
         **kwargs: Further fields of `EcgFeatureExtractor`.
     """

@@ -298,7 +298,7 @@ class BeatganGenerator(BeatganPreTrainedModel):
         """Set `anomaly_threshold` and `score_statistics` of the config from beats that are known to be normal.
 
         The threshold of other people's beats does not give its rate of false alarms on a new patient; calibrate on
-        normal beats of the patient where these are at hand.
+        normal beats of the patient where these are available.
 
         Args:
             input_values: Normal beats `(beats, leads, samples)`, prepared by the feature extractor, or batches of them.
@@ -379,7 +379,7 @@ class BeatganForAnomalyDetection(BeatganGenerator):
             text += (
                 f" Threshold: {threshold:.4g}, the {statistics['quantile']:g} quantile of {statistics['count']:,} "
                 "normal beats of validation patients. On another patient it has another rate of false alarms: call "
-                "`model.calibrate` with normal beats of that patient where these are at hand."
+                "`model.calibrate` with normal beats of that patient where these are available."
             )
         return {"score": text}
 

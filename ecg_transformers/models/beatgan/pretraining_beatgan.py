@@ -37,7 +37,7 @@ class BeatganForPreTrainingOutput(ModelOutput):
         discriminator_loss: Cross-entropy of beats with 1 and of reconstructions with 0, added up.
         reconstruction_loss: Mean squared difference of beats and reconstructions.
         feature_matching_loss: That of the discriminator's features for them.
-        reinitialized: 1 if the discriminator will be initialized anew after this step, else 0.
+        reinitialized: 1 if the discriminator will be reinitialized after this step, else 0.
         reconstruction: `(batch, leads, samples)`.
         hidden_states: Of the encoder, as in `EcgModelOutput`, if asked for.
         attentions: None: there is no attention.
@@ -274,7 +274,7 @@ class BeatganForPreTraining(BeatganGenerator):
     # ---- re-initialization of the discriminator ---------------------------------------------------------------------
 
     def after_step(self, progress: Progress) -> None:
-        """Initialize the discriminator anew if it won: its loss in this step was below `reinitialize_below`.
+        """Reinitialize the discriminator if it won: its loss in this step was below `reinitialize_below`.
 
         As published, its running statistics and the moments of the optimizer stay.
 

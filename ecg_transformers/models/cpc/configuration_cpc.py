@@ -25,10 +25,10 @@ class CpcConfig(EcgConfig):
 
     Args:
         encoder_sizes (`list[int]`, default `[512, 512, 512, 512]`, published): Channels of the encoder's layers.
-        encoder_kernel_sizes (`list[int]`, default `[1, 1, 1, 1]`, published): Their kernels in samples; 1 maps each
-            sample for itself.
-        encoder_strides (`list[int]`, default `[1, 1, 1, 1]`, published): Their strides; the product is the number of
-            samples per token.
+        encoder_kernel_sizes (`list[int]`, default `[1, 1, 1, 1]`, published): Kernel sizes of the convolutions in
+            samples; 1 maps each sample for itself.
+        encoder_strides (`list[int]`, default `[1, 1, 1, 1]`, published): Strides of the convolutions; their product
+            is the number of samples per token.
         encoder_batch_norm (`bool`, default `True`, published): BatchNorm after each convolution, which then has no
             bias.
         context (`str`, default `"lstm"`, published): Recurrent layers over the latents: `"lstm"` or `"gru"`.

@@ -38,7 +38,7 @@ class CpcFeatureExtractor(EcgFeatureExtractor):
         sampling_rate: Sampling rate in Hz. Default: 100.
         window_size: Window in samples. Default: 1000; the published downstream tasks use 250.
         window_stride: Stride between windows in samples. Default: half a window.
-        normalization: Normalization. Default: `"constants"`.
+        normalization: Scaling of the signal. Default: `"constants"`.
         normalization_mean: Mean of each lead in mV. Default: that of PTB-XL.
         normalization_std: Standard deviation of each lead in mV. Default: that of PTB-XL.
         return_attention_mask: Return an attention mask. Default: no.

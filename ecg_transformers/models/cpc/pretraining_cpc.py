@@ -1,4 +1,4 @@
-"""CPC pretraining: from the states up to a moment, tell the latent some steps ahead from other latents.
+"""CPC pretraining: from the states up to a moment, identify the latent some steps ahead among other latents.
 
 Source: van den Oord et al. 2018 (arXiv 1807.03748), on electrocardiograms as in Mehari & Strodthoff 2022 (arXiv
 2103.12676) and their public code ecg-selfsupervised. See `docs/systems/cpc.md`.

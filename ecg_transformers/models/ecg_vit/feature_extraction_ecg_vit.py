@@ -21,7 +21,7 @@ class EcgVitFeatureExtractor(EcgFeatureExtractor):
         sampling_rate: Sampling rate in Hz. Default: 360.
         window_size: Window in samples. Default: 3600.
         patch_size: Patch in samples. Default: 25 (hyper-parameter table of MAE-MoCo).
-        normalization: Normalization. Default: `"record_lead"`.
+        normalization: Scaling of the signal. Default: `"record_lead"`.
         allow_short: Pad recordings shorter than a window. Default: yes.
         **kwargs: Further fields of `EcgFeatureExtractor`.
 

@@ -60,7 +60,7 @@ class EcgWav2vec2Config(EcgConfig):
         attention_probs_dropout_prob (`float`, default 0.1, published): Dropout of attention weights.
         activation_dropout_prob (`float`, default 0, published; 0.1 in fine-tuning): Dropout within the MLP.
         num_conv_pos_embeddings (`int`, default 128, published): Frames of the position convolution.
-        num_conv_pos_embedding_groups (`int`, default 16, published): Its groups.
+        num_conv_pos_embedding_groups (`int`, default 16, published): Groups of the position convolution.
         zero_padding_before_pos_conv (`bool`, default `False`, published since 2025): Whether padded frames are set to 0
             before the position convolution (the state of 2022) or after it.
         initializer_range (`float`, default 0.02, published): Standard deviation of the transformer's linear layers.
@@ -79,8 +79,9 @@ class EcgWav2vec2Config(EcgConfig):
         codevector_size (`int`, default 256, published): Width of a quantized frame, all groups together.
         projection_size (`int`, default 256, published): Width in which contexts and targets are compared.
         gumbel_temperature_start (`float`, default 2.0, published): Temperature of the Gumbel softmax at the first step.
-        gumbel_temperature_end (`float`, default 0.5, published): Its lowest value.
-        gumbel_temperature_decay (`float`, default 0.999995, published): Its factor per optimizer step.
+        gumbel_temperature_end (`float`, default 0.5, published): Lowest temperature.
+        gumbel_temperature_decay (`float`, default 0.999995, published): Factor on the temperature
+            per optimizer step.
         temperature (`float`, default 0.1, published): Temperature of the local contrast.
         num_negatives (`int`, default 100, published): Negatives of a masked frame.
         cmsc_temperature (`float`, default 0.1, published): Temperature of CMSC.

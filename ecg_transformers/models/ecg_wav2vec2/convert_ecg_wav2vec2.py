@@ -223,7 +223,7 @@ def _model(
     *,
     whole: bool,
 ) -> tuple[EcgPreTrainedModel, tuple[tuple[str, str], ...]]:
-    """Our model for these tensors, and the names of its parts besides the encoder."""
+    """Our model for these tensors, and the names of its parts other than the encoder."""
     if whole:
         return EcgWav2vec2ForPreTraining(EcgWav2vec2Config(**fields, **_quantizer_fields(state))), _PRETRAINING
     if state.has("kernel"):

@@ -19,7 +19,7 @@ class EcgWav2vec2FeatureExtractor(EcgFeatureExtractor):
         lead_names: Lead names in order. Default: the twelve standard leads.
         sampling_rate: Sampling rate in Hz. Default: 500.
         window_size: Window in samples. Default: 2500.
-        normalization: Normalization. Default: `"none"`.
+        normalization: Scaling of the signal. Default: `"none"`.
         missing_leads: How missing leads are handled. Default: `"mask"`.
         allow_short: Pad recordings shorter than a window. Default: yes.
         **kwargs: Further fields of `EcgFeatureExtractor`.

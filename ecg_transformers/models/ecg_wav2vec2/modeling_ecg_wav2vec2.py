@@ -444,7 +444,7 @@ class EcgIdentificationOutput(ModelOutput):
 
 
 class EcgWav2vec2ForPatientIdentification(EcgWav2vec2HeadModel):
-    """Wav2Vec 2.0 whose pooled frames tell patients apart: ArcFace on the patients of the training records.
+    """Wav2Vec 2.0 whose pooled frames identify patients: ArcFace on the patients of the training records.
 
     New patients are compared by the cosine of their `embeddings` (Oh et al. 2022, section 4.2). Frames that see padding
     are not pooled; the published code pools them. The convolutions are not trained if `config.freeze_stem` is set

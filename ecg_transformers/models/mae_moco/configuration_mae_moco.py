@@ -95,7 +95,8 @@ class MaeMocoConfig(SelectionConfig, MaskedAutoencoderConfig):
         projector_bias (`bool`, default `False`, ours, as MoCo v3): Biases of the projection head.
         projector_last_relu (`bool`, default `False`, ours): ReLU after the last layer of the projection head; `True`
             follows the text of the paper literally and makes all outputs non-negative.
-        projector_last_norm_affine (`bool`, default `False`, ours): Scale and shift of its last BatchNorm.
+        projector_last_norm_affine (`bool`, default `False`, ours): Scale and shift of the last BatchNorm
+            of the projection head.
         momentum (`float`, default 0.99, paper): EMA rate of the momentum encoder.
         temperature (`float`, default 0.2, paper): Temperature of the contrastive loss.
         queue_size (`int`, default 65536, paper): Number of keys in the queue. With 0 the keys of the other records of

@@ -1,4 +1,4 @@
-"""SI-BeatGAN pretraining: BeatGAN with a finished BeatGAN as teacher; V2 contrasts two warps of each beat besides.
+"""SI-BeatGAN pretraining: BeatGAN with a finished BeatGAN as teacher; V2 also contrasts two warps of each beat.
 
 All of it is ours, on ideas of two student projects ("Self-Improving BeatGAN via Knowledge Distillation", 2021, and
 "... and SimCLR", Hwang & Park 2022), whose code trains a plain BeatGAN. See `docs/systems/si_beatgan.md`.

@@ -32,8 +32,8 @@ class RecordViewsConfig(EcgBackboneConfig):
     ecg-selfsupervised (Mehari & Strodthoff 2022).
 
     Args:
-        backbone_config (`dict` or config, *optional*): The encoder. Default: the published xresnet1d50, whose first
-            convolution has a bias and PyTorch's initialization.
+        backbone_config (`dict` or config, *optional*): Configuration of the backbone. Default: the published
+            xresnet1d50, whose first convolution has a bias and PyTorch's initialization.
         projector_hidden_size (`int`, default 512, published): Hidden width of the projection head.
         projection_size (`int`, default 16, published): Output width of the projection head.
         views (`str` or `list[str]`, default `"rrc_to"`, published): What is done to each view: a name of

@@ -18,7 +18,7 @@ class SimclrFeatureExtractor(Xresnet1dFeatureExtractor):
         lead_names: Lead names in order. Default: the twelve standard leads.
         sampling_rate: Sampling rate in Hz. Default: 100.
         window_size: Window in samples. Default: 250.
-        normalization: Normalization. Default: `"none"`, raw millivolts.
+        normalization: Scaling of the signal. Default: `"none"`, raw millivolts.
         **kwargs: Further fields of `Xresnet1dFeatureExtractor`.
     """
 

@@ -14,7 +14,7 @@ __all__ = ["convert_swav"]
 
 
 def convert_swav(path: str | Path, *, lead_names: Sequence[str] | None = None) -> Converted:
-    """Convert a checkpoint of the official SwAV; the queue, which no checkpoint holds, starts anew.
+    """Convert a checkpoint of the official SwAV; the queue, which no checkpoint holds, is reinitialized.
 
     Args:
         path: The Lightning checkpoint.

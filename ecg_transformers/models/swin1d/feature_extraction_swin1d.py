@@ -20,7 +20,7 @@ class Swin1dFeatureExtractor(EcgFeatureExtractor):
         sampling_rate: Sampling rate in Hz. Default: 256.
         window_size: Window in samples, a multiple of 320 with the default stages. Default: 2560.
         patch_size: Patch in samples. Default: 4 (Swin-T).
-        normalization: Normalization. Default: `"record_lead"`.
+        normalization: Scaling of the signal. Default: `"record_lead"`.
         return_attention_mask: Return an attention mask. Default: no.
         **kwargs: Further fields of `EcgFeatureExtractor`.
 

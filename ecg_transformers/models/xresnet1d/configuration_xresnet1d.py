@@ -31,7 +31,7 @@ class Xresnet1dConfig(EcgConfig):
 
     Args:
         stem_sizes (`list[int]`, default `[32, 32, 64]`): Channels of the convolutions of the stem.
-        stem_kernel_size (`int`, default 5): Their kernel in samples, odd; the first has stride 2.
+        stem_kernel_size (`int`, default 5): Kernel of the stem in samples, odd; the first has stride 2.
         block (`str`, default `"bottleneck"`): `"basic"` (two convolutions) or `"bottleneck"` (1x1, kernel, 1x1 with
             four times the width).
         depths (`list[int]`, default `[3, 4, 6, 3]`): Number of blocks of each stage; `Xresnet1dConfig.of_depth(101)`

@@ -28,7 +28,7 @@ __all__ = [
     "take_head",
 ]
 
-# Packages whose objects the official files hold besides the tensors.
+# Packages whose objects the official files hold in addition to the tensors.
 KNOWN_PACKAGES = ("pytorch_lightning.", "clinical_ts.", "argparse.Namespace", "numpy.")
 # Our lead j is the official lead OFFICIAL_PLACES[j].
 OFFICIAL_PLACES = (0, 1, 8, 9, 10, 11, 2, 3, 4, 5, 6, 7)
@@ -142,7 +142,7 @@ def _take_stage(state: OfficialState, official: str, ours: str, tensors: dict[st
                         state.drop_equal(copy, value)
                 tensors |= own
             layer += 1
-        # The convolution of the shortcut stands behind the average pool where there is one.
+        # The convolution of the shortcut follows the average pool where there is one.
         for place in (0, 1):
             if state.has(f"{source}idpath.{place}.0.weight"):
                 tensors |= state.take_module(f"{source}idpath.{place}.0.", f"{target}shortcut.conv.")

@@ -24,8 +24,9 @@ class Xresnet1dFeatureExtractor(EcgFeatureExtractor):
         sampling_rate: Sampling rate in Hz. Default: 100.
         window_size: Window in samples. Default: 250.
         window_stride: Stride between windows in samples. Default: half a window, i.e. seven windows in 10 s.
-        normalization: Normalization. Default: `"constants"`, with the mean (-0.00077717 mV) and standard deviation
-            (0.23895642 mV) of PTB-XL for every lead. The encoders of ecg-selfsupervised take raw millivolts (`"none"`).
+        normalization: Scaling of the signal. Default: `"constants"`, with the mean (-0.00077717 mV) and standard
+            deviation (0.23895642 mV) of PTB-XL for every lead. The encoders of ecg-selfsupervised take raw millivolts
+            (`"none"`).
         normalization_mean: Mean of each lead in mV. Default: that of the benchmark.
         normalization_std: Standard deviation of each lead in mV. Default: that of the benchmark.
         return_attention_mask: Return an attention mask. Default: no.

@@ -1,4 +1,4 @@
-"""What a card says of a detector of abnormal beats: its table, what it adds to RR and median beat, its false alarms."""
+"""Card of a detector of abnormal beats: its table, what it adds to RR and median beat, its false alarms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,13 +17,13 @@ SPLIT_TITLES = {
     "patients": "folds of patients",
     "published": "random beats of patients who are in training, too",
 }
-# Metrics besides the one that judges.
+# Metrics in addition to the main one.
 _COLUMNS = ("auroc", "average_precision", "auroc_S", "auroc_V", "auroc_F", "f1")
 _KINDS = {"S": "supraventricular", "V": "ventricular", "F": "fusion"}
 
 
 def split_title(name: str) -> str:
-    """A split in words.
+    """Description of a split.
 
     Args:
         name: Name of the split.

@@ -373,7 +373,7 @@ def test_inside_the_package_imports_are_relative():
 
 # As Transformers spells.
 BRITISH = re.compile(
-    r"(?:normal|initial|standard|regular|optim|summar|organ|recogn|character|synchron|general|visual|final)is(?:e|ing|ation)"
+    r"(?:normal|initial|standard|regular|optim|summar|organ|recogn|character|synchron|general|visual|final|penal)is(?:e|ing|ation)"
     r"|colour|behaviour|neighbour|artefact|favour|labelled|modelled|\bcentre|\bgrey\b",
     re.IGNORECASE,
 )

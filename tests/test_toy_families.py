@@ -1,7 +1,7 @@
 """Families of the tests from end to end: they pretrain, resume bit for bit, publish, and open by remote code alone.
 
 A SimCLR over two backbones, and a family with encoder and pretraining but no classifier, which lives outside the
-package.
+package, alone and as an adversarial pair.
 """
 
 import json
@@ -27,6 +27,7 @@ FAMILIES = {
     "simclr over mae_moco": ("toy_simclr", {"backbone_config": BACKBONES["mae_moco"], "hidden_dropout_prob": 0.1}),
     "simclr over xresnet1d": ("toy_simclr", {"backbone_config": BACKBONES["xresnet1d"]}),
     "autoencoder": ("toy_autoencoder", {}),
+    "autoencoder against a discriminator": ("toy_autoencoder", {"adversarial_weight": 0.5}),
 }
 
 
@@ -43,8 +44,9 @@ def make_trainer(name, corpus, folder):
     config = row.config(**fields)
     extractor = row.feature_extractor(**CONTRACT, patch_size=getattr(config, "patch_size", None))
     torch.manual_seed(0)
+    clip = 0.0 if fields.get("adversarial_weight") else 1.0
     arguments = EcgTrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=8, learning_rate=1e-3, max_grad_norm=1.0, logging_steps=1,
+        output_dir=str(folder), per_device_train_batch_size=8, learning_rate=1e-3, max_grad_norm=clip, logging_steps=1,
         save_strategy="steps", save_steps=3, seed=42, use_cpu=True, disable_tqdm=True, report_to="none", max_steps=6,
     )  # fmt: skip
     return row.trainer_class(
@@ -62,6 +64,7 @@ def test_it_pretrains_resumes_bit_for_bit_and_its_encoder_is_published(name, cor
     straight.train()
     changed = [key for key, value in straight.model.state_dict().items() if not torch.equal(value, before[key])]
     assert any(key.startswith(straight.model.base_model_prefix) for key in changed)
+    assert any("discriminator" in key for key in changed) == ("discriminator" in name)
     losses = [entry["loss"] for entry in straight.state.log_history if "loss" in entry]
     assert len(losses) == 6
 

@@ -176,7 +176,7 @@ def _label_curvature(targets: np.ndarray, problem_type: str, num_labels: int, ba
 
 @dataclass(frozen=True)
 class _Objective:
-    """The penalised loss as a function of weight `(labels, features)` and bias.
+    """The penalized loss as a function of weight `(labels, features)` and bias.
 
     Args:
         features: `(windows, features)`, decorrelated.

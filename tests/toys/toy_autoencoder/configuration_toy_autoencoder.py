@@ -12,6 +12,7 @@ class ToyAutoencoderConfig(EcgConfig):
     Args:
         num_hidden_layers: Number of layers.
         noise: Standard deviation of the noise that is removed.
+        adversarial_weight: Weight of a discriminator's verdict on what was rebuilt; 0: none, and no discriminator.
     """
 
     model_type = "toy_autoencoder"
@@ -21,3 +22,4 @@ class ToyAutoencoderConfig(EcgConfig):
     hidden_size: int = 8
     num_hidden_layers: int = 2
     noise: float | int = 0.5
+    adversarial_weight: float | int = 0

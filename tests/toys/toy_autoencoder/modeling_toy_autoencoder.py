@@ -19,7 +19,9 @@ class ToyAutoencoderPreTrainedModel(EcgPreTrainedModel):
     base_model_prefix = "toy_autoencoder"
     takes_any_window = True
     supports_gradient_checkpointing = False
-    _keys_to_ignore_on_load_unexpected = [*EcgPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^decoder\."]
+    _keys_to_ignore_on_load_unexpected = [
+        *EcgPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^decoder\.", r"^discriminator\.",
+    ]  # fmt: skip
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..errors import SignalError
+
 __all__ = ["ProjectionHead", "classification_layers"]
 
 
@@ -80,7 +82,16 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Project `(batch, sizes[0])` to `(batch, sizes[-1])`."""
+        """Project `(batch, sizes[0])` to `(batch, sizes[-1])`.
+
+        Raises:
+            SignalError: A batch of one record in training.
+        """
+        if self.training and len(hidden) == 1:
+            raise SignalError(
+                "the batch has one record, of which BatchNorm has no statistics. Set per_device_train_batch_size to at "
+                "least 2."
+            )
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden)
             if number + 1 < len(self.layers) or self.last_relu:

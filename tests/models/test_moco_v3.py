@@ -9,7 +9,7 @@ from transformers import AutoModel
 
 from ecg_transformers import EcgVitModel, MocoV3Config, MocoV3ForPreTraining, MocoV3ForSequenceClassification
 from ecg_transformers.augmentations.row_generator import RowGenerator
-from ecg_transformers.errors import CheckpointError
+from ecg_transformers.errors import CheckpointError, SignalError
 from ecg_transformers.objectives.progress import Progress
 
 from ..conftest import count
@@ -176,6 +176,8 @@ def test_a_last_batch_of_one_is_evaluated():
     output = model(x, **with_draws(model, x))
     assert output.loss == 0
     assert output.num_positives == 0
+    with pytest.raises(SignalError, match="one record, of which BatchNorm has no statistics"):
+        model.train()(x, **with_draws(model, x))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -17,14 +18,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # `caplog` listens at Python's root logger.
 logging.enable_propagation()
 
-# What is imported and collected stays: the garbage collector need not look at half a million objects again and again.
-gc.disable()
 
-
-def pytest_collection_finish() -> None:
-    """Collect the garbage of the tests alone."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays: the garbage collector need not look at it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # Where the longest tests are; the last ones keep one worker busy while the other has nothing left.

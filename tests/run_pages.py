@@ -3,6 +3,7 @@
 A `python` block runs in the namespace of its page; a line of a `sh` block calls the main function of its command.
 """
 
+import gc
 import re
 import runpy
 import shlex
@@ -44,6 +45,7 @@ def run_page(page: str) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for language, block in BLOCK.findall(Path(page).read_text(encoding="utf-8")):
         started = time.monotonic()
+        gc.freeze()  # each training ends with a full collection, which need not look at what is imported
         print(f"== {page}: {block.splitlines()[0]}", flush=True)
         if language == "python":
             exec(compile(block, page, "exec"), namespace)

@@ -155,13 +155,10 @@ def test_every_python_block_imports_what_it_uses(page):
 def test_accelerate_says_nothing_of_its_own_where_the_readme_is_followed():
     settings = dict(re.findall(r"^export (\w+)=(\S+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
-    finished = subprocess.run(
-        [Path(sys.executable).with_name("accelerate"), "launch", REPOSITORY / "training" / "pretrain.py", "--help"],
+    accelerate = Path(sys.executable).with_name("accelerate")
+    finished = fresh.run(
+        [sys.executable, accelerate, "launch", REPOSITORY / "training" / "pretrain.py", "--help"],
         env={**environment, "HF_HOME": "/nowhere", **settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
     assert "accelerate launch training/pretrain.py CONFIG.yaml" in finished.stdout
     assert "defaults" not in finished.stderr

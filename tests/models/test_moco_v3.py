@@ -213,9 +213,9 @@ def test_classes_are_learned_and_the_chosen_keys_are_of_the_same_class(sampling)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     x, kind = class_records()
     losses = []
-    for step in range(100):
+    for step in range(80):
         chosen = torch.randperm(64, generator=torch.Generator().manual_seed(step))[:32]
-        model.before_step(Progress(step, 100, 0.0))
+        model.before_step(Progress(step, 80, 0.0))
         output = model(x[chosen], **with_draws(model, x[chosen], seed=step))
         optimizer.zero_grad()
         output.loss.backward()

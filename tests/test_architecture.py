@@ -420,6 +420,22 @@ def test_functions_fit_on_a_screen():
     assert not wrong, "\n".join(wrong)
 
 
+# Fixtures that record, and where a test finds what they recorded.
+RECORDED = {
+    "caplog": {"messages", "records", "record_tuples", "text"},
+    "capsys": {"readouterr"},
+    "capfd": {"readouterr"},
+}
+
+
+def _reads(node: ast.AST, fixture: str) -> bool:
+    """Whether an expression looks at what a fixture recorded, or gives the fixture to a function."""
+    if isinstance(node, ast.Call):
+        return any(isinstance(one, ast.Name) and one.id == fixture for one in node.args)
+    of_fixture = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == fixture
+    return of_fixture and node.attr in RECORDED[fixture]
+
+
 def test_fixtures_that_record_are_read():
     """A test that takes `caplog` or `capsys` and never looks at it proves nothing about messages."""
     wrong = [
@@ -428,8 +444,7 @@ def test_fixtures_that_record_are_read():
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
         for argument in node.args.args
-        if argument.arg in ("caplog", "capsys", "capfd")
-        and not any(isinstance(one, ast.Name) and one.id == argument.arg for one in ast.walk(node))
+        if argument.arg in RECORDED and not any(_reads(one, argument.arg) for one in ast.walk(node))
     ]
     assert not wrong, "\n".join(wrong)
 

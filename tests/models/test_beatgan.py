@@ -272,7 +272,8 @@ def test_the_official_generator_is_converted(tmp_path):
     loaded = BeatganForAnomalyDetection.from_pretrained(tmp_path / "ours")
     x = torch.rand(3, 2, 320)
     with torch.no_grad():
-        assert torch.equal(loaded(x).score, model(x).score)
+        # Another place in memory: the same network to rounding, not to the bit.
+        torch.testing.assert_close(loaded(x).score, model(x).score)
     assert json.loads((tmp_path / "ours" / "preprocessor_config.json").read_text())["lead_names"] == ["MLII", "V1"]
     del official["decoder.main.6.weight"]
     torch.save(official, tmp_path / "damaged_G.pkl")

@@ -186,6 +186,7 @@ class BeatStream:
         features = make_batch(
             [prepared],
             contract,
+            record_index=np.zeros(len(prepared.windows), np.int64),
             kept=None,
             random_lead_mask=None,
             generator=None,

@@ -24,7 +24,7 @@ def to_millivolts(
     # float32 where its result is the correctly rounded one, which is faster; otherwise float64.
     exact = digital.dtype == np.int16 and int(np.abs(baselines).max()) < MAX_EXACT_BASELINE
     exact = exact and bool((gains.astype(np.float32) == gains).all())
-    kind = np.float32 if exact else np.float64
+    kind: type[np.floating] = np.float32 if exact else np.float64
     values = digital.astype(kind)
     if baselines.any():
         values -= np.asarray(baselines, kind)[:, np.newaxis]

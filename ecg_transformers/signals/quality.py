@@ -122,8 +122,7 @@ def typical_swings(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
 def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
     """Whether no sample is missing and the swings are certainly usual; quick.
 
-    No other check of gaps or of the amplitude finds anything then (unless some leads are constant between few spikes,
-    and the others large).
+    No other check of gaps or of the amplitude finds anything then.
 
     Args:
         signal: `(leads, samples)` in mV.
@@ -141,7 +140,13 @@ def usual_amplitude(signal: np.ndarray, sampling_rate: float) -> bool:
         return False
     piece = min(max(round(_SWING_SECONDS * sampling_rate), 1), signal.shape[1])
     count = signal.shape[1] // piece
-    pieces = signal[lead, : count * piece].reshape(count, piece)
+    end = count * piece
+    if ranges[-1] > HIGH_MIDDLE_SWING:
+        # A lead that is constant between few spikes does not count, and the middle one of the others may be large.
+        moves = signal[:, :end:piece] != signal[:, piece // 2 : end : piece]
+        if 2 * int(moves.sum(axis=1).min()) <= count:
+            return False
+    pieces = signal[lead, :end].reshape(count, piece)
     swings = (np.maximum.reduce(pieces, axis=1) - np.minimum.reduce(pieces, axis=1)).tolist()
     # The median is not smaller than what more than half of them reach.
     return 2 * sum(swing >= LOW_LARGEST_SWING for swing in swings) > count

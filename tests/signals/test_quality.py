@@ -9,6 +9,7 @@ from ecg_transformers.signals.leads import STANDARD_LEADS
 from ecg_transformers.signals.quality import (
     LeadGaps,
     amplitude_fault,
+    amplitude_note,
     fill_gaps,
     find_gaps,
     flat_leads,
@@ -191,3 +192,14 @@ def test_a_signal_with_a_missing_sample_is_not_certainly_usual(value, lead, samp
     assert usual_amplitude(signal, 100)
     signal[lead, sample] = value
     assert not usual_amplitude(signal, 100)
+
+
+def test_large_leads_among_leads_that_are_constant_between_spikes_are_not_usual():
+    signal = np.sin(np.arange(1000) / 15) * np.full((12, 1), 4.0)
+    signal[:7] = 0.0
+    signal[:7, 500] = 0.1
+    assert amplitude_note(signal, 100).startswith("implausible amplitude: half of the leads swing by 8.0 mV")
+    assert not usual_amplitude(signal, 100)
+    signal[:7] = signal[7:8] / 8
+    assert amplitude_note(signal, 100) is None
+    assert usual_amplitude(signal, 100)

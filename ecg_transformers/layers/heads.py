@@ -90,7 +90,7 @@ class ProjectionHead(nn.Module):
         if self.training and len(hidden) == 1:
             raise SignalError(
                 "the batch has one record, of which BatchNorm has no statistics. Set per_device_train_batch_size to at "
-                "least 2."
+                "least 2, or dataloader_drop_last=True where only the last batch is that small."
             )
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden)

@@ -68,8 +68,11 @@ class RowGenerator:
         bits = self._bits(pairs)
         # Half a unit keeps the logarithm finite; the largest number is 6.8.
         radius = _shift_right(bits, 32).float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-        angle = (bits & 0xFFFFFFFF).float().mul_(2 * math.pi * 2.0**-32)
-        numbers = torch.stack([angle.cos(), angle.sin()], dim=1).mul_(radius[:, None])  # (rows, 2, pairs)
+        angle = bits.bitwise_and_(0xFFFFFFFF).float().mul_(2 * math.pi * 2.0**-32)
+        numbers = torch.empty(self.rows, 2, pairs, device=self.device)
+        torch.cos(angle, out=numbers[:, 0])
+        torch.sin(angle, out=numbers[:, 1])
+        numbers.mul_(radius[:, None])
         return numbers.view(self.rows, -1)[:, :count].reshape(self.rows, *shape)
 
     def gumbel(self, *shape: int) -> torch.Tensor:
@@ -95,7 +98,7 @@ def _signed(number: int) -> int:
 
 def _shift_right(bits: torch.Tensor, places: int) -> torch.Tensor:
     """Shift without copies of the sign bit."""
-    return (bits >> places) & (2 ** (64 - places) - 1)
+    return (bits >> places).bitwise_and_(2 ** (64 - places) - 1)
 
 
 def _mix(state: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ def resized_crop(
     shape = signal.shape
     low = signal.gather(-1, left[:, None, :].expand(shape))
     high = signal.gather(-1, right[:, None, :].expand(shape))
-    crop = low + weight * (high - low)
+    crop = high.sub_(low).mul_(weight).add_(low)
     return crop if valid is None else crop.masked_fill((time >= full[:, None])[:, None, :], 0)
 
 
@@ -100,15 +100,19 @@ def partial_noise(
     return torch.addcmul(signal, noise.to(signal.dtype), window, value=amplitude)
 
 
-def drop_samples(signal: torch.Tensor, uniform: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+def drop_samples(
+    signal: torch.Tensor, uniform: torch.Tensor, count: torch.Tensor, max_count: int | None = None
+) -> torch.Tensor:
     """Set the `count` samples with the smallest values of `uniform` to 0, in all leads.
 
     Args:
         signal: `(batch, leads, samples)`.
         uniform: One draw per sample `(batch, samples)`.
         count: Number of samples to drop `(batch,)`.
+        max_count: No count is larger; only so many samples are sorted. Default: all samples.
     """
-    ordered = uniform.sort(dim=1).values
+    samples = uniform.shape[1]
+    ordered = uniform.topk(samples if max_count is None else min(max_count + 1, samples), dim=1, largest=False).values
     # Everything below the count-th smallest value; ties are negligible.
-    limit = ordered.gather(1, count[:, None].clamp_max(uniform.shape[1] - 1))
+    limit = ordered.gather(1, count[:, None].clamp_max(samples - 1))
     return signal.masked_fill((uniform < limit)[:, None, :], 0)

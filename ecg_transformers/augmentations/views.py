@@ -90,8 +90,9 @@ class MaeMocoViews:
             width, start = self._span(draws["noise_window"], self.noise_ratio, samples)
             width = torch.where(noise, width, 0)
             signal = partial_noise(signal, width, start, draws["noise"], self.noise_amplitude)
-            count = (draws["drop_count"] * int(self.drop_ratio * signal.shape[-1])).long()
-            signal = drop_samples(signal, draws["drop"], torch.where(drop, count, 0))
+            most = int(self.drop_ratio * signal.shape[-1])
+            count = (draws["drop_count"] * most).long()
+            signal = drop_samples(signal, draws["drop"], torch.where(drop, count, 0), most)
         return signal if attention_mask is None else signal * attention_mask[:, None, :].to(signal.dtype)
 
     def draw_pair(self, generator: RowGenerator, num_leads: int, num_samples: int) -> dict[str, torch.Tensor]:

@@ -43,7 +43,7 @@ def scale_to_millivolts(stored: torch.Tensor, gain: torch.Tensor, baseline: torc
         gain: Stored units per mV, `(leads,)` or `(batch, leads)`.
         baseline: Stored value of 0 mV, in the shape of `gain`.
     """
-    return (stored.to(torch.float32) - baseline.unsqueeze(-1)) / gain.unsqueeze(-1)
+    return (stored.to(torch.float32) - baseline.unsqueeze(-1)).div_(gain.unsqueeze(-1))
 
 
 def cut_stored_windows(
@@ -177,6 +177,8 @@ def normalize_windows(
     elif normalization != "none":
         mean_here, deviation, centered = statistics or lead_statistics(values, attention_mask)
         flat = is_flat(mean_here, deviation, epsilon) if any_flat else None
+        if flat is not None and flat.device.type == "cpu" and not flat.any():
+            flat = None  # one pass less; an accelerator would have to wait for the answer
         if normalization == "record":
             center, deviation = _over_leads(mean_here, deviation, lead_mask)
             centered = values - center

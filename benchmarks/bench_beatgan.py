@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from ecg_transformers import BeatganConfig, BeatganForAnomalyDetection, BeatganForPreTraining
+from ecg_transformers.commands.memory import keep_freed_memory
 from ecg_transformers.objectives.progress import Progress
 from ecg_transformers.trainer import EcgTrainingArguments, PretrainingTrainer
 from ecg_transformers.trainer.data import identity_collator
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--base_channels", type=int, default=32)
     parser.add_argument("--bf16", action="store_true", help="our step and the Trainer in bfloat16")
     options = parser.parse_args()
+    keep_freed_memory()  # as in every script of training/
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     x = torch.rand(BATCH, 1, 320) * 2 - 1

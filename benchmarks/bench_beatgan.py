@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--base_channels", type=int, default=32)
     parser.add_argument("--bf16", action="store_true", help="our step and the Trainer in bfloat16")
     options = parser.parse_args()
-    keep_freed_memory()  # as in every script of training/
+    keep_freed_memory()  # as in the scripts that train
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     x = torch.rand(BATCH, 1, 320) * 2 - 1

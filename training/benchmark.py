@@ -15,6 +15,7 @@ the normal beats of every split with every seed and scored on its test beats; `c
 from ecg_transformers.commands.benchmark_options import BeatBenchmarkArguments, BenchmarkArguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
+from ecg_transformers.commands.memory import keep_freed_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,6 +74,7 @@ def option_names() -> set[str]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_script(
         main,
         "benchmark.py",

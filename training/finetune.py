@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ecg_transformers.commands.downstream import FineTuneArguments, read_arguments
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
+from ecg_transformers.commands.memory import keep_freed_memory
 from ecg_transformers.commands.options import option_types
 from ecg_transformers.evaluation.settings import TRAINING_DEFAULTS
 
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_script(
         main,
         "finetune.py",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ecg_transformers.commands.entry import arguments_of, run_script
 from ecg_transformers.commands.help import command_help, wants_help
+from ecg_transformers.commands.memory import keep_freed_memory
 from ecg_transformers.commands.pretraining_options import PretrainingArguments
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def option_names() -> set[str]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_script(
         main,
         "pretrain.py",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..errors import ArgumentsError, EcgError, without_advice
 from ..extensions import import_extension
-from .memory import keep_freed_memory
 
 __all__ = ["IMPORT_HELP", "USER_ERRORS", "arguments_of", "run_script", "script_text"]
 
@@ -57,7 +56,6 @@ def run_script(
             them once there is a message.
         errors: Errors that are one line.
     """
-    keep_freed_memory()
     try:
         result = main()
         sys.stdout.flush()

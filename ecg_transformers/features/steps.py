@@ -177,8 +177,10 @@ def normalize_windows(
     elif normalization != "none":
         mean_here, deviation, centered = statistics or lead_statistics(values, attention_mask)
         flat = is_flat(mean_here, deviation, epsilon) if any_flat else None
-        if flat is not None and flat.device.type == "cpu" and not flat.any():
-            flat = None  # one pass less; an accelerator would have to wait for the answer
+        # One pass less. An accelerator would have to wait for the answer, a graph would keep it.
+        eager = not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        if flat is not None and flat.device.type == "cpu" and eager and not flat.any():
+            flat = None
         if normalization == "record":
             center, deviation = _over_leads(mean_here, deviation, lead_mask)
             centered = values - center

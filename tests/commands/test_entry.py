@@ -1,6 +1,5 @@
 """How a script ends: one line for an error, how to continue after an interruption, exit codes."""
 
-import platform
 import subprocess
 import sys
 
@@ -56,17 +55,3 @@ def test_a_reader_that_stops_reading_ends_the_script_quietly():
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc has no such setting")
-def test_a_script_keeps_the_memory_that_its_steps_free():
-    step = "[numpy.ones(2**20) for _ in range(20)]"  # 160 MB, 40,960 pages
-    faults = "resource.getrusage(resource.RUSAGE_SELF).ru_minflt"
-    count = f"{step}; before = {faults}; {step}; {step}; print({faults} - before)"
-
-    def pages(code):
-        code = f"import numpy, resource; from ecg_transformers.commands.entry import run_script; {code}"
-        return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-
-    assert pages(count) > 20_000
-    assert pages(f"run_script(lambda: exec({count!r}), 'train.py', interrupted='')") < 1_000

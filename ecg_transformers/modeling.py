@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
@@ -151,7 +152,7 @@ class EcgPreTrainedModel(PreTrainedModel):
         elif isinstance(module, AttentionPooling):
             init.zeros_(module.query)
 
-    def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
         """As in Transformers; a layer that the architecture has no rule for is reset as in torch.
 
         Such layers come from heads outside the package. A tensor that their checkpoint lacks is uninitialized memory.
@@ -160,7 +161,8 @@ class EcgPreTrainedModel(PreTrainedModel):
             return
         new = [value for value in module.parameters(recurse=False) if not getattr(value, "_is_hf_initialized", False)]
         versions = [value._version for value in new]
-        super()._initialize_weights(module, *args, **kwargs)
+        # Transformers leaves out loaded layers of custom code, but the tensors of a parametrized layer are in a child.
+        super()._initialize_weights(module, is_custom_code and not parametrize.is_parametrized(module))
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if new and reset is not None and [value._version for value in new] == versions:
             reset()

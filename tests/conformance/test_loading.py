@@ -3,16 +3,23 @@
 Transformers builds a model without memory and fills it from the file; whatever the constructor computed is gone then.
 """
 
+from contextlib import contextmanager
+
 import pytest
 import torch
+import torch.utils.deterministic
 from safetensors.torch import load_file, save_file
 
 
-def junk(model) -> None:
-    """Leave odd numbers in the memory that the next allocations of the model's sizes will get."""
-    tensors = [*model.parameters(), *model.buffers()]
-    filled = [torch.full((tensor.numel(),), 1e30) for tensor in tensors for _ in range(3)]
-    del filled
+@contextmanager
+def odd_numbers_in_new_memory():
+    """NaN, or the largest integer, in every tensor that is allocated without values."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def tensors(model) -> dict[str, torch.Tensor]:
@@ -34,8 +41,8 @@ def test_every_tensor_and_buffer_comes_back_whatever_the_memory_held(tester, mod
     model = tester.trained(model_class)
     model.save_pretrained(tmp_path)
     for _ in range(2):
-        junk(model)
-        loaded, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+        with odd_numbers_in_new_memory():
+            loaded, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
         assert not info["missing_keys"]
         assert not info["unexpected_keys"]
         assert_same(tensors(loaded), tensors(model))
@@ -63,8 +70,8 @@ def test_tensors_missing_from_the_file_are_initialized_and_the_rest_is_kept(test
     kept = {name: value for number, (name, value) in enumerate(sorted(saved.items())) if number % 2 == half}
     save_file(kept, file, metadata={"format": "pt"})
     fresh = tensors(model_class(tester.get_config()))
-    junk(trained)
-    model, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+    with odd_numbers_in_new_memory():
+        model, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
     loaded = tensors(model)
     assert set(info["missing_keys"]) == saved.keys() - kept.keys()
     for name, value in loaded.items():
@@ -152,8 +159,8 @@ def test_a_new_head_on_a_loaded_encoder_starts_like_that_of_a_new_model(tester, 
     head = {"pooling": pooling, "head_hidden_sizes": [6], "head_batch_norm": True, "num_labels": 5}
     tester.trained(tester.architecture.encoder).save_pretrained(tmp_path)
     fresh = classifier(tester.get_config(**head))
-    junk(fresh)
-    loaded = tensors(classifier.from_pretrained(tmp_path, **head))
+    with odd_numbers_in_new_memory():
+        loaded = tensors(classifier.from_pretrained(tmp_path, **head))
     new = {name: value for name, value in tensors(fresh).items() if name.startswith(("classifier.", "pooling."))}
     assert any("running_var" in name for name in new)
     assert any("query" in name for name in new) == (pooling == "attention")

@@ -326,14 +326,15 @@ def plan_runs(
         except ArgumentsError as error:
             raise ArgumentsError(f"{where}: {error}") from error
     names = dict.fromkeys(run.system.name for run in runs)
+    listed = ", ".join(map(repr, names))
     for run in runs:
         if unknown := [name for name in run.system.against if name not in names]:
             raise ArgumentsError(
-                f"system {run.system.name}: against has {unknown[0]!r}; expected names of systems: {', '.join(names)}."
+                f"system {run.system.name}: against has {unknown[0]!r}; expected names of systems: {listed}."
             )
     if arguments.only is not None:
         if unknown := [name for name in arguments.only if name not in names]:
-            raise ArgumentsError(f"only has {unknown[0]!r}; expected names of systems: {', '.join(names)}.")
+            raise ArgumentsError(f"only has {unknown[0]!r}; expected names of systems: {listed}.")
         chosen = [run for run in runs if run.system.name in arguments.only]
         # Systems together need the runs that they are made of.
         chosen_systems = {one.system for run in chosen for one in (run, *run.members)}

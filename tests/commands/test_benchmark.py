@@ -393,7 +393,7 @@ def test_a_system_is_compared_with_those_that_it_names_too(plan, recipe, checkpo
     assert [line["all_further"].partition(":")[0] for line in lines] == ["", "", "part, linear probe"]
     entry = next(one for one in benchmark.entries() if (one["checkpoint"], one["seed"]) == ("whole", 1))
     assert [one["against"] for one in entry["differences"]] == ["tiny_net, from scratch", "part, linear probe"]
-    with pytest.raises(ArgumentsError, match="against has 'parts'; expected names of systems: tiny_net, part"):
+    with pytest.raises(ArgumentsError, match="against has 'parts'; expected names of systems: 'tiny_net', 'part"):
         plan({"systems": [str(recipe), probe | {"name": "part", "against": "parts"}]})
 
 

@@ -409,6 +409,13 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, line, message):
         read_label_table(table(tmp_path, "record,A,B\n" + "\n".join(lines) + "\n"))
 
 
+def test_a_binary_file_is_no_table(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(CorpusError, match=r"labels\.csv is not text: its first row has control characters; expected a CSV"):
+        read_label_table(path)
+
+
 def test_records_without_a_class_are_named(tmp_path):
     found = read_label_table(table(tmp_path, column(["A", "", "B", *[""] * 5])))
     assert found.describe().endswith("6 of them without a label (r1, r3, r4, r5, r6, ...)")

@@ -169,7 +169,7 @@ def test_named_systems_alone_run_and_are_compared(finished, folder, monkeypatch)
     assert [line.split()[1:4] for line in printed.splitlines()[1:3]] == [["probe,", "2", "linear"]] * 2
     assert " net " not in printed
     assert printed.endswith("exit 0")
-    with pytest.raises(ArgumentsError, match="only has 'prob'; expected names of systems: net, probe, 2"):
+    with pytest.raises(ArgumentsError, match="only has 'prob'; expected names of systems: 'net', 'probe, 2'"):
         main([*words, "--only", "prob"])
 
 

@@ -21,6 +21,7 @@ from .time_column import TIME_UNITS
 
 __all__ = [
     "COMMENT",
+    "CONTROLS",
     "INDEX_NAMES",
     "MAX_LEAD_ROWS",
     "SEPARATOR",
@@ -39,7 +40,7 @@ _NAME_UNIT = re.compile(
 )
 _CLOCK_UNIT = re.compile(r"(hh:)?mm:ss([.,]m+)?")
 # Control characters that do not occur in text.
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
+CONTROLS = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 # Before a comment; "#N/A" in the first column is a gap.
 _SHEET_ERROR = "|".join(map(re.escape, sorted(SHEET_ERRORS)))
 COMMENT = re.compile(rf"(?!\s*(?:{_SHEET_ERROR})(?!\w))\s*(#|%|//)", re.IGNORECASE)
@@ -104,7 +105,7 @@ class Table(NamedTuple):
 def is_table(path: Path, head: bytes) -> bool:
     """Whether a file that starts with `head` can be text with rows of numbers (no markup, no EDF)."""
     text = decode_head(head).lstrip()
-    return bool(text) and not _CONTROLS.search(text) and not text.startswith(("<", "{", "[[", "[{", "%PDF", "0       "))
+    return bool(text) and not CONTROLS.search(text) and not text.startswith(("<", "{", "[[", "[{", "%PDF", "0       "))
 
 
 def holds_numbers(path: Path) -> bool:

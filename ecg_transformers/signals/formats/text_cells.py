@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import RecordFileError
-from .delimited_text import COMMENT, INDEX_NAMES, SEPARATOR
+from .delimited_text import COMMENT, CONTROLS, INDEX_NAMES, SEPARATOR
 from .text_encoding import text_encoding
 
 __all__ = ["Cells", "read_cells"]
@@ -38,8 +38,8 @@ def read_cells(path: Path) -> Cells:
     is an unnamed first column that counts the rows (an index).
 
     Raises:
-        RecordFileError: If two columns have the same name, a column has cells and no name, or a row has more or fewer
-            cells than there are names; the message names the row.
+        RecordFileError: If the file is binary, two columns have the same name, a column has cells and no name, or a row
+            has more or fewer cells than there are names; the message names the row.
     """
     text = path.read_bytes()
     lines = text.decode(text_encoding(text), errors="replace").splitlines(keepends=True)
@@ -54,6 +54,8 @@ def read_cells(path: Path) -> Cells:
     if not rows:
         return Cells([], [], [])
     (_, names), *body = [row for row in rows if any(row[1])]
+    if CONTROLS.search("".join(names)):
+        raise RecordFileError(f"{path} is not text: its first row has control characters; expected a CSV file.")
     while names and not names[-1] and not any(len(cells) >= len(names) and cells[len(names) - 1] for _, cells in body):
         names = names[:-1]
     filled = []

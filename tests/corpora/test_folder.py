@@ -412,7 +412,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, line, message):
 def test_a_binary_file_is_no_table(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_bytes(bytes(range(256)) * 9)
-    with pytest.raises(CorpusError, match=r"labels\.csv is not text: its first row has control characters; expected a CSV"):
+    with pytest.raises(CorpusError, match=r"labels\.csv is not text: its first row has control characters; expected"):
         read_label_table(path)
 
 

@@ -39,7 +39,7 @@ class EcgTrainingArguments(TrainingArguments):
         """Check what the library would refuse only after the data are loaded.
 
         Raises:
-            ArgumentsError: A logger to report to is unknown or not installed.
+            ArgumentsError: A logger to report to is unknown or not installed; no step or epoch is asked for.
         """
         l2_in_gradient = self.optim == "adam"
         if l2_in_gradient:
@@ -53,6 +53,11 @@ class EcgTrainingArguments(TrainingArguments):
             raise ArgumentsError(
                 f"report_to is {', '.join(missing)}, which is not installed here. Install it (pip install "
                 f"{missing[0]}), or set --report_to none."
+            )
+        if self.max_steps == 0 or (self.max_steps < 0 and self.num_train_epochs <= 0):
+            raise ArgumentsError(
+                f"max_steps is {self.max_steps} and num_train_epochs {self.num_train_epochs:g}: nothing would be "
+                "trained. Set one of them above 0; max_steps counts if it is not -1."
             )
 
     no_decay: list[str] = field(

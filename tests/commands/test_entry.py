@@ -47,6 +47,13 @@ def test_a_logger_that_is_not_installed_is_named_before_anything_is_loaded(tmp_p
     assert EcgTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True).report_to == []
 
 
+def test_a_run_of_no_steps_is_refused(tmp_path):
+    for nothing in ({"max_steps": 0}, {"num_train_epochs": 0}, {"max_steps": -1, "num_train_epochs": -2.0}):
+        with pytest.raises(ArgumentsError, match=r"max_steps is .* and num_train_epochs .*: nothing would be trained"):
+            EcgTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **nothing)
+    assert EcgTrainingArguments(output_dir=str(tmp_path), use_cpu=True, max_steps=1, num_train_epochs=0).max_steps == 1
+
+
 def test_a_reader_that_stops_reading_ends_the_script_quietly():
     start = "from ecg_transformers.commands.entry import run_script; "
     code = start + "run_script(lambda: print('x' * 10**6), 'train.py', interrupted='')"
